@@ -1,0 +1,92 @@
+/* log, exp and their kin, the same bits on every machine.
+ *
+ * A C library picks its log and exp by CPU (with or without fused multiply-add) and each
+ * platform brings its own; they differ in the last bit, and one bit is another tree. These use
+ * only +, -, *, / in a fixed order, within about one unit in the last place.
+ */
+#ifndef RCF_MATH_H
+#define RCF_MATH_H
+
+#include <math.h> /* INFINITY alone */
+#include <stdint.h>
+#include <string.h>
+
+static const double RCF_LN2_HIGH = 6.93147180369123816490e-01; /* its 32 low bits are zero: k * it is exact */
+static const double RCF_LN2_LOW = 1.90821492927058770002e-10;
+#define RCF_INFINITY ((double)INFINITY)
+
+static inline uint64_t rcf_bits(double x) { uint64_t b; memcpy(&b, &x, 8); return b; }
+static inline double rcf_from_bits(uint64_t b) { double x; memcpy(&x, &b, 8); return x; }
+
+/* log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)], by 2 atanh(f / (2 + f)). */
+static inline double rcf_log1p_small(double f) {
+    double s = f / (2.0 + f), z = s * s;
+    double p = z * (1.0 / 3 + z * (1.0 / 5 + z * (1.0 / 7 + z * (1.0 / 9 + z * (1.0 / 11 + z * (1.0 / 13
+             + z * (1.0 / 15 + z * (1.0 / 17 + z * (1.0 / 19 + z * (1.0 / 21 + z * (1.0 / 23)))))))))));
+    /* 2s + 2sp, with 2s = f - sf, so that a small f keeps all of its digits */
+    return f - s * (f - 2.0 * p);
+}
+
+/* Natural logarithm of x >= 0. */
+static inline double rcf_log(double x) {
+    int64_t k = 0;
+    if (x == 0.0) return -RCF_INFINITY;
+    if (x > 1.7976931348623157e308) return x;
+    if (x < 2.2250738585072014e-308) { x *= 18014398509481984.0; k = -54; } /* 2^54: subnormals */
+    uint64_t b = rcf_bits(x);
+    k += (int64_t)(b >> 52) - 1023;
+    double m = rcf_from_bits((b & 0x000fffffffffffffULL) | 0x3ff0000000000000ULL);
+    if (m > 1.4142135623730951) { m *= 0.5; k += 1; }
+    return (double)k * RCF_LN2_HIGH + (rcf_log1p_small(m - 1.0) + (double)k * RCF_LN2_LOW);
+}
+
+/* log(1 + x) for x > -1. */
+static inline double rcf_log1p(double x) {
+    if (x > -0.25 && x < 0.375) return rcf_log1p_small(x);
+    return rcf_log(1.0 + x);
+}
+
+/* Logarithm to base 2 of x >= 1; exact for powers of two. */
+static inline double rcf_log2(double x) {
+    uint64_t b = rcf_bits(x);
+    int64_t k = (int64_t)(b >> 52) - 1023;
+    double m = rcf_from_bits((b & 0x000fffffffffffffULL) | 0x3ff0000000000000ULL);
+    if (m > 1.4142135623730951) { m *= 0.5; k += 1; }
+    return (double)k + rcf_log1p_small(m - 1.0) * 1.4426950408889634;
+}
+
+/* exp(r) - 1 for |r| <= ln(2)/2, by its series. */
+static inline double rcf_expm1_small(double r) {
+    double p = 1.0 / 87178291200.0;
+    p = 1.0 / 6227020800.0 + r * p;
+    p = 1.0 / 479001600.0 + r * p;
+    p = 1.0 / 39916800.0 + r * p;
+    p = 1.0 / 3628800.0 + r * p;
+    p = 1.0 / 362880.0 + r * p;
+    p = 1.0 / 40320.0 + r * p;
+    p = 1.0 / 5040.0 + r * p;
+    p = 1.0 / 720.0 + r * p;
+    p = 1.0 / 120.0 + r * p;
+    p = 1.0 / 24.0 + r * p;
+    p = 1.0 / 6.0 + r * p;
+    p = 0.5 + r * p;
+    return r + r * r * p;
+}
+
+static inline double rcf_exp(double x) {
+    if (x > 709.78) return RCF_INFINITY;
+    if (x < -708.0) return 0.0; /* below the normal numbers: nothing here can tell it from zero */
+    int64_t k = (int64_t)(x * 1.4426950408889634 + (x < 0 ? -0.5 : 0.5));
+    double r = (x - (double)k * RCF_LN2_HIGH) - (double)k * RCF_LN2_LOW;
+    double y = 1.0 + rcf_expm1_small(r);
+    if (k == 1024) return y * 2.0 * rcf_from_bits((uint64_t)(1023 + 1023) << 52);
+    return y * rcf_from_bits((uint64_t)(k + 1023) << 52);
+}
+
+/* exp(x) - 1, all digits near zero. */
+static inline double rcf_expm1(double x) {
+    if (x > -0.34 && x < 0.34) return rcf_expm1_small(x);
+    return rcf_exp(x) - 1.0;
+}
+
+#endif

@@ -1,0 +1,408 @@
+"""A random cut tree: built from rows, and changed one record at a time.
+
+Guha, Mishra, Roy and Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams" (ICML 2016):
+whatever the order of insertions and deletions, the tree has the distribution of one built from what remains.
+"""
+
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from rcf._rng cimport Rng, uniform
+
+cdef extern from "_kernels.h" nogil:
+    int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH, RCF_LANES
+
+    ctypedef struct rcf_node:
+        int32_t[2] child
+        float cut
+        int32_t dim
+        double range
+        int32_t mass
+        int32_t parent
+
+    ctypedef struct rcf_leaf:
+        int32_t mass
+        int32_t parent
+
+    ctypedef struct rcf_tree:
+        rcf_node* nodes
+        float* boxes
+        float* points
+        rcf_leaf* leaves
+        int32_t capacity
+        int32_t n_nodes
+        int32_t n_leaves
+        int32_t free_node
+        int32_t free_leaf
+        int32_t root
+        int32_t mass
+        int32_t dims
+        int32_t stride
+
+    void rcf_fill_tables()
+    double rcf_excess(const float* lower, const float* upper, const float* x, int stride)
+    double rcf_hull(float* box, const float* a_lower, const float* a_upper,
+                    const float* b_lower, const float* b_upper, int stride)
+    double rcf_widen(float* box, const float* x, int stride)
+    double rcf_hull_of_rows(float* box, const float* rows, const int32_t* order,
+                            int32_t begin, int32_t end, int stride)
+    int32_t rcf_partition(const float* rows, int32_t* order, int32_t* spare, int32_t begin, int32_t end,
+                          int32_t dim, float cut, int stride)
+    float rcf_cut_between(double v, float base, float top)
+    int32_t rcf_descend(const rcf_tree* t, const float* x)
+    double rcf_ratios(const rcf_tree* t, const float* x, double* ratios)
+    double rcf_value_separated(int kind, int32_t h, int32_t mass, double above)
+    double rcf_value_equal(int kind, int32_t h, int32_t m, int32_t n, double above)
+    double rcf_scale(int kind, int32_t n)
+    void rcf_score_pairs(int kind, const rcf_tree* t, ptrdiff_t tree_step, const float* x, ptrdiff_t x_step,
+                         ptrdiff_t n, double* ratios, double* out)
+    void rcf_narrow(float* row, const double* x, const double* origin, int dims, int stride)
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------
+
+cdef inline size_t tree_bytes(int32_t capacity, int32_t stride) noexcept nogil:
+    """Of the arrays of a tree of `capacity` leaves, and what it takes to start on a cache line."""
+    return <size_t>capacity * (sizeof(rcf_node) + sizeof(rcf_leaf) + 3 * sizeof(float) * <size_t>stride) + 64
+
+
+cdef inline void tree_clear(rcf_tree* t) noexcept nogil:
+    t.n_nodes = t.n_leaves = t.mass = 0
+    t.free_node = t.free_leaf = -1
+    t.root = -1
+    if t.leaves != NULL:
+        # a walk over an empty tree ends in leaf 0
+        t.leaves[0].mass = 0
+        t.leaves[0].parent = -1
+
+
+cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept nogil:
+    """Move the tree into zeroed memory of tree_bytes(capacity); the old memory is the owner's to free."""
+    cdef rcf_tree old = t[0]
+    # boxes first, on a cache line: up to 8 features a box is one line
+    cdef char* at = <char*>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
+    t.boxes = <float*>at
+    at += <size_t>capacity * 2 * t.stride * sizeof(float)
+    t.nodes = <rcf_node*>at
+    at += <size_t>capacity * sizeof(rcf_node)
+    t.points = <float*>at
+    at += <size_t>capacity * t.stride * sizeof(float)
+    t.leaves = <rcf_leaf*>at
+    t.capacity = capacity
+    if old.n_leaves > 0:
+        memcpy(t.boxes, old.boxes, <size_t>old.n_nodes * 2 * t.stride * sizeof(float))
+        memcpy(t.nodes, old.nodes, <size_t>old.n_nodes * sizeof(rcf_node))
+        memcpy(t.points, old.points, <size_t>old.n_leaves * t.stride * sizeof(float))
+        memcpy(t.leaves, old.leaves, <size_t>old.n_leaves * sizeof(rcf_leaf))
+    else:
+        tree_clear(t)
+
+
+cdef inline int32_t new_node(rcf_tree* t) noexcept nogil:
+    cdef int32_t v = t.free_node
+    if v >= 0:
+        t.free_node = t.nodes[v].child[0]
+    else:
+        v = t.n_nodes
+        t.n_nodes += 1
+    return v
+
+
+cdef inline int32_t new_leaf(rcf_tree* t, const float* x) noexcept nogil:
+    cdef int32_t leaf = t.free_leaf
+    if leaf >= 0:
+        t.free_leaf = t.leaves[leaf].parent
+    else:
+        leaf = t.n_leaves
+        t.n_leaves += 1
+    memcpy(t.points + <size_t>leaf * t.stride, x, t.stride * sizeof(float))
+    return leaf
+
+
+cdef inline void free_node(rcf_tree* t, int32_t v) noexcept nogil:
+    memset(t.nodes + v, 0, sizeof(rcf_node))
+    t.nodes[v].child[0] = t.free_node
+    t.free_node = v
+
+
+cdef inline void free_leaf(rcf_tree* t, int32_t leaf) noexcept nogil:
+    t.leaves[leaf].mass = 0
+    t.leaves[leaf].parent = t.free_leaf
+    t.free_leaf = leaf
+
+
+# ---- small steps -----------------------------------------------------------------------------------------------
+
+cdef inline float* lower_of(const rcf_tree* t, int32_t v) noexcept nogil:
+    """The lower corner of the box of node v; of a leaf, its point."""
+    if v < 0:
+        return t.points + <size_t>(~v) * t.stride
+    return t.boxes + <size_t>v * 2 * t.stride
+
+
+cdef inline float* upper_of(const rcf_tree* t, int32_t v) noexcept nogil:
+    if v < 0:
+        return t.points + <size_t>(~v) * t.stride
+    return t.boxes + <size_t>v * 2 * t.stride + t.stride
+
+
+cdef inline int32_t mass_of(const rcf_tree* t, int32_t v) noexcept nogil:
+    return t.leaves[~v].mass if v < 0 else t.nodes[v].mass
+
+
+cdef inline int32_t parent_of(const rcf_tree* t, int32_t v) noexcept nogil:
+    return t.leaves[~v].parent if v < 0 else t.nodes[v].parent
+
+
+cdef inline void set_parent(rcf_tree* t, int32_t v, int32_t parent) noexcept nogil:
+    if v < 0:
+        t.leaves[~v].parent = parent
+    else:
+        t.nodes[v].parent = parent
+
+
+cdef inline void replace_child(rcf_tree* t, int32_t parent, int32_t old, int32_t new) noexcept nogil:
+    """Where `old` hung below `parent` (-1: as the root), hang `new`."""
+    if parent < 0:
+        t.root = new
+    elif t.nodes[parent].child[0] == old:
+        t.nodes[parent].child[0] = new
+    else:
+        t.nodes[parent].child[1] = new
+    set_parent(t, new, parent)
+
+
+cdef inline bint same_point(const rcf_tree* t, int32_t leaf, const float* x) noexcept nogil:
+    cdef const float* p = t.points + <size_t>leaf * t.stride
+    cdef int32_t i
+    for i in range(t.dims):
+        if p[i] != x[i]:
+            return False
+    return True
+
+
+# ---- insert ------------------------------------------------------------------------------------------------------
+
+cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, double u) noexcept nogil:
+    """Make x the sibling of v. u, uniform in [0, excess), says where in the gaps between x and the box of v the cut lies."""
+    cdef const float* lower = lower_of(t, v)
+    cdef const float* upper = upper_of(t, v)
+    cdef int32_t parent = parent_of(t, v), i, dim = -1, node
+    cdef double gap, rest = u, within = 0.0
+    cdef float cut
+    cdef bint high = False
+    for i in range(t.dims):
+        if x[i] > upper[i]:
+            gap = <double>x[i] - <double>upper[i]
+        elif x[i] < lower[i]:
+            gap = <double>lower[i] - <double>x[i]
+        else:
+            continue
+        dim = i
+        high = x[i] > upper[i]
+        within = rest if rest < gap else gap
+        if rest < gap:
+            break
+        rest -= gap
+    if high:
+        cut = rcf_cut_between(<double>upper[dim] + within, upper[dim], x[dim])
+    else:
+        cut = rcf_cut_between(<double>x[dim] + within, x[dim], lower[dim])
+    node = new_node(t)
+    t.nodes[node].cut = cut
+    t.nodes[node].dim = dim
+    t.nodes[node].mass = mass_of(t, v)  # the caller adds x's own on the way up
+    t.nodes[node].range = rcf_hull(lower_of(t, node), lower, upper, x, x, t.stride)
+    replace_child(t, parent, v, node)
+    t.nodes[node].child[1 if high else 0] = ~leaf
+    t.nodes[node].child[0 if high else 1] = v
+    set_parent(t, v, node)
+    t.leaves[leaf].parent = node
+
+
+cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng) noexcept nogil:
+    """Insert x and return its leaf. The caller has made room.
+
+    The paper goes down and stops at the first box that a cut separates from x. Each box on the way draws on
+    its own, so going up and keeping the highest separation has the same law, and can stop at the first box that
+    contains x.
+    """
+    cdef int32_t leaf, v, highest
+    cdef double excess, u, at
+    if t.mass == 0:
+        leaf = new_leaf(t, x)
+        t.leaves[leaf].mass = 1
+        t.leaves[leaf].parent = -1
+        t.root = ~leaf
+        t.mass = 1
+        return leaf
+    leaf = rcf_descend(t, x)
+    v = t.leaves[leaf].parent
+    t.mass += 1
+    if same_point(t, leaf, x):
+        t.leaves[leaf].mass += 1
+        while v >= 0:
+            t.nodes[v].mass += 1
+            v = t.nodes[v].parent
+        return leaf
+    highest = ~leaf
+    excess = rcf_excess(lower_of(t, ~leaf), lower_of(t, ~leaf), x, t.stride)
+    at = uniform(rng) * excess
+    while v >= 0:
+        excess = rcf_excess(lower_of(t, v), upper_of(t, v), x, t.stride)
+        if excess == 0.0:
+            break
+        u = uniform(rng) * (excess + t.nodes[v].range)
+        if u < excess:
+            highest = v
+            at = u
+        v = t.nodes[v].parent
+    leaf = new_leaf(t, x)
+    t.leaves[leaf].mass = 1
+    cut_off(t, highest, leaf, x, at)
+    highest = t.leaves[leaf].parent
+    t.nodes[highest].mass += 1
+    highest = t.nodes[highest].parent
+    while highest != v:  # below v the boxes do not contain x
+        t.nodes[highest].range = rcf_widen(lower_of(t, highest), x, t.stride)
+        t.nodes[highest].mass += 1
+        highest = t.nodes[highest].parent
+    while v >= 0:
+        t.nodes[v].mass += 1
+        v = t.nodes[v].parent
+    return leaf
+
+
+# ---- forget ------------------------------------------------------------------------------------------------------
+
+cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
+    """Take one record out of a leaf. An empty leaf goes: its sibling takes the place of their parent."""
+    cdef int32_t v = t.leaves[leaf].parent, parent = v, sibling, left, right
+    cdef const float* x = t.points + <size_t>leaf * t.stride
+    cdef float* lower
+    cdef float* upper
+    cdef int32_t i
+    cdef bint touched
+    while v >= 0:
+        t.nodes[v].mass -= 1
+        v = t.nodes[v].parent
+    t.mass -= 1
+    t.leaves[leaf].mass -= 1
+    if t.leaves[leaf].mass > 0:
+        return
+    if parent < 0:
+        tree_clear(t)
+        return
+    sibling = t.nodes[parent].child[0]
+    if sibling == ~leaf:
+        sibling = t.nodes[parent].child[1]
+    v = t.nodes[parent].parent
+    replace_child(t, v, parent, sibling)
+    free_node(t, parent)
+    free_leaf(t, leaf)
+    # boxes shrink up to the first whose sides the point did not touch
+    while v >= 0:
+        lower = lower_of(t, v)
+        upper = upper_of(t, v)
+        touched = False
+        for i in range(t.dims):
+            touched |= (x[i] == lower[i]) | (x[i] == upper[i])
+        if not touched:
+            break
+        left = t.nodes[v].child[0]
+        right = t.nodes[v].child[1]
+        t.nodes[v].range = rcf_hull(lower, lower_of(t, left), upper_of(t, left),
+                                    lower_of(t, right), upper_of(t, right), t.stride)
+        v = t.nodes[v].parent
+
+
+# ---- build -------------------------------------------------------------------------------------------------------
+
+cdef struct Span:
+    int32_t begin
+    int32_t end
+    int32_t parent
+    int32_t side
+
+
+cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* items, Rng* rng) noexcept nogil:
+    """Build from n >= 1 rows of `stride` floats; items[i] becomes the leaf of row i. False where memory fails.
+
+    The caller has made room. Nodes are numbered in the order of a descent that keeps to the left, which keeps
+    a path within few cache lines.
+    """
+    cdef int32_t* order
+    cdef int32_t* spare
+    cdef Span* stack
+    cdef Span span
+    cdef int32_t top = 0, i, v, middle, leaf, dim
+    cdef double size, u, side
+    cdef float* lower
+    cdef float* upper
+    # order and spare n each, the stack never holds more than n spans
+    cdef void* scratch = malloc(<size_t>n * (2 * sizeof(int32_t) + sizeof(Span)))
+    if scratch == NULL:
+        return False
+    stack = <Span*>scratch
+    order = <int32_t*>(stack + n)
+    spare = order + n
+    tree_clear(t)
+    t.mass = n
+    for i in range(n):
+        order[i] = i
+    span.begin = 0
+    span.end = n
+    span.parent = -1
+    span.side = 0
+    stack[0] = span
+    top = 1
+    while top > 0:
+        top -= 1
+        span = stack[top]
+        v = t.n_nodes
+        size = 0.0
+        if span.end - span.begin > 1:
+            lower = t.boxes + <size_t>v * 2 * t.stride
+            upper = lower + t.stride
+            size = rcf_hull_of_rows(lower, rows, order, span.begin, span.end, t.stride)
+        if size == 0.0:
+            leaf = new_leaf(t, rows + <size_t>order[span.begin] * t.stride)
+            t.leaves[leaf].mass = span.end - span.begin
+            t.leaves[leaf].parent = span.parent
+            for i in range(span.begin, span.end):
+                items[order[i]] = leaf
+            v = ~leaf
+        else:
+            t.n_nodes += 1
+            t.nodes[v].range = size
+            t.nodes[v].mass = span.end - span.begin
+            t.nodes[v].parent = span.parent
+            u = uniform(rng) * size
+            dim = -1
+            for i in range(t.dims):
+                side = <double>upper[i] - <double>lower[i]
+                if side > 0.0:
+                    dim = i
+                    if u < side:
+                        break
+                    u -= side
+            t.nodes[v].dim = dim
+            t.nodes[v].cut = rcf_cut_between(<double>lower[dim] + u, lower[dim], upper[dim])
+            middle = rcf_partition(rows, order, spare, span.begin, span.end, dim, t.nodes[v].cut, t.stride)
+            stack[top].begin = middle
+            stack[top].end = span.end
+            stack[top].parent = v
+            stack[top].side = 1
+            stack[top + 1].begin = span.begin
+            stack[top + 1].end = middle
+            stack[top + 1].parent = v
+            stack[top + 1].side = 0
+            top += 2
+        if span.parent < 0:
+            t.root = v
+        else:
+            t.nodes[span.parent].child[span.side] = v
+    free(scratch)
+    return True

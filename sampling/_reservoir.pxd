@@ -1,0 +1,291 @@
+"""A time-decayed, weighted reservoir (Efraimidis and Spirakis, 2006), with skip-ahead.
+
+Record n (the first is 1) of weight w gets the key ln(E / w) - decay * n, E drawn from Exp(1); the `capacity`
+smallest keys stay. No number is drawn for a record that does not enter: record n enters with
+probability 1 - exp(-w * exp(threshold + decay * n)), so the hazards of the records that
+pass are added up until they reach one draw from Exp(1). Between records of weight 1 the sum has a closed
+form, and the number of the next one that enters is known in advance.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+
+from rcf._rng cimport Rng, below, exponential, uniform
+
+cdef extern from "_math.h" nogil:
+    double RCF_INFINITY
+    double rcf_log(double x)
+    double rcf_log1p(double x)
+    double rcf_exp(double x)
+    double rcf_expm1(double x)
+
+
+cdef struct Slot:
+    double key
+    int64_t arrival   # the number of the record in the stream
+    int32_t item      # what the owner keeps for it: a leaf, an index
+    int32_t spare     # keeps the size the same everywhere
+
+
+cdef struct Sample:
+    Slot* slots       # a heap, the largest key first; memory for `capacity` is the owner's
+    int32_t size
+    int32_t capacity
+    double decay
+    double threshold  # a record enters if its key is below; infinite until something has been left out
+    int64_t next      # the number of the next record of weight 1 that enters
+    int64_t settled   # records up to this one have been taken off the budget
+    double budget     # what is left of the draw from Exp(1)
+
+
+cdef inline void sample_clear(Sample* s) noexcept nogil:
+    s.size = 0
+    s.threshold = RCF_INFINITY
+    s.next = 0
+    s.settled = 0
+    s.budget = 0.0
+
+
+cdef inline double sample_hazard(const Sample* s, int64_t n) noexcept nogil:
+    """Of record n, were its weight 1."""
+    return rcf_exp(s.threshold + s.decay * <double>n)
+
+
+cdef inline void sample_foresee(Sample* s) noexcept nogil:
+    """Set `next` from the budget."""
+    cdef double first, gap
+    if s.threshold == RCF_INFINITY:
+        s.next = s.settled + 1
+        return
+    first = sample_hazard(s, s.settled + 1)
+    if s.decay > 0.0:
+        gap = rcf_log1p(s.budget * rcf_expm1(s.decay) / first) / s.decay if first > 0.0 else RCF_INFINITY
+    else:
+        gap = s.budget / first if first > 0.0 else RCF_INFINITY
+    if not gap < 4e18:
+        s.next = 0x7fffffffffffffff
+        return
+    s.next = <int64_t>gap
+    if <double>s.next < gap or s.next < 1:
+        s.next += 1
+    s.next += s.settled
+
+
+cdef inline void sample_settle(Sample* s, int64_t n) noexcept nogil:
+    """Take records of weight 1 up to number n, none of which entered, off the budget."""
+    cdef double passed
+    if n <= s.settled:
+        return
+    if s.threshold != RCF_INFINITY:
+        passed = sample_hazard(s, s.settled + 1)
+        if s.decay > 0.0:
+            passed *= rcf_expm1(s.decay * <double>(n - s.settled)) / rcf_expm1(s.decay)
+        else:
+            passed *= <double>(n - s.settled)
+        s.budget = s.budget - passed if passed < s.budget else 0.0
+    s.settled = n
+
+
+cdef inline bint sample_admits(Sample* s, int64_t n, double weight) noexcept nogil:
+    """Whether record n enters; asked once for each record in turn, if weights are given."""
+    cdef double hazard
+    if s.threshold == RCF_INFINITY:
+        return True
+    sample_settle(s, n - 1)
+    hazard = weight * sample_hazard(s, n)
+    if s.budget <= hazard:
+        return True
+    s.budget -= hazard
+    s.settled = n
+    sample_foresee(s)
+    return False
+
+
+cdef inline void heap_up(Slot* slots, int32_t i, Slot slot) noexcept nogil:
+    cdef int32_t parent
+    while i > 0:
+        parent = (i - 1) >> 1
+        if slots[parent].key >= slot.key:
+            break
+        slots[i] = slots[parent]
+        i = parent
+    slots[i] = slot
+
+
+cdef inline void heap_down(Slot* slots, int32_t size, int32_t i, Slot slot) noexcept nogil:
+    cdef int32_t child
+    while True:
+        child = 2 * i + 1
+        if child >= size:
+            break
+        if child + 1 < size and slots[child + 1].key > slots[child].key:
+            child += 1
+        if slots[child].key <= slot.key:
+            break
+        slots[i] = slots[child]
+        i = child
+    slots[i] = slot
+
+
+cdef inline void sample_next(Sample* s, int64_t n, Rng* rng) noexcept nogil:
+    """After record n has entered or a slot was taken: draw how far the next one lies."""
+    if s.size == s.capacity:
+        s.threshold = s.slots[0].key
+    s.settled = n
+    s.budget = exponential(rng) if s.threshold != RCF_INFINITY else 0.0
+    sample_foresee(s)
+
+
+cdef inline double sample_key(Sample* s, int64_t n, double weight, Rng* rng) noexcept nogil:
+    """The key of record n, given that it enters."""
+    cdef double hazard, e
+    if s.threshold == RCF_INFINITY:
+        e = exponential(rng)
+    else:
+        hazard = weight * sample_hazard(s, n)
+        if hazard < 1e-300:
+            hazard = 1e-300
+        if hazard < 700.0:
+            # Exp(1) below the hazard
+            e = -rcf_log1p((1.0 - uniform(rng)) * rcf_expm1(-hazard))
+        else:
+            e = exponential(rng)
+        if e < 1e-320:
+            e = 1e-320
+    return rcf_log(e / weight) - s.decay * <double>n
+
+
+cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t item, Rng* rng) noexcept nogil:
+    """Take record n in; returns the item that made room for it, or -1."""
+    cdef Slot slot
+    cdef int32_t evicted = -1
+    slot.key = sample_key(s, n, weight, rng)
+    slot.arrival = n
+    slot.item = item
+    slot.spare = 0
+    if s.size < s.capacity:
+        s.size += 1
+        heap_up(s.slots, s.size - 1, slot)
+    else:
+        evicted = s.slots[0].item
+        heap_down(s.slots, s.size, 0, slot)
+    sample_next(s, n, rng)
+    return evicted
+
+
+cdef inline void sample_remove(Sample* s, int32_t i) noexcept nogil:
+    """Take slot i out. The threshold stays: what was left out stays out."""
+    cdef Slot last
+    s.size -= 1
+    if i == s.size:
+        return
+    last = s.slots[s.size]
+    if i > 0 and s.slots[(i - 1) >> 1].key < last.key:
+        heap_up(s.slots, i, last)
+    else:
+        heap_down(s.slots, s.size, i, last)
+
+
+# ---- a whole table at once ---------------------------------------------------------------------------------------
+# The slots get the numbers of rows (from 1) and keys as if every row had come as record `now`; `item` is left to the owner.
+
+cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t now, Rng* rng) noexcept nogil:
+    """A uniform sample of rows offset + 1 .. offset + n, at a cost that does not grow with n. False where memory fails.
+
+    The k smallest of n draws from Exp(1) are sums of Exp(1) / n, Exp(1) / (n - 1), ...: they are drawn in order and
+    given to distinct rows in random order.
+    """
+    cdef int32_t size = <int32_t>(n if n < s.capacity else s.capacity), k
+    cdef int64_t room, at, row, i
+    cdef int64_t* table
+    cdef double e = 0.0
+    s.size = size
+    if n < 2 * <int64_t>size:
+        # the first places of a shuffle
+        table = <int64_t*>malloc(n * sizeof(int64_t))
+        if table == NULL:
+            return False
+        for i in range(n):
+            table[i] = i
+        for k in range(size):
+            i = k + <int64_t>below(rng, n - k)
+            row = table[i]
+            table[i] = table[k]
+            s.slots[size - 1 - k].arrival = offset + row + 1
+    else:
+        # draw again what was drawn before; a table of marks, at most a quarter full
+        room = 8
+        while room < 4 * <int64_t>size:
+            room *= 2
+        table = <int64_t*>calloc(room, sizeof(int64_t))
+        if table == NULL:
+            return False
+        k = 0
+        while k < size:
+            row = 1 + <int64_t>below(rng, n)
+            at = <int64_t>((<uint64_t>row * <uint64_t>0x9E3779B97F4A7C15) >> 20) & (room - 1)
+            while table[at] != 0 and table[at] != row:
+                at = (at + 1) & (room - 1)
+            if table[at] == row:
+                continue
+            table[at] = row
+            s.slots[size - 1 - k].arrival = offset + row
+            k += 1
+    free(table)
+    for k in range(size):
+        e += exponential(rng) / <double>(n - k)
+        s.slots[size - 1 - k].key = rcf_log(e) - s.decay * <double>now  # descending, which is a heap
+        s.slots[size - 1 - k].spare = 0
+    sample_next(s, now, rng)
+    return True
+
+
+cdef inline void sample_stream(Sample* s, int64_t n, Rng* rng) noexcept nogil:
+    """The records 1 .. n as a stream, of which only the last ones that can stay are looked at.
+
+    A record more than L behind has e^(-decay L) of the weight of the last; L is such that all of them together have
+    less than 2^-60 of it, below what a double can tell from nothing.
+    """
+    cdef double behind = s.capacity + (42.0 + rcf_log(<double>n)) / s.decay
+    cdef int64_t record = 1
+    if behind < <double>n:
+        record = n - <int64_t>behind
+    s.settled = record - 1
+    sample_foresee(s)
+    while s.next <= n:
+        sample_enter(s, s.next, 1.0, -1, rng)
+
+
+cdef inline void sample_weighted(Sample* s, const double* weights, const double* cumulative, int64_t n, double decay, Rng* rng) noexcept nogil:
+    """Rows 1 .. n by weight, with the running sums of the weights; `decay` 0 takes the rows as having come together.
+
+    Without decay the next row that enters is found by bisection in the running sums.
+    """
+    cdef int64_t row = 1, low, high, middle, i
+    cdef double target, keep = s.decay
+    if decay > 0.0:
+        for row in range(1, n + 1):
+            if sample_admits(s, row, weights[row - 1]):
+                sample_enter(s, row, weights[row - 1], -1, rng)
+        return
+    s.decay = 0.0
+    while row <= n:
+        if s.threshold != RCF_INFINITY:
+            target = cumulative[row - 2] + s.budget / rcf_exp(s.threshold)
+            low = row - 1
+            high = n
+            while low < high:
+                middle = (low + high) >> 1
+                if cumulative[middle] < target:
+                    low = middle + 1
+                else:
+                    high = middle
+            row = low + 1
+            if row > n:
+                break
+        sample_enter(s, row, weights[row - 1], -1, rng)
+        row += 1
+    s.decay = keep
+    for i in range(s.size):
+        s.slots[i].key -= keep * <double>n
+    sample_next(s, n, rng)

@@ -1,0 +1,78 @@
+"""Build the one extension, ``rcf._core``; everything else is in pyproject.toml.
+
+``RCF_DEBUG=1``      bounds checks and C asserts on, little optimisation
+``RCF_NO_CLONES=1``  one plain build of the kernels instead of one per CPU generation
+``RCF_CFLAGS``       more compiler flags, after ours (sanitizers, coverage)
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+HERE = Path(__file__).parent.resolve()
+DEBUG = os.environ.get("RCF_DEBUG", "") not in ("", "0")
+
+
+def link(at: Path, to: Path) -> None:
+    """Make the folder `to` appear at `at`, unless something is there already."""
+    if at.exists():
+        return
+    if sys.platform == "win32":  # a symlink needs a privilege there, a junction does not
+        subprocess.run(["cmd", "/c", "mklink", "/J", str(at), str(to)], check=True)
+    else:
+        at.symlink_to(os.path.relpath(to, at.parent), target_is_directory=True)
+
+
+# The folders stand at the top level and import as rcf.shingle and rcf.sampling. An sdist carries
+# them under rcf/ only; there the link goes the other way, so that their .pxd files are found.
+for name in ("shingle", "sampling"):
+    top, inside = HERE / name, HERE / "rcf" / name
+    link(inside, top) if top.exists() else link(top, inside)
+
+cflags, macros = [], []
+if sys.platform == "win32":
+    cflags += ["/Od" if DEBUG else "/O2", "/fp:precise"]
+else:
+    # Contraction would let the compiler fuse a*b+c where the CPU can, and scores would then depend on the CPU.
+    cflags += ["-ffp-contract=off", "-Wno-unused-function", "-Wno-psabi"]
+    cflags += ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
+if DEBUG:
+    macros.append(("RCF_DEBUG", "1"))
+if os.environ.get("RCF_NO_CLONES", "") not in ("", "0"):
+    macros.append(("RCF_NO_CLONES", "1"))
+cflags += shlex.split(os.environ.get("RCF_CFLAGS", ""))
+
+sources = ["rcf/_core.pyx"]
+depends = [str(p.relative_to(HERE)) for d in ("rcf", "shingle", "sampling") for p in (HERE / d).glob("*.[ph]*")]
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "rcf._core",
+                sources,
+                depends=[d for d in depends if d.endswith((".h", ".pxd"))],
+                include_dirs=["rcf"],
+                extra_compile_args=cflags,
+                extra_link_args=shlex.split(os.environ.get("RCF_CFLAGS", "")),
+                define_macros=macros,
+            )
+        ],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "initializedcheck": DEBUG,
+            "wraparound": False,
+            "cdivision": True,
+            "embedsignature": False,
+            "linetrace": False,
+        },
+        force=DEBUG,
+        include_path=["."],
+    ),
+)
