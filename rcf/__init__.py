@@ -1,1 +1,32 @@
+"""Random cut forests at native speed: streaming anomaly detection for Python.
+
+The names below load on first use, so that ``import rcf`` needs nothing but numpy and takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from .estimator import RandomCutForest
+
+_HOMES = {
+    "RandomCutForest": "estimator",
+}
+
+__all__ = ["RandomCutForest", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -95,7 +95,7 @@ cdef class Gate:
 
 def _in_threads(work, bounds, int n_jobs):
     """work(begin, end) for the ranges between the bounds, each in a thread; the pool lives for one call, so a fork is safe."""
-    ranges = [(a, b) for a, b in zip(bounds[:-1], bounds[1:]) if a < b]
+    ranges = [(bounds[i], bounds[i + 1]) for i in range(len(bounds) - 1) if bounds[i] < bounds[i + 1]]
     if n_jobs <= 1 or len(ranges) <= 1:
         for a, b in ranges:
             work(a, b)
@@ -108,6 +108,12 @@ def _in_threads(work, bounds, int n_jobs):
 def _split(n, n_jobs):
     parts = max(1, min(n, n_jobs))
     return [n * i // parts for i in range(parts + 1)]
+
+
+cdef int kind_of(score) except -1:
+    if score not in SCORES:
+        raise ValueError(f"score must be one of {', '.join(map(repr, SCORES))}, got {score!r}")
+    return SCORES[score]
 
 
 cdef ptrdiff_t first_bad(const double* x, ptrdiff_t n) noexcept nogil:
@@ -134,14 +140,14 @@ cdef int refuse(double value, ptrdiff_t row, ptrdiff_t feature) except -1:
     raise ValueError(f"Input X contains {what} (row {row}, feature {feature}).")
 
 
-cdef int check_weights(const double[::1] weights, int64_t n) except -1:
+def check_weights(const double[::1] weights, int64_t n):
+    """Refuse weights that are not `n` positive numbers."""
     cdef int64_t i
     if weights.shape[0] != n:
         raise ValueError(f"sample_weight has {weights.shape[0]} entries for {n} rows of X.")
     for i in range(n):
         if not 1e-150 <= weights[i] <= 1e150:
-            raise ValueError(f"sample_weight must be positive and finite, got {weights[i]} (row {i}).")
-    return 0
+            raise ValueError(f"sample_weight must be finite and above zero, got {weights[i]} (row {i}).")
 
 
 cdef class Forest:
@@ -263,6 +269,19 @@ cdef class Forest:
             self.reserve(i, self.samples[i].size + more + 1)
         return 0
 
+    cdef const double[:, :] checked(self, const double[:, :] X):
+        """X, with the numbers of a row side by side; refused if one is not finite."""
+        cdef ptrdiff_t r, bad
+        if X.shape[1] != self.n_features:
+            raise ValueError(f"X has {X.shape[1]} features, but the forest has {self.n_features}.")
+        if X.strides[1] != sizeof(double) or X.strides[0] % <Py_ssize_t>sizeof(double):
+            X = np.ascontiguousarray(X)
+        for r in range(X.shape[0]):
+            bad = first_bad(&X[r, 0], self.n_features)
+            if bad >= 0:
+                refuse(X[r, bad], r, bad)
+        return X
+
     # ---- learning ----------------------------------------------------------------------------------------------
 
     cdef inline void learn(self, int i, const float* x, int64_t n, double weight) noexcept nogil:
@@ -309,7 +328,7 @@ cdef class Forest:
                 for block in range(first, last):
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
                         self.learn_rows(i, (<const float*>rows) + begin * self.stride, n, self.seen + begin,
-                                        NULL if weights == 0 else (<const double*>weights) + begin, kind, ratios,
+                                        NULL if weights == 0 else (<double*>weights) + begin, kind, ratios,
                                         NULL if out == 0 else (<double*>out) + block * n_rows + begin)
                 begin += n
         free(ratios)
@@ -317,20 +336,15 @@ cdef class Forest:
     def _blocks(self):
         return (self.n_trees + BLOCK - 1) // BLOCK
 
-    def update(self, const double[:, ::1] X, weights, str score, int n_jobs=1):
+    def update(self, const double[:, :] X, weights, str score, int n_jobs=1):
         """Score (`score` a kind, or None: do not) and learn the rows in turn; returns the scores, or None."""
-        cdef int kind = -1 if score is None else SCORES[score]
+        cdef int kind = -1 if score is None else kind_of(score)
         cdef const double[::1] w
         cdef int64_t n = X.shape[0], done = 0, part, i
-        cdef ptrdiff_t bad
         cdef float[:, ::1] rows
         cdef double[:, ::1] blocks
         cdef uintptr_t w_at = 0, out_at = 0
-        if X.shape[1] != self.n_features:
-            raise ValueError(f"X has {X.shape[1]} features, but the forest has {self.n_features}.")
-        bad = first_bad(&X[0, 0], n * self.n_features) if n else -1
-        if bad >= 0:
-            refuse(X[bad // self.n_features, bad % self.n_features], bad // self.n_features, bad % self.n_features)
+        X = self.checked(X)
         if weights is not None:
             w = weights
             check_weights(w, n)
@@ -352,7 +366,9 @@ cdef class Forest:
                     memcpy(self.origin, &X[done, 0], self.n_features * sizeof(double))
                 if self.head != NULL:
                     part = min(part, HEAD - self.seen)
-                    memcpy(self.head + self.seen * self.n_features, &X[done, 0], part * self.n_features * sizeof(double))
+                    for i in range(part):
+                        memcpy(self.head + (self.seen + i) * self.n_features, &X[done + i, 0],
+                               self.n_features * sizeof(double))
                 for i in range(part):
                     rcf_narrow(&rows[i, 0], &X[done + i, 0], self.origin, self.n_features, self.stride)
                 if weights is not None:
@@ -405,7 +421,7 @@ cdef class Forest:
     def update_record(self, record, str score not None):
         """The score of one record (n_features,), which is then learned."""
         cdef Py_buffer view
-        cdef int kind = SCORES[score], i, block
+        cdef int kind = kind_of(score), i, block
         cdef int64_t n
         cdef double total = 0.0, sum_of_block
         cdef double* scores = self.row_scores
@@ -444,7 +460,7 @@ cdef class Forest:
 
     # ---- fitting -----------------------------------------------------------------------------------------------
 
-    def fit(self, const double[:, ::1] X, weights, double decay, bint disjoint, int n_jobs=1):
+    def fit(self, const double[:, :] X, weights, double decay, bint disjoint, int n_jobs=1):
         """Forget everything and take a fresh sample of the rows into each tree.
 
         `decay` is that of the sampling among the rows; 0 takes them as having come together. With `disjoint`, tree i
@@ -452,18 +468,14 @@ cdef class Forest:
         """
         cdef int64_t n = X.shape[0], i, size
         cdef int j
-        cdef ptrdiff_t bad
+        cdef ptrdiff_t step
         cdef const double[::1] w, cumulative
         cdef uintptr_t w_at = 0, cumulative_at = 0
-        if X.shape[1] != self.n_features:
-            raise ValueError(f"X has {X.shape[1]} features, but the forest has {self.n_features}.")
+        X = self.checked(X)
         if n == 0:
             raise ValueError("cannot fit on no rows")
         if disjoint and n < self.n_trees:
             raise ValueError(f"{n} rows cannot be shared out among {self.n_trees} trees")
-        bad = first_bad(&X[0, 0], n * self.n_features)
-        if bad >= 0:
-            refuse(X[bad // self.n_features, bad % self.n_features], bad // self.n_features, bad % self.n_features)
         if weights is not None:
             w = weights
             check_weights(w, n)
@@ -478,18 +490,18 @@ cdef class Forest:
             self.head = NULL
             self.seen = n
             self.warm_up = 0
-            at = <uintptr_t>&X[0, 0]
+            at, step = <uintptr_t>&X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
             # the first sample tells where the data lie
             self._sample_rows(0, 1, n, w_at, cumulative_at, decay, disjoint)
             taken = [self.samples[0].slots[i].arrival - 1 for i in range(self.samples[0].size)]
             middle = np.median(np.asarray(X)[np.sort(taken)], axis=0)
             for j in range(self.n_features):
                 self.origin[j] = middle[j]
-            self._grow(0, 1, at)
+            self._grow(0, 1, at, step)
 
             def work(a, b):
                 self._sample_rows(a, b, n, w_at, cumulative_at, decay, disjoint)
-                self._grow(a, b, at)
+                self._grow(a, b, at, step)
 
             _in_threads(work, [1 + b for b in _split(self.n_trees - 1, n_jobs)], n_jobs)
         finally:
@@ -514,7 +526,7 @@ cdef class Forest:
         if not fine:
             raise MemoryError
 
-    def _grow(self, int first, int last, uintptr_t X):
+    def _grow(self, int first, int last, uintptr_t X, ptrdiff_t step):
         """Build the trees on the rows that their samples name."""
         cdef int i
         cdef int64_t j
@@ -530,7 +542,7 @@ cdef class Forest:
             for i in range(first, last):
                 s = &self.samples[i]
                 for j in range(s.size):
-                    rcf_narrow(rows + j * self.stride, (<const double*>X) + (s.slots[j].arrival - 1) * self.n_features,
+                    rcf_narrow(rows + j * self.stride, (<const double*>X) + (s.slots[j].arrival - 1) * step,
                                self.origin, self.n_features, self.stride)
                 fine = fine and tree_build(&self.trees[i], rows, s.size, items, &self.rngs[i])
                 for j in range(s.size):
@@ -549,28 +561,24 @@ cdef class Forest:
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
-    def score(self, const double[:, ::1] X, str score not None, int n_jobs=1):
+    def score(self, const double[:, :] X, str score not None, int n_jobs=1):
         """The mean score over the trees of each row; learns nothing."""
         cdef int64_t n = X.shape[0]
-        cdef ptrdiff_t bad
+        cdef ptrdiff_t step
         cdef double[::1] out = np.zeros(n)
-        cdef int kind = SCORES[score]
-        if X.shape[1] != self.n_features:
-            raise ValueError(f"X has {X.shape[1]} features, but the forest has {self.n_features}.")
+        cdef int kind = kind_of(score)
+        X = self.checked(X)
         if n == 0:
             return np.asarray(out)
-        bad = first_bad(&X[0, 0], n * self.n_features)
-        if bad >= 0:
-            refuse(X[bad // self.n_features, bad % self.n_features], bad // self.n_features, bad % self.n_features)
-        at, out_at = <uintptr_t>&X[0, 0], <uintptr_t>&out[0]
+        at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0], X.strides[0] // <Py_ssize_t>sizeof(double)
         self.gate.read()
         try:
-            _in_threads(lambda a, b: self._score_rows(at, a, b, kind, out_at), _split(n, n_jobs), n_jobs)
+            _in_threads(lambda a, b: self._score_rows(at, step, a, b, kind, out_at), _split(n, n_jobs), n_jobs)
         finally:
             self.gate.read_done()
         return np.asarray(out)
 
-    def _score_rows(self, uintptr_t X, int64_t first, int64_t last, int kind, uintptr_t out):
+    def _score_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
         cdef int i, block
         cdef int64_t r, n, begin = first
         cdef float* rows = <float*>malloc(CHUNK * self.stride * sizeof(float))
@@ -586,7 +594,7 @@ cdef class Forest:
             while begin < last:
                 n = min(<int64_t>CHUNK, last - begin)
                 for r in range(n):
-                    rcf_narrow(rows + r * self.stride, (<const double*>X) + (begin + r) * self.n_features,
+                    rcf_narrow(rows + r * self.stride, (<const double*>X) + (begin + r) * step,
                                self.origin, self.n_features, self.stride)
                 for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                     memset(sums, 0, n * sizeof(double))
@@ -601,28 +609,24 @@ cdef class Forest:
         free(sums)
         free(ratios)
 
-    def attribution(self, const double[:, ::1] X, str score not None, int n_jobs=1):
+    def attribution(self, const double[:, :] X, str score not None, int n_jobs=1):
         """(n, n_features, 2): what each feature adds to the score, [..., 0] by lying high and [..., 1] by lying low."""
         cdef int64_t n = X.shape[0]
-        cdef ptrdiff_t bad
-        cdef int kind = SCORES[score]
+        cdef ptrdiff_t step
+        cdef int kind = kind_of(score)
         cdef double[:, :, ::1] out = np.zeros((n, self.n_features, 2))
-        if X.shape[1] != self.n_features:
-            raise ValueError(f"X has {X.shape[1]} features, but the forest has {self.n_features}.")
+        X = self.checked(X)
         if n == 0:
             return np.asarray(out)
-        bad = first_bad(&X[0, 0], n * self.n_features)
-        if bad >= 0:
-            refuse(X[bad // self.n_features, bad % self.n_features], bad // self.n_features, bad % self.n_features)
-        at, out_at = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0]
+        at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
         self.gate.read()
         try:
-            _in_threads(lambda a, b: self._attribute_rows(at, a, b, kind, out_at), _split(n, n_jobs), n_jobs)
+            _in_threads(lambda a, b: self._attribute_rows(at, step, a, b, kind, out_at), _split(n, n_jobs), n_jobs)
         finally:
             self.gate.read_done()
         return np.asarray(out)
 
-    def _attribute_rows(self, uintptr_t X, int64_t first, int64_t last, int kind, uintptr_t out):
+    def _attribute_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
         cdef int i
         cdef int64_t r, k
         cdef int width = 2 * self.n_features
@@ -638,7 +642,7 @@ cdef class Forest:
         with nogil:
             for r in range(first, last):
                 target = (<double*>out) + r * width
-                rcf_narrow(row, (<const double*>X) + r * self.n_features, self.origin, self.n_features, self.stride)
+                rcf_narrow(row, (<const double*>X) + r * step, self.origin, self.n_features, self.stride)
                 for i in range(self.n_trees):
                     tree_attribute(kind, &self.trees[i], row, work, ratios, target)
                 for k in range(width):
@@ -679,6 +683,232 @@ cdef class Forest:
         self.gate.write_done()
         return found
 
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    def state(self):
+        """Everything that the future depends on, as arrays; `from_state` gives the same forest, bit for bit.
+
+        A tree is written from the root down, left before right: `inner` says of each node in turn whether it is an inner
+        one, and the cuts, dimensions and points follow in that order. Numbers of nodes, masses and boxes follow from these.
+        """
+        cdef int i
+        cdef int32_t v, n, leaf, top
+        cdef rcf_tree* t
+        self.gate.read()
+        try:
+            slots = sum([self.samples[i].size for i in range(self.n_trees)])
+            leaves = sum([self.leaf_count(i) for i in range(self.n_trees)])
+            inner = np.zeros(2 * leaves, dtype=np.uint8)
+            cut, dim = np.zeros(leaves, dtype=np.float32), np.zeros(leaves, dtype=np.int32)
+            points = np.zeros((leaves, self.n_features), dtype=np.float32)
+            key, arrival = np.zeros(slots), np.zeros(slots, dtype=np.int64)
+            item = np.zeros(slots, dtype=np.int32)
+            n_nodes = n_cuts = n_points = n_slots = 0
+            for i in range(self.n_trees):
+                t = &self.trees[i]
+                numbers = {}
+                stack = [t.root] if t.mass else []
+                first = n_points
+                while stack:
+                    v = stack.pop()
+                    if v >= 0:
+                        inner[n_nodes] = 1
+                        cut[n_cuts], dim[n_cuts] = t.nodes[v].cut, t.nodes[v].dim
+                        n_cuts += 1
+                        stack.append(t.nodes[v].child[1])
+                        stack.append(t.nodes[v].child[0])
+                    else:
+                        numbers[~v] = n_points - first
+                        points[n_points] = <float[:self.n_features]>(t.points + <size_t>(~v) * t.stride)
+                        n_points += 1
+                    n_nodes += 1
+                for n in range(self.samples[i].size):
+                    key[n_slots], arrival[n_slots] = self.samples[i].slots[n].key, self.samples[i].slots[n].arrival
+                    item[n_slots] = numbers[self.samples[i].slots[n].item]
+                    n_slots += 1
+            head = 0 if self.head == NULL else min(self.seen, <int64_t>HEAD)
+            return {
+                "n_trees": self.n_trees, "capacity": self.capacity, "n_features": self.n_features,
+                "time_decay": self.time_decay, "seen": self.seen, "warm_up": self.warm_up, "growing": self.head != NULL,
+                "origin": self.origin_,
+                "head": np.array(<double[:HEAD, :self.n_features]>self.head)[:head] if head else
+                        np.empty((0, self.n_features)),
+                "rng": np.array([[self.rngs[i].s[n] for n in range(4)] for i in range(self.n_trees)], dtype=np.uint64),
+                "size": np.array([self.samples[i].size for i in range(self.n_trees)], dtype=np.int32),
+                "leaves": np.array([self.leaf_count(i) for i in range(self.n_trees)], dtype=np.int32),
+                "threshold": np.array([self.samples[i].threshold for i in range(self.n_trees)]),
+                "budget": np.array([self.samples[i].budget for i in range(self.n_trees)]),
+                "next": np.array([self.samples[i].next for i in range(self.n_trees)], dtype=np.int64),
+                "settled": np.array([self.samples[i].settled for i in range(self.n_trees)], dtype=np.int64),
+                "key": key, "arrival": arrival, "item": item,
+                "inner": inner[:n_nodes], "cut": cut[:n_cuts], "dim": dim[:n_cuts], "points": points[:n_points],
+            }
+        finally:
+            self.gate.read_done()
+
+    cdef int32_t leaf_count(self, int i) noexcept:
+        """Distinct points in tree i: those in use, one more than the inner nodes."""
+        cdef int32_t n = 0, leaf
+        for leaf in range(self.trees[i].n_leaves):
+            n += self.trees[i].leaves[leaf].mass > 0
+        return n
+
+    @staticmethod
+    def from_state(state):
+        """The forest of a `state()`; ModelStateError where the arrays do not describe one. Trusts nothing."""
+        cdef Forest self
+        cdef int i
+        cdef int64_t total_leaves, total_slots
+        for name, kind, ndim in (("origin", np.float64, 1), ("head", np.float64, 2), ("rng", np.uint64, 2),
+                                 ("size", np.int32, 1), ("leaves", np.int32, 1), ("threshold", np.float64, 1),
+                                 ("budget", np.float64, 1), ("next", np.int64, 1), ("settled", np.int64, 1),
+                                 ("key", np.float64, 1), ("arrival", np.int64, 1), ("item", np.int32, 1),
+                                 ("inner", np.uint8, 1), ("cut", np.float32, 1), ("dim", np.int32, 1),
+                                 ("points", np.float32, 2)):
+            if name not in state:
+                raise ModelStateError(f"{name} is missing")
+            if not isinstance(state[name], np.ndarray) or state[name].dtype != kind or state[name].ndim != ndim:
+                raise ModelStateError(f"{name} is not an array of {np.dtype(kind)} in {ndim} dimensions")
+        n_trees, capacity, n_features = [int(state[k]) for k in ("n_trees", "capacity", "n_features")]
+        seen, warm_up, decay = int(state["seen"]), int(state["warm_up"]), float(state["time_decay"])
+        growing = bool(state["growing"])
+        if not (1 <= n_trees < 2**31 and 1 <= capacity < 2**30 and 1 <= n_features < 2**31):
+            raise ModelStateError(f"impossible sizes: {n_trees} trees of {capacity} records of {n_features} features")
+        if not 0 <= decay < float("inf"):
+            raise ModelStateError(f"time_decay is {decay}")
+        if not (0 <= seen < 2**62 and 0 <= warm_up <= capacity):
+            raise ModelStateError(f"impossible counts: seen {seen}, warm-up {warm_up}")
+        if growing and seen >= HEAD:
+            raise ModelStateError("the origin of a forest that has seen so much is settled")
+        for name in ("rng", "size", "leaves", "threshold", "budget", "next", "settled"):
+            if len(state[name]) != n_trees:
+                raise ModelStateError(f"{name} has {len(state[name])} entries for {n_trees} trees")
+        if state["rng"].shape[1] != 4 or not state["rng"].any(axis=1).all():
+            raise ModelStateError("rng is not four words a tree, not all zero")
+        size, leaves = state["size"].astype(np.int64), state["leaves"].astype(np.int64)
+        if (size < 0).any() or (size > min(capacity, seen)).any():
+            raise ModelStateError("a sample is larger than its capacity or the stream")
+        if (leaves < 0).any() or (leaves > size).any() or ((leaves == 0) != (size == 0)).any():
+            raise ModelStateError("a tree has more leaves than records, or none")
+        total_slots, total_leaves = size.sum(), leaves.sum()
+        inner_nodes = total_leaves - int((leaves > 0).sum())
+        for name, n in (("key", total_slots), ("arrival", total_slots), ("item", total_slots), ("points", total_leaves),
+                        ("cut", inner_nodes), ("dim", inner_nodes), ("inner", total_leaves + inner_nodes)):
+            if len(state[name]) != n:
+                raise ModelStateError(f"{name} has {len(state[name])} entries where the trees have {n}")
+        if state["points"].shape[1] != n_features or len(state["origin"]) != n_features or state["head"].shape[1] != n_features:
+            raise ModelStateError(f"points, origin or head are not {n_features} wide")
+        if len(state["head"]) != (seen if growing else 0):
+            raise ModelStateError("head does not hold the first records")
+        for name in ("points", "origin", "head", "cut"):
+            if not (np.abs(state[name]) <= 3.4028235e38).all():
+                raise ModelStateError(f"{name} is not finite")
+        # the smallest and largest float differ by more than a float holds
+        if not np.isfinite(state["key"]).all() or np.isnan(state["threshold"]).any() or not (state["budget"] >= 0).all():
+            raise ModelStateError("keys, thresholds or budgets are not numbers")
+        if ((state["arrival"] < 1) | (state["arrival"] > seen)).any():
+            raise ModelStateError("a record arrived outside the stream")
+        if ((state["next"] <= seen) | (state["settled"] > seen) | (state["settled"] < 0)).any():
+            raise ModelStateError("the next record to enter lies in the past")
+        self = Forest(n_trees, capacity, n_features, decay, 0)
+        self.seen, self.warm_up = seen, warm_up
+        if growing:
+            (<object>np.asarray(<double[:HEAD, :n_features]>self.head))[:seen] = state["head"]
+        else:
+            free(self.head)
+            self.head = NULL
+        (<object>np.asarray(<double[:n_features]>self.origin))[:] = state["origin"]
+        rows = np.zeros((max(int(leaves.max()), 1), self.stride), dtype=np.float32)
+        at_leaf = at_cut = at_node = at_slot = 0
+        for i in range(n_trees):
+            k, n = int(leaves[i]), int(size[i])
+            rows[:k, :n_features] = state["points"][at_leaf:at_leaf + k]
+            self.reserve(i, n + 1)
+            nodes, cuts = max(2 * k - 1, 0), max(k - 1, 0)
+            inner = np.ascontiguousarray(state["inner"][at_node:at_node + nodes])
+            cut = np.ascontiguousarray(state["cut"][at_cut:at_cut + cuts])
+            dim = np.ascontiguousarray(state["dim"][at_cut:at_cut + cuts])
+            key, arrival, item = [np.ascontiguousarray(state[c][at_slot:at_slot + n]) for c in ("key", "arrival", "item")]
+            self.restore_tree(i, k, n, rows, inner, cut, dim, key, arrival, item)
+            words = state["rng"][i]
+            self.rngs[i].s[0], self.rngs[i].s[1], self.rngs[i].s[2], self.rngs[i].s[3] = words[0], words[1], words[2], words[3]
+            self.samples[i].threshold, self.samples[i].budget = state["threshold"][i], state["budget"][i]
+            self.samples[i].next, self.samples[i].settled = state["next"][i], state["settled"][i]
+            at_leaf += k
+            at_node += nodes
+            at_cut += cuts
+            at_slot += n
+        return self
+
+    cdef int restore_tree(self, int i, int32_t n_leaves, int32_t n_slots, const float[:, ::1] rows, const uint8_t[::1] inner,
+                          const float[::1] cut, const int32_t[::1] dim, const double[::1] key, const int64_t[::1] arrival,
+                          const int32_t[::1] item) except -1:
+        cdef rcf_tree* t = &self.trees[i]
+        cdef Sample* s = &self.samples[i]
+        cdef int32_t parent = -1, v, leaf, k, left, right, d
+        if n_slots == 0:
+            return 0
+        tree_clear(t)
+        for k in range(n_leaves):
+            new_leaf(t, &rows[k, 0])
+            t.leaves[k].mass = 0
+        for k in range(n_slots):
+            if not 0 <= item[k] < n_leaves:
+                raise ModelStateError(f"tree {i}: a record in leaf {item[k]} of {n_leaves}")
+            if k > 0 and key[k] > key[(k - 1) // 2]:
+                raise ModelStateError(f"tree {i}: the keys are not a heap")
+            t.leaves[item[k]].mass += 1
+            s.slots[k].key, s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = key[k], arrival[k], item[k], 0
+        # from the root down; child[1] == INT32_MIN marks a node that waits for its right child
+        leaf = 0
+        for k in range(2 * n_leaves - 1):
+            if k > 0 and parent < 0:
+                raise ModelStateError(f"tree {i}: nodes below no parent")
+            if inner[k]:
+                if t.n_nodes == n_leaves - 1:
+                    raise ModelStateError(f"tree {i}: more inner nodes than leaves")
+                v = t.n_nodes
+                t.n_nodes += 1
+                if not 0 <= dim[v] < self.n_features:
+                    raise ModelStateError(f"tree {i}: a cut of feature {dim[v]} of {self.n_features}")
+                t.nodes[v].cut, t.nodes[v].dim = cut[v], dim[v]
+                t.nodes[v].child[0] = t.nodes[v].child[1] = -0x7fffffff - 1
+            else:
+                if leaf == n_leaves:
+                    raise ModelStateError(f"tree {i}: more leaves than points")
+                if t.leaves[leaf].mass == 0:
+                    raise ModelStateError(f"tree {i}: a leaf without records")
+                v = ~leaf
+                leaf += 1
+            set_parent(t, v, parent)
+            if parent < 0:
+                t.root = v
+            elif t.nodes[parent].child[0] == -0x7fffffff - 1:
+                t.nodes[parent].child[0] = v
+            else:
+                t.nodes[parent].child[1] = v
+            if v >= 0:
+                parent = v
+            else:
+                while parent >= 0 and t.nodes[parent].child[1] != -0x7fffffff - 1:
+                    parent = t.nodes[parent].parent
+        if parent >= 0 or leaf != n_leaves:
+            raise ModelStateError(f"tree {i}: the nodes do not make a tree")
+        # children stand after their parents: from the last node up
+        for v in range(t.n_nodes - 1, -1, -1):
+            left, right, d = t.nodes[v].child[0], t.nodes[v].child[1], t.nodes[v].dim
+            t.nodes[v].mass = mass_of(t, left) + mass_of(t, right)
+            t.nodes[v].range = rcf_hull(lower_of(t, v), lower_of(t, left), upper_of(t, left),
+                                        lower_of(t, right), upper_of(t, right), t.stride)
+            if not upper_of(t, left)[d] <= t.nodes[v].cut < lower_of(t, right)[d]:
+                raise ModelStateError(f"tree {i}: a cut that does not separate the points below it")
+        t.mass = n_slots
+        s.size = n_slots
+        return 0
+
+    def __reduce__(self):
+        return Forest.from_state, (self.state(),)
+
     # ---- looking inside ----------------------------------------------------------------------------------------
 
     @property
@@ -697,6 +927,11 @@ cdef class Forest:
     def nbytes(self):
         """Bytes of memory that the trees and their samples take."""
         return sum(len(memoryview(m)) for m in self.memory + self.slot_memory)
+
+    def points(self, int i):
+        """The distinct records that tree i holds, as they came but for the rounding to float32: (leaves, n_features)."""
+        tree = self.tree(i)
+        return tree["points"][tree["leaves"]["mass"] > 0] + self.origin_
 
     def tree(self, int i):
         """Read-only arrays over the memory of tree i; they change as the tree learns."""
@@ -724,3 +959,122 @@ cdef class Forest:
             "leaves": view(leaves, <uintptr_t>t.leaves, t.n_leaves),
             "slots": np.ndarray((self.samples[i].size,), slot, slots),
         }
+
+
+cdef class ReservoirCore:
+    """The sampler of the trees, with places 0 .. capacity - 1 for what its owner keeps."""
+    cdef Sample sample
+    cdef Rng rng
+    cdef Memory memory
+    cdef readonly int64_t n_seen
+
+    def __init__(self, int32_t capacity, double time_decay, seed):
+        cdef int j
+        words = np.random.SeedSequence(seed).generate_state(4, np.uint64)
+        for j in range(4):
+            self.rng.s[j] = words[j]
+        self.memory = Memory(<Py_ssize_t>capacity * sizeof(Slot))
+        self.sample.slots = <Slot*>self.memory.at
+        self.sample.capacity = capacity
+        self.sample.decay = time_decay
+        sample_clear(&self.sample)
+        sample_foresee(&self.sample)
+        self.n_seen = 0
+
+    def offer(self, double weight):
+        """The place of the next record if it enters, else -1."""
+        cdef int64_t n = self.n_seen + 1
+        cdef int32_t place
+        self.n_seen = n
+        if weight == 1.0:
+            if n < self.sample.next:
+                return -1
+        elif not sample_admits(&self.sample, n, weight):
+            return -1
+        # the newcomer takes the place of the record that goes
+        place = self.sample.slots[0].item if self.sample.size == self.sample.capacity else self.sample.size
+        sample_enter(&self.sample, n, weight, place, &self.rng)
+        return place
+
+    def pass_by(self, int64_t n):
+        """How many of the next n records of weight 1 come before the next that enters; they are passed."""
+        cdef int64_t passed = min(n, self.sample.next - self.n_seen - 1)
+        self.n_seen += passed
+        return passed
+
+    @property
+    def slots(self):
+        """key, arrival and place of each record held."""
+        slot = np.dtype([("key", np.float64), ("arrival", np.int64), ("place", np.int32), ("spare", np.int32)])
+        return np.ndarray((self.sample.size,), slot, self.memory).copy()
+
+    @property
+    def threshold(self):
+        return self.sample.threshold
+
+    def replace(self, slots, double threshold, int64_t n_seen):
+        """Hold these slots (keys descending, places 0 .. size - 1) after n_seen records."""
+        cdef int32_t k
+        for k, (key, arrival) in enumerate(zip(slots["key"].tolist(), slots["arrival"].tolist())):
+            self.sample.slots[k].key, self.sample.slots[k].arrival = key, arrival
+            self.sample.slots[k].item, self.sample.slots[k].spare = k, 0
+        self.sample.size = len(slots)
+        self.sample.threshold = threshold
+        self.n_seen = n_seen
+        sample_next(&self.sample, n_seen, &self.rng)
+
+    def __getstate__(self):
+        return (self.sample.capacity, self.sample.decay, self.slots, self.sample.threshold, self.sample.next,
+                self.sample.settled, self.sample.budget, [self.rng.s[j] for j in range(4)], self.n_seen)
+
+    def __setstate__(self, state):
+        cdef int j
+        capacity, decay, slots, threshold, following, settled, budget, words, n_seen = state
+        self.__init__(capacity, decay, 0)
+        for j in range(4):
+            self.rng.s[j] = words[j]
+        for j in range(len(slots)):
+            self.sample.slots[j].key, self.sample.slots[j].arrival = slots["key"][j], slots["arrival"][j]
+            self.sample.slots[j].item = slots["place"][j]
+        self.sample.size, self.sample.threshold, self.sample.next = len(slots), threshold, following
+        self.sample.settled, self.sample.budget, self.n_seen = settled, budget, n_seen
+
+    def __reduce__(self):
+        return ReservoirCore, (self.sample.capacity, self.sample.decay, 0), self.__getstate__()
+
+
+cdef class RingCore:
+    """The last `size` records of `width` numbers each, in one piece."""
+    cdef Ring ring
+    cdef Memory memory
+
+    def __init__(self, int64_t size, int64_t width):
+        self.memory = Memory(2 * size * width * sizeof(double))
+        self.ring.values = <double*>self.memory.at
+        self.ring.size, self.ring.width, self.ring.seen = size, width, 0
+
+    def push(self, const double[::1] record):
+        if record.shape[0] != self.ring.width:
+            raise ValueError(f"a record has {record.shape[0]} features where the window has {self.ring.width}.")
+        ring_push(&self.ring, &record[0])
+
+    def window(self, bint rotate):
+        """A copy: (size * width,)."""
+        out = np.empty(self.ring.size * self.ring.width)
+        cdef double[::1] target = out
+        memcpy(&target[0], ring_window(&self.ring, rotate), self.ring.size * self.ring.width * sizeof(double))
+        return out
+
+    @property
+    def seen(self):
+        return self.ring.seen
+
+    def reset(self):
+        self.ring.seen = 0
+
+    def __reduce__(self):
+        return RingCore, (self.ring.size, self.ring.width), (self.ring.seen, bytes(self.memory))
+
+    def __setstate__(self, state):
+        self.ring.seen = state[0]
+        memcpy(self.memory.at, <const char*><bytes>state[1], 2 * self.ring.size * self.ring.width * sizeof(double))

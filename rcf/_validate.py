@@ -1,0 +1,63 @@
+"""What is checked at the door, once, and what seeds mean."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def seed_entropy(random_state: Any) -> list[int]:
+    """Entropy for a SeedSequence from whatever scikit-learn accepts as `random_state`.
+
+    An int gives the same entropy every time; a generator is drawn from, and so gives another each time.
+    """
+    if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
+        if not 0 <= random_state < 2**64:
+            raise ValueError(f"random_state must be between 0 and 2**64 - 1, got {random_state}")
+        return [int(random_state)]
+    if random_state is None:
+        return [int(word) for word in np.random.SeedSequence().generate_state(4)]
+    if isinstance(random_state, np.random.Generator):
+        return [int(word) for word in random_state.integers(2**32, size=4)]
+    if random_state is np.random or isinstance(random_state, np.random.RandomState):
+        return [int(word) for word in random_state.randint(2**31, size=4)]
+    raise ValueError(f"{random_state!r} cannot be used to seed a forest")
+
+
+def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """An int between `least` and `most`, or a TypeError or ValueError that names the argument."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < least or (most is not None and value > most):
+        limits = f"at least {least}" if most is None else f"between {least} and {most}"
+        raise ValueError(f"{name} must be {limits}, got {value}")
+    return int(value)
+
+
+def not_negative(name: str, value: Any) -> float:
+    """A finite float of at least 0, or a TypeError or ValueError that names the argument."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0.0 <= value < np.inf:
+        raise ValueError(f"{name} must be finite and not negative, got {value}")
+    return float(value)
+
+
+def as_record(x: Any, n_features: int | None) -> NDArray[np.float64]:
+    """One record as a float64 array ``(n_features,)``."""
+    try:
+        record = np.ascontiguousarray(x, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a record must be {n_features or 'some'} numbers, got {x!r}") from error
+    if record.ndim == 0:
+        record = record.reshape(1)
+    if record.ndim != 1:
+        raise ValueError(f"a record must be one-dimensional, got shape {record.shape}")
+    if record.size == 0:
+        raise ValueError("a record must have at least one feature, got an empty one")
+    if n_features is not None and record.size != n_features:
+        raise ValueError(f"X has {record.size} features, but {n_features} are expected.")
+    return record

@@ -1,0 +1,167 @@
+"""Reservoir: a bounded sample of a stream, of anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rcf._core import ReservoirCore
+from rcf._validate import not_negative, seed_entropy, whole_number
+
+T = TypeVar("T")
+
+
+class Reservoir(Generic[T]):
+    """A time-decayed, weighted, mergeable sample of a stream.
+
+    Record `n` (counted from 1) of weight `w` gets the key ``ln(E / w) - time_decay * n`` with ``E`` drawn from Exp(1), and the
+    `capacity` smallest keys stay: with no decay and equal weights a uniform sample without replacement. No random number is
+    drawn for a record that does not enter. It is the sampler that the trees of a forest use.
+
+    Parameters
+    ----------
+    capacity : int
+        How many records it holds at most.
+    time_decay : float, default=0.0
+        The weight of a record falls by this factor (as an exponent) with each record that follows; its mean age
+        tends to ``1 / time_decay`` once that is much more than `capacity`.
+    random_state : int, RandomState, Generator or None, default=None
+        Seed; the same seed and stream give the same sample.
+
+    Notes
+    -----
+    P. Efraimidis, P. Spirakis, "Weighted random sampling with a reservoir", Information Processing Letters 97 (2006).
+    With one weight that outweighs all others together, the record is nearly always held, once.
+
+    Examples
+    --------
+    >>> from rcf.sampling import Reservoir
+    >>> reservoir = Reservoir(3, random_state=0)
+    >>> reservoir.extend(range(1000)).n_seen
+    1000
+    >>> len(reservoir)
+    3
+    """
+
+    def __init__(self, capacity: int, *, time_decay: float = 0.0, random_state: Any = None) -> None:
+        self.capacity = whole_number("capacity", capacity, 1, 2**30 - 1)
+        self.time_decay = not_negative("time_decay", time_decay)
+        self._core = ReservoirCore(self.capacity, self.time_decay, seed_entropy(random_state))
+        self._items: list[T] = []
+
+    def offer(self, item: T, weight: float = 1.0) -> bool:
+        """Let one record pass; True if it entered the sample.
+
+        Parameters
+        ----------
+        item : object
+            Kept as it is, not copied.
+        weight : float, default=1.0
+            Positive and finite.
+
+        Raises
+        ------
+        ValueError
+            If the weight is not; the reservoir is then unchanged.
+        """
+        if not 1e-150 <= weight <= 1e150:
+            raise ValueError(f"weight must be positive and finite, got {weight!r}")
+        place = self._core.offer(float(weight))
+        if place < 0:
+            return False
+        if place == len(self._items):
+            self._items.append(item)
+        else:
+            self._items[place] = item
+        return True
+
+    def extend(self, items: Iterable[T], weights: ArrayLike | None = None) -> Self:
+        """Let many records pass, in order: the same sample as one `offer` each, faster."""
+        if weights is not None:
+            items = list(items)
+            checked = np.asarray(weights, dtype=np.float64)
+            if checked.shape != (len(items),):
+                raise ValueError(f"weights has shape {checked.shape} for {len(items)} items")
+            bad = np.flatnonzero(~((checked >= 1e-150) & (checked <= 1e150)))
+            if bad.size:
+                raise ValueError(f"weights must be positive and finite, got {checked[bad[0]]} (item {bad[0]})")
+            for item, weight in zip(items, checked.tolist(), strict=True):
+                self.offer(item, weight)
+        elif isinstance(items, (Sequence, np.ndarray)):  # one that enters can be gone to
+            at, n = 0, len(items)
+            while True:
+                at += self._core.pass_by(n - at)
+                if at == n:
+                    break
+                self.offer(items[at])
+                at += 1
+        else:
+            for item in items:
+                self.offer(item)
+        return self
+
+    def _slots(self) -> NDArray[np.void]:
+        """In the order of arrival."""
+        slots: NDArray[np.void] = self._core.slots
+        return np.sort(slots, order="arrival")
+
+    def sample(self) -> list[T]:
+        """The records held, oldest first."""
+        return [self._items[place] for place in self._slots()["place"]]
+
+    def ages(self) -> NDArray[np.int64]:
+        """How many records came after each one held, in the order of `sample()`; shape ``(len(self),)``."""
+        arrivals: NDArray[np.int64] = self._slots()["arrival"]
+        return self.n_seen - arrivals
+
+    def merge(self, other: Reservoir[T]) -> Self:
+        """Take in the sample of a stream that followed this one; `other` is left as it is.
+
+        Record `k` of the other counts as record ``n_seen + k`` of this one, and the result has the distribution
+        of one reservoir that saw both streams, one after the other: the `capacity` smallest keys of
+        the union. Without time decay the order does not matter. The reservoir's own randomness decides what comes after.
+
+        Raises
+        ------
+        TypeError
+            If `other` is not a reservoir.
+        ValueError
+            If it is this one, or differs in capacity or time decay.
+        """
+        if not isinstance(other, Reservoir):
+            raise TypeError(f"can merge with a Reservoir, got {type(other).__name__}")
+        if other is self:
+            raise ValueError("cannot merge a reservoir with itself: its records would count twice")
+        for name in ("capacity", "time_decay"):
+            if getattr(self, name) != getattr(other, name):
+                raise ValueError(f"{name} differs: {getattr(self, name)} and {getattr(other, name)}")
+        mine, theirs = self._core.slots, other._core.slots
+        theirs["key"] -= self.time_decay * self.n_seen
+        theirs["arrival"] += self.n_seen
+        items = self._items + other._items
+        theirs["place"] += len(self._items)
+        slots = np.concatenate([mine, theirs])
+        # above this key one of the two has left records out
+        threshold = min(self._core.threshold, other._core.threshold - self.time_decay * self.n_seen)
+        slots = slots[slots["key"] <= threshold]
+        slots = slots[np.argsort(slots["key"], kind="stable")]
+        if len(slots) > self.capacity:
+            slots = slots[: self.capacity]
+        slots = slots[::-1]
+        self._items = [items[place] for place in slots["place"]]
+        self._core.replace(slots, threshold, self.n_seen + other.n_seen)
+        return self
+
+    @property
+    def n_seen(self) -> int:
+        """How many records have been offered."""
+        return self._core.n_seen
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"Reservoir(capacity={self.capacity}, time_decay={self.time_decay}) with {len(self)} of {self.n_seen} records"
