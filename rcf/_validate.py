@@ -31,19 +31,21 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
     """An int between `least` and `most`, or a TypeError or ValueError that names the argument."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < least or (most is not None and value > most):
+    number = int(value)
+    if number < least or (most is not None and number > most):
         limits = f"at least {least}" if most is None else f"between {least} and {most}"
         raise ValueError(f"{name} must be {limits}, got {value}")
-    return int(value)
+    return number
 
 
 def not_negative(name: str, value: Any) -> float:
     """A finite float of at least 0, or a TypeError or ValueError that names the argument."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not 0.0 <= value < np.inf:
+    number = float(value)
+    if not 0.0 <= number < np.inf:
         raise ValueError(f"{name} must be finite and not negative, got {value}")
-    return float(value)
+    return number
 
 
 def as_record(x: Any, n_features: int | None) -> NDArray[np.float64]:
