@@ -22,6 +22,9 @@ from sampling._reservoir cimport *
 from shingle._ring cimport Ring, ring_push, ring_window
 
 rcf_fill_tables()
+for _isa in (2, 1, 0):
+    if rcf_use_isa(_isa):
+        break
 
 SCORES = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLACEMENT, "opensearch": RCF_OPENSEARCH}
 LIMIT = 1.7e38  # half of the largest float: the difference of two such numbers is still a float
@@ -31,6 +34,14 @@ cdef enum:
     CHUNK = 1024    # rows that go through a tree at a time: with the tree they fit in the first-level cache
     BATCH = 16384   # rows held as floats, and as scores by block, at a time
     HEAD = 16       # records after which the origin is settled
+
+
+def use_instructions(str name):
+    """Compute with "portable", "avx2" or "avx512" code from now on, everywhere; False where the machine lacks it.
+
+    The widest is chosen at import. All give the same bits: this is for the tests that hold them to it.
+    """
+    return bool(rcf_use_isa(["portable", "avx2", "avx512"].index(name)))
 
 
 class ModelStateError(ValueError):
@@ -110,6 +121,11 @@ def _split(n, n_jobs):
     return [n * i // parts for i in range(parts + 1)]
 
 
+cdef size_t scratch_bytes(int32_t levels) noexcept nogil:
+    """Of a walk through a tree with that many levels: a step, or a double, for each."""
+    return (<size_t>levels + 1) * sizeof(rcf_step)
+
+
 cdef int kind_of(score) except -1:
     if score not in SCORES:
         raise ValueError(f"score must be one of {', '.join(map(repr, SCORES))}, got {score!r}")
@@ -167,7 +183,7 @@ cdef class Forest:
     cdef double* origin
     cdef double* head      # the first records as they came, until the origin is settled; then NULL
     cdef double* row_scores
-    cdef double* row_ratios
+    cdef void* scratch        # what a walk needs, for the calls that hold the GIL
     cdef float* row
     cdef list memory       # per tree: its Memory
     cdef list slot_memory
@@ -177,7 +193,7 @@ cdef class Forest:
     cdef int stride
     cdef int64_t seen
     cdef int64_t warm_up   # update() scores the records before this one as 0
-    cdef int32_t ratios_room
+    cdef int32_t depth_room
 
     def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, **_):
         cdef int i, j
@@ -195,7 +211,7 @@ cdef class Forest:
         self.origin = <double*>calloc(n_features, sizeof(double))
         self.row_scores = <double*>calloc(n_trees, sizeof(double))
         self.row = <float*>calloc(self.stride, sizeof(float))
-        self.row_ratios = NULL
+        self.scratch = NULL
         self.head = NULL
         if (self.trees == NULL or self.samples == NULL or self.rngs == NULL or self.origin == NULL
                 or self.row_scores == NULL or self.row == NULL):
@@ -228,7 +244,7 @@ cdef class Forest:
         free(self.origin)
         free(self.head)
         free(self.row_scores)
-        free(self.row_ratios)
+        free(self.scratch)
         free(self.row)
 
     # ---- memory ------------------------------------------------------------------------------------------------
@@ -239,7 +255,7 @@ cdef class Forest:
         cdef int64_t most = <int64_t>self.capacity + 1
         cdef int32_t room
         cdef Memory memory, slots
-        cdef double* ratios
+        cdef void* scratch
         if leaves > most:
             leaves = most
         if leaves <= t.capacity:
@@ -247,13 +263,13 @@ cdef class Forest:
         room = <int32_t>min(most, max(leaves, 2 * <int64_t>t.capacity))
         memory = Memory(tree_bytes(room, self.stride))
         slots = Memory(<Py_ssize_t>room * sizeof(Slot))
-        if room > self.ratios_room:
-            ratios = <double*>malloc((<size_t>room + 1) * sizeof(double))
-            if ratios == NULL:
+        if room > self.depth_room:
+            scratch = malloc(scratch_bytes(room))
+            if scratch == NULL:
                 raise MemoryError
-            free(self.row_ratios)
-            self.row_ratios = ratios
-            self.ratios_room = room
+            free(self.scratch)
+            self.scratch = scratch
+            self.depth_room = room
         tree_move(t, memory.at, room)
         if self.samples[i].size:
             memcpy(slots.at, self.samples[i].slots, self.samples[i].size * sizeof(Slot))
@@ -284,15 +300,15 @@ cdef class Forest:
 
     # ---- learning ----------------------------------------------------------------------------------------------
 
-    cdef inline void learn(self, int i, const float* x, int64_t n, double weight) noexcept nogil:
+    cdef inline void learn(self, int i, const float* x, int64_t n, double weight, rcf_step* open) noexcept nogil:
         """Record n enters tree i."""
-        cdef int32_t leaf = tree_insert(&self.trees[i], x, &self.rngs[i])
+        cdef int32_t leaf = tree_insert(&self.trees[i], x, &self.rngs[i], open)
         cdef int32_t evicted = sample_enter(&self.samples[i], n, weight, leaf, &self.rngs[i])
         if evicted >= 0:
             tree_forget(&self.trees[i], evicted)
 
     cdef void learn_rows(self, int i, const float* rows, int64_t n_rows, int64_t seen, const double* weights,
-                         int kind, double* ratios, double* out) noexcept nogil:
+                         int kind, void* scratch, double* out) noexcept nogil:
         """Tree i scores (kind >= 0: out[r] += its score) and learns the rows in turn; `seen` came before them."""
         cdef Sample* sample = &self.samples[i]
         cdef int64_t r = 0, enters, begin, silent = self.warm_up - seen
@@ -309,17 +325,18 @@ cdef class Forest:
             if kind >= 0:
                 begin = r if r > silent else silent
                 if begin <= enters and begin < n_rows:
-                    rcf_score_pairs(kind, &self.trees[i], 0, rows + begin * self.stride, self.stride,
-                                    (enters + 1 if enters < n_rows else n_rows) - begin, ratios, out + begin)
+                    rcf_walks.score_pairs(kind, &self.trees[i], 0, rows + begin * self.stride, self.stride,
+                                    (enters + 1 if enters < n_rows else n_rows) - begin, <double*>scratch, out + begin)
             if enters < n_rows:
-                self.learn(i, rows + enters * self.stride, seen + enters + 1, 1.0 if weights == NULL else weights[enters])
+                self.learn(i, rows + enters * self.stride, seen + enters + 1, 1.0 if weights == NULL else weights[enters],
+                           <rcf_step*>scratch)
             r = enters + 1
 
     def _learn_blocks(self, int first, int last, uintptr_t rows, int64_t n_rows, uintptr_t weights, int kind, uintptr_t out):
         cdef int block, i
         cdef int64_t begin, n
-        cdef double* ratios = <double*>malloc((<size_t>self.ratios_room + 1) * sizeof(double))
-        if ratios == NULL:
+        cdef void* scratch = malloc(scratch_bytes(self.depth_room))
+        if scratch == NULL:
             raise MemoryError
         with nogil:
             begin = 0
@@ -328,10 +345,10 @@ cdef class Forest:
                 for block in range(first, last):
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
                         self.learn_rows(i, (<const float*>rows) + begin * self.stride, n, self.seen + begin,
-                                        NULL if weights == 0 else (<double*>weights) + begin, kind, ratios,
+                                        NULL if weights == 0 else (<double*>weights) + begin, kind, scratch,
                                         NULL if out == 0 else (<double*>out) + block * n_rows + begin)
                 begin += n
-        free(ratios)
+        free(scratch)
 
     def _blocks(self):
         return (self.n_trees + BLOCK - 1) // BLOCK
@@ -445,7 +462,7 @@ cdef class Forest:
         n = self.seen + 1
         if n > self.warm_up:
             memset(scores, 0, self.n_trees * sizeof(double))
-            rcf_score_pairs(kind, self.trees, 1, self.row, 0, self.n_trees, self.row_ratios, scores)
+            rcf_walks.score_pairs(kind, self.trees, 1, self.row, 0, self.n_trees, <double*>self.scratch, scores)
             for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                 sum_of_block = 0.0
                 for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
@@ -453,7 +470,7 @@ cdef class Forest:
                 total += sum_of_block
         for i in range(self.n_trees):
             if self.samples[i].next == n:
-                self.learn(i, self.row, n, 1.0)
+                self.learn(i, self.row, n, 1.0, <rcf_step*>self.scratch)
         self.seen = n
         self.gate.write_done()
         return total / self.n_trees
@@ -583,7 +600,7 @@ cdef class Forest:
         cdef int64_t r, n, begin = first
         cdef float* rows = <float*>malloc(CHUNK * self.stride * sizeof(float))
         cdef double* sums = <double*>malloc(CHUNK * sizeof(double))
-        cdef double* ratios = <double*>malloc((<size_t>self.ratios_room + 1) * sizeof(double))
+        cdef double* ratios = <double*>malloc(scratch_bytes(self.depth_room))
         cdef double* target = <double*>out
         if rows == NULL or sums == NULL or ratios == NULL:
             free(rows)
@@ -599,7 +616,7 @@ cdef class Forest:
                 for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                     memset(sums, 0, n * sizeof(double))
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                        rcf_score_pairs(kind, &self.trees[i], 0, rows, self.stride, n, ratios, sums)
+                        rcf_walks.score_pairs(kind, &self.trees[i], 0, rows, self.stride, n, ratios, sums)
                     for r in range(n):
                         target[begin + r] += sums[r]
                 for r in range(n):
@@ -632,7 +649,7 @@ cdef class Forest:
         cdef int width = 2 * self.n_features
         cdef float* row = <float*>malloc(self.stride * sizeof(float))
         cdef double* work = <double*>malloc(2 * width * sizeof(double) + 4 * self.stride * sizeof(float))
-        cdef double* ratios = <double*>malloc((<size_t>self.ratios_room + 1) * sizeof(double))
+        cdef double* ratios = <double*>malloc(scratch_bytes(self.depth_room))
         cdef double* target
         if row == NULL or work == NULL or ratios == NULL:
             free(row)
@@ -898,7 +915,7 @@ cdef class Forest:
         for v in range(t.n_nodes - 1, -1, -1):
             left, right, d = t.nodes[v].child[0], t.nodes[v].child[1], t.nodes[v].dim
             t.nodes[v].mass = mass_of(t, left) + mass_of(t, right)
-            t.nodes[v].range = rcf_hull(lower_of(t, v), lower_of(t, left), upper_of(t, left),
+            t.nodes[v].range = rcf_walks.hull(lower_of(t, v), lower_of(t, left), upper_of(t, left),
                                         lower_of(t, right), upper_of(t, right), t.stride)
             if not upper_of(t, left)[d] <= t.nodes[v].cut < lower_of(t, right)[d]:
                 raise ModelStateError(f"tree {i}: a cut that does not separate the points below it")

@@ -1,4 +1,4 @@
-/* One tree in memory, and the walks over it that take the time.
+/* One tree in memory, what a walk over it is worth, and the choice among the builds of the walks.
  *
  * A box is 2 * stride floats, the lower corner before the upper; the stride is the number of
  * features rounded up to 4 (up to 4 features) or a multiple of 8, the rest is zero and adds nothing.
@@ -21,15 +21,6 @@
 #else
 #define RCF_INLINE static __forceinline
 #define RCF_PREFETCH(p) ((void)0)
-#endif
-
-/* One build of each kernel per CPU generation, chosen when the library is loaded. A clone is called through a
- * pointer and cannot be inlined, so whole walks are cloned, not the box loop inside them. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GLIBC__) && !defined(__clang__) \
-    && __GNUC__ >= 12 && !defined(RCF_NO_CLONES) && !defined(RCF_DEBUG)
-#define RCF_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define RCF_CLONES
 #endif
 
 enum { RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH };
@@ -62,86 +53,27 @@ typedef struct {
     int32_t dims, stride;
 } rcf_tree;
 
+/* A box on the way up that does not contain the record. */
+typedef struct {
+    double excess;
+    int32_t node;
+} rcf_step;
+
 _Static_assert(sizeof(rcf_node) == 32, "two nodes to a cache line");
 _Static_assert(sizeof(rcf_leaf) == 8, "leaves are packed");
-
-/* ---- boxes ------------------------------------------------------------------------------------------- */
 
 RCF_INLINE double rcf_add_lanes(const double *s) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-/* How far x lies outside the box, summed over the features. The clamp is exact in float, so the
- * difference is exact in double, and it is 0 exactly where the box contains x. */
-RCF_INLINE double rcf_excess_inline(const float *restrict lower, const float *restrict upper,
-                                    const float *restrict x, int stride) {
-    double lanes[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    if (stride == 4) {
-        for (int i = 0; i < 4; i++) {
-            float c = x[i] > lower[i] ? x[i] : lower[i];
-            c = c < upper[i] ? c : upper[i];
-            double gap = (double)x[i] - (double)c;
-            lanes[i] = gap < 0 ? -gap : gap;
-        }
-        return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+/* The leaf x comes to. */
+static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
+    int32_t v = t->root;
+    while (v >= 0) {
+        const rcf_node *node = t->nodes + v;
+        v = node->child[x[node->dim] > node->cut];
     }
-    for (int b = 0; b < stride; b += 8)
-        for (int i = 0; i < 8; i++) {
-            float c = x[b + i] > lower[b + i] ? x[b + i] : lower[b + i];
-            c = c < upper[b + i] ? c : upper[b + i];
-            double gap = (double)x[b + i] - (double)c;
-            lanes[i] += gap < 0 ? -gap : gap;
-        }
-    return rcf_add_lanes(lanes);
-}
-
-RCF_INLINE double rcf_range_inline(const float *restrict lower, const float *restrict upper, int stride) {
-    double lanes[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    for (int b = 0; b < stride; b += 8)
-        for (int i = 0; i < 8 && b + i < stride; i++)
-            lanes[i] += (double)upper[b + i] - (double)lower[b + i];
-    return rcf_add_lanes(lanes);
-}
-
-RCF_CLONES static double rcf_excess(const float *lower, const float *upper, const float *x, int stride) {
-    return rcf_excess_inline(lower, upper, x, stride);
-}
-
-/* box = the hull of the two boxes; returns its range. */
-RCF_CLONES static double rcf_hull(float *restrict box, const float *a_lower, const float *a_upper,
-                                  const float *b_lower, const float *b_upper, int stride) {
-    float *lower = box, *upper = box + stride;
-    for (int i = 0; i < stride; i++) {
-        lower[i] = a_lower[i] < b_lower[i] ? a_lower[i] : b_lower[i];
-        upper[i] = a_upper[i] > b_upper[i] ? a_upper[i] : b_upper[i];
-    }
-    return rcf_range_inline(lower, upper, stride);
-}
-
-/* box = the hull of box and x; returns its range. */
-RCF_CLONES static double rcf_widen(float *restrict box, const float *restrict x, int stride) {
-    float *lower = box, *upper = box + stride;
-    for (int i = 0; i < stride; i++) {
-        lower[i] = x[i] < lower[i] ? x[i] : lower[i];
-        upper[i] = x[i] > upper[i] ? x[i] : upper[i];
-    }
-    return rcf_range_inline(lower, upper, stride);
-}
-
-/* box = the hull of rows[order[begin:end]]; returns its range. */
-RCF_CLONES static double rcf_hull_of_rows(float *restrict box, const float *restrict rows, const int32_t *order,
-                                          int32_t begin, int32_t end, int stride) {
-    float *lower = box, *upper = box + stride;
-    const float *first = rows + (size_t)order[begin] * stride;
-    for (int i = 0; i < stride; i++) lower[i] = upper[i] = first[i];
-    for (int32_t k = begin + 1; k < end; k++) {
-        const float *row = rows + (size_t)order[k] * stride;
-        for (int i = 0; i < stride; i++) {
-            lower[i] = row[i] < lower[i] ? row[i] : lower[i];
-            upper[i] = row[i] > upper[i] ? row[i] : upper[i];
-        }
-    }
-    return rcf_range_inline(lower, upper, stride);
+    return ~v;
 }
 
 /* order[begin:end] with the rows at or below the cut first, each side in its old order; returns where the second begins. */
@@ -234,122 +166,71 @@ RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) 
     return largest;
 }
 
-/* ---- the walk --------------------------------------------------------------------------------------------- */
+/* ---- the walks, one build per instruction set -------------------------------------------------------------- */
 
-#define RCF_LANES 8
+#define RCF_LANES 8 /* pairs of a record and a tree that are taken down together */
 
-/* The leaves that k pairs (tree, record) come to, all taken down together: each step waits for memory, so
- * eight that do not depend on each other cost little more than one. No branch depends on the data. */
-RCF_INLINE void rcf_descend_lanes(const rcf_tree *t, ptrdiff_t tree_step, const float *x, ptrdiff_t x_step,
-                                  int k, int32_t *restrict at, int32_t *restrict depth) {
-    int32_t inner = 0;
-    for (int g = 0; g < k; g++) {
-        at[g] = t[g * tree_step].root;
-        depth[g] = 0;
-        inner |= ~at[g];
+#define RCF_ISA(name) name##_portable
+#define RCF_TARGET
+#define RCF_WIDTH 0
+#include "_walks.h"
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)) && !defined(RCF_NO_CLONES) && !defined(RCF_DEBUG)
+#define RCF_X86
+#include <immintrin.h>
+
+#define RCF_ISA(name) name##_avx2
+#define RCF_TARGET __attribute__((target("avx2")))
+#define RCF_WIDTH 256
+#include "_walks.h"
+
+#define RCF_ISA(name) name##_avx512
+#define RCF_TARGET __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw")))
+#define RCF_WIDTH 512
+#include "_walks.h"
+#endif
+
+/* The walks in use. They are called through pointers, not cloned by the compiler: this works with every compiler and
+ * C library, and a test can go through all of them on one machine. */
+typedef struct {
+    void (*score_pairs)(int, const rcf_tree *, ptrdiff_t, const float *, ptrdiff_t, ptrdiff_t, double *, double *);
+    int32_t (*open_boxes)(const rcf_tree *, const float *, int32_t, rcf_step *);
+    void (*widen_path)(rcf_tree *, const float *, int32_t, int32_t);
+    void (*shrink_path)(rcf_tree *, const float *, int32_t);
+    double (*hull)(float *, const float *, const float *, const float *, const float *, int);
+    double (*hull_of_rows)(float *, const float *, const int32_t *, int32_t, int32_t, int);
+} rcf_walk_table;
+
+static rcf_walk_table rcf_walks;
+
+#define RCF_USE(isa)                                         \
+    do {                                                     \
+        rcf_walks.score_pairs = rcf_score_pairs_##isa;       \
+        rcf_walks.open_boxes = rcf_open_boxes_##isa;         \
+        rcf_walks.widen_path = rcf_widen_path_##isa;         \
+        rcf_walks.shrink_path = rcf_shrink_path_##isa;       \
+        rcf_walks.hull = rcf_hull_##isa;                     \
+        rcf_walks.hull_of_rows = rcf_hull_of_rows_##isa;     \
+    } while (0)
+
+/* Use the walks for one instruction set: 0 portable, 1 AVX2, 2 AVX-512. Returns 0 where this machine lacks it. */
+static int rcf_use_isa(int isa) {
+    if (isa == 0) {
+        RCF_USE(portable);
+        return 1;
     }
-    while (inner < 0) {
-        inner = 0;
-        for (int g = 0; g < k; g++) {
-            int32_t v = at[g], is_inner = ~(v >> 31);
-            const rcf_node *node = t[g * tree_step].nodes + (v & is_inner);
-            int32_t next = node->child[x[g * x_step + node->dim] > node->cut];
-            v = (next & is_inner) | (v & ~is_inner);
-            at[g] = v;
-            depth[g] -= is_inner;
-            inner |= ~v;
-        }
+#ifdef RCF_X86
+    if (isa == 1 && __builtin_cpu_supports("avx2")) {
+        RCF_USE(avx2);
+        return 1;
     }
-}
-
-/* The leaf x comes to. */
-static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
-    int32_t v = t->root;
-    while (v >= 0) {
-        const rcf_node *node = t->nodes + v;
-        v = node->child[x[node->dim] > node->cut];
+    if (isa == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
+        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
+        RCF_USE(avx512);
+        return 1;
     }
-    return ~v;
-}
-
-/* From the leaf up: at each box that does not contain x, inserting it cuts it off with probability q = excess / (excess + range).
- * Stops at the first box that contains x, for so do all above it. */
-RCF_INLINE double rcf_climb(int kind, const rcf_tree *t, const float *x, int stride, int32_t leaf, int32_t h,
-                            double *ratios) {
-    const rcf_leaf *end = t->leaves + leaf;
-    const float *point = t->points + (size_t)leaf * stride;
-    int32_t n = t->mass, v = end->parent;
-    double above = 0.0, score;
-    if (n == 0) return 0.0;
-    if (kind == RCF_CODISP) above = rcf_ratios(t, x, ratios);
-    double excess = 0.0;
-    const float *box = t->boxes + (size_t)v * 2 * stride;
-    if (v >= 0) excess = rcf_excess_inline(box, box + stride, x, stride);
-    if (excess == 0.0) {
-        /* only now can x equal the leaf */
-        score = rcf_excess_inline(point, point, x, stride) == 0.0 ? rcf_value_equal(kind, h, end->mass, n, above)
-                                                                  : rcf_value_separated(kind, h, end->mass, above);
-        return score * rcf_scale(kind, n);
-    }
-    score = rcf_value_separated(kind, h, end->mass, above);
-    do {
-        const rcf_node *node = t->nodes + v;
-        double q = excess / (excess + node->range);
-        h -= 1;
-        v = node->parent;
-        double here = rcf_value_separated(kind, h, node->mass, kind == RCF_CODISP ? ratios[h] : 0.0);
-        score += q * (here - score);
-        if (v < 0) break;
-        box = t->boxes + (size_t)v * 2 * stride;
-        excess = rcf_excess_inline(box, box + stride, x, stride);
-    } while (excess != 0.0);
-    return score * rcf_scale(kind, n);
-}
-
-RCF_INLINE void rcf_score_lanes(int kind, const rcf_tree *t, ptrdiff_t tree_step, const float *x, ptrdiff_t x_step,
-                                int stride, int k, double *ratios, double *out) {
-    int32_t at[RCF_LANES], depth[RCF_LANES];
-    rcf_descend_lanes(t, tree_step, x, x_step, k, at, depth);
-    for (int g = 0; g < k; g++) {
-        const rcf_tree *tree = t + g * tree_step;
-        int32_t v = tree->leaves[~at[g]].parent;
-        if (tree_step && v >= 0) {
-            RCF_PREFETCH(tree->boxes + (size_t)v * 2 * stride);
-            v = tree->nodes[v].parent;
-            if (v >= 0) RCF_PREFETCH(tree->boxes + (size_t)v * 2 * stride);
-        }
-    }
-    for (int g = 0; g < k; g++)
-        out[g] += rcf_climb(kind, t + g * tree_step, x + g * x_step, stride, ~at[g], depth[g], ratios);
-}
-
-RCF_INLINE void rcf_score_pairs_of(int kind, const rcf_tree *t, ptrdiff_t tree_step, const float *x, ptrdiff_t x_step,
-                                   int stride, ptrdiff_t n, double *ratios, double *out) {
-    ptrdiff_t i = 0;
-    for (; i + RCF_LANES <= n; i += RCF_LANES)
-        rcf_score_lanes(kind, t + i * tree_step, tree_step, x + i * x_step, x_step, stride, RCF_LANES, ratios, out + i);
-    if (i < n)
-        rcf_score_lanes(kind, t + i * tree_step, tree_step, x + i * x_step, x_step, stride, (int)(n - i), ratios, out + i);
-}
-
-#define RCF_BY_STRIDE(kind)                                                                                      \
-    switch (t->stride) {                                                                                         \
-    case 4: rcf_score_pairs_of(kind, t, tree_step, x, x_step, 4, n, ratios, out); break;                         \
-    case 8: rcf_score_pairs_of(kind, t, tree_step, x, x_step, 8, n, ratios, out); break;                         \
-    case 16: rcf_score_pairs_of(kind, t, tree_step, x, x_step, 16, n, ratios, out); break;                       \
-    default: rcf_score_pairs_of(kind, t, tree_step, x, x_step, t->stride, n, ratios, out);                       \
-    }
-
-/* out[i] += the score of record x + i * x_step by tree t + i * tree_step: one tree and many records
- * (tree_step 0), or one record and many trees (x_step 0). `ratios` holds a double per level of the deepest tree. */
-RCF_CLONES static void rcf_score_pairs(int kind, const rcf_tree *t, ptrdiff_t tree_step, const float *x,
-                                       ptrdiff_t x_step, ptrdiff_t n, double *ratios, double *out) {
-    switch (kind) {
-    case RCF_DEPTH: RCF_BY_STRIDE(RCF_DEPTH); break;
-    case RCF_CODISP: RCF_BY_STRIDE(RCF_CODISP); break;
-    case RCF_DISPLACEMENT: RCF_BY_STRIDE(RCF_DISPLACEMENT); break;
-    case RCF_OPENSEARCH: RCF_BY_STRIDE(RCF_OPENSEARCH); break;
-    }
+#endif
+    return 0;
 }
 
 /* ---- records at the door ------------------------------------------------------------------------------------ */

@@ -6,7 +6,7 @@ The scores themselves are in _kernels.h, where a group of records goes through a
 from libc.stdint cimport int32_t
 
 from rcf._tree cimport (
-    lower_of, mass_of, rcf_descend, rcf_hull, rcf_ratios, rcf_scale, rcf_tree,
+    lower_of, mass_of, rcf_ratios, rcf_scale, rcf_tree, rcf_walks,
     rcf_value_equal, rcf_value_separated, same_point, upper_of, RCF_CODISP, RCF_DISPLACEMENT,
 )
 
@@ -100,14 +100,14 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
         blend(parts, gap, n, t.nodes[v].range / size, rcf_value_separated(kind, h, t.nodes[v].mass, 0.0) / size)
     if total > 0.0:
         # above, the boxes without x
-        rcf_hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
+        rcf_walks.hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
         box = shadow + 2 * t.stride
         v = step
         step = t.nodes[v].parent
         while step >= 0:
             h -= 1
             other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
-            size = rcf_hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
+            size = rcf_walks.hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
             total = gaps(box, box + t.stride, x, t.dims, gap)
             if total == 0.0:
                 break

@@ -4,6 +4,7 @@ Guha, Mishra, Roy and Schrijvers, "Robust Random Cut Forest Based Anomaly Detect
 whatever the order of insertions and deletions, the tree has the distribution of one built from what remains.
 """
 
+from libc.math cimport fabs
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport free, malloc
@@ -42,12 +43,23 @@ cdef extern from "_kernels.h" nogil:
         int32_t stride
 
     void rcf_fill_tables()
-    double rcf_excess(const float* lower, const float* upper, const float* x, int stride)
-    double rcf_hull(float* box, const float* a_lower, const float* a_upper,
-                    const float* b_lower, const float* b_upper, int stride)
-    double rcf_widen(float* box, const float* x, int stride)
-    double rcf_hull_of_rows(float* box, const float* rows, const int32_t* order,
-                            int32_t begin, int32_t end, int stride)
+    ctypedef struct rcf_step:
+        double excess
+        int32_t node
+
+    ctypedef struct rcf_walk_table:
+        void (*score_pairs)(int kind, const rcf_tree* t, ptrdiff_t tree_step, const float* x, ptrdiff_t x_step,
+                            ptrdiff_t n, double* ratios, double* out) noexcept nogil
+        int32_t (*open_boxes)(const rcf_tree* t, const float* x, int32_t v, rcf_step* open) noexcept nogil
+        void (*widen_path)(rcf_tree* t, const float* x, int32_t v, int32_t n) noexcept nogil
+        void (*shrink_path)(rcf_tree* t, const float* x, int32_t v) noexcept nogil
+        double (*hull)(float* box, const float* a_lower, const float* a_upper,
+                       const float* b_lower, const float* b_upper, int stride) noexcept nogil
+        double (*hull_of_rows)(float* box, const float* rows, const int32_t* order,
+                               int32_t begin, int32_t end, int stride) noexcept nogil
+
+    rcf_walk_table rcf_walks
+    int rcf_use_isa(int isa)
     int32_t rcf_partition(const float* rows, int32_t* order, int32_t* spare, int32_t begin, int32_t end,
                           int32_t dim, float cut, int stride)
     float rcf_cut_between(double v, float base, float top)
@@ -56,8 +68,6 @@ cdef extern from "_kernels.h" nogil:
     double rcf_value_separated(int kind, int32_t h, int32_t mass, double above)
     double rcf_value_equal(int kind, int32_t h, int32_t m, int32_t n, double above)
     double rcf_scale(int kind, int32_t n)
-    void rcf_score_pairs(int kind, const rcf_tree* t, ptrdiff_t tree_step, const float* x, ptrdiff_t x_step,
-                         ptrdiff_t n, double* ratios, double* out)
     void rcf_narrow(float* row, const double* x, const double* origin, int dims, int stride)
 
 
@@ -213,8 +223,8 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
     node = new_node(t)
     t.nodes[node].cut = cut
     t.nodes[node].dim = dim
-    t.nodes[node].mass = mass_of(t, v)  # the caller adds x's own on the way up
-    t.nodes[node].range = rcf_hull(lower_of(t, node), lower, upper, x, x, t.stride)
+    t.nodes[node].mass = mass_of(t, v) + 1
+    t.nodes[node].range = rcf_walks.hull(lower_of(t, node), lower, upper, x, x, t.stride)
     replace_child(t, parent, v, node)
     t.nodes[node].child[1 if high else 0] = ~leaf
     t.nodes[node].child[0 if high else 1] = v
@@ -222,15 +232,15 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
     t.leaves[leaf].parent = node
 
 
-cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng) noexcept nogil:
-    """Insert x and return its leaf. The caller has made room.
+cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, rcf_step* open) noexcept nogil:
+    """Insert x and return its leaf. The caller has made room; `open` holds a step per level of the tree.
 
     The paper goes down and stops at the first box that a cut separates from x. Each box on the way draws on
-    its own, so going up and keeping the highest separation has the same law, and can stop at the first box that
-    contains x.
+    its own, so the boxes that do not contain x are found from the leaf up, and then asked from the top down.
     """
-    cdef int32_t leaf, v, highest
-    cdef double excess, u, at
+    cdef int32_t leaf, v, beside, n, k, i
+    cdef double u, size
+    cdef const float* point
     if t.mass == 0:
         leaf = new_leaf(t, x)
         t.leaves[leaf].mass = 1
@@ -241,37 +251,32 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng) noexcept 
     leaf = rcf_descend(t, x)
     v = t.leaves[leaf].parent
     t.mass += 1
-    if same_point(t, leaf, x):
+    n = rcf_walks.open_boxes(t, x, v, open)
+    if n == 0 and same_point(t, leaf, x):
         t.leaves[leaf].mass += 1
-        while v >= 0:
-            t.nodes[v].mass += 1
-            v = t.nodes[v].parent
+        rcf_walks.widen_path(t, x, v, 0)
         return leaf
-    highest = ~leaf
-    excess = rcf_excess(lower_of(t, ~leaf), lower_of(t, ~leaf), x, t.stride)
-    at = uniform(rng) * excess
-    while v >= 0:
-        excess = rcf_excess(lower_of(t, v), upper_of(t, v), x, t.stride)
-        if excess == 0.0:
+    beside = ~leaf
+    u = 0.0
+    k = n
+    while k > 0:
+        k -= 1
+        u = uniform(rng) * (open[k].excess + t.nodes[open[k].node].range)
+        if u < open[k].excess:
+            beside = open[k].node
+            n -= k + 1
             break
-        u = uniform(rng) * (excess + t.nodes[v].range)
-        if u < excess:
-            highest = v
-            at = u
-        v = t.nodes[v].parent
+    if beside < 0:
+        # no box was separated: the leaf is
+        size = 0.0
+        point = lower_of(t, beside)
+        for i in range(t.dims):
+            size += fabs(<double>x[i] - <double>point[i])
+        u = uniform(rng) * size
     leaf = new_leaf(t, x)
     t.leaves[leaf].mass = 1
-    cut_off(t, highest, leaf, x, at)
-    highest = t.leaves[leaf].parent
-    t.nodes[highest].mass += 1
-    highest = t.nodes[highest].parent
-    while highest != v:  # below v the boxes do not contain x
-        t.nodes[highest].range = rcf_widen(lower_of(t, highest), x, t.stride)
-        t.nodes[highest].mass += 1
-        highest = t.nodes[highest].parent
-    while v >= 0:
-        t.nodes[v].mass += 1
-        v = t.nodes[v].parent
+    cut_off(t, beside, leaf, x, u)
+    rcf_walks.widen_path(t, x, t.nodes[t.leaves[leaf].parent].parent, n)
     return leaf
 
 
@@ -279,18 +284,13 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng) noexcept 
 
 cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
     """Take one record out of a leaf. An empty leaf goes: its sibling takes the place of their parent."""
-    cdef int32_t v = t.leaves[leaf].parent, parent = v, sibling, left, right
-    cdef const float* x = t.points + <size_t>leaf * t.stride
-    cdef float* lower
-    cdef float* upper
-    cdef int32_t i
-    cdef bint touched
-    while v >= 0:
-        t.nodes[v].mass -= 1
-        v = t.nodes[v].parent
+    cdef int32_t parent = t.leaves[leaf].parent, v, sibling
     t.mass -= 1
     t.leaves[leaf].mass -= 1
     if t.leaves[leaf].mass > 0:
+        while parent >= 0:
+            t.nodes[parent].mass -= 1
+            parent = t.nodes[parent].parent
         return
     if parent < 0:
         tree_clear(t)
@@ -302,20 +302,7 @@ cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
     replace_child(t, v, parent, sibling)
     free_node(t, parent)
     free_leaf(t, leaf)
-    # boxes shrink up to the first whose sides the point did not touch
-    while v >= 0:
-        lower = lower_of(t, v)
-        upper = upper_of(t, v)
-        touched = False
-        for i in range(t.dims):
-            touched |= (x[i] == lower[i]) | (x[i] == upper[i])
-        if not touched:
-            break
-        left = t.nodes[v].child[0]
-        right = t.nodes[v].child[1]
-        t.nodes[v].range = rcf_hull(lower, lower_of(t, left), upper_of(t, left),
-                                    lower_of(t, right), upper_of(t, right), t.stride)
-        v = t.nodes[v].parent
+    rcf_walks.shrink_path(t, lower_of(t, ~leaf), v)
 
 
 # ---- build -------------------------------------------------------------------------------------------------------
@@ -366,7 +353,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
         if span.end - span.begin > 1:
             lower = t.boxes + <size_t>v * 2 * t.stride
             upper = lower + t.stride
-            size = rcf_hull_of_rows(lower, rows, order, span.begin, span.end, t.stride)
+            size = rcf_walks.hull_of_rows(lower, rows, order, span.begin, span.end, t.stride)
         if size == 0.0:
             leaf = new_leaf(t, rows + <size_t>order[span.begin] * t.stride)
             t.leaves[leaf].mass = span.end - span.begin

@@ -32,6 +32,7 @@ cdef struct Sample:
     int32_t size
     int32_t capacity
     double decay
+    double growth     # exp(decay) - 1
     double threshold  # a record enters if its key is below; infinite until something has been left out
     int64_t next      # the number of the next record of weight 1 that enters
     int64_t settled   # records up to this one have been taken off the budget
@@ -39,6 +40,7 @@ cdef struct Sample:
 
 
 cdef inline void sample_clear(Sample* s) noexcept nogil:
+    s.growth = rcf_expm1(s.decay)
     s.size = 0
     s.threshold = RCF_INFINITY
     s.next = 0
@@ -59,7 +61,7 @@ cdef inline void sample_foresee(Sample* s) noexcept nogil:
         return
     first = sample_hazard(s, s.settled + 1)
     if s.decay > 0.0:
-        gap = rcf_log1p(s.budget * rcf_expm1(s.decay) / first) / s.decay if first > 0.0 else RCF_INFINITY
+        gap = rcf_log1p(s.budget * s.growth / first) / s.decay if first > 0.0 else RCF_INFINITY
     else:
         gap = s.budget / first if first > 0.0 else RCF_INFINITY
     if not gap < 4e18:
@@ -79,7 +81,7 @@ cdef inline void sample_settle(Sample* s, int64_t n) noexcept nogil:
     if s.threshold != RCF_INFINITY:
         passed = sample_hazard(s, s.settled + 1)
         if s.decay > 0.0:
-            passed *= rcf_expm1(s.decay * <double>(n - s.settled)) / rcf_expm1(s.decay)
+            passed *= rcf_expm1(s.decay * <double>(n - s.settled)) / s.growth
         else:
             passed *= <double>(n - s.settled)
         s.budget = s.budget - passed if passed < s.budget else 0.0
