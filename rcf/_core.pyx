@@ -12,7 +12,7 @@ import numpy as np
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from rcf._rng cimport Rng, below, exponential, next_word, uniform
@@ -31,7 +31,8 @@ LIMIT = 1.7e38  # half of the largest float: the difference of two such numbers 
 
 cdef enum:
     BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
-    CHUNK = 1024    # rows that go through a tree at a time: with the tree they fit in the first-level cache
+    CHUNK = 1024    # rows that a tree scores and learns at a time: with the tree they fit in the first-level cache
+    SWEEP = 8192    # rows that go through a frozen tree at a time: the more come to a leaf the better; a few MB
     BATCH = 16384   # rows held as floats, and as scores by block, at a time
     HEAD = 16       # records after which the origin is settled
 
@@ -121,9 +122,39 @@ def _split(n, n_jobs):
     return [n * i // parts for i in range(parts + 1)]
 
 
-cdef size_t scratch_bytes(int32_t levels) noexcept nogil:
-    """Of a walk through a tree with that many levels: a step, or a double, for each."""
-    return (<size_t>levels + 1) * sizeof(rcf_step)
+cdef struct Work:
+    # what a walk needs: room for each level of a tree, and for a batch of rows
+    double* ratios    # the same place as `open`; no walk needs both
+    rcf_step* open
+    rcf_sweep sweep
+    float* rows
+    double* sums
+
+
+cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride):
+    """Memory that the pointers of `work` are set into."""
+    cdef int64_t places = n_rows + 8, at = 0, k
+    cdef int64_t[9] sizes = [(levels + 1) * sizeof(rcf_step), 2 * places * sizeof(rcf_span), 2 * places * sizeof(rcf_span),
+                             places * sizeof(double), places * sizeof(double), places * sizeof(double),
+                             n_rows * stride * sizeof(float), 2 * places * sizeof(int32_t), places * sizeof(int32_t)]
+    cdef int64_t[9] starts
+    cdef Memory memory
+    for k in range(9):
+        starts[k] = at
+        at += (sizes[k] + 63) // 64 * 64
+    memory = Memory(at)
+    work.open = <rcf_step*>(<char*>memory.at + starts[0])
+    work.ratios = <double*>work.open
+    work.sweep.spans = <rcf_span*>(<char*>memory.at + starts[1])
+    work.sweep.waiting = <rcf_span*>(<char*>memory.at + starts[2])
+    work.sweep.value = <double*>(<char*>memory.at + starts[3])
+    work.sweep.done_value = <double*>(<char*>memory.at + starts[4])
+    work.sums = <double*>(<char*>memory.at + starts[5])
+    work.rows = <float*>(<char*>memory.at + starts[6])
+    work.sweep.order = <int32_t*>(<char*>memory.at + starts[7])
+    work.sweep.spare = work.sweep.order + places
+    work.sweep.done_row = <int32_t*>(<char*>memory.at + starts[8])
+    return memory
 
 
 cdef int kind_of(score) except -1:
@@ -183,7 +214,8 @@ cdef class Forest:
     cdef double* origin
     cdef double* head      # the first records as they came, until the origin is settled; then NULL
     cdef double* row_scores
-    cdef void* scratch        # what a walk needs, for the calls that hold the GIL
+    cdef Work work         # for the calls that hold the GIL
+    cdef Memory work_memory
     cdef float* row
     cdef list memory       # per tree: its Memory
     cdef list slot_memory
@@ -211,7 +243,6 @@ cdef class Forest:
         self.origin = <double*>calloc(n_features, sizeof(double))
         self.row_scores = <double*>calloc(n_trees, sizeof(double))
         self.row = <float*>calloc(self.stride, sizeof(float))
-        self.scratch = NULL
         self.head = NULL
         if (self.trees == NULL or self.samples == NULL or self.rngs == NULL or self.origin == NULL
                 or self.row_scores == NULL or self.row == NULL):
@@ -244,7 +275,6 @@ cdef class Forest:
         free(self.origin)
         free(self.head)
         free(self.row_scores)
-        free(self.scratch)
         free(self.row)
 
     # ---- memory ------------------------------------------------------------------------------------------------
@@ -255,7 +285,6 @@ cdef class Forest:
         cdef int64_t most = <int64_t>self.capacity + 1
         cdef int32_t room
         cdef Memory memory, slots
-        cdef void* scratch
         if leaves > most:
             leaves = most
         if leaves <= t.capacity:
@@ -264,11 +293,7 @@ cdef class Forest:
         memory = Memory(tree_bytes(room, self.stride))
         slots = Memory(<Py_ssize_t>room * sizeof(Slot))
         if room > self.depth_room:
-            scratch = malloc(scratch_bytes(room))
-            if scratch == NULL:
-                raise MemoryError
-            free(self.scratch)
-            self.scratch = scratch
+            self.work_memory = room_to_work(&self.work, room, 0, self.stride)
             self.depth_room = room
         tree_move(t, memory.at, room)
         if self.samples[i].size:
@@ -308,7 +333,7 @@ cdef class Forest:
             tree_forget(&self.trees[i], evicted)
 
     cdef void learn_rows(self, int i, const float* rows, int64_t n_rows, int64_t seen, const double* weights,
-                         int kind, void* scratch, double* out) noexcept nogil:
+                         int kind, Work* work, double* out) noexcept nogil:
         """Tree i scores (kind >= 0: out[r] += its score) and learns the rows in turn; `seen` came before them."""
         cdef Sample* sample = &self.samples[i]
         cdef int64_t r = 0, enters, begin, silent = self.warm_up - seen
@@ -325,19 +350,19 @@ cdef class Forest:
             if kind >= 0:
                 begin = r if r > silent else silent
                 if begin <= enters and begin < n_rows:
-                    rcf_walks.score_pairs(kind, &self.trees[i], 0, rows + begin * self.stride, self.stride,
-                                    (enters + 1 if enters < n_rows else n_rows) - begin, <double*>scratch, out + begin)
+                    rcf_walks.score_rows(kind, &self.trees[i], rows + begin * self.stride,
+                                         (enters + 1 if enters < n_rows else n_rows) - begin, &work.sweep, work.ratios,
+                                         out + begin)
             if enters < n_rows:
                 self.learn(i, rows + enters * self.stride, seen + enters + 1, 1.0 if weights == NULL else weights[enters],
-                           <rcf_step*>scratch)
+                           work.open)
             r = enters + 1
 
     def _learn_blocks(self, int first, int last, uintptr_t rows, int64_t n_rows, uintptr_t weights, int kind, uintptr_t out):
         cdef int block, i
         cdef int64_t begin, n
-        cdef void* scratch = malloc(scratch_bytes(self.depth_room))
-        if scratch == NULL:
-            raise MemoryError
+        cdef Work work
+        cdef Memory memory = room_to_work(&work, self.depth_room, min(<int64_t>CHUNK, n_rows) if kind >= 0 else 0, 0)
         with nogil:
             begin = 0
             while begin < n_rows:
@@ -345,10 +370,9 @@ cdef class Forest:
                 for block in range(first, last):
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
                         self.learn_rows(i, (<const float*>rows) + begin * self.stride, n, self.seen + begin,
-                                        NULL if weights == 0 else (<double*>weights) + begin, kind, scratch,
+                                        NULL if weights == 0 else (<double*>weights) + begin, kind, &work,
                                         NULL if out == 0 else (<double*>out) + block * n_rows + begin)
                 begin += n
-        free(scratch)
 
     def _blocks(self):
         return (self.n_trees + BLOCK - 1) // BLOCK
@@ -462,7 +486,7 @@ cdef class Forest:
         n = self.seen + 1
         if n > self.warm_up:
             memset(scores, 0, self.n_trees * sizeof(double))
-            rcf_walks.score_pairs(kind, self.trees, 1, self.row, 0, self.n_trees, <double*>self.scratch, scores)
+            rcf_walks.score_pairs(kind, self.trees, 1, self.row, 0, self.n_trees, self.work.ratios, scores)
             for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                 sum_of_block = 0.0
                 for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
@@ -470,7 +494,7 @@ cdef class Forest:
                 total += sum_of_block
         for i in range(self.n_trees):
             if self.samples[i].next == n:
-                self.learn(i, self.row, n, 1.0, <rcf_step*>self.scratch)
+                self.learn(i, self.row, n, 1.0, self.work.open)
         self.seen = n
         self.gate.write_done()
         return total / self.n_trees
@@ -549,12 +573,10 @@ cdef class Forest:
         cdef int64_t j
         cdef Sample* s
         cdef bint fine = True
-        cdef float* rows = <float*>malloc(<size_t>self.capacity_used() * self.stride * sizeof(float))
-        cdef int32_t* items = <int32_t*>malloc(<size_t>self.capacity_used() * sizeof(int32_t))
-        if rows == NULL or items == NULL:
-            free(rows)
-            free(items)
-            raise MemoryError
+        cdef Memory row_memory = Memory(self.capacity_used() * self.stride * sizeof(float))
+        cdef Memory item_memory = Memory(self.capacity_used() * sizeof(int32_t))
+        cdef float* rows = <float*>row_memory.at
+        cdef int32_t* items = <int32_t*>item_memory.at
         with nogil:
             for i in range(first, last):
                 s = &self.samples[i]
@@ -564,8 +586,6 @@ cdef class Forest:
                 fine = fine and tree_build(&self.trees[i], rows, s.size, items, &self.rngs[i])
                 for j in range(s.size):
                     s.slots[j].item = items[j]
-        free(rows)
-        free(items)
         if not fine:
             raise MemoryError
 
@@ -598,33 +618,25 @@ cdef class Forest:
     def _score_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
         cdef int i, block
         cdef int64_t r, n, begin = first
-        cdef float* rows = <float*>malloc(CHUNK * self.stride * sizeof(float))
-        cdef double* sums = <double*>malloc(CHUNK * sizeof(double))
-        cdef double* ratios = <double*>malloc(scratch_bytes(self.depth_room))
         cdef double* target = <double*>out
-        if rows == NULL or sums == NULL or ratios == NULL:
-            free(rows)
-            free(sums)
-            free(ratios)
-            raise MemoryError
+        cdef Work work
+        cdef int64_t chunk = min(<int64_t>SWEEP if self.stride <= 16 else SWEEP // 2, last - first)
+        cdef Memory memory = room_to_work(&work, self.depth_room, chunk, self.stride)
         with nogil:
             while begin < last:
-                n = min(<int64_t>CHUNK, last - begin)
+                n = min(chunk, last - begin)
                 for r in range(n):
-                    rcf_narrow(rows + r * self.stride, (<const double*>X) + (begin + r) * step,
+                    rcf_narrow(work.rows + r * self.stride, (<const double*>X) + (begin + r) * step,
                                self.origin, self.n_features, self.stride)
                 for block in range((self.n_trees + BLOCK - 1) // BLOCK):
-                    memset(sums, 0, n * sizeof(double))
+                    memset(work.sums, 0, n * sizeof(double))
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                        rcf_walks.score_pairs(kind, &self.trees[i], 0, rows, self.stride, n, ratios, sums)
+                        rcf_walks.score_rows(kind, &self.trees[i], work.rows, n, &work.sweep, work.ratios, work.sums)
                     for r in range(n):
-                        target[begin + r] += sums[r]
+                        target[begin + r] += work.sums[r]
                 for r in range(n):
                     target[begin + r] /= self.n_trees
                 begin += n
-        free(rows)
-        free(sums)
-        free(ratios)
 
     def attribution(self, const double[:, :] X, str score not None, int n_jobs=1):
         """(n, n_features, 2): what each feature adds to the score, [..., 0] by lying high and [..., 1] by lying low."""
@@ -647,26 +659,18 @@ cdef class Forest:
         cdef int i
         cdef int64_t r, k
         cdef int width = 2 * self.n_features
-        cdef float* row = <float*>malloc(self.stride * sizeof(float))
-        cdef double* work = <double*>malloc(2 * width * sizeof(double) + 4 * self.stride * sizeof(float))
-        cdef double* ratios = <double*>malloc(scratch_bytes(self.depth_room))
         cdef double* target
-        if row == NULL or work == NULL or ratios == NULL:
-            free(row)
-            free(work)
-            free(ratios)
-            raise MemoryError
+        cdef Work work
+        cdef Memory memory = room_to_work(&work, self.depth_room, 1, self.stride)
+        cdef Memory parts = Memory(2 * width * sizeof(double) + 4 * self.stride * sizeof(float))
         with nogil:
             for r in range(first, last):
                 target = (<double*>out) + r * width
-                rcf_narrow(row, (<const double*>X) + r * step, self.origin, self.n_features, self.stride)
+                rcf_narrow(work.rows, (<const double*>X) + r * step, self.origin, self.n_features, self.stride)
                 for i in range(self.n_trees):
-                    tree_attribute(kind, &self.trees[i], row, work, ratios, target)
+                    tree_attribute(kind, &self.trees[i], work.rows, <double*>parts.at, work.ratios, target)
                 for k in range(width):
                     target[k] /= self.n_trees
-        free(row)
-        free(work)
-        free(ratios)
 
     # ---- forgetting --------------------------------------------------------------------------------------------
 
