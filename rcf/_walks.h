@@ -249,15 +249,19 @@ RCF_LOCAL void RCF_ISA(rcf_score_lanes)(int kind, const rcf_tree *t, ptrdiff_t t
                                         ptrdiff_t x_step, int stride, int k, double *ratios, double *out) {
     int32_t at[RCF_LANES], depth[RCF_LANES];
     RCF_ISA(rcf_descend_lanes)(t, tree_step, x, x_step, k, at, depth);
-    if (tree_step)
-        for (int g = 0; g < k; g++) {
-            const rcf_tree *tree = t + g * tree_step;
-            int32_t v = tree->leaves[~at[g]].parent;
-            if (v < 0) continue;
-            RCF_PREFETCH(tree->boxes + (size_t)v * 2 * stride);
-            v = tree->nodes[v].parent;
-            if (v >= 0) RCF_PREFETCH(tree->boxes + (size_t)v * 2 * stride);
-        }
+    if (tree_step) {
+        /* one record, many trees: their boxes lie in the outer caches, so ask for those on the way up before they are needed */
+        int32_t up[RCF_LANES];
+        for (int g = 0; g < k; g++) up[g] = t[g * tree_step].leaves[~at[g]].parent;
+        for (int level = 0; level < 4; level++)
+            for (int g = 0; g < k; g++) {
+                const rcf_tree *tree = t + g * tree_step;
+                if (up[g] < 0) continue;
+                const char *box = (const char *)(tree->boxes + (size_t)up[g] * 2 * stride);
+                for (int b = 0; b < 8 * stride; b += 64) RCF_PREFETCH(box + b);
+                up[g] = tree->nodes[up[g]].parent;
+            }
+    }
     for (int g = 0; g < k; g++)
         out[g] += RCF_ISA(rcf_climb)(kind, t + g * tree_step, x + g * x_step, stride, ~at[g], depth[g], ratios);
 }
