@@ -486,7 +486,7 @@ cdef class Forest:
         n = self.seen + 1
         if n > self.warm_up:
             memset(scores, 0, self.n_trees * sizeof(double))
-            rcf_walks.score_pairs(kind, self.trees, 1, self.row, 0, self.n_trees, self.work.ratios, scores)
+            rcf_walks.score_trees(kind, self.trees, self.row, self.n_trees, self.work.ratios, scores)
             for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                 sum_of_block = 0.0
                 for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):

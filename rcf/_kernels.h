@@ -210,7 +210,7 @@ RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) 
 /* The walks in use. They are called through pointers, not cloned by the compiler: this works with every compiler and
  * C library, and a test can go through all of them on one machine. */
 typedef struct {
-    void (*score_pairs)(int, const rcf_tree *, ptrdiff_t, const float *, ptrdiff_t, ptrdiff_t, double *, double *);
+    void (*score_trees)(int, const rcf_tree *, const float *, int32_t, double *, double *);
     void (*score_rows)(int, const rcf_tree *, const float *, int32_t, const rcf_sweep *, double *, double *);
     int32_t (*open_boxes)(const rcf_tree *, const float *, int32_t, rcf_step *);
     void (*widen_path)(rcf_tree *, const float *, int32_t, int32_t);
@@ -223,7 +223,7 @@ static rcf_walk_table rcf_walks;
 
 #define RCF_USE(isa)                                         \
     do {                                                     \
-        rcf_walks.score_pairs = rcf_score_pairs_##isa;       \
+        rcf_walks.score_trees = rcf_score_trees_##isa;       \
         rcf_walks.score_rows = rcf_score_rows_##isa;         \
         rcf_walks.open_boxes = rcf_open_boxes_##isa;         \
         rcf_walks.widen_path = rcf_widen_path_##isa;         \

@@ -60,8 +60,8 @@ cdef extern from "_kernels.h" nogil:
         rcf_span* waiting
 
     ctypedef struct rcf_walk_table:
-        void (*score_pairs)(int kind, const rcf_tree* t, ptrdiff_t tree_step, const float* x, ptrdiff_t x_step,
-                            ptrdiff_t n, double* ratios, double* out) noexcept nogil
+        void (*score_trees)(int kind, const rcf_tree* t, const float* x, int32_t n, double* ratios,
+                            double* out) noexcept nogil
         void (*score_rows)(int kind, const rcf_tree* t, const float* rows, int32_t n, const rcf_sweep* sweep,
                            double* ratios, double* out) noexcept nogil
         int32_t (*open_boxes)(const rcf_tree* t, const float* x, int32_t v, rcf_step* open) noexcept nogil
