@@ -80,9 +80,7 @@ def worths(
     return worth, window_of
 
 
-def score(
-    detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile: Profile
-) -> tuple[float, float]:
+def score(detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile: Profile) -> tuple[float, float]:
     """The benchmark's score of a detector, and the threshold that gives it.
 
     Parameters

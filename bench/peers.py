@@ -89,25 +89,29 @@ class Rcf(Streaming):
     kinds = ("depth", "codisp", "displacement", "opensearch")
 
     def build(self) -> None:
-        from rcf._core import Forest
+        from rcf import RandomCutForest
 
-        self.kind = self.kind or "depth"
-        self.forest = Forest(self.trees, self.samples, self.features, self.decay, [self.seed])
-
-    def one(self, record: Floats) -> float:
-        return self.forest.update_record(record, self.kind)
+        self.forest = RandomCutForest(
+            self.trees,
+            self.samples,
+            score=self.kind or "depth",  # type: ignore[arg-type]
+            time_decay=self.decay,
+            n_jobs=self.threads,
+            random_state=self.seed,
+        )
+        self.one = self.forest.update  # type: ignore[method-assign]
 
     def update_batch(self, records: Floats) -> Floats:
-        return self.forest.update(records, None, self.kind, self.threads)
+        return self.forest.update(records)
 
     def learn(self, records: Floats) -> None:
-        self.forest.update(records, None, None, self.threads)
-
-    def score(self, records: Floats) -> Floats:
-        return self.forest.score(records, self.kind, self.threads)
+        self.forest.partial_fit(records)
 
     def fit(self, records: Floats) -> None:
-        self.forest.fit(records, None, 0.0, False, self.threads)
+        self.forest.fit(records)
+
+    def score(self, records: Floats) -> Floats:
+        return self.forest.anomaly_score(records)
 
     @classmethod
     def version(cls) -> str | None:
@@ -171,7 +175,7 @@ class Rcf3(Streaming):
             self.features,
             num_trees=self.trees,
             capacity=self.samples,
-            time_decay=self.decay,
+            time_decay=self.decay or 1e-12,  # 0 would be its default, 0.1 / capacity
             internal_shingling=False,
             seed=self.seed,
         )

@@ -131,9 +131,7 @@ def latencies(
 
 def summary(measured: pd.DataFrame, by: str = "cpu") -> pd.DataFrame:
     """Per case and contestant: the median rate over the rounds, in records a second, and the spread."""
-    rates = measured.assign(
-        rate=measured["records"] / measured[by], wall_rate=measured["records"] / measured["wall"]
-    )
+    rates = measured.assign(rate=measured["records"] / measured[by], wall_rate=measured["records"] / measured["wall"])
     grouped = rates.groupby(["case", "peer"], sort=False)
     table = grouped.agg(
         rate=("rate", "median"),
