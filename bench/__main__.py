@@ -36,6 +36,8 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
     peers = installed(names)
     rounds, seconds, warm_up = (5, 0.1, 3_000) if quick else (11, 0.4, cases.WARM_UP)
     streaming = {name: peer for name, peer in peers.items() if can(peer, "one")}
+    if quick and names is None:
+        streaming.pop("rrcf", None)  # minutes to warm up
     rivals = {name: peer for name, peer in peers.items() if name in ("rcf", "krcf", "rcf3")}
     shapes = cases.SHAPES[:1] if quick else cases.SHAPES
 
@@ -61,7 +63,7 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
         rows = []
         points = [(axis, x, s) for axis, line in cases.CURVES.items() for x, s in line.items()]
         for axis, x, point in track(points, "curves", console=console):
-            if quick and (x > 1_000 or point.features > 32):
+            if quick and (x > 1_000 or point.features > 16 or point.trees > 100 or point.samples > 256):
                 continue
             at = point if axis == "n" else cases.Setting(point.shape, point.trees, point.samples, warm_up)
             who = rivals if at.warm_up <= cases.WARM_UP else {"rcf": Rcf}

@@ -35,6 +35,7 @@ class Peer:
     distribution: ClassVar[str]
     note: ClassVar[str] = ""
     kinds: ClassVar[tuple[str, ...]] = ("",)
+    loops: ClassVar[bool] = False  # takes one record a call, so how many it is given together makes no difference
     fifo: ClassVar[bool] = False  # holds just the last `samples` records: older ones need not be learned
 
     def __init__(
@@ -126,6 +127,7 @@ class Krcf(Streaming):
     name = "krcf"
     distribution = "krcf"
     kinds = ("depth", "displacement")
+    loops = True
 
     def build(self) -> None:
         import krcf
@@ -167,6 +169,7 @@ class Rcf3(Streaming):
     name = "rcf3"
     distribution = "rcf3"
     kinds = ("depth", "displacement")
+    loops = True
 
     def build(self) -> None:
         import rcf3
@@ -274,6 +277,7 @@ class River(Streaming):
     name = "river HST"
     distribution = "river"
     note = "half-space trees of fixed cuts; learns only whole windows"
+    loops = True
 
     def build(self) -> None:
         from river.anomaly import HalfSpaceTrees
@@ -305,6 +309,7 @@ class Rrcf(Streaming):
     distribution = "rrcf"
     note = "sliding window of the last records; scored after learning"
     fifo = True
+    loops = True
 
     def build(self) -> None:
         # rrcf asks pkg_resources for its own version and for nothing else; setuptools 82 dropped it.

@@ -89,8 +89,8 @@ class Report:
         frame.plot.bar(ax=axes, width=0.85, logy=log)
         axes.set_ylabel(label)
         axes.set_xlabel("")
-        axes.tick_params(axis="x", rotation=30)
-        axes.legend(fontsize="small", ncols=2)
+        axes.set_xticklabels(axes.get_xticklabels(), rotation=30, ha="right")
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
         axes.grid(axis="y", alpha=0.3)
         self.plot(figure, name)
 
@@ -163,6 +163,9 @@ class Report:
                 if peer == "rcf" or case != "update_batch":
                     axes.plot(line["x"], line["us"], style, color=colour, marker=".", label=f"{peer} {case}")
             axes.set(xscale="log", yscale="log", xlabel=label, ylabel="µs a record")
+            ticks = sorted(medians.loc[medians["axis"] == axis, "x"].unique())
+            axes.set_xticks(ticks, [f"{x:,}" for x in ticks])
+            axes.minorticks_off()
             axes.grid(alpha=0.3, which="both")
         grid.flat[0].legend(fontsize="small")
         self.plot(figure, "curves")

@@ -48,10 +48,10 @@ class Turn:
     def __init__(self, model: Peer, operation: str, records: Any, seconds: float) -> None:
         self.model, self.operation, self.records, self.at = model, operation, records, 0
         self.size = {"update_one": 20, "update_batch": BATCH, "score": FROZEN}[operation]
-        if operation == "update_batch" and not can(type(model), operation):
-            self.operation, self.size = "update_one", 20
-        if operation == "score" and timed(lambda: self.calls(1, 20))[0] > seconds / 10:
-            self.size = 20  # so slow that 10 000 records a turn are out of the question
+        if model.loops:
+            self.size = 20
+            if operation == "update_batch":
+                self.operation = "update_one"
         once = timed(lambda: self.calls(1, self.size))[0]
         self.number = max(1, min(round(seconds / once), SPARE // self.size))
 

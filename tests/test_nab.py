@@ -22,9 +22,7 @@ DATA = Path(os.environ.get("RCF_DATA", ROOT.parent / "shared" / "data")) / "nab"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no NAB data: set RCF_DATA")
-@pytest.mark.parametrize(
-    ("profile", "published"), [("standard", 50.2458), ("low FP", 39.1739), ("low FN", 60.7299)]
-)
+@pytest.mark.parametrize(("profile", "published"), [("standard", 50.2458), ("low FP", 39.1739), ("low FN", 60.7299)])
 def test_the_published_scores_of_kinesis_come_out(profile, published):
     corpus = nab.load(DATA)
     detections = {}
