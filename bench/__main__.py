@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from enum import Enum
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from . import accuracy, cases, memory, report, speed
 from .peers import PEERS, Rcf, can, installed
 
 
-class Part(str, Enum):
+class Part(StrEnum):
     speed = "speed"
     accuracy = "accuracy"
     all = "all"
@@ -41,7 +41,7 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
     rivals = {name: peer for name, peer in peers.items() if name in ("rcf", "krcf", "rcf3")}
     shapes = cases.SHAPES[:1] if quick else cases.SHAPES
 
-    rows = []
+    rows: list[speed.Record] = []
     for shape in track(shapes, "streams", console=console):
         setting = cases.Setting(shape, warm_up=warm_up)
         rows += speed.run_streaming(setting, ["update_one", "update_batch", "score"], streaming, rounds, seconds)
@@ -53,7 +53,7 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
 
     console.print("two threads, single updates")
     setting = cases.Setting("1x8", warm_up=warm_up)
-    pair = {"rcf": Rcf, "rcf, 2 threads": partial(Rcf, threads=2)}
+    pair: speed.Contestants = {"rcf": Rcf, "rcf, 2 threads": partial(Rcf, threads=2)}
     rows = list(speed.run_streaming(setting, ["update_batch", "score"], pair, rounds, seconds))
     book.threads(speed.summary(pd.DataFrame(rows), by="wall"))
     book.latency(speed.latencies(setting, rivals, 2_000 if quick else 20_000))
@@ -80,10 +80,8 @@ def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, see
     # rrcf does some 40 records a second with 100 trees: it takes part only where it is asked for
     peers = {name: peer for name, peer in installed(names).items() if names or name not in ("rrcf", "river HST")}
     for part in ("adbench", "numenta", "taxi"):
-        rows = []
         with console.status(part):
-            for row in getattr(accuracy, part)(folder, peers, seeds):
-                rows.append(row)
+            rows = list(getattr(accuracy, part)(folder, peers, seeds))
         getattr(book, part)(pd.DataFrame(rows))
 
 

@@ -9,7 +9,7 @@ the work alone: what start-up, imports and the mark itself cost is in both.
 
 Counts depend on the compiler, and the interpreter's share of the one-record cases on its version: both are kept with
 the counts, and elsewhere the check only shows what it found. Valgrind emulates a CPU with AVX2 and
-without AVX-512, so of the kernels' clones it is the x86-64-v3 one that is counted, whatever the machine.
+without AVX-512, so of the kernels' builds it is the AVX2 one that is counted, whatever the machine.
 """
 
 import argparse
@@ -93,8 +93,10 @@ def count() -> dict[str, int]:
         output = Path(folder) / "count"
         environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         subprocess.run(
-            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}", f"--dump-before={MARK}"]
-            + [sys.executable, "-m", "bench.instructions", "--drive"],
+            [
+                *("valgrind", "--tool=callgrind", f"--callgrind-out-file={output}", f"--dump-before={MARK}"),
+                *(sys.executable, "-m", "bench.instructions", "--drive"),
+            ],
             check=True,
             env=environment,
             stderr=subprocess.DEVNULL,

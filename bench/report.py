@@ -36,8 +36,8 @@ def number(value: Any) -> str:
     if not isinstance(value, (float, np.floating)):
         return str(value)
     if np.isnan(value):
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+        return "-"
+    return f"{value:,.0f}" if abs(float(value)) >= 1000 else f"{value:.4g}"
 
 
 class Report:
