@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from . import accuracy, cases, memory, report, speed
+from . import accuracy, cases, memory, report, services, speed
 from .peers import PEERS, Rcf, can, installed
 
 
@@ -79,6 +79,7 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
 def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, seeds: int) -> None:
     # rrcf does some 40 records a second with 100 trees: it takes part only where it is asked for
     peers = {name: peer for name, peer in installed(names).items() if names or name not in ("rrcf", "river HST")}
+    book.table(services.compare(report.ANCHORS["service"], folder, seeds), f"The services' own figures, {seeds} seeds")
     for part in ("adbench", "numenta", "taxi"):
         with console.status(part):
             rows = list(getattr(accuracy, part)(folder, peers, seeds))

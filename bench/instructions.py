@@ -22,12 +22,11 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .cases import Setting
+from .cases import Floats, Setting
 
 FILE = Path(__file__).parent / "instructions.toml"
 TOLERANCE = 0.05
@@ -37,7 +36,7 @@ TREES, WARM_UP = 10, 2_000
 Work = Callable[[], object]
 
 
-def one_by_one(work: Callable[[np.ndarray], object], X: np.ndarray) -> None:
+def one_by_one(work: Callable[[Floats], object], X: Floats) -> None:
     for x in X:
         work(x)
 
@@ -50,26 +49,27 @@ def cases() -> dict[str, Work]:
 
     def forest(setting: Setting, score: str = "depth") -> RandomCutForest:
         model = RandomCutForest(TREES, setting.samples, score=score, random_state=1)  # type: ignore[arg-type]
-        return model.partial_fit(setting.stream(WARM_UP))
+        model.partial_fit(setting.stream(WARM_UP))
+        return model
 
     for shape in ("1x8", "1x48", "d32"):
         setting = Setting(shape, trees=TREES, warm_up=WARM_UP)
         spare = setting.stream(WARM_UP + 200)[WARM_UP:]
         model, frozen, learner = forest(setting), forest(setting), forest(setting)
-        work[f"update_one-{shape}"] = lambda m=model, X=spare: one_by_one(m.update, X)
-        work[f"update_batch-{shape}"] = lambda m=learner, X=spare: m.update(X)
-        work[f"score-{shape}"] = lambda m=frozen, X=spare: m.anomaly_score(X)
+        work[f"update_one-{shape}"] = partial(one_by_one, model.update, spare)
+        work[f"update_batch-{shape}"] = partial(learner.update, spare)
+        work[f"score-{shape}"] = partial(frozen.anomaly_score, spare)
     setting = Setting("1x8", trees=TREES, warm_up=WARM_UP)
     spare = setting.stream(WARM_UP + 200)[WARM_UP:]
     for score in ("codisp", "displacement"):
         model = forest(setting, score)
-        work[f"score-{score}-1x8"] = lambda m=model, X=spare: m.anomaly_score(X)
+        work[f"score-{score}-1x8"] = partial(model.anomaly_score, spare)
     model = forest(setting)
-    work["learn-1x8"] = lambda m=model, X=spare: m.partial_fit(X)
-    work["attribution-1x8"] = lambda m=model, X=spare[:50]: m.attribution(X)
+    work["learn-1x8"] = partial(model.partial_fit, spare)
+    work["attribution-1x8"] = partial(model.attribution, spare[:50])
     fitted = RandomCutForest(TREES, 256, random_state=1)
     table = Setting("d10").stream(5_000)
-    work["fit-d10"] = lambda: fitted.fit(table)
+    work["fit-d10"] = partial(fitted.fit, table)
     return work
 
 

@@ -100,7 +100,7 @@ class Rcf(Streaming):
             n_jobs=self.threads,
             random_state=self.seed,
         )
-        self.one = self.forest.update  # type: ignore[method-assign]
+        self.one = self.forest.update  # type: ignore[method-assign, assignment]
 
     def update_batch(self, records: Floats) -> Floats:
         return self.forest.update(records)

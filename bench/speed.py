@@ -7,6 +7,7 @@ time, or, where threads are compared, of wall time.
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,10 +87,10 @@ def run_streaming(
                 yield {"case": Case(operation, setting).name, "peer": name, "round": number, **turn.take()}
 
 
-def run_fitted(setting: Setting, contestants: Contestants, rounds: int) -> Iterator[Record]:
+def run_fitted(setting: Setting, contestants: Mapping[str, type[Peer]], rounds: int) -> Iterator[Record]:
     """fit, then score_fitted, on all the records at once."""
     X = stream(setting, setting.warm_up)
-    able = {name: make for name, make in contestants.items() if can(getattr(make, "func", make), "fit")}
+    able = {name: make for name, make in contestants.items() if can(make, "fit")}
     prepared: dict[str, Any] = {}
     for number in range(rounds):
         for name, make in able.items():
@@ -97,7 +98,7 @@ def run_fitted(setting: Setting, contestants: Contestants, rounds: int) -> Itera
             if name not in prepared:
                 prepared[name] = model.prepare(X)
             for operation, work in (("fit", model.fit), ("score_fitted", model.score)):  # type: ignore[attr-defined]
-                wall, cpu = timed(lambda work=work, name=name: work(prepared[name]))
+                wall, cpu = timed(partial(work, prepared[name]))
                 yield {
                     "case": Case(operation, setting).name,
                     "peer": name,
