@@ -349,7 +349,11 @@ class Rrcf(Streaming):
 
 
 class DSalmon(Streaming):
-    """Random cut trees in C++ that take a stream in chunks, over a sliding window."""
+    """Random cut trees in C++ that take a stream in chunks, over a sliding window.
+
+    Its source builds against numpy 2 with ``CPATH=$(python -c "import numpy; print(numpy.get_include())") pip install
+    --no-build-isolation dSalmon`` only, so it is not among the requirements of the extra.
+    """
 
     name = "dSalmon"
     distribution = "dSalmon"
