@@ -1,0 +1,117 @@
+"""``python -m bench [speed|accuracy|all]``: run, print, write report/report.md with its plots."""
+
+import subprocess
+import sys
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from . import accuracy, cases, memory, report, services, speed
+from .peers import PEERS, Rcf, can, installed
+
+
+class Part(StrEnum):
+    speed = "speed"
+    accuracy = "accuracy"
+    all = "all"
+
+
+console = Console(stderr=True)
+
+
+def start_up() -> float:
+    """Median seconds of `import rcf` over those of an empty interpreter that has loaded numpy, 11 starts each."""
+    code = "import time; t = time.perf_counter(); import rcf; print(time.perf_counter() - t)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(11)]
+    return float(pd.Series([float(run.stdout) for run in runs]).median())
+
+
+def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves: bool) -> None:
+    peers = installed(names)
+    rounds, seconds, warm_up = (5, 0.1, 3_000) if quick else (11, 0.4, cases.WARM_UP)
+    streaming = {name: peer for name, peer in peers.items() if can(peer, "one")}
+    if quick and names is None:
+        streaming.pop("rrcf", None)  # minutes to warm up
+    rivals = {name: peer for name, peer in peers.items() if name in ("rcf", "krcf", "rcf3")}
+    shapes = cases.SHAPES[:1] if quick else cases.SHAPES
+
+    rows: list[speed.Record] = []
+    for shape in track(shapes, "streams", console=console):
+        setting = cases.Setting(shape, warm_up=warm_up)
+        rows += speed.run_streaming(setting, ["update_one", "update_batch", "score"], streaming, rounds, seconds)
+    book.streaming(speed.summary(pd.DataFrame(rows)))
+
+    setting = cases.Setting("d10", warm_up=100_000 if quick else 1_000_000)
+    console.print(f"tables of {setting.warm_up} records")
+    book.fitted(speed.summary(pd.DataFrame(speed.run_fitted(setting, peers, 3 if quick else 5))), setting.warm_up)
+
+    console.print("two threads, single updates")
+    setting = cases.Setting("1x8", warm_up=warm_up)
+    pair: speed.Contestants = {"rcf": Rcf, "rcf, 2 threads": partial(Rcf, threads=2)}
+    rows = list(speed.run_streaming(setting, ["update_batch", "score"], pair, rounds, seconds))
+    book.threads(speed.summary(pd.DataFrame(rows), by="wall"))
+    book.latency(speed.latencies(setting, rivals, 2_000 if quick else 20_000))
+    book.start_up(start_up())
+
+    if curves:
+        rows = []
+        points = [(axis, x, s) for axis, line in cases.CURVES.items() for x, s in line.items()]
+        for axis, x, point in track(points, "curves", console=console):
+            if quick and (x > 1_000 or point.features > 16 or point.trees > 100 or point.samples > 256):
+                continue
+            at = point if axis == "n" else cases.Setting(point.shape, point.trees, point.samples, warm_up)
+            who = rivals if at.warm_up <= cases.WARM_UP else {"rcf": Rcf}
+            found = speed.run_streaming(at, ["update_one", "update_batch", "score"], who, 3, seconds / 4)
+            rows += [{**row, "axis": axis, "x": x, "case": row["case"].split("-")[0]} for row in found]
+        book.curves(pd.DataFrame(rows))
+
+    settings = [s if not quick else cases.Setting(s.shape, s.trees, s.samples, warm_up) for s in cases.MEMORY]
+    names = [name for name in peers if name != "rrcf"] if names is None else list(peers)
+    book.memory(pd.DataFrame(track(list(memory.measure(settings, names)), "memory", console=console)))
+
+
+def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, seeds: int) -> None:
+    # rrcf does some 40 records a second with 100 trees: it takes part only where it is asked for
+    peers = {name: peer for name, peer in installed(names).items() if names or name not in ("rrcf", "river HST")}
+    book.table(services.compare(report.ANCHORS["service"], folder, seeds), f"The services' own figures, {seeds} seeds")
+    for part in ("adbench", "numenta", "taxi"):
+        with console.status(part):
+            rows = list(getattr(accuracy, part)(folder, peers, seeds))
+        getattr(book, part)(pd.DataFrame(rows))
+
+
+def main(
+    part: Annotated[Part, typer.Argument(help="what to measure")] = Part.all,
+    peers: Annotated[str, typer.Option(help="names, separated by commas; all that are installed, if empty")] = "",
+    data: Annotated[Path | None, typer.Option(help="folder of the data sets (RCF_DATA, ../shared/data)")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the report")] = Path("report"),
+    quick: Annotated[bool, typer.Option(help="fewer cases, rounds and seeds: does it run at all?")] = False,
+    curves: Annotated[bool, typer.Option(help="cost against n, d, T and S")] = True,
+    seeds: Annotated[int, typer.Option(help="seeds of the accuracy runs; 1 if --quick")] = 5,
+) -> None:
+    """Measure this package and its peers; print the tables and write them, with plots, to a Markdown report."""
+    names = [name.strip() for name in peers.split(",") if name.strip()] or None
+    unknown = set(names or ()) - set(PEERS)
+    if unknown:
+        raise typer.BadParameter(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    folder = accuracy.data_folder(data)
+    if folder is None and part is not Part.speed:
+        if part is Part.accuracy or data is not None:
+            raise typer.BadParameter("no data there: name their folder by --data or RCF_DATA")
+        console.print("no data (--data, RCF_DATA): accuracy is left out")
+    book = report.Report(out)
+    if part is not Part.accuracy:
+        run_speed(book, names, quick, curves)
+    if part is not Part.speed and folder is not None:
+        run_accuracy(book, names, folder, 1 if quick else seeds)
+    book.close()
+    console.print(f"written: {book.path}")
+
+
+typer.run(main)

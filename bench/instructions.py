@@ -1,0 +1,173 @@
+"""A guard of speed that does not flake: instructions counted by valgrind's callgrind, kept as text.
+
+``python -m bench.instructions --check`` counts again and fails where a case is more than 5 % away from
+``instructions.toml``, in either direction: a gain is to be written down too. ``--write`` does that.
+
+All cases run in one process under callgrind. Each does its work once, then twice more; a call of ``getsid`` of the
+C library marks the borders, and callgrind writes its counters at each mark. The difference between the two parts is
+the work alone: what start-up, imports and the mark itself cost is in both.
+
+Counts depend on the compiler, and the interpreter's share of the one-record cases on its version: both are kept with
+the counts, and elsewhere the check only shows what it found. Valgrind emulates a CPU with AVX2 and
+without AVX-512, so of the kernels' builds it is the AVX2 one that is counted, whatever the machine.
+"""
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .cases import Floats, Setting
+
+FILE = Path(__file__).parent / "instructions.toml"
+TOLERANCE = 0.05
+MARK = "getsid"  # nothing else calls it
+TREES, WARM_UP = 10, 2_000
+
+Work = Callable[[], object]
+
+
+def one_by_one(work: Callable[[Floats], object], X: Floats) -> None:
+    for x in X:
+        work(x)
+
+
+def cases() -> dict[str, Work]:
+    """Work of about ten million instructions each, the same at every call but for what the forest has learned."""
+    from rcf import RandomCutForest
+
+    work: dict[str, Work] = {}
+
+    def forest(setting: Setting, score: str = "depth") -> RandomCutForest:
+        model = RandomCutForest(TREES, setting.samples, score=score, random_state=1)  # type: ignore[arg-type]
+        model.partial_fit(setting.stream(WARM_UP))
+        return model
+
+    for shape in ("1x8", "1x48", "d32"):
+        setting = Setting(shape, trees=TREES, warm_up=WARM_UP)
+        spare = setting.stream(WARM_UP + 200)[WARM_UP:]
+        model, frozen, learner = forest(setting), forest(setting), forest(setting)
+        work[f"update_one-{shape}"] = partial(one_by_one, model.update, spare)
+        work[f"update_batch-{shape}"] = partial(learner.update, spare)
+        work[f"score-{shape}"] = partial(frozen.anomaly_score, spare)
+    setting = Setting("1x8", trees=TREES, warm_up=WARM_UP)
+    spare = setting.stream(WARM_UP + 200)[WARM_UP:]
+    for score in ("codisp", "displacement"):
+        model = forest(setting, score)
+        work[f"score-{score}-1x8"] = partial(model.anomaly_score, spare)
+    model = forest(setting)
+    work["learn-1x8"] = partial(model.partial_fit, spare)
+    work["attribution-1x8"] = partial(model.attribution, spare[:50])
+    fitted = RandomCutForest(TREES, 256, random_state=1)
+    table = Setting("d10").stream(5_000)
+    work["fit-d10"] = partial(fitted.fit, table)
+    return work
+
+
+def drive() -> None:
+    """What runs under callgrind."""
+    # a call through ctypes would not do: callgrind loses track where libffi switches stacks
+    mark = getattr(os, MARK)
+    for work in cases().values():
+        work()  # whatever happens at a first call only
+        mark(0)
+        work()
+        mark(0)
+        work()
+        work()
+        mark(0)
+
+
+def count() -> dict[str, int]:
+    """Instructions of each case."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "count"
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        subprocess.run(
+            [
+                *("valgrind", "--tool=callgrind", f"--callgrind-out-file={output}", f"--dump-before={MARK}"),
+                *(sys.executable, "-m", "bench.instructions", "--drive"),
+            ],
+            check=True,
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+        parts = sorted(Path(folder).glob("count.*"), key=lambda p: int(p.suffix[1:]))
+        totals = []
+        for part in parts:
+            found = re.search(r"^(?:totals|summary): (\d+)", part.read_text(errors="replace"), re.MULTILINE)
+            if found is None:
+                raise RuntimeError(f"no total in {part.name}: is this callgrind's format still?")
+            totals.append(int(found[1]))
+    names = list(cases())
+    if len(totals) < 3 * len(names):
+        raise RuntimeError(f"{len(totals)} parts for {len(names)} cases: was {MARK} not seen?")
+    return {name: totals[3 * i + 2] - totals[3 * i + 1] for i, name in enumerate(names)}
+
+
+def made_with() -> dict[str, str]:
+    """Compiler and interpreter, as far as they change the counts."""
+    import rcf._core
+
+    compiler = re.search(rb"GCC: \([^)]*\) [\d.]+|clang version [\d.]+", Path(rcf._core.__file__).read_bytes())
+    return {
+        "compiler": compiler[0].decode() if compiler else "unknown",
+        "machine": platform.machine(),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def judge(kept: dict[str, Any], counts: dict[str, int], here: dict[str, str]) -> int:
+    """Print what changed; 1 if a case is new, gone or beyond the tolerance where it was counted with the same tools."""
+    beyond = 0
+    for name in dict.fromkeys([*kept["instructions"], *counts]):
+        before, now = kept["instructions"].get(name), counts.get(name)
+        if before is None or now is None:
+            print(f"{name:24} {'is new' if before is None else 'is gone'}  <--")
+            beyond += 1
+            continue
+        change = now / before - 1.0
+        far = abs(change) > TOLERANCE
+        beyond += far
+        print(f"{name:24} {before:14,} {now:14,} {change:+8.2%}{'  <--' if far else ''}")
+    if here != kept["made_with"]:
+        print(f"bench.instructions: counted with {here}, kept with {kept['made_with']}: shown, not judged.")
+        return 0
+    if beyond:
+        print(f"bench.instructions: {beyond} cases beyond {TOLERANCE:.0%}. Where this is meant: --write.")
+    return 1 if beyond else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.instructions", description="Count instructions.")
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--check", action="store_true", help="compare with instructions.toml; exit 1 beyond 5 %%")
+    action.add_argument("--write", action="store_true", help="write instructions.toml")
+    action.add_argument("--drive", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.drive:
+        drive()
+        return 0
+    if shutil.which("valgrind") is None:
+        print("bench.instructions: valgrind is not installed; nothing was counted.")
+        return 0
+    here, counts = made_with(), count()
+    if arguments.write:
+        lines = ["# Instructions of the core's cases, by `python -m bench.instructions --write`.", "", "[made_with]"]
+        lines += [f'{key} = "{value}"' for key, value in here.items()]
+        lines += ["", "[instructions]", *(f"{name} = {value:_}" for name, value in counts.items())]
+        FILE.write_text("\n".join(lines) + "\n")
+    return judge(tomllib.loads(FILE.read_text()), counts, here)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
