@@ -4,12 +4,15 @@ State is private C memory; Python sees numbers, arrays and copies. Everything th
 checked before anything is changed, so a call either happens whole or leaves no trace.
 """
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.pythread cimport (
+    NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
+    PyThread_type_lock,
+)
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
@@ -67,42 +70,52 @@ cdef class Memory:
         PyBuffer_FillInfo(view, self, self.at, self.size, 1, flags)
 
 
+cdef inline void take(PyThread_type_lock lock) noexcept:
+    """Without giving up the GIL where the lock is free: 10 ns, against 60 for a lock of the threading module."""
+    if not PyThread_acquire_lock(lock, NOWAIT_LOCK):
+        with nogil:
+            PyThread_acquire_lock(lock, WAIT_LOCK)
+
+
 cdef class Gate:
     """Many readers or one writer. A writer who waits keeps new readers out."""
-    cdef object turn, writing, counting
+    cdef PyThread_type_lock turn, writing, counting
     cdef int readers
 
-    def __init__(self):
-        self.turn, self.writing, self.counting = threading.Lock(), threading.Lock(), threading.Lock()
+    def __cinit__(self):
+        self.turn, self.writing, self.counting = PyThread_allocate_lock(), PyThread_allocate_lock(), PyThread_allocate_lock()
+        if self.turn == NULL or self.writing == NULL or self.counting == NULL:
+            raise MemoryError
         self.readers = 0
 
-    cdef int read(self) except -1:
-        with self.turn:
-            pass
-        with self.counting:
-            if self.readers == 0:
-                self.writing.acquire()
-            self.readers += 1
-        return 0
+    def __dealloc__(self):
+        for lock in (<uintptr_t>self.turn, <uintptr_t>self.writing, <uintptr_t>self.counting):
+            if lock != 0:
+                PyThread_free_lock(<PyThread_type_lock><uintptr_t>lock)
 
-    cdef int read_done(self) except -1:
-        with self.counting:
-            self.readers -= 1
-            if self.readers == 0:
-                self.writing.release()
-        return 0
+    cdef void read(self) noexcept:
+        take(self.turn)
+        PyThread_release_lock(self.turn)
+        take(self.counting)
+        if self.readers == 0:
+            take(self.writing)
+        self.readers += 1
+        PyThread_release_lock(self.counting)
 
-    cdef int write(self) except -1:
-        self.turn.acquire()
-        try:
-            self.writing.acquire()
-        finally:
-            self.turn.release()
-        return 0
+    cdef void read_done(self) noexcept:
+        take(self.counting)
+        self.readers -= 1
+        if self.readers == 0:
+            PyThread_release_lock(self.writing)
+        PyThread_release_lock(self.counting)
 
-    cdef int write_done(self) except -1:
-        self.writing.release()
-        return 0
+    cdef void write(self) noexcept:
+        take(self.turn)
+        take(self.writing)
+        PyThread_release_lock(self.turn)
+
+    cdef void write_done(self) noexcept:
+        PyThread_release_lock(self.writing)
 
 
 def _in_threads(work, bounds, int n_jobs):
@@ -217,6 +230,8 @@ cdef class Forest:
     cdef Work work         # for the calls that hold the GIL
     cdef Memory work_memory
     cdef float* row
+    cdef int* entered      # the trees that a record enters, and the paths that they lose
+    cdef rcf_path* paths
     cdef list memory       # per tree: its Memory
     cdef list slot_memory
     cdef Gate gate
@@ -243,9 +258,11 @@ cdef class Forest:
         self.origin = <double*>calloc(n_features, sizeof(double))
         self.row_scores = <double*>calloc(n_trees, sizeof(double))
         self.row = <float*>calloc(self.stride, sizeof(float))
+        self.entered = <int*>calloc(n_trees, sizeof(int))
+        self.paths = <rcf_path*>calloc(n_trees, sizeof(rcf_path))
         self.head = NULL
         if (self.trees == NULL or self.samples == NULL or self.rngs == NULL or self.origin == NULL
-                or self.row_scores == NULL or self.row == NULL):
+                or self.row_scores == NULL or self.row == NULL or self.entered == NULL or self.paths == NULL):
             raise MemoryError
         for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_trees)):
             words = child.generate_state(4, np.uint64)
@@ -276,6 +293,8 @@ cdef class Forest:
         free(self.head)
         free(self.row_scores)
         free(self.row)
+        free(self.entered)
+        free(self.paths)
 
     # ---- memory ------------------------------------------------------------------------------------------------
 
@@ -462,7 +481,7 @@ cdef class Forest:
     def update_record(self, record, str score not None):
         """The score of one record (n_features,), which is then learned."""
         cdef Py_buffer view
-        cdef int kind = kind_of(score), i, block
+        cdef int kind = kind_of(score), i, block, k, entering = 0
         cdef int64_t n
         cdef double total = 0.0, sum_of_block
         cdef double* scores = self.row_scores
@@ -484,6 +503,11 @@ cdef class Forest:
         finally:
             PyBuffer_Release(&view)
         n = self.seen + 1
+        for i in range(self.n_trees):
+            if self.samples[i].next == n:
+                self.entered[entering] = i
+                entering += 1
+                rcf_prefetch(self.samples[i].slots)
         if n > self.warm_up:
             memset(scores, 0, self.n_trees * sizeof(double))
             rcf_walks.score_trees(kind, self.trees, self.row, self.n_trees, self.work.ratios, scores)
@@ -492,9 +516,14 @@ cdef class Forest:
                 for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
                     sum_of_block += scores[i]
                 total += sum_of_block
-        for i in range(self.n_trees):
-            if self.samples[i].next == n:
-                self.learn(i, self.row, n, 1.0, self.work.open)
+        # a tenth of the trees take the record in; what the records that make room for it touch lies in the outer caches
+        for k in range(entering):
+            i = self.entered[k]
+            self.paths[k].tree = &self.trees[i]
+            self.paths[k].at = self.samples[i].slots[0].item if self.samples[i].size == self.capacity else -1
+        rcf_prefetch_paths(self.paths, entering)
+        for k in range(entering):
+            self.learn(self.entered[k], self.row, n, 1.0, self.work.open)
         self.seen = n
         self.gate.write_done()
         return total / self.n_trees

@@ -93,6 +93,38 @@ static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
     return ~v;
 }
 
+/* A way up a tree, for rcf_prefetch_paths. */
+typedef struct {
+    const rcf_tree *tree;
+    int32_t at; /* the leaf to begin with, -1 for none; then the node on the way */
+} rcf_path;
+
+static inline void rcf_prefetch(const void *p) { RCF_PREFETCH(p); }
+
+/* Bring the ways up from k leaves into the inner caches, a level of all of them at a time: the waits for memory overlap. */
+static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
+    for (int g = 0; g < k; g++) {
+        const rcf_tree *t = paths[g].tree;
+        int32_t leaf = paths[g].at;
+        if (leaf < 0) continue;
+        RCF_PREFETCH(t->points + (size_t)leaf * t->stride);
+        paths[g].at = t->leaves[leaf].parent;
+    }
+    for (int level = 0, open = 1; open; level++) {
+        open = 0;
+        for (int g = 0; g < k; g++) {
+            const rcf_tree *t = paths[g].tree;
+            int32_t v = paths[g].at;
+            if (v < 0) continue;
+            const char *box = (const char *)(t->boxes + (size_t)v * 2 * t->stride);
+            if (level < 5)
+                for (int b = 0; b < 8 * t->stride; b += 64) RCF_PREFETCH(box + b);
+            paths[g].at = t->nodes[v].parent;
+            open = 1;
+        }
+    }
+}
+
 /* order[begin:end] with the rows at or below the cut first, each side in its old order; returns where the second begins. */
 static int32_t rcf_partition(const float *rows, int32_t *order, int32_t *spare, int32_t begin, int32_t end,
                              int32_t dim, float cut, int stride) {

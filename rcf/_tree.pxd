@@ -43,6 +43,13 @@ cdef extern from "_kernels.h" nogil:
         int32_t stride
 
     void rcf_fill_tables()
+    ctypedef struct rcf_path:
+        const rcf_tree* tree
+        int32_t at
+
+    void rcf_prefetch(const void* p)
+    void rcf_prefetch_paths(rcf_path* paths, int k)
+
     ctypedef struct rcf_step:
         double excess
         int32_t node

@@ -40,7 +40,7 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     max_samples : int, float, "auto" or "disjoint", default=256
         Records that each tree holds. A float is a share of the rows given to `fit`; "auto" is 256;
         "disjoint" gives tree `i` the rows ``[i * k, (i + 1) * k)``, ``k = len(X) // n_estimators``, as SageMaker does with
-        shuffled rows. More samples see finer structure and blur small clusters of anomalies into the normal.
+        rows in order. More samples see finer structure and blur small clusters of anomalies into the normal.
     score : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
         "depth": what Kinesis and SageMaker return, from 0 to about ``log2(max_samples)``, near 1 for the ordinary; the best of
         the four on tables. "codisp": the collusive displacement of the paper (and of the package rrcf), the best on shingled
@@ -229,7 +229,7 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             For a record that is not finite or of another width; nothing is learned then, of the whole batch.
         """
         if type(X) is np.ndarray and X.ndim == 1 and self._grown:
-            if X.dtype != np.float64 or not X.flags.c_contiguous:
+            if X.dtype.char != "d" or not X.flags.c_contiguous:
                 X = as_record(X, None)
             return self._forest.update_record(X, self.score)
         if not hasattr(X, "columns") and np.ndim(X) < 2:
