@@ -88,7 +88,10 @@ def _times(frame: pd.DataFrame, time: str | None, start: int, name: str) -> NDAr
         return np.arange(start, start + len(frame), dtype=np.float64)
     column = frame[time]
     if pd.api.types.is_numeric_dtype(column):
-        numbers: NDArray[np.float64] = column.to_numpy(np.float64)
+        numbers: NDArray[np.float64] = column.to_numpy(np.float64, na_value=np.nan)
+        if not np.isfinite(numbers).all():
+            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+            raise TableError(f"{name}: row {start + row + 1}, column {time!r}: {column.iloc[row]!r}, not a time")
         return numbers
     stamps = pd.to_datetime(column, errors="coerce", utc=True, format="mixed")
     if stamps.isna().any():
@@ -234,6 +237,7 @@ def _scan(
 ) -> tuple[dict[int, str], list[str]]:
     """Feed the file through; returns the time stamps of the strongest events and the names of the features."""
     labels: dict[int, str] = {}
+    usual, uneven, last = np.nan, 0, np.nan
     with ExitStack() as stack:
         reader = stack.enter_context(TableReader(file, columns, time, encoding=encoding))
         writer = stack.enter_context(TableWriter(output)) if output else None
@@ -241,6 +245,10 @@ def _scan(
         for frame, values in reader:
             start = detection.n_rows
             times = _times(frame, time, start, reader.name)
+            steps = np.diff(times, prepend=last)[0 if start else 1 :]
+            usual = float(np.median(steps)) if np.isnan(usual) and len(steps) else usual
+            uneven += int((~np.isclose(steps, usual)).sum())
+            last = times[-1]
             scores, flags = detection.feed(values, times)
             if writer is not None:
                 writer.write(frame.assign(score=scores, is_anomaly=flags))
@@ -250,7 +258,14 @@ def _scan(
                         labels[event.row] = str(frame[time].iloc[event.row - start])
                 labels = {event.row: labels[event.row] for event in detection.events.strongest()}
             bar.update(bar.task_ids[0], completed=reader.bytes_read)
-        return labels, reader.columns
+    if uneven and detection.size > 1:
+        errors.print(
+            f"{uneven} of {detection.n_rows - 1} time steps differ from the usual {usual:g}: "
+            "windows across them mix what lies apart",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return labels, reader.columns
 
 
 def _demo(detection: Detection, output: str | None) -> tuple[dict[int, str], list[str], str]:

@@ -50,7 +50,9 @@ class TableReader:
 
     def __init__(self, path: str, columns: list[str], time: str | None = None, *, encoding: str = "utf-8") -> None:
         self.name = "standard input" if path == "-" else path
-        self.columns = list(columns)
+        self.columns = list(dict.fromkeys(columns))
+        if time in self.columns:
+            raise TableError(f"{self.name}: column {time!r} is both the time and a column to score")
         self.time = time
         self.bytes_read = 0
         self.bytes_total: int | None = None

@@ -189,6 +189,44 @@ def test_bad_time(tmp_path):
     )
 
 
+def test_time_that_is_also_scored(table):
+    done = rcf("detect", table, "--time", "a", "--column", "a")
+    assert done.returncode == 1
+    assert b"both the time and a column" in done.stderr
+
+
+def test_gaps_are_told(table, tmp_path):
+    frame = pd.read_csv(table).drop(index=range(700, 750))
+    frame.to_csv(tmp_path / "gap.csv", index=False)
+    done = rcf("detect", tmp_path / "gap.csv", "--time", "when", "--shingle", 4, "--trees", 5)
+    assert b"1 of 1949 time steps differ from the usual 300" in done.stderr
+    assert rcf("detect", tmp_path / "gap.csv", "--time", "when", "--trees", 5).stderr == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_bar_on_a_terminal(table):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from rcf.cli import main; main()", "detect", str(table), "--trees", "20"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # closed at the other end
+                break
+            if not piece:
+                break
+            shown += piece
+        assert process.wait(60) == 0
+    os.close(ours)
+    assert b"bytes" in shown
+
+
 def test_no_header(tmp_path):
     assert "the first line must name the columns, and is '1.5,2'" in bad(tmp_path, "1.5,2\n3,4\n")
 
