@@ -1099,6 +1099,8 @@ cdef class RingCore:
     cdef Memory memory
 
     def __init__(self, int64_t size, int64_t width):
+        if size < 1 or width < 1 or size > (1 << 58) // width:
+            raise MemoryError(f"a window of {size} x {width} numbers does not fit into memory")
         self.memory = Memory(2 * size * width * sizeof(double))
         self.ring.values = <double*>self.memory.at
         self.ring.size, self.ring.width, self.ring.seen = size, width, 0

@@ -51,6 +51,8 @@ def not_negative(name: str, value: Any) -> float:
 def as_record(x: Any, n_features: int | None) -> NDArray[np.float64]:
     """One record as a float64 array ``(n_features,)``."""
     try:
+        if np.iscomplexobj(x):
+            raise TypeError
         record = np.ascontiguousarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"a record must be {n_features or 'some'} numbers, got {x!r}") from error

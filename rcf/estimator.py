@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -20,6 +22,7 @@ Score = Literal["depth", "codisp", "displacement", "opensearch"]
 _SCORES = {"depth", "codisp", "displacement", "opensearch"}
 # Rows whose scores settle the threshold: 2048 place mean + 3 sd within a few percent and take milliseconds at any n.
 _OFFSET_ROWS = 2048
+_FLOAT64 = np.dtype(np.float64)
 
 
 class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -167,6 +170,11 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             For data that are not finite, empty or not numbers, naming the place; the forest is then as it was.
         """
+        with self._whole_or_not_at_all():
+            self._fit(X, sample_weight)
+        return self
+
+    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None) -> None:
         seed = seed_entropy(self.random_state)
         data = self._checked(X, reset=True)
         weights = self._weights(sample_weight, len(data))
@@ -186,7 +194,6 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             rows = data
         self._place_offset(rows)
-        return self
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -203,9 +210,10 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         -------
         self : RandomCutForest
         """
-        data = self._checked(X, reset=not self._grown)
-        weights = self._weights(sample_weight, len(data))
-        self._stream(data.shape[1]).update(data, weights, None, self._threads())
+        with self._whole_or_not_at_all():
+            data = self._checked(X, reset=not self._grown)
+            weights = self._weights(sample_weight, len(data))
+            self._stream(data.shape[1]).update(data, weights, None, self._threads())
         return self
 
     def update(self, X: Any) -> Any:
@@ -229,20 +237,18 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             For a record that is not finite or of another width; nothing is learned then, of the whole batch.
         """
         if type(X) is np.ndarray and X.ndim == 1 and self._grown:
-            if X.dtype.char != "d" or not X.flags.c_contiguous:
-                X = as_record(X, None)
+            if X.dtype is not _FLOAT64 or not X.flags.c_contiguous:
+                X = as_record(X, self.n_features_in_)
             return self._forest.update_record(X, self.score)
-        if not hasattr(X, "columns") and np.ndim(X) < 2:
+        with self._whole_or_not_at_all():
             if not self._grown:
                 self._validate_params()
-            record = as_record(X, self.n_features_in_ if self._grown else None)
-            forest = self._stream(record.size)
-            self.n_features_in_ = record.size
-            return forest.update_record(record, self.score)
-        if not self._grown:
-            self._validate_params()
-        data = self._checked(X, reset=not self._grown)
-        return self._stream(data.shape[1]).update(data, None, self.score, self._threads())
+            if not hasattr(X, "columns") and np.ndim(X) < 2:
+                record = as_record(X, self.n_features_in_ if self._grown else None)
+                self.n_features_in_ = record.size
+                return self._stream(record.size).update_record(record, self.score)
+            data = self._checked(X, reset=not self._grown)
+            return self._stream(data.shape[1]).update(data, None, self.score, self._threads())
 
     def forget(self, x: ArrayLike) -> int:
         """Take a record back: one equal to it, the oldest held, leaves each tree that holds one.
@@ -339,6 +345,17 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """Distinct records that the trees hold, evenly taken from them."""
         points = np.unique(np.concatenate([self._forest.points(i) for i in range(self.n_estimators)]), axis=0)
         return points[np.linspace(0, len(points) - 1, min(at_most, len(points))).astype(np.int64)]
+
+    @contextmanager
+    def _whole_or_not_at_all(self) -> Iterator[None]:
+        """Put every attribute back if what is done within fails; the core sees to its own state."""
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     @property
     def _grown(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -64,9 +65,11 @@ class Reservoir(Generic[T]):
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If the weight is not; the reservoir is then unchanged.
         """
+        if not isinstance(weight, Real):
+            raise TypeError(f"weight must be a number, got {weight!r}")
         if not 1e-150 <= weight <= 1e150:
             raise ValueError(f"weight must be positive and finite, got {weight!r}")
         place = self._core.offer(float(weight))

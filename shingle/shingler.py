@@ -115,6 +115,8 @@ def shingle(X: ArrayLike, size: int, step: int = 1) -> NDArray[Any]:
     if series.ndim != 2:
         raise ValueError(f"X must have one or two dimensions, got shape {series.shape}")
     n, d = series.shape
+    if d == 0:
+        raise ValueError(f"X must have at least one feature, got shape {series.shape}")
     if n < size:
         raise ValueError(f"a window of {size} records does not fit into a series of {n}")
     stride = series.itemsize
@@ -160,15 +162,13 @@ def unshingle(
         out[ends] = values
         return out
     if reduce == "mean":
-        edges = np.zeros(n + 1)
-        counts = np.zeros(n + 1)
-        np.add.at(edges, ends - size + 1, values)
-        np.subtract.at(edges, ends + 1, values)
-        np.add.at(counts, ends - size + 1, 1.0)
-        np.subtract.at(counts, ends + 1, 1.0)
-        covered = np.cumsum(counts)[:n]
+        # no running sum: it would carry the rounding of a great score to all that follow
+        total, count = np.zeros(n), np.zeros(n)
+        for offset in range(size):
+            total[ends - offset] += values
+            count[ends - offset] += 1.0
         out = np.full(n, np.nan)
-        np.divide(np.cumsum(edges)[:n], covered, out=out, where=covered > 0)
+        np.divide(total, count, out=out, where=count > 0)
         return out
     if reduce == "max":
         out = np.full(n, -np.inf)

@@ -1,0 +1,48 @@
+"""``rcf`` on the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from ._version import __version__
+
+HINT = 'the command line needs more packages: python -m pip install "rcf[cli,plot]"'
+
+
+def main() -> None:
+    """Entry point: everything else loads here, so that a missing extra is one line and not a traceback."""
+    try:
+        import typer
+
+        from ._cli_detect import detect
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("rcf"):
+            raise
+        sys.exit(f"rcf: no module {error.name}; {HINT}")
+
+    app = typer.Typer(
+        name="rcf",
+        help="Random cut forests: anomalies in tables and streams.",
+        no_args_is_help=True,
+        add_completion=False,
+    )
+
+    def print_version(wanted: bool) -> None:
+        if wanted:
+            print(f"rcf {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def shared(
+        version: bool = typer.Option(
+            False, "--version", callback=print_version, is_eager=True, help="Print the version."
+        ),
+    ) -> None:
+        pass
+
+    app.command("detect")(detect)
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Made-up data with known anomalies, so that examples and demos need no download."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Series(NamedTuple):
+    """A series and where its anomalies lie."""
+
+    values: NDArray[np.float64]
+    anomalies: NDArray[np.int64]
+
+
+def make_series(n_days: int = 100, *, random_state: Any = 0) -> Series:
+    """A daily rhythm, sampled every half hour, with five anomalies of different kinds.
+
+    The rhythm has two peaks a day, weekends are quieter, and each value carries noise. From a third of the series on come, at even
+    distances: a day without its evening peak, a spike, an outage, a shift by six hours, and a day of strong noise.
+
+    Parameters
+    ----------
+    n_days : int, default=100
+        Length, 48 values to a day; at least 30.
+    random_state : int, Generator or None, default=0
+        Seed of the noise and of the hours at which the anomalies begin.
+
+    Returns
+    -------
+    values : ndarray of shape (48 * n_days,)
+    anomalies : ndarray of shape (5, 2)
+        First value of each anomaly, and the first after it.
+
+    Examples
+    --------
+    >>> from rcf.datasets import make_series
+    >>> values, anomalies = make_series()
+    >>> values.shape, anomalies.shape
+    ((4800,), (5, 2))
+    """
+    if n_days < 30:
+        raise ValueError(f"n_days must be at least 30, got {n_days}")
+    rng = np.random.default_rng(random_state)
+    n = 48 * n_days
+    t = np.arange(n) / 48
+    day = np.exp(-(((t % 1) - 0.35) ** 2) / 0.008) + 1.5 * np.exp(-(((t % 1) - 0.78) ** 2) / 0.012)
+    busy = np.where(t.astype(np.int64) % 7 < 5, 1.0, 0.8)
+    values = 20.0 + 40.0 * busy * day + rng.normal(0.0, 1.5, n)
+
+    days = 48 * np.linspace(n_days / 3, n_days - 4, 5).astype(np.int64)
+    hours = rng.integers(0, 12, 5)
+    hours[0] = 30  # before the evening peak
+    starts = days + hours
+    ends = starts + np.array([16, 2, 10, 24, 30])
+    quiet, spike, outage, shift, noise = (slice(*span) for span in zip(starts, ends, strict=True))
+    values[quiet] = rng.normal(20.0, 1.5, 16)
+    values[spike] += 60.0
+    values[outage] = rng.normal(2.0, 1.5, 10)
+    values[shift] = values[shift.start + 12 : shift.stop + 12]
+    values[noise] += rng.normal(0.0, 20.0, 30)
+    return Series(values, np.stack([starts, ends], axis=1))

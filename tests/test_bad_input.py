@@ -1,0 +1,240 @@
+"""What is refused, in which words, and that a refusal leaves no trace."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+
+from rcf import RandomCutForest
+
+GOOD = np.random.default_rng(0).normal(size=(100, 2))
+
+
+def with_cell(value, row=3, feature=1, kind=float):
+    X = GOOD[:10].astype(kind)
+    X[row, feature] = value
+    return X
+
+
+# X, type of the error, what the message says
+BAD = {
+    "NaN": (with_cell(np.nan), ValueError, r"NaN.*\(row 3, feature 1\)"),
+    "inf": (with_cell(np.inf), ValueError, r"infinity.*\(row 3, feature 1\)"),
+    "-inf": (with_cell(-np.inf), ValueError, r"infinity.*\(row 3, feature 1\)"),
+    "pandas NA": (pd.DataFrame({"a": [1.0, None], "b": [1.0, 2.0]}), ValueError, r"NaN.*\(row 1, feature 0\)"),
+    "beyond float32": (with_cell(1e39), ValueError, r"1e\+39.*float32.*\(row 3, feature 1\)"),
+    "at the limit": (with_cell(-1.8e38), ValueError, r"-1\.8e\+38.*\(row 3, feature 1\)"),
+    "too narrow": (GOOD[:, :1], ValueError, "1 features, but .* 2 features"),
+    "too wide": (np.c_[GOOD, GOOD], ValueError, "4 features, but .* 2 features"),
+    "ragged": ([[1.0, 2.0], [3.0]], ValueError, "inhomogeneous|sequence"),
+    "no rows": (np.empty((0, 2)), ValueError, "0 sample"),
+    "no columns": (np.empty((5, 0)), ValueError, "0 feature"),
+    "three axes": (np.zeros((2, 2, 2)), ValueError, "dim 3"),
+    "strings": ([["a", "b"]], ValueError, "could not convert string to float: 'a'"),
+    "complex": (with_cell(1j, kind=complex), ValueError, "Complex data not supported"),
+    "objects": (with_cell({}, kind=object), TypeError, "dict"),
+    "sparse matrix": (sparse.csr_matrix(GOOD), TypeError, "dense data is required.*toarray"),
+    "sparse array": (sparse.coo_array(GOOD), TypeError, "dense data is required.*toarray"),
+}
+LEARN = {
+    "fit": lambda forest, X: forest.fit(X),
+    "partial_fit": lambda forest, X: forest.partial_fit(X),
+    "update": lambda forest, X: forest.update(X),
+}
+READ = {
+    "anomaly_score": lambda forest, X: forest.anomaly_score(X),
+    "attribution": lambda forest, X: forest.attribution(X),
+    "score_samples": lambda forest, X: forest.score_samples(X),
+    "decision_function": lambda forest, X: forest.decision_function(X),
+    "predict": lambda forest, X: forest.predict(X),
+}
+
+
+def state(forest):
+    return pickle.dumps(forest.__dict__)
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize(
+    ("grown", "method", "what"),
+    [
+        (grown, method, what)
+        for grown in ("new", "growing", "full")
+        for method in [*LEARN, *READ]
+        for what in BAD
+        # a new forest has nothing to read; it takes any width, and so does fit
+        if not (grown == "new" and method in READ) and not ("too" in what and (grown == "new" or method == "fit"))
+    ],
+)
+def test_refused_and_unchanged(grown, method, what):
+    X, error, message = BAD[what]
+    forest = RandomCutForest(5, 16, random_state=0)
+    if grown != "new":
+        forest.partial_fit(GOOD[: 4 if grown == "growing" else 100])
+        _ = forest.offset_
+    before = state(forest)
+    with pytest.raises(error, match=message):
+        {**LEARN, **READ}[method](forest, X)
+    assert state(forest) == before
+    assert forest.__sklearn_is_fitted__() == (grown != "new")
+
+
+@pytest.mark.parametrize("cell", [np.nan, 1e300])
+def test_a_failed_fit_on_another_table_leaves_the_first(cell):
+    """Width, names, threshold and trees stay those of the table before."""
+    forest = RandomCutForest(5, 16, random_state=0).fit(pd.DataFrame(GOOD, columns=["a", "b"]))
+    before = state(forest)
+    with pytest.raises(ValueError, match=r"row 1, feature 2"):
+        forest.fit(pd.DataFrame([[1.0, 2.0, 3.0], [1.0, 2.0, cell]], columns=["x", "y", "z"]))
+    with pytest.raises(ValueError, match="entries"):
+        forest.fit(np.zeros((5, 7)), sample_weight=[1.0])
+    assert state(forest) == before
+
+
+@pytest.mark.parametrize(
+    ("record", "error", "message"),
+    [
+        ([1.0, np.nan], ValueError, r"NaN.*feature 1"),
+        ([np.inf, 1.0], ValueError, r"infinity.*feature 0"),
+        (np.array([1.0, -np.inf]), ValueError, r"infinity.*feature 1"),
+        (np.array([1e300, 1.0]), ValueError, r"1e\+300.*feature 0"),
+        ([1.0], ValueError, "1 features, but"),
+        (np.array([1.0, 2.0, 3.0]), ValueError, "3 features, but"),
+        (np.array([], dtype=float), ValueError, "feature"),
+        ([], ValueError, "empty"),
+        (["a", "b"], ValueError, "'a'"),
+        (np.array(["a", "b"]), ValueError, "a"),
+        ([1j, 2.0], ValueError, "1j"),
+        (np.array([1j, 2.0]), ValueError, "must be 2 numbers, got"),
+        ([None, 1.0], ValueError, r"NaN|None"),
+        ([{}, 1.0], ValueError, "{}"),
+        ([[1.0], 2.0], ValueError, r"\[\[1.0\], 2.0\]|inhomogeneous"),
+        (None, ValueError, "1 features, but"),
+        ("x", ValueError, "x"),
+        (np.array([True, False], dtype=object) * np.nan, ValueError, "NaN"),
+    ],
+)
+@pytest.mark.parametrize("grown", [4, 100])
+def test_one_record_refused_and_unchanged(record, error, message, grown):
+    forest = RandomCutForest(5, 16, random_state=0).partial_fit(GOOD[:grown])
+    before = state(forest)
+    with pytest.raises(error, match=message):
+        forest.update(record)
+    assert state(forest) == before
+    with pytest.raises(error):
+        forest.forget(record)
+    assert state(forest) == before
+
+
+def test_the_last_row_of_a_long_batch_refuses_the_batch():
+    """Longer than any block within: nothing of it is learned."""
+    X = np.random.default_rng(1).normal(size=(40_000, 2))
+    forest = RandomCutForest(3, 16, random_state=0).partial_fit(GOOD)
+    before = state(forest)
+    X[-1, 0] = np.nan
+    with pytest.raises(ValueError, match=r"\(row 39999, feature 0\)"):
+        forest.update(X)
+    assert state(forest) == before
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.r_[np.ones(99), 0.0], r"above zero, got 0.0 \(row 99\)"),
+        (np.r_[1.0, -2.0, np.ones(98)], r"got -2.0 \(row 1\)"),
+        (np.r_[np.nan, np.ones(99)], r"got nan \(row 0\)"),
+        (np.r_[np.inf, np.ones(99)], r"got inf \(row 0\)"),
+        (np.ones(99), "99 entries for 100 rows"),
+        (np.ones((100, 1)), r"shape \(100, 1\)"),
+        (["heavy"] * 100, "heavy"),
+        (2.0, "shape|entries"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_weights(weights, message, method):
+    forest = RandomCutForest(5, 16, random_state=0).partial_fit(GOOD)
+    before = state(forest)
+    with pytest.raises(ValueError, match=message):
+        getattr(forest, method)(GOOD, sample_weight=weights)
+    assert state(forest) == before
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"n_estimators": 0},
+        {"n_estimators": 1.5},
+        {"n_estimators": -3},
+        {"max_samples": 0},
+        {"max_samples": -1},
+        {"max_samples": 0.0},
+        {"max_samples": 1.5},
+        {"max_samples": "all"},
+        {"max_samples": 2**31},
+        {"max_samples": np.nan},
+        {"score": "best"},
+        {"score": None},
+        {"time_decay": -0.1},
+        {"time_decay": np.inf},
+        {"time_decay": np.nan},
+        {"time_decay": "fast"},
+        {"contamination": 0.0},
+        {"contamination": 0.6},
+        {"contamination": "some"},
+        {"n_jobs": 1.5},
+        {"n_jobs": 0},
+        {"random_state": -1},
+        {"random_state": "seed"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "update", "update one"])
+def test_parameters(parameters, method):
+    forest = RandomCutForest(5, 16).set_params(**parameters)
+    name = next(iter(parameters))
+    if name == "n_jobs" and method == "update one":
+        pytest.skip("one record takes no threads")
+    X = GOOD[0] if method == "update one" else GOOD
+    with pytest.raises((ValueError, TypeError), match=name):
+        getattr(forest, method.split()[0])(X)
+    assert not forest.__sklearn_is_fitted__()
+    assert not hasattr(forest, "n_features_in_")
+
+
+def test_a_share_of_a_stream():
+    with pytest.raises(ValueError, match=r"max_samples=0\.5 is a share of a table"):
+        RandomCutForest(max_samples=0.5).update([1.0])
+
+
+@pytest.mark.parametrize("method", [*READ, "forget"])
+def test_before_anything_was_learned(method):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(RandomCutForest(), method)(GOOD)
+
+
+def test_another_kind_of_score():
+    forest = RandomCutForest(5, 16, random_state=0).fit(GOOD)
+    for call in (forest.anomaly_score, forest.attribution):
+        with pytest.raises(ValueError, match="'best'"):
+            call(GOOD, "best")
+
+
+def test_too_few_rows_to_share_out():
+    with pytest.raises(ValueError, match="4 rows cannot be shared out among 5 trees"):
+        RandomCutForest(5, "disjoint").fit(GOOD[:4])
+
+
+def test_changed_parameters_after_growing():
+    """What a method needs is checked where it is used: the forest stays usable."""
+    forest = RandomCutForest(5, 16, random_state=0).partial_fit(GOOD)
+    before = forest.anomaly_score(GOOD)
+    forest.set_params(score="best")
+    for call in (forest.update, forest.anomaly_score):
+        with pytest.raises(ValueError, match="best"):
+            call(GOOD)
+    with pytest.raises(ValueError, match="best"):
+        forest.update(GOOD[0])
+    np.testing.assert_array_equal(forest.set_params(score="depth").anomaly_score(GOOD), before)

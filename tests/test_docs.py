@@ -1,0 +1,74 @@
+"""The examples in docstrings and in the README run, and say what they say."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import rcf
+from rcf.datasets import make_series
+
+README = Path(__file__).parents[1] / "README.md"
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(rcf.__path__, "rcf.")
+    if not module.name.split(".")[-1].startswith("_")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_every_public_name_has_an_example():
+    for name in rcf.__all__:
+        value = getattr(rcf, name)
+        if isinstance(value, type):
+            assert ">>>" in (value.__doc__ or ""), name
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def test_python_of_the_readme(tmp_path, monkeypatch):
+    """Block after block, as a reader would who types them in."""
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "readme"}
+    assert len(blocks("python")) > 4
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), namespace)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+def test_shell_of_the_readme(tmp_path):
+    """But for the first block, which sets up: .ci/run runs that in fresh environments."""
+    values, _ = make_series()
+    times = pd.date_range("2026-01-01", periods=len(values), freq="30min")
+    pd.DataFrame({"timestamp": times, "value": values}).to_csv(tmp_path / "series.csv", index=False)
+    set_up, *others = blocks("bash")
+    assert [line.split("&&")[-1].strip() for line in set_up.splitlines()] == ["rcf detect", "python -m pytest"]
+    main = f"{shlex.quote(sys.executable)} -c 'from rcf.cli import main; main()'"
+    script = f'set -euo pipefail\nrcf() {{ {main} "$@"; }}\n' + "\n".join(others)
+    environment = {**os.environ, "COLUMNS": "120", "TERM": "dumb"}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    assert others
+    assert {path.name for path in tmp_path.iterdir()} == {"series.csv", "series.png", "scores.parquet", "scores.csv"}
+    assert len(pd.read_csv(tmp_path / "scores.csv")) == len(pd.read_parquet(tmp_path / "scores.parquet")) == len(values)
+
+
+def test_links_of_the_readme():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README.read_text(encoding="utf-8")):
+        assert (README.parent / target).exists(), target
+    languages = re.findall(r"^```(\w*)\n", README.read_text(encoding="utf-8"), re.MULTILINE)[::2]
+    assert set(languages) <= {"python", "bash"}, "a block in another language would not run as a test"

@@ -1,0 +1,461 @@
+"""RandomCutForest from the outside: where it must fit in, and what it promises."""
+
+import pickle
+import threading
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy import stats
+from sklearn.base import clone
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import make_scorer, roc_auc_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from rcf import RandomCutForest
+
+SCORES = ["depth", "codisp", "displacement", "opensearch"]
+
+
+@pytest.fixture
+def X():
+    """300 rows around zero and, at the end, three far out."""
+    return np.r_[np.random.default_rng(0).normal(size=(300, 3)), [[9.0, 0, 0], [0, -9, 0], [9, 9, 9]]]
+
+
+# ---- in the house of scikit-learn ----------------------------------------------------------------------------------
+
+
+def test_in_a_pipeline(X):
+    pipeline = make_pipeline(StandardScaler(), RandomCutForest(30, random_state=0)).fit(X)
+    assert pipeline.predict(X)[-3:].tolist() == [-1, -1, -1]
+    alone = RandomCutForest(30, random_state=0).fit(StandardScaler().fit_transform(X))
+    np.testing.assert_array_equal(
+        pipeline.decision_function(X), alone.decision_function(StandardScaler().fit_transform(X))
+    )
+
+
+def test_in_a_grid_search(X):
+    y = np.r_[np.ones(300), -np.ones(3)]
+    order = np.random.default_rng(1).permutation(len(X))
+    auc = make_scorer(roc_auc_score, response_method="decision_function")
+    search = GridSearchCV(
+        RandomCutForest(10, random_state=0),
+        {"max_samples": [8, 64], "score": SCORES},
+        scoring=auc,
+        cv=StratifiedKFold(3),
+    )
+    search.fit(X[order], y[order])
+    assert search.best_score_ > 0.99
+    assert len(search.cv_results_["params"]) == 8
+
+
+def test_in_cross_validation(X):
+    assert set(cross_val_predict(RandomCutForest(10, random_state=0), X, cv=3)) <= {-1, 1}
+
+
+def test_clone_takes_parameters_and_nothing_else(X):
+    forest = RandomCutForest(7, 31, score="codisp", time_decay=0.1, contamination=0.2, n_jobs=2, random_state=5).fit(X)
+    copy = clone(forest)
+    assert copy.get_params() == forest.get_params()
+    assert not copy.__sklearn_is_fitted__()
+    np.testing.assert_array_equal(copy.fit(X).anomaly_score(X), forest.anomaly_score(X))
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_pickle_goes_on_where_it_was(X, protocol):
+    forest = RandomCutForest(20, 64, random_state=0).fit(X)
+    again = pickle.loads(pickle.dumps(forest, protocol))
+    np.testing.assert_array_equal(again.anomaly_score(X), forest.anomaly_score(X))
+    np.testing.assert_array_equal(again.update(X), forest.update(X))
+    np.testing.assert_array_equal(again.predict(X), forest.predict(X))
+
+
+def test_pickle_of_a_forest_that_has_seen_nothing():
+    assert pickle.loads(pickle.dumps(RandomCutForest(3))).get_params()["n_estimators"] == 3
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_frames_and_feature_names(X, frame):
+    names = ["speed", "heat", "load"]
+    table = frame(dict(zip(names, X.T, strict=True)))
+    forest = RandomCutForest(20, random_state=0).fit(table)
+    assert forest.feature_names_in_.tolist() == names
+    np.testing.assert_array_equal(
+        forest.anomaly_score(table), RandomCutForest(20, random_state=0).fit(X).anomaly_score(X)
+    )
+    with pytest.raises(ValueError, match="feature names should match"):
+        forest.predict(table[["heat", "speed", "load"]])
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        forest.predict(X)
+
+
+@pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame])
+def test_a_stream_of_frames(X, frame):
+    table = frame(dict(zip("abc", X.T, strict=True)))
+    forest = RandomCutForest(10, 64, random_state=0)
+    scores = np.concatenate([forest.update(table[:100]), forest.update(table[100:])])
+    np.testing.assert_array_equal(scores, RandomCutForest(10, 64, random_state=0).update(X))
+    assert forest.feature_names_in_.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asfortranarray,
+        lambda X: X.tolist(),
+        lambda X: X[::-1][::-1],
+        lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+        lambda X: X.astype(">f8"),
+        lambda X: np.ma.masked_array(X),
+        memoryview,
+    ],
+)
+def test_every_layout_gives_the_same_bits(X, convert):
+    expected = RandomCutForest(10, 64, random_state=0).fit(X)
+    got = RandomCutForest(10, 64, random_state=0).fit(convert(X))
+    np.testing.assert_array_equal(got.anomaly_score(convert(X)), expected.anomaly_score(X))
+    a, b = RandomCutForest(10, 64, random_state=0), RandomCutForest(10, 64, random_state=0)
+    np.testing.assert_array_equal(a.update(convert(X)), b.update(X))
+
+
+def test_whole_numbers_and_floats_of_any_size():
+    X = np.random.default_rng(0).integers(-100, 100, (200, 2))
+    expected = RandomCutForest(10, random_state=0).fit(X.astype(float)).anomaly_score(X.astype(float))
+    for kind in (np.int8, np.int64, np.float16, np.float32, np.longdouble, bool):
+        got = RandomCutForest(10, random_state=0).fit(X.astype(kind)).anomaly_score(X.astype(kind))
+        if kind is not bool:
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_drop_in_for_isolation_forest(X):
+    ours, theirs = RandomCutForest(random_state=0).fit(X), IsolationForest(random_state=0).fit(X)
+    for method in ("score_samples", "decision_function", "predict"):
+        a, b = getattr(ours, method)(X), getattr(theirs, method)(X)
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+    assert roc_auc_score(theirs.predict(X[-60:]) == 1, ours.score_samples(X[-60:])) > 0.9
+    assert stats.spearmanr(ours.score_samples(X), theirs.score_samples(X)).statistic > 0.9
+    assert ours.max_samples_ == theirs.max_samples_ == 256
+    assert ours.n_features_in_ == theirs.n_features_in_ == 3
+    np.testing.assert_array_equal(ours.decision_function(X), ours.score_samples(X) - ours.offset_)
+    np.testing.assert_array_equal(ours.fit_predict(X), ours.predict(X))
+    with pytest.raises(AttributeError):
+        _ = RandomCutForest().offset_
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_contamination_is_the_share_of_training_rows(share):
+    X = np.random.default_rng(0).normal(size=(3000, 2))
+    for estimator in (
+        RandomCutForest(30, contamination=share, random_state=0),
+        IsolationForest(n_estimators=30, contamination=share, random_state=0),
+    ):
+        assert (estimator.fit_predict(X) == -1).mean() == pytest.approx(share, abs=2 / 3000)
+
+
+def test_contamination_auto_is_three_sigma(X):
+    forest = RandomCutForest(30, random_state=0).fit(X)
+    scores = forest.anomaly_score(X)
+    assert -forest.offset_ == pytest.approx(scores.mean() + 3 * scores.std())
+    large = np.random.default_rng(0).normal(size=(20_000, 2))
+    forest.fit(large)
+    scores = forest.anomaly_score(large)
+    # of 2048 rows: the standard error of mean + 3 sd is near 3 sd / sqrt(2 * 2048)
+    assert -forest.offset_ == pytest.approx(scores.mean() + 3 * scores.std(), abs=4 * 3 * scores.std() / 64)
+
+
+def test_offset_follows_the_stream():
+    forest = RandomCutForest(20, 64, random_state=0)
+    r = np.random.default_rng(0)
+    forest.update(r.normal(size=(2000, 2)))
+    assert forest.predict([[0.0, 0.0], [8.0, 8.0]]).tolist() == [1, -1]
+    forest.update(r.normal(8.0, 1.0, size=(4000, 2)))
+    assert forest.predict([[0.0, 0.0], [8.0, 8.0]]).tolist() == [-1, 1]
+
+
+# ---- promises ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("n_jobs", [2, 3, -1])
+def test_same_bits_for_any_number_of_threads(X, score, n_jobs):
+    one, many = (RandomCutForest(13, 64, score=score, n_jobs=n, random_state=0) for n in (1, n_jobs))
+    np.testing.assert_array_equal(one.fit(X).anomaly_score(X), many.fit(X).anomaly_score(X))
+    np.testing.assert_array_equal(one.attribution(X), many.attribution(X))
+    np.testing.assert_array_equal(one.update(X), many.update(X))
+    assert one.offset_ == many.offset_
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("cut", [1, 2, 17, 299])
+def test_same_bits_for_any_batches(X, score, cut):
+    whole, cut_up, learned = (RandomCutForest(13, 32, score=score, random_state=0) for _ in range(3))
+    expected = whole.update(X)
+    got = np.concatenate(
+        [np.atleast_1d(cut_up.update(X[i] if cut == 1 else X[i : i + cut])) for i in range(0, len(X), cut)]
+    )
+    np.testing.assert_array_equal(got, expected)
+    learned.partial_fit(X)
+    np.testing.assert_array_equal(learned.anomaly_score(X), whole.anomaly_score(X))
+    assert whole.n_seen_ == cut_up.n_seen_ == learned.n_seen_ == len(X)
+
+
+def test_seeds(X):
+    def scores(seed):
+        return RandomCutForest(10, random_state=seed).fit(X).anomaly_score(X)
+
+    np.testing.assert_array_equal(scores(3), scores(3))
+    assert (scores(3) != scores(4)).any()
+    assert (scores(None) != scores(None)).any()
+    np.testing.assert_array_equal(scores(np.random.RandomState(3)), scores(np.random.RandomState(3)))
+    np.testing.assert_array_equal(scores(np.random.default_rng(3)), scores(np.random.default_rng(3)))
+    shared = np.random.default_rng(3)
+    assert (scores(shared) != scores(shared)).any()
+
+
+def test_fitting_again_starts_afresh(X):
+    forest = RandomCutForest(10, random_state=0).fit(X[:, :2])
+    forest.fit(X)
+    np.testing.assert_array_equal(forest.anomaly_score(X), RandomCutForest(10, random_state=0).fit(X).anomaly_score(X))
+    assert forest.n_features_in_ == 3
+
+
+def test_scoring_changes_nothing(X):
+    forest = RandomCutForest(10, 64, random_state=0).fit(X)
+    before = pickle.dumps(forest._forest)
+    for score in SCORES:
+        forest.anomaly_score(X, score)
+        forest.attribution(X, score)
+    forest.predict(X)
+    assert pickle.dumps(forest._forest) == before
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_attribution_adds_up_and_points_the_right_way(X, score):
+    forest = RandomCutForest(50, score=score, random_state=0).fit(X[:300])
+    parts = forest.attribution(X)
+    assert parts.shape == (303, 3, 2)
+    assert (parts >= 0).all()
+    np.testing.assert_allclose(parts.sum(axis=(1, 2)), forest.anomaly_score(X), rtol=1e-10)
+    assert parts[300].argmax() == 0  # feature 0, high
+    assert parts[301].argmax() == 3  # feature 1, low
+    np.testing.assert_array_equal(
+        forest.attribution(X, "depth"), RandomCutForest(50, random_state=0).fit(X[:300]).attribution(X)
+    )
+
+
+def test_the_first_records_of_a_stream_score_zero(X):
+    scores = RandomCutForest(10, 40, random_state=0).update(X)
+    assert (scores[:40] == 0).all()
+    assert (scores[40:] > 0).all()
+
+
+def test_update_after_fit_scores_at_once(X):
+    forest = RandomCutForest(30, random_state=0).fit(X[:300])
+    expected = forest.anomaly_score(X[300:301])[0]
+    assert forest.update(X[300]) == expected
+    assert forest.n_seen_ == 301
+
+
+def test_update_takes_numbers_lists_and_series():
+    forests = [RandomCutForest(5, 8, random_state=0) for _ in range(4)]
+    values = np.random.default_rng(0).normal(size=50)
+    a = [forests[0].update(v) for v in values]
+    b = [forests[1].update([v]) for v in values.tolist()]
+    c = forests[2].update(values[:, None])
+    d = [forests[3].update(pd.Series({"v": v})) for v in values]
+    assert a == b == c.tolist() == d
+    assert isinstance(a[0], float)
+
+
+def test_forget_takes_a_record_back(X):
+    forest = RandomCutForest(20, 400, random_state=0).fit(X)
+    outlier = X[-1]
+    before = forest.anomaly_score([outlier], "displacement")[0]
+    assert forest.forget(outlier) == 20
+    assert forest.forget(outlier) == 0
+    assert forest.anomaly_score([outlier], "displacement")[0] > before
+    assert set(forest._forest.masses()) == {302}
+    assert forest.n_seen_ == 303
+
+
+def test_forget_of_equal_records_takes_one():
+    forest = RandomCutForest(5, 10, random_state=0).fit([[1.0], [1.0], [2.0]])
+    assert [forest.forget([1.0]) for _ in range(3)] == [5, 5, 0]
+    assert [forest.forget([2.0]) for _ in range(2)] == [5, 0]
+    assert np.isfinite(forest.update([3.0]))
+    assert np.isfinite(forest.update([4.0]))
+
+
+def test_forgetting_all_leaves_a_forest_that_learns_again(X):
+    forest = RandomCutForest(5, 400, random_state=0).fit(X)
+    for x in X:
+        forest.forget(x)
+    assert set(forest._forest.masses()) == {0}
+    assert np.isfinite(forest.anomaly_score(X)).all()
+    assert np.isfinite(forest.update(X)).all()
+
+
+def test_sample_weight_is_honoured(X):
+    """Rows of weight 1000 fill the samples; rows of weight 1/1000 hardly come in."""
+    heavy = np.where(np.arange(303) < 150, 1e3, 1e-3)
+    forest = RandomCutForest(30, 64, random_state=0).fit(X, sample_weight=heavy)
+    held = np.concatenate([forest._forest.points(i) for i in range(30)])
+    from_heavy = (np.abs(held[:, None, 0] - X[None, :150, 0]) < 1e-5).any(axis=1)
+    assert from_heavy.mean() > 0.99
+    same = RandomCutForest(30, 64, random_state=0).fit(X, sample_weight=np.full(303, 7.0))
+    np.testing.assert_array_equal(
+        same.anomaly_score(X), RandomCutForest(30, 64, random_state=0).fit(X).anomaly_score(X)
+    )
+
+
+def test_sample_weight_on_a_stream(X):
+    ones, plain = RandomCutForest(10, 32, random_state=0), RandomCutForest(10, 32, random_state=0)
+    ones.partial_fit(X, sample_weight=np.ones(303))
+    np.testing.assert_array_equal(ones.anomaly_score(X), plain.partial_fit(X).anomaly_score(X))
+    weighted = RandomCutForest(50, 8, time_decay=0.0, random_state=0)
+    weighted.partial_fit(X, sample_weight=np.where(np.arange(303) == 5, 1e9, 1.0))
+    assert weighted.forget(X[5]) == 50
+
+
+def test_time_decay_prefers_the_late(X):
+    r = np.random.default_rng(0)
+    data = np.r_[r.normal(0, 1, (2000, 1)), r.normal(50, 1, (500, 1))]
+    for decay, late in ((0.0, 0.2), (0.05, 1.0)):
+        forest = RandomCutForest(50, 64, time_decay=decay, random_state=0).fit(data)
+        held = np.concatenate([forest._forest.points(i) for i in range(50)])
+        assert (held > 25).mean() == pytest.approx(late, abs=0.05)
+
+
+def test_disjoint_samples():
+    """Tree i holds rows [i k, (i + 1) k): the scale of the depth is log2(k)."""
+    X = np.arange(1000.0)[:, None]
+    forest = RandomCutForest(10, "disjoint", random_state=0).fit(X)
+    for i in range(10):
+        np.testing.assert_array_equal(np.sort(forest._forest.points(i)[:, 0]), X[100 * i : 100 * (i + 1), 0])
+    assert forest.max_samples_ == 100
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "held"), [(256, 100, 100), (0.5, 100, 50), ("auto", 1000, 256), (1.0, 80, 80), (1e-9, 9, 1)]
+)
+def test_max_samples(given, rows, held):
+    forest = RandomCutForest(4, given, random_state=0).fit(np.random.default_rng(0).normal(size=(rows, 2)))
+    assert forest.max_samples_ == held
+    assert set(forest._forest.masses()) == {held}
+
+
+# ---- at the edges --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("max_samples", [1, 2])
+def test_tiny_samples(X, score, max_samples):
+    forest = RandomCutForest(10, max_samples, score=score, random_state=0).fit(X)
+    assert np.isfinite(forest.anomaly_score(X)).all()
+    np.testing.assert_allclose(forest.attribution(X).sum(axis=(1, 2)), forest.anomaly_score(X), atol=1e-12)
+    assert np.isfinite(forest.offset_)
+    stream = RandomCutForest(10, max_samples, score=score, random_state=0)
+    assert np.isfinite(stream.update(X)).all()
+    assert all(np.isfinite(stream.update(x)) for x in X)
+    for x in X:
+        stream.forget(x)
+    assert np.isfinite(stream.update(X)).all()
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_one_row(score):
+    forest = RandomCutForest(10, score=score, random_state=0).fit([[1.0, 2.0]])
+    assert forest.max_samples_ == 1
+    assert np.isfinite(forest.anomaly_score([[1.0, 2.0], [3.0, 4.0]])).all()
+    assert forest.predict([[1.0, 2.0]]).tolist() == [1]
+    assert np.isfinite(forest.update([5.0, 6.0]))
+
+
+@pytest.mark.parametrize("value", [0.0, -3.5, 1e9, 1e-40])
+def test_constant_data(value):
+    """The figures that the services return for a flat line."""
+    X = np.full((1000, 2), value)
+    forest = RandomCutForest(20, random_state=0).fit(X)
+    np.testing.assert_allclose(forest.anomaly_score(X[:5]), 8 / 257, rtol=1e-12)
+    np.testing.assert_allclose(forest.anomaly_score(X[:5] + 1), 8.0, rtol=1e-12)
+    np.testing.assert_allclose(
+        forest.anomaly_score(X[:5], "opensearch"), 0.5 * 8 / np.log2(257) * np.log2(257) / 8, rtol=0.2
+    )
+    assert (forest.predict(X) == 1).all()
+    stream = RandomCutForest(20, random_state=0).update(X)
+    np.testing.assert_allclose(stream[256:], 8 / 257, rtol=1e-12)
+
+
+def test_range_of_float32():
+    X = np.random.default_rng(0).uniform(-1, 1, (300, 2)) * 1.6e38
+    for data in (X, X * 1e-76, X * 0 + 1e38):
+        forest = RandomCutForest(20, random_state=0)
+        assert np.isfinite(forest.fit(data).anomaly_score(data)).all()
+        assert np.isfinite(forest.update(data)).all()
+        assert np.isfinite(forest.attribution(data)).all()
+
+
+def test_a_large_offset_loses_no_signal():
+    """1e9 +- 1 is one value in float32; both Rust forests miss an outlier of 30 sigma there."""
+    noise = np.r_[np.random.default_rng(0).normal(size=(600, 1)), [[30.0]]]
+    forest, shifted = (RandomCutForest(50, random_state=0) for _ in range(2))
+    scores, far = forest.update(noise), shifted.update(noise + 1e9)
+    assert far[-1] > 3 * far[300:-1].max() / 2
+    assert far.argmax() == 600
+    np.testing.assert_allclose(far[-1], scores[-1], rtol=0.02)
+    fitted = RandomCutForest(50, random_state=0).fit(noise[:-1] + 1e9)
+    assert fitted.predict(noise[-1:] + 1e9).tolist() == [-1]
+
+
+def test_minus_zero_is_zero():
+    X = np.random.default_rng(0).integers(-1, 2, (300, 3)).astype(float)
+    signed = np.where(X == 0, -0.0, X)
+    a, b = RandomCutForest(10, 32, random_state=0), RandomCutForest(10, 32, random_state=0)
+    np.testing.assert_array_equal(a.update(X), b.update(signed))
+    np.testing.assert_array_equal(a.anomaly_score(signed), b.anomaly_score(X))
+    assert a.forget([0.0, 0.0, 0.0]) == b.forget([-0.0, -0.0, -0.0])
+
+
+def test_near_duplicates():
+    """Two neighbours on the float grid in turn: a cut between them leaves neither side empty."""
+    X = np.where(np.arange(2000) % 2, 48.08, 48.08001).reshape(-1, 1)
+    X = np.c_[X, np.nextafter(np.float32(1), np.float32(1 + np.arange(2000) % 2))]
+    forest = RandomCutForest(20, 64, random_state=0)
+    assert np.isfinite(forest.update(X)).all()
+    assert np.isfinite(forest.fit(X).anomaly_score(X)).all()
+
+
+def test_many_features():
+    X = np.random.default_rng(0).normal(size=(20, 50_000))
+    X[-1, 33_333] = 1e6
+    forest = RandomCutForest(5, random_state=0).fit(X[:-1])
+    assert forest.attribution(X[-1:])[0].argmax() == 2 * 33_333
+
+
+def test_readers_beside_a_writer(X):
+    """A thread that scores sees the forest before or after a batch, and never stops."""
+    forest = RandomCutForest(10, 64, random_state=0).fit(X)
+    stop, wrong = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            if not np.isfinite(forest.anomaly_score(X)).all():
+                wrong.append(1)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(30):
+        forest.update(X)
+        for x in X[:20]:
+            forest.update(x)
+    stop.set()
+    for reader in readers:
+        reader.join(30)
+    assert not any(reader.is_alive() for reader in readers)
+    assert not wrong
