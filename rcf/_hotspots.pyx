@@ -7,6 +7,7 @@ import numpy as np
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy
 
 cdef extern from "_dbscan.h" nogil:
     ctypedef struct rcf_index:
@@ -116,6 +117,7 @@ cdef class Window:
         """The rows, finite, in turn; with `log` returns what they changed, an array of dtype CHANGE."""
         cdef int64_t n = X.shape[0], done = 0, end
         cdef bint fine = True
+        cdef uint8_t[::1] raw
         if X.shape[1] != self.w.index.dims:
             raise ValueError(f"X has {X.shape[1]} features, but the window has {self.w.index.dims}.")
         with self.lock:
@@ -135,9 +137,9 @@ cdef class Window:
             if not log:
                 return None
             changes = np.empty(self.w.n_changes, dtype=CHANGE)
-            for done in range(self.w.n_changes):
-                c = &self.w.changes[done]
-                changes[done] = (c.at, c.id, c.other, c.kind, c.count)
+            if self.w.n_changes:
+                raw = changes.view(np.uint8)
+                memcpy(&raw[0], self.w.changes, self.w.n_changes * sizeof(rcf_change))
             return changes
 
     def slide(self, int64_t window_size):
