@@ -334,6 +334,11 @@ class HotSpots(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_window")
 
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        # a restored window reports all of its regions anew
+        return {**state, "_spots": {}} if "_spots" in state else state
+
     @property
     def hot_spots_(self) -> list[HotSpot]:
         ended, changed = self._begun().report()
