@@ -22,16 +22,6 @@
 enum { RCF_BORN, RCF_SPLIT, RCF_GROWN, RCF_SHRUNK, RCF_MERGED, RCF_DIED };
 
 typedef struct {
-    int64_t mark;    /* the group of the last search that came here */
-    int32_t count;   /* records within the radius, itself included */
-    int32_t core;    /* 1 or 0 */
-    int32_t owner;   /* of a core: its region; of a border record: its core; of noise: -1 */
-    int32_t prev, next; /* among the cores of the region, or the border records of the core */
-    int32_t borders; /* of a core: the first of its border records, or -1 */
-    int32_t follow;  /* next in a list of the search */
-} rcf_record;
-
-typedef struct {
     int64_t id;      /* -1 until it is given one */
     int32_t cores;   /* the first of them; of a free region, the next free one */
     int32_t n_cores; /* 0: merged away or died */
@@ -65,7 +55,6 @@ typedef struct {
     int32_t first, size;/* slot of the oldest record, records held */
     int64_t seen;
     int32_t capacity;   /* slots with memory */
-    rcf_record *records;
     rcf_region *regions;
     double *extents;    /* (capacity, 4, dims): lower, upper, sum, rounding error of the sum */
     int32_t n_regions, free_region;
@@ -160,54 +149,54 @@ static void rcf_quit(rcf_window *w, int32_t r, int32_t slot) {
 }
 
 static inline void rcf_link(rcf_window *w, int32_t *head, int32_t slot) {
-    w->records[slot].prev = -1;
-    w->records[slot].next = *head;
-    if (*head >= 0) w->records[*head].prev = slot;
+    rcf_record_at(&w->index, slot)->prev = -1;
+    rcf_record_at(&w->index, slot)->next = *head;
+    if (*head >= 0) rcf_record_at(&w->index, *head)->prev = slot;
     *head = slot;
 }
 
 static inline void rcf_unlink(rcf_window *w, int32_t *head, int32_t slot) {
-    const rcf_record *x = &w->records[slot];
+    const rcf_record *x = rcf_record_at(&w->index, slot);
     if (x->prev < 0) *head = x->next;
-    else w->records[x->prev].next = x->next;
-    if (x->next >= 0) w->records[x->next].prev = x->prev;
+    else rcf_record_at(&w->index, x->prev)->next = x->next;
+    if (x->next >= 0) rcf_record_at(&w->index, x->next)->prev = x->prev;
 }
 
 static void rcf_add_core(rcf_window *w, int32_t r, int32_t slot) {
-    w->records[slot].core = 1;
-    w->records[slot].owner = r;
+    rcf_record_at(&w->index, slot)->core = 1;
+    rcf_record_at(&w->index, slot)->owner = r;
     rcf_link(w, &w->regions[r].cores, slot);
     w->regions[r].n_cores++;
     rcf_join(w, r, slot);
 }
 
 static void rcf_drop_core(rcf_window *w, int32_t slot) {
-    int32_t r = w->records[slot].owner;
+    int32_t r = rcf_record_at(&w->index, slot)->owner;
     rcf_unlink(w, &w->regions[r].cores, slot);
     w->regions[r].n_cores--;
     rcf_quit(w, r, slot);
-    w->records[slot].core = 0;
-    w->records[slot].owner = -1;
+    rcf_record_at(&w->index, slot)->core = 0;
+    rcf_record_at(&w->index, slot)->owner = -1;
 }
 
 static void rcf_add_border(rcf_window *w, int32_t core, int32_t slot) {
-    w->records[slot].owner = core;
-    rcf_link(w, &w->records[core].borders, slot);
-    rcf_join(w, w->records[core].owner, slot);
+    rcf_record_at(&w->index, slot)->owner = core;
+    rcf_link(w, &rcf_record_at(&w->index, core)->borders, slot);
+    rcf_join(w, rcf_record_at(&w->index, core)->owner, slot);
 }
 
 static void rcf_drop_border(rcf_window *w, int32_t slot) {
-    int32_t core = w->records[slot].owner;
-    rcf_unlink(w, &w->records[core].borders, slot);
-    rcf_quit(w, w->records[core].owner, slot);
-    w->records[slot].owner = -1;
+    int32_t core = rcf_record_at(&w->index, slot)->owner;
+    rcf_unlink(w, &rcf_record_at(&w->index, core)->borders, slot);
+    rcf_quit(w, rcf_record_at(&w->index, core)->owner, slot);
+    rcf_record_at(&w->index, slot)->owner = -1;
 }
 
 /* Border of the nearest core among those found, of equally near ones the oldest; noise if there is none. */
 static void rcf_settle(rcf_window *w, int32_t slot, const int32_t *found, const double *distance2, int32_t n) {
     int32_t best = -1;
     for (int32_t i = 0; i < n; i++)
-        if (w->records[found[i]].core
+        if (rcf_record_at(&w->index, found[i])->core
             && (best < 0 || distance2[i] < distance2[best]
                 || (distance2[i] == distance2[best] && rcf_age_rank(w, found[i]) < rcf_age_rank(w, found[best]))))
             best = i;
@@ -221,12 +210,12 @@ static void rcf_merge(rcf_window *w, int32_t from, int32_t into) {
     rcf_touch(w, from);
     rcf_touch(w, into);
     int32_t last = a->cores;
-    for (int32_t c = a->cores; c >= 0; c = w->records[c].next) {
-        w->records[c].owner = into;
+    for (int32_t c = a->cores; c >= 0; c = rcf_record_at(&w->index, c)->next) {
+        rcf_record_at(&w->index, c)->owner = into;
         last = c;
     }
-    w->records[last].next = b->cores;
-    w->records[b->cores].prev = last;
+    rcf_record_at(&w->index, last)->next = b->cores;
+    rcf_record_at(&w->index, b->cores)->prev = last;
     b->cores = a->cores;
     b->n_cores += a->n_cores;
     b->count += a->count;
@@ -251,8 +240,8 @@ static void rcf_tighten(rcf_window *w, int32_t r) {
     const double *p = rcf_point_at(&w->index, w->regions[r].cores);
     memcpy(e, p, d * sizeof(double));
     memcpy(e + d, p, d * sizeof(double));
-    for (int32_t c = w->regions[r].cores; c >= 0; c = w->records[c].next)
-        for (int32_t s = c, first = 1; s >= 0; s = first ? w->records[c].borders : w->records[s].next, first = 0) {
+    for (int32_t c = w->regions[r].cores; c >= 0; c = rcf_record_at(&w->index, c)->next)
+        for (int32_t s = c, first = 1; s >= 0; s = first ? rcf_record_at(&w->index, c)->borders : rcf_record_at(&w->index, s)->next, first = 0) {
             p = rcf_point_at(&w->index, s);
             for (int j = 0; j < d; j++) {
                 if (p[j] < e[j]) e[j] = p[j];
@@ -266,18 +255,18 @@ static void rcf_tighten(rcf_window *w, int32_t r) {
 static void rcf_gain(rcf_window *w, int32_t slot) {
     const double *p = rcf_point_at(&w->index, slot);
     int32_t n = rcf_within(&w->index, p, w->near_b, w->far_b), target = -1;
-    if (w->records[slot].owner >= 0) rcf_drop_border(w, slot);
+    if (rcf_record_at(&w->index, slot)->owner >= 0) rcf_drop_border(w, slot);
     for (int32_t i = 0; i < n; i++) {
-        const rcf_record *x = &w->records[w->near_b[i]];
+        const rcf_record *x = rcf_record_at(&w->index, w->near_b[i]);
         /* the largest stays, so that few change hands */
         if (x->core && (target < 0 || w->regions[x->owner].n_cores > w->regions[target].n_cores)) target = x->owner;
     }
     if (target < 0) target = rcf_new_region(w);
-    w->records[slot].borders = -1;
+    rcf_record_at(&w->index, slot)->borders = -1;
     rcf_add_core(w, target, slot);
     for (int32_t i = 0; i < n; i++) {
         int32_t s = w->near_b[i];
-        rcf_record *x = &w->records[s];
+        rcf_record *x = rcf_record_at(&w->index, s);
         if (s == slot) continue;
         if (x->core) {
             if (x->owner != target) rcf_merge(w, x->owner, target);
@@ -293,16 +282,16 @@ static void rcf_gain(rcf_window *w, int32_t slot) {
 }
 
 static inline void rcf_append(rcf_window *w, int32_t *head, int32_t *end, int32_t slot) {
-    w->records[slot].follow = -1;
+    rcf_record_at(&w->index, slot)->follow = -1;
     if (*head < 0) *head = slot;
-    else w->records[*end].follow = slot;
+    else rcf_record_at(&w->index, *end)->follow = slot;
     *end = slot;
 }
 
 static inline void rcf_concatenate(rcf_window *w, int32_t *head, int32_t *end, int32_t more, int32_t more_end) {
     if (more < 0) return;
     if (*head < 0) *head = more;
-    else w->records[*end].follow = more;
+    else rcf_record_at(&w->index, *end)->follow = more;
     *end = more_end;
 }
 
@@ -327,7 +316,7 @@ static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
         }
         n_groups++;
         for (int32_t j = n_groups > 1 ? groups[n_groups - 2].ended : 0; j < reached; j++) {
-            w->records[seeds[j]].mark = w->mark + 1 + g->met;
+            rcf_record_at(&w->index, seeds[j])->mark = w->mark + 1 + g->met;
             rcf_append(w, &g->todo, &g->todo_end, seeds[j]);
         }
         g->ended = reached; /* for now, where the next group begins */
@@ -342,12 +331,12 @@ static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
             rcf_group *a = &groups[g];
             if (a->met != g || a->ended) continue;
             int32_t s = a->todo;
-            a->todo = w->records[s].follow;
+            a->todo = rcf_record_at(&w->index, s)->follow;
             rcf_append(w, &a->done, &a->done_end, s);
             int32_t n = rcf_within(&w->index, rcf_point_at(&w->index, s), w->near_c, w->far_c);
             for (int32_t j = 0; j < n; j++) {
                 int32_t t = w->near_c[j];
-                rcf_record *x = &w->records[t];
+                rcf_record *x = rcf_record_at(&w->index, t);
                 if (!x->core) continue;
                 if (x->mark < base) {
                     x->mark = base + g;
@@ -370,11 +359,11 @@ static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
 
     for (int32_t g = 0; g < n_groups; g++) {
         if (groups[g].met != g || !groups[g].ended) continue;
-        int32_t origin = w->regions[w->records[groups[g].done].owner].origin, part = rcf_new_region(w);
+        int32_t origin = w->regions[rcf_record_at(&w->index, groups[g].done)->owner].origin, part = rcf_new_region(w);
         w->regions[part].origin = origin;
-        for (int32_t c = groups[g].done; c >= 0; c = w->records[c].follow) {
-            int32_t r = w->records[c].owner;
-            for (int32_t s = w->records[c].borders; s >= 0; s = w->records[s].next) {
+        for (int32_t c = groups[g].done; c >= 0; c = rcf_record_at(&w->index, c)->follow) {
+            int32_t r = rcf_record_at(&w->index, c)->owner;
+            for (int32_t s = rcf_record_at(&w->index, c)->borders; s >= 0; s = rcf_record_at(&w->index, s)->next) {
                 rcf_quit(w, r, s);
                 rcf_join(w, part, s);
             }
@@ -387,19 +376,19 @@ static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
 /* `slot` is no longer a core; if `gone`, it is about to leave. */
 static void rcf_lose(rcf_window *w, int32_t slot, int gone) {
     int32_t n = rcf_within(&w->index, rcf_point_at(&w->index, slot), w->near_b, w->far_b), k = 0;
-    int32_t r = w->records[slot].owner, orphan = w->records[slot].borders;
+    int32_t r = rcf_record_at(&w->index, slot)->owner, orphan = rcf_record_at(&w->index, slot)->borders;
     rcf_drop_core(w, slot);
     while (orphan >= 0) {
-        int32_t next = w->records[orphan].next;
+        int32_t next = rcf_record_at(&w->index, orphan)->next;
         rcf_quit(w, r, orphan);
-        w->records[orphan].owner = -1;
+        rcf_record_at(&w->index, orphan)->owner = -1;
         rcf_settle(w, orphan, w->near_c, w->far_c,
                    rcf_within(&w->index, rcf_point_at(&w->index, orphan), w->near_c, w->far_c));
         orphan = next;
     }
     if (!gone) rcf_settle(w, slot, w->near_b, w->far_b, n);
     for (int32_t i = 0; i < n; i++)
-        if (w->records[w->near_b[i]].core) w->near_b[k++] = w->near_b[i];
+        if (rcf_record_at(&w->index, w->near_b[i])->core) w->near_b[k++] = w->near_b[i];
     if (k > 1) rcf_part(w, w->near_b, k);
 }
 
@@ -423,7 +412,7 @@ static int rcf_tell(rcf_window *w, int kind, int64_t id, int64_t other, int32_t 
 
 static int64_t rcf_oldest_core(const rcf_window *w, int32_t r) {
     int64_t oldest = INT64_MAX;
-    for (int32_t c = w->regions[r].cores; c >= 0; c = w->records[c].next)
+    for (int32_t c = w->regions[r].cores; c >= 0; c = rcf_record_at(&w->index, c)->next)
         if (rcf_age_rank(w, c) < oldest) oldest = rcf_age_rank(w, c);
     return oldest;
 }
@@ -530,12 +519,12 @@ static int rcf_after_exit(rcf_window *w) {
 static int rcf_remove_oldest(rcf_window *w) {
     int32_t slot = w->first, n = rcf_within(&w->index, rcf_point_at(&w->index, slot), w->near_a, w->far_a), lost = 0;
     for (int32_t i = 0; i < n; i++) {
-        rcf_record *x = &w->records[w->near_a[i]];
+        rcf_record *x = rcf_record_at(&w->index, w->near_a[i]);
         x->count--;
         if (x->core && x->count < w->min_points && w->near_a[i] != slot) w->turned[lost++] = w->near_a[i];
     }
-    if (w->records[slot].core) rcf_lose(w, slot, 1);
-    else if (w->records[slot].owner >= 0) rcf_drop_border(w, slot);
+    if (rcf_record_at(&w->index, slot)->core) rcf_lose(w, slot, 1);
+    else if (rcf_record_at(&w->index, slot)->owner >= 0) rcf_drop_border(w, slot);
     rcf_index_remove(&w->index, slot);
     for (int32_t i = 0; i < lost; i++) rcf_lose(w, w->turned[i], 0);
     w->first = slot + 1 == w->length ? 0 : slot + 1;
@@ -552,7 +541,7 @@ static int rcf_window_reserve(rcf_window *w, int64_t more) {
     if (n < 64) n = 64;
     if (n > w->length) n = w->length;
     size_t m = n;
-    if (!rcf_index_reserve(&w->index, (int32_t)n) || !rcf_resize(&w->records, m, sizeof *w->records)
+    if (!rcf_index_reserve(&w->index, (int32_t)n)
         || !rcf_resize(&w->regions, m, sizeof *w->regions) || !rcf_resize(&w->extents, 4 * m * w->index.dims, sizeof(double))
         || !rcf_resize(&w->touched, m, sizeof(int32_t)) || !rcf_resize(&w->stale, m, sizeof(int32_t))
         || !rcf_resize(&w->ended, m, sizeof(int64_t)) || !rcf_resize(&w->turned, m, sizeof(int32_t))
@@ -570,8 +559,8 @@ static int rcf_window_push(rcf_window *w, const double *record) {
     int d = w->index.dims, fine = 1;
     int64_t place = (int64_t)w->first + w->size;
     int32_t slot = (int32_t)(place >= w->length ? place - w->length : place), turned = 0;
-    double *p = w->index.points + (size_t)slot * d;
-    rcf_record *x = &w->records[slot];
+    double *p = rcf_point_at(&w->index, slot);
+    rcf_record *x = rcf_record_at(&w->index, slot);
     int64_t told = w->n_changes;
     for (int j = 0; j < d; j++) p[j] = record[j] + 0.0; /* -0.0 is 0.0 */
     int32_t n = rcf_within(&w->index, p, w->near_a, w->far_a);
@@ -582,7 +571,7 @@ static int rcf_window_push(rcf_window *w, const double *record) {
     x->owner = x->borders = -1;
     x->count = n + 1;
     for (int32_t i = 0; i < n; i++)
-        if (++w->records[w->near_a[i]].count == w->min_points) w->turned[turned++] = w->near_a[i];
+        if (++rcf_record_at(&w->index, w->near_a[i])->count == w->min_points) w->turned[turned++] = w->near_a[i];
     if (x->count >= w->min_points) w->turned[turned++] = slot;
     else rcf_settle(w, slot, w->near_a, w->far_a, n);
     for (int32_t i = 0; i < turned; i++) rcf_gain(w, w->turned[i]);
@@ -616,7 +605,7 @@ static int rcf_window_open(rcf_window *w, int dims, int32_t window, double radiu
 
 static void rcf_window_close(rcf_window *w) {
     rcf_index_close(&w->index);
-    free(w->records), free(w->regions), free(w->extents), free(w->touched), free(w->stale), free(w->ended), free(w->turned);
+    free(w->regions), free(w->extents), free(w->touched), free(w->stale), free(w->ended), free(w->turned);
     free(w->near_a), free(w->near_b), free(w->near_c), free(w->far_a), free(w->far_b), free(w->far_c), free(w->groups);
     free(w->changes);
 }

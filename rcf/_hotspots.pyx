@@ -12,7 +12,6 @@ from libc.string cimport memcpy
 cdef extern from "_dbscan.h" nogil:
     ctypedef struct rcf_index:
         int dims
-        double* points
 
     ctypedef struct rcf_record:
         int32_t count
@@ -45,7 +44,6 @@ cdef extern from "_dbscan.h" nogil:
         int32_t size
         int64_t seen
         int32_t capacity
-        rcf_record* records
         rcf_region* regions
         int32_t n_regions
         int64_t next_id
@@ -62,6 +60,8 @@ cdef extern from "_dbscan.h" nogil:
     int rcf_window_reserve(rcf_window* w, int64_t more)
     int rcf_window_push(rcf_window* w, const double* record)
     void rcf_tighten(rcf_window* w, int32_t r)
+    rcf_record* rcf_record_at(const rcf_index* x, int32_t slot)
+    double* rcf_point_at(const rcf_index* x, int32_t slot)
     double* rcf_extent(const rcf_window* w, int32_t r)
 
 KINDS = ("born", "split", "grown", "shrunk", "merged", "died")
@@ -159,8 +159,8 @@ cdef class Window:
                 self.w.regions[i].shown = False
             for i in range(self.w.size):
                 slot = self.slot(i)
-                if self.w.records[slot].core:
-                    region = &self.w.regions[self.w.records[slot].owner]
+                if rcf_record_at(&self.w.index, slot).core:
+                    region = &self.w.regions[rcf_record_at(&self.w.index, slot).owner]
                     if region.id < 0:
                         region.id = self.w.next_id
                         self.w.next_id += 1
@@ -213,9 +213,9 @@ cdef class Window:
             out = result
             for i in range(self.w.size):
                 slot = self.slot(i)
-                owner = self.w.records[slot].owner
-                if owner >= 0 and not self.w.records[slot].core:
-                    owner = self.w.records[owner].owner
+                owner = rcf_record_at(&self.w.index, slot).owner
+                if owner >= 0 and not rcf_record_at(&self.w.index, slot).core:
+                    owner = rcf_record_at(&self.w.index, owner).owner
                 out[i] = self.w.regions[owner].id if owner >= 0 else -1
         return result
 
@@ -223,7 +223,7 @@ cdef class Window:
         """(n,) whether each record is a core, the oldest first."""
         cdef int64_t i
         with self.lock:
-            return np.array([self.w.records[self.slot(i)].core for i in range(self.w.size)], dtype=bool)
+            return np.array([rcf_record_at(&self.w.index, self.slot(i)).core for i in range(self.w.size)], dtype=bool)
 
     def members(self, int64_t id):
         """Places in the stream of the records of a region, ascending; None if there is no such region."""
@@ -240,11 +240,11 @@ cdef class Window:
             c = self.w.regions[r].cores
             while c >= 0:
                 found.append(oldest + self.rank(c))
-                s = self.w.records[c].borders
+                s = rcf_record_at(&self.w.index, c).borders
                 while s >= 0:
                     found.append(oldest + self.rank(s))
-                    s = self.w.records[s].next
-                c = self.w.records[c].next
+                    s = rcf_record_at(&self.w.index, s).next
+                c = rcf_record_at(&self.w.index, c).next
         return np.sort(np.array(found, dtype=np.int64))
 
     cdef inline int64_t rank(self, int32_t slot) noexcept nogil:
@@ -260,7 +260,7 @@ cdef class Window:
             out = result
             for i in range(self.w.size):
                 for j in range(self.w.index.dims):
-                    out[i, j] = self.w.index.points[<ptrdiff_t>self.slot(i) * self.w.index.dims + j]
+                    out[i, j] = rcf_point_at(&self.w.index, self.slot(i))[j]
         return result
 
     @property
