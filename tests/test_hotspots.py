@@ -371,6 +371,15 @@ def test_any_scale_and_offset(d, scale):
     np.testing.assert_array_equal(shifted.fit(grid + 1e9).labels_, plain.labels_)
 
 
+@pytest.mark.parametrize("radius", [0.1, 0.3, 0.7, 1 / 3, 1.1, 2.3e-5])
+def test_at_the_edges_of_cells(radius):
+    """Steps of the radius: each record lies on an edge, on which side is a matter of rounding."""
+    X = np.concatenate([np.arange(3000), 10_000 + np.arange(3000)])[:, None] * radius
+    for rows in (X, X[::-1], np.nextafter(X, -1), X + 1e6 * radius):
+        labels = HotSpots(scan_radius=radius, min_points=2).fit_predict(rows)
+        assert_like_dbscan(rows, labels, radius, 2, exact_numbers=True)
+
+
 def test_farther_apart_than_cells_can_count():
     X = np.array([[0.0], [1e-3], [1e300], [1e300], [-1e300], [-1e300], [1e18], [1.7e308], [-1.7e308], [1e-3]])
     labels = HotSpots(scan_radius=0.01, min_points=2).fit_predict(X)

@@ -143,6 +143,22 @@ def test_every_record_of_random_histories(history):
     same_as_naive(*history)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_hub_with_arms_and_loops(seed):
+    """The hub goes first: the searches from its arms meet around the loops and end in the others."""
+    rng = np.random.default_rng(seed)
+    right, up, left, down = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+    points = []
+    for one, other in ((right, up), (left, down)):
+        n, m = rng.integers(1, 6, size=2)
+        points += [i * one for i in range(1, n + 1)] + [i * other for i in range(1, m + 1)]
+        if n > 1 and m > 1 and rng.random() < 0.7:  # the two arms are a loop
+            points += [n * one + i * other for i in range(1, m + 1)] + [m * other + i * one for i in range(1, n)]
+    X = np.concatenate([np.zeros((1, 2)), rng.permutation(points), 100 + 10 * np.arange(12)[:, None] * np.ones((1, 2))])
+    same_as_naive(X, len(points) + 1, 1.0, 2)
+    same_as_naive(np.pad(X, ((0, 0), (1, 2))), len(points) + 1, 1.0, 2)
+
+
 @pytest.mark.slow
 @given(histories())
 @settings(max_examples=10_000, deadline=None)
