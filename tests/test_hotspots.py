@@ -144,6 +144,12 @@ def test_the_life_of_regions():
         split.members(0)
 
 
+def test_a_box_that_shrinks_and_is_joined_unread():
+    spots = HotSpots(window_size=7, scan_radius=1, min_points=2)
+    (spot,) = spots.update_many([[0], [1], [2], [4], [5], [6], [7], [100], [3]])
+    assert (spot.min_values, spot.max_values, spot.count) == ((2.0,), (7.0,), 6)
+
+
 def test_ids_tell_a_life():
     X, _ = documented_example(5, n_windows=4)
     spots = HotSpots(300, 0.25, 5)

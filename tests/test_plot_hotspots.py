@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-from matplotlib.patches import Rectangle  # noqa: E402
+from matplotlib.patches import Rectangle
 
-from rcf import plot  # noqa: E402
-from rcf.hotspots import HotSpots, k_distances, suggest_radius  # noqa: E402
+from rcf import plot
+from rcf.hotspots import HotSpots, k_distances, suggest_radius
 
 
 def example(d=2, n_dense=2):
