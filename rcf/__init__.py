@@ -12,12 +12,14 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .estimator import RandomCutForest
+    from .hotspots import HotSpots
 
 _HOMES = {
+    "HotSpots": "hotspots",
     "RandomCutForest": "estimator",
 }
 
-__all__ = ["RandomCutForest", "__version__"]
+__all__ = ["HotSpots", "RandomCutForest", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ def main() -> None:
         import typer
 
         from ._cli_detect import detect
+        from ._cli_hotspots import hotspots
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("rcf"):
             raise
@@ -41,6 +42,7 @@ def main() -> None:
         pass
 
     app.command("detect")(detect)
+    app.command("hotspots")(hotspots)
     app()
 
 
