@@ -258,7 +258,9 @@ def displacement_of(tree, x):
 
 
 def codisp_of(tree, x):
-    """The paper's collusive displacement of a record in the tree: the most that a set that holds it moves, per head."""
+    """The paper's collusive displacement of a record in the tree: the most that a set with it moves a
+    head.
+    """
     way = path(tree, x)
     return max(((a.mass - b.mass) / b.mass for a, b in pairwise(way)), default=0.0)
 
@@ -269,8 +271,8 @@ def codisp_of(tree, x):
 def shapes(points):
     """{splits: probability} of a random cut tree over distinct points.
 
-    `splits` is the sorted tuple of (points below, dimension, points to the left) over the inner nodes, sets of
-    points as bit masks; it says all about a tree but the exact cuts.
+    `splits` is the sorted tuple of (points below, dimension, points to the left) over the inner nodes, sets
+    of points as bit masks; it says all about a tree but the exact cuts.
     """
     points = np.asarray(points, dtype=np.float64)
 
@@ -303,7 +305,7 @@ def depths(splits, n):
 
 
 def reservoir(rng, n, capacity, decay=0.0, weights=None):
-    """The numbers (from 1) of the records that stay: the smallest ln(E / w) - decay * number, one draw a record."""
+    """The numbers (from 1) of the records that stay: keys ln(E / w) - decay * number, the smallest."""
     numbers = np.arange(1, n + 1)
     keys = np.log(rng.exponential(size=n) / (1.0 if weights is None else weights)) - decay * numbers
     return numbers[np.argsort(keys)[:capacity]]
@@ -312,7 +314,7 @@ def reservoir(rng, n, capacity, decay=0.0, weights=None):
 def inclusion(weights, capacity, decay=0.0):
     """The exact probability of each set of records to be the sample: {sorted numbers (from 1): probability}.
 
-    The order of the keys is that of a race of exponentials: the next winner is drawn by weight among those left.
+    The order of the keys is that of a race of exponentials: the next is drawn by weight among those left.
     """
     strength = np.asarray(weights, dtype=np.float64) * np.exp(decay * np.arange(len(weights)))
     out = {}
@@ -331,11 +333,10 @@ def inclusion(weights, capacity, decay=0.0):
 
 
 def mean_age(n, capacity, decay):
-    """The expected age of what is kept of n unit records, and the chance of the newest, by the threshold that keeps
-    `capacity` of them.
+    """The expected age of what is kept of n unit records, and the chance of the newest to be kept.
 
-    Given the threshold the records are independent; for a capacity in the hundreds the mean over the threshold is
-    the value at it to well below a percent.
+    Both at the threshold that keeps `capacity` of them: given the threshold the records are independent, and
+    for a capacity in the hundreds the mean over the threshold is the value at it to well below a percent.
     """
     age = np.arange(n)
     low, high = 1e-18, 1e18
