@@ -4,6 +4,7 @@ import ctypes
 
 import numpy as np
 import pytest
+
 from rcf._core import Forest
 
 

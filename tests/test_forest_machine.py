@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from rcf._core import Forest
 
 ONE_UP = float(np.nextafter(np.float32(1), np.float32(2)))
@@ -125,9 +126,7 @@ class ForestMachine(RuleBasedStateMachine):
         assert self.twin.update(x[None], None, kind, 1)[0] == score
         self.learned([x], before)
 
-    @rule(
-        data=st.data(), n=st.integers(1, 30), how=st.sampled_from(["plain", "weights", "decay", "disjoint"])
-    )
+    @rule(data=st.data(), n=st.integers(1, 30), how=st.sampled_from(["plain", "weights", "decay", "disjoint"]))
     def fit(self, data, n, how):
         if how == "disjoint":
             n = max(n, 3)
@@ -246,9 +245,7 @@ class ForestMachine(RuleBasedStateMachine):
             assert bits(self.forest) == bits(self.twin)
 
 
-ForestMachine.TestCase.settings = settings(
-    max_examples=200, stateful_step_count=25, deadline=None, derandomize=True
-)
+ForestMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=25, deadline=None, derandomize=True)
 test_forest = ForestMachine.TestCase
 
 
@@ -256,7 +253,5 @@ class Longer(ForestMachine):
     pass
 
 
-Longer.TestCase.settings = settings(
-    max_examples=1000, stateful_step_count=40, deadline=None, derandomize=True
-)
+Longer.TestCase.settings = settings(max_examples=1000, stateful_step_count=40, deadline=None, derandomize=True)
 test_forest_longer = pytest.mark.slow(Longer.TestCase)

@@ -38,9 +38,7 @@ def test_insertions_are_a_distribution(case):
             assert np.array_equal(naive.path(after, x)[-1].point, x)
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"), [("codisp", naive.codisp_of), ("displacement", naive.displacement_of)]
-)
+@pytest.mark.parametrize(("kind", "value"), [("codisp", naive.codisp_of), ("displacement", naive.displacement_of)])
 def test_displacements_are_means_over_insertions(case, kind, value):
     """Insert x in every way it can be, measure the paper's displacement of it there, and take the mean."""
     tree, queries = case
