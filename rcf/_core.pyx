@@ -304,10 +304,14 @@ cdef class Forest:
         return 0
 
     cdef int reserve_all(self, int64_t more) except -1:
+        """Room for that many more records: the same in every tree, so that update_record() need ask only one."""
         cdef int i
+        cdef int64_t most = 0
         for i in range(self.n_trees):
             # slots and leaves are never more than the records held
-            self.reserve(i, self.samples[i].size + more + 1)
+            most = max(most, <int64_t>self.samples[i].size)
+        for i in range(self.n_trees):
+            self.reserve(i, most + more + 1)
         return 0
 
     cdef const double[:, :] checked(self, const double[:, :] X):
@@ -844,7 +848,7 @@ cdef class Forest:
         for i in range(n_trees):
             k, n = int(leaves[i]), int(size[i])
             rows[:k, :n_features] = state["points"][at_leaf:at_leaf + k]
-            self.reserve(i, n + 1)
+            self.reserve(i, int(size.max()) + 1)
             nodes, cuts = max(2 * k - 1, 0), max(k - 1, 0)
             inner = np.ascontiguousarray(state["inner"][at_node:at_node + nodes])
             cut = np.ascontiguousarray(state["cut"][at_cut:at_cut + cuts])
