@@ -1,6 +1,8 @@
 """The forest driven by random operations on nasty floats, against the slow oracle after every step."""
 
+import copy
 import math
+import pickle
 
 import hypothesis.strategies as st
 import naive
@@ -48,6 +50,11 @@ def bits(forest):
         state.append(np.array([tree["root"], tree["mass"]]).tobytes())
         state += [tree[k].tobytes() for k in ("nodes", "boxes", "points", "leaves", "slots")]
     return b"".join(state)
+
+
+def state(forest):
+    """All that its future depends on, free of where things lie in memory."""
+    return {name: np.asarray(value).tobytes() for name, value in forest.state().items()}
 
 
 class ForestMachine(RuleBasedStateMachine):
@@ -180,6 +187,12 @@ class ForestMachine(RuleBasedStateMachine):
             assert part == pytest.approx(self.expected(x, kind, naive.attribution), rel=1e-9, abs=1e-12)
             assert part.sum() == pytest.approx(score, rel=1e-10, abs=1e-14)
 
+    # ---- a copy goes on as the original would have
+
+    @rule(how=st.sampled_from([copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))]))
+    def restore(self, how):
+        self.forest = how(self.forest)
+
     # ---- what is refused leaves no trace
 
     @rule(data=st.data(), bad=st.sampled_from(BAD), n=st.integers(1, 4))
@@ -201,7 +214,7 @@ class ForestMachine(RuleBasedStateMachine):
     @rule(weight=st.sampled_from([0.0, -1.0, math.nan, math.inf, 1e-200]))
     def refuse_weight(self, weight):
         before = bits(self.forest)
-        with pytest.raises(ValueError, match=r"positive and finite, got .* \(row 1\)"):
+        with pytest.raises(ValueError, match=r"finite and above zero, got .* \(row 1\)"):
             self.forest.update(np.zeros((2, self.d)), np.array([1.0, weight]), "depth", 1)
         with pytest.raises(ValueError, match="entries for 2 rows"):
             self.forest.update(np.zeros((2, self.d)), np.ones(3), "depth", 1)
@@ -242,7 +255,7 @@ class ForestMachine(RuleBasedStateMachine):
     @invariant()
     def fed_in_another_way_it_is_the_same(self):
         if hasattr(self, "forest"):
-            assert bits(self.forest) == bits(self.twin)
+            assert state(self.forest) == state(self.twin)
 
 
 ForestMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=25, deadline=None, derandomize=True)
