@@ -27,8 +27,11 @@ SEED = 20160620
 
 
 def rows(n, d, seed=SEED):
-    """Integers over a power of two, made without the C library, so that any machine has the same."""
-    return np.random.default_rng([seed, d]).integers(-(2**20), 2**20, (n, d)) / 2**14
+    """Of all sizes, so that a sum depends on the order of its terms; made without the C library, the
+    same anywhere.
+    """
+    rng = np.random.default_rng([seed, d])
+    return rng.integers(-(2**20), 2**20, (n, d)) * 2.0 ** rng.integers(-45, 1, (n, d))
 
 
 def digest(forest, *more):
