@@ -323,10 +323,14 @@ cdef class Forest:
         return 0
 
     cdef int reserve_all(self, int64_t more) except -1:
+        """Room for that many more records: the same in every tree, so that update_record() need ask only one."""
         cdef int i
+        cdef int64_t most = 0
         for i in range(self.n_trees):
             # slots and leaves are never more than the records held
-            self.reserve(i, self.samples[i].size + more + 1)
+            most = max(most, <int64_t>self.samples[i].size)
+        for i in range(self.n_trees):
+            self.reserve(i, most + more + 1)
         return 0
 
     cdef const double[:, :] checked(self, const double[:, :] X):
@@ -873,7 +877,7 @@ cdef class Forest:
         for i in range(n_trees):
             k, n = int(leaves[i]), int(size[i])
             rows[:k, :n_features] = state["points"][at_leaf:at_leaf + k]
-            self.reserve(i, n + 1)
+            self.reserve(i, int(size.max()) + 1)
             nodes, cuts = max(2 * k - 1, 0), max(k - 1, 0)
             inner = np.ascontiguousarray(state["inner"][at_node:at_node + nodes])
             cut = np.ascontiguousarray(state["cut"][at_cut:at_cut + cuts])
@@ -1130,3 +1134,44 @@ cdef class RingCore:
     def __setstate__(self, state):
         self.ring.seen = state[0]
         memcpy(self.memory.at, <const char*><bytes>state[1], 2 * self.ring.size * self.ring.width * sizeof(double))
+
+
+# ---- for the tests -----------------------------------------------------------------------------------------------
+# Helpers that are inline and have no other way out, one call each.
+
+cdef extern from "_math.h" nogil:
+    double _log "rcf_log"(double x)
+    double _log1p "rcf_log1p"(double x)
+    double _log2 "rcf_log2"(double x)
+    double _exp "rcf_exp"(double x)
+    double _expm1 "rcf_expm1"(double x)
+
+
+def _py_math(str name, double x):
+    if name == "log":
+        return _log(x)
+    if name == "log1p":
+        return _log1p(x)
+    if name == "log2":
+        return _log2(x)
+    if name == "exp":
+        return _exp(x)
+    return _expm1(x)
+
+
+def _py_random(str name, words, int n, uint64_t bound=0):
+    """n draws of a generator in that state."""
+    cdef Rng rng
+    for k in range(4):
+        rng.s[k] = words[k]
+    if name == "next_word":
+        return [next_word(&rng) for _ in range(n)]
+    if name == "uniform":
+        return [uniform(&rng) for _ in range(n)]
+    if name == "exponential":
+        return [exponential(&rng) for _ in range(n)]
+    return [below(&rng, bound) for _ in range(n)]
+
+
+def _py_cut_between(double v, float base, float top):
+    return rcf_cut_between(v, base, top)

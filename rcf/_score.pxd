@@ -24,6 +24,13 @@ cdef inline double gaps(const float* lower, const float* upper, const float* x, 
     return total
 
 
+cdef inline void begin(double* parts, const double* gap, int32_t n, double add) noexcept nogil:
+    """Not blend(.., 0.0, add): the memory is new, and 0 times the NaN that may lie there is NaN."""
+    cdef int32_t i
+    for i in range(n):
+        parts[i] = add * gap[i]
+
+
 cdef inline void blend(double* parts, const double* gap, int32_t n, double keep, double add) noexcept nogil:
     cdef int32_t i
     for i in range(n):
@@ -58,7 +65,7 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
     if not within:
         score = 0.0
         total = gaps(lower_of(t, v), upper_of(t, v), x, t.dims, gap)
-        blend(parts, gap, n, 0.0, rcf_value_separated(kind, h, t.leaves[leaf].mass, above) / total)
+        begin(parts, gap, n, rcf_value_separated(kind, h, t.leaves[leaf].mass, above) / total)
         step = t.leaves[leaf].parent
         while step >= 0:
             h -= 1
@@ -89,7 +96,7 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
         v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
         h += 1
     total = gaps(lower_of(t, v), upper_of(t, v), x, t.dims, gap)
-    blend(parts, gap, n, 0.0, rcf_value_separated(kind, h, mass_of(t, v), 0.0) / total)
+    begin(parts, gap, n, rcf_value_separated(kind, h, mass_of(t, v), 0.0) / total)
     while v != other:
         v = t.leaves[~v].parent if v < 0 else t.nodes[v].parent
         h -= 1

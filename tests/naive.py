@@ -1,0 +1,357 @@
+"""The slow oracle: what every fast path is held to, in plain Python and numpy.
+
+Nothing here shares code, order of summation or data layout with the core. A tree is read out of the core as
+arrays (``Forest.tree(i)``); boxes are hulls taken from the points, masses are counted, scores are the
+definitions written as recursions from the root, and laws are enumerated.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+
+KINDS = ("depth", "codisp", "displacement", "opensearch")
+
+
+# ---- trees -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Leaf:
+    point: np.ndarray
+    mass: int
+
+    @property
+    def points(self):
+        return self.point[None, :]
+
+
+@dataclass
+class Node:
+    dim: int
+    cut: float
+    left: "Node | Leaf"
+    right: "Node | Leaf"
+    mass: int = field(init=False)
+    points: np.ndarray = field(init=False)  # the distinct ones
+
+    def __post_init__(self):
+        self.mass = self.left.mass + self.right.mass
+        self.points = np.concatenate([self.left.points, self.right.points])
+
+    @property
+    def lower(self):
+        return self.points.min(axis=0)
+
+    @property
+    def upper(self):
+        return self.points.max(axis=0)
+
+    def side(self, x):
+        return self.left if x[self.dim] <= self.cut else self.right
+
+
+def read(arrays):
+    """The tree that the arrays of ``Forest.tree`` describe, points as float64; None for the empty tree."""
+    if arrays["mass"] == 0:
+        return None
+
+    def grow(v):
+        if v < 0:
+            return Leaf(arrays["points"][~v].astype(np.float64), int(arrays["leaves"][~v]["mass"]))
+        node = arrays["nodes"][v]
+        left, right = (grow(int(c)) for c in node["child"])
+        return Node(int(node["dim"]), float(node["cut"]), left, right)
+
+    return grow(int(arrays["root"]))
+
+
+def check(arrays):
+    """Assert all that must be true of a tree at any time."""
+    nodes, leaves, points, boxes = (arrays[k] for k in ("nodes", "leaves", "points", "boxes"))
+    slots = arrays["slots"]
+    held = Counter(slots["leaf"].tolist())
+    assert arrays["mass"] == len(slots)
+    used_nodes, used_leaves = set(), set()
+
+    def walk(v, parent):
+        """(mass, leaves) below v."""
+        if v < 0:
+            leaf = ~v
+            assert leaf not in used_leaves
+            used_leaves.add(leaf)
+            assert leaves[leaf]["parent"] == parent
+            assert leaves[leaf]["mass"] == held[leaf] > 0
+            return held[leaf], [leaf]
+        assert v not in used_nodes
+        used_nodes.add(v)
+        node = nodes[v]
+        assert node["parent"] == parent
+        left_mass, left = walk(int(node["child"][0]), v)
+        right_mass, right = walk(int(node["child"][1]), v)
+        assert node["mass"] == left_mass + right_mass
+        below = points[left + right]
+        lower, upper = below.min(axis=0), below.max(axis=0)
+        assert np.array_equal(boxes[v][0], lower)
+        assert np.array_equal(boxes[v][1], upper)
+        size = math.fsum(upper.astype(np.float64) - lower.astype(np.float64))
+        assert math.isclose(node["range"], size, rel_tol=1e-12)
+        dim, cut = node["dim"], node["cut"]
+        assert lower[dim] <= cut < upper[dim]
+        assert (points[left, dim] <= cut).all()
+        assert (points[right, dim] > cut).all()
+        return left_mass + right_mass, left + right
+
+    if arrays["mass"]:
+        mass, _ = walk(int(arrays["root"]), -1)
+        assert mass == arrays["mass"]
+    else:
+        assert not held
+    live = points[sorted(used_leaves)]
+    assert len(np.unique(live, axis=0)) == len(live), "equal points share a leaf"
+    assert not np.signbit(live[live == 0]).any(), "-0.0 is 0.0"
+    # those that are not used are free, and hang together in one list
+    for items, used, link in ((nodes, used_nodes, "child"), (leaves, used_leaves, "parent")):
+        free = [i for i in range(len(items)) if items[i]["mass"] == 0]
+        assert set(free) == set(range(len(items))) - used
+        after = [int(items[i]["child"][0] if link == "child" else items[i][link]) for i in free]
+        if arrays["mass"]:
+            assert len(set(after)) == len(after), "two free ones lead to the same one"
+            assert set(after) <= {*free, -1}
+            assert not free or -1 in after
+    # the sample is a heap, the largest key on top
+    keys = slots["key"]
+    for i in range(1, len(keys)):
+        assert keys[(i - 1) // 2] >= keys[i]
+
+
+def remove(tree, x):
+    """The tree without the leaf that equals x: the sibling takes the place of the parent."""
+    if isinstance(tree, Leaf):
+        return None if np.array_equal(tree.point, x) else tree
+    left, right = tree.left, tree.right
+    if tree.side(x) is left:
+        left = remove(left, x)
+    else:
+        right = remove(right, x)
+    if left is None or right is None:
+        return right if left is None else left
+    return Node(tree.dim, tree.cut, left, right)
+
+
+# ---- scores ------------------------------------------------------------------------------------------------
+
+
+def gaps(tree, x):
+    """How far x lies above and below the hull in each feature, (d, 2), and the sum of the hull's sides."""
+    lower, upper = tree.points.min(axis=0), tree.points.max(axis=0)
+    return np.stack([np.maximum(x - upper, 0), np.maximum(lower - x, 0)], axis=1), (upper - lower).sum()
+
+
+def separated(kind, depth, mass, above):
+    """The value where a cut sets x apart from a subtree of that mass at that depth."""
+    if kind == "displacement":
+        return mass
+    if kind == "codisp":
+        return max(above, mass)
+    return 1 / (depth + 1)
+
+
+def equal(kind, depth, mass, total, above):
+    """The value where x equals a leaf of that mass at that depth, in a tree of `total` records."""
+    if kind == "displacement":
+        return 0.0
+    if kind == "codisp":
+        return above
+    if kind == "opensearch":
+        return (1 - mass / (2 * total)) / (depth + math.log2(mass + 1))
+    if depth == 0:
+        return 1 / (total + 1)
+    return 1 / (depth + math.log2(mass))
+
+
+def scale(kind, total):
+    return {"depth": math.log2(total), "opensearch": math.log2(total + 1)}.get(kind, 1.0)
+
+
+def score(tree, x, kind):
+    """The expectation of the score of x over the random cut that would insert it."""
+    if tree is None:
+        return 0.0
+
+    def walk(node, depth, above):
+        if isinstance(node, Leaf):
+            if np.array_equal(node.point, x):
+                return equal(kind, depth, node.mass, tree.mass, above)
+            return separated(kind, depth, node.mass, above)
+        gap, size = gaps(node, x)
+        q = gap.sum() / (gap.sum() + size)
+        child = node.side(x)
+        ratio = (node.mass - child.mass) / (child.mass + 1)
+        below = walk(child, depth + 1, max(above, ratio))
+        return q * separated(kind, depth, node.mass, above) + (1 - q) * below
+
+    return walk(tree, 0, 0.0) * scale(kind, tree.mass)
+
+
+def attribution(tree, x, kind):
+    """(d, 2): what each feature adds to the score of x by lying above, or below, the boxes."""
+    d = len(x)
+    if tree is None:
+        return np.zeros((d, 2))
+
+    def walk(node, depth, above, kind):
+        gap, size = gaps(node, x)
+        share = gap / (gap.sum() + size) if gap.sum() + size > 0 else gap
+        here = share * separated(kind, depth, node.mass, above)
+        if isinstance(node, Leaf):
+            return here
+        child = node.side(x)
+        ratio = (node.mass - child.mass) / (child.mass + 1)
+        return here + (1 - share.sum()) * walk(child, depth + 1, max(above, ratio), kind)
+
+    if not (tree.points == x).all(axis=1).any():
+        return walk(tree, 0, 0.0, kind) * scale(kind, tree.mass)
+    # x is in the sample: no box of its path cuts it off. Its score is shared out as in the tree without it.
+    rest = remove(tree, x)
+    if rest is None:
+        return np.full((d, 2), score(tree, x, kind) / (2 * d))
+    parts = walk(rest, 0, 0.0, "displacement" if kind == "codisp" else kind)
+    return score(tree, x, kind) * parts / parts.sum()
+
+
+def insertions(tree, x):
+    """Every tree that inserting x can give, with its probability; the cut is put in the middle of its gap."""
+    if isinstance(tree, Leaf) and np.array_equal(tree.point, x):
+        return [(1.0, Leaf(tree.point, tree.mass + 1))]
+    out = []
+    gap, size = gaps(tree, x)
+    for dim, high in zip(*np.nonzero(gap), strict=True):
+        edge = tree.points.max(axis=0)[dim] if high == 0 else tree.points.min(axis=0)[dim]
+        children = (tree, Leaf(x, 1)) if high == 0 else (Leaf(x, 1), tree)
+        out.append((gap[dim, high] / (gap.sum() + size), Node(int(dim), (edge + x[dim]) / 2, *children)))
+    if isinstance(tree, Leaf):
+        return out
+    keep = size / (gap.sum() + size)
+    child = tree.side(x)
+    for p, below in insertions(child, x):
+        both = (below, tree.right) if child is tree.left else (tree.left, below)
+        out.append((keep * p, Node(tree.dim, tree.cut, *both)))
+    return out
+
+
+def path(tree, x):
+    """The nodes from the root to the leaf of x."""
+    out = [tree]
+    while isinstance(out[-1], Node):
+        out.append(out[-1].side(x))
+    return out
+
+
+def displacement_of(tree, x):
+    """The paper's displacement of a record that is in the tree: how many others move up if its leaf goes."""
+    way = path(tree, x)
+    return 0 if len(way) < 2 or way[-1].mass > 1 else way[-2].mass - 1
+
+
+def codisp_of(tree, x):
+    """The paper's collusive displacement of a record in the tree: the most that a set with it moves a
+    head.
+    """
+    way = path(tree, x)
+    return max(((a.mass - b.mass) / b.mass for a, b in pairwise(way)), default=0.0)
+
+
+# ---- the law of the tree -----------------------------------------------------------------------------------
+
+
+def shapes(points):
+    """{splits: probability} of a random cut tree over distinct points.
+
+    `splits` is the sorted tuple of (points below, dimension, points to the left) over the inner nodes, sets
+    of points as bit masks; it says all about a tree but the exact cuts.
+    """
+    points = np.asarray(points, dtype=np.float64)
+
+    @cache
+    def grow(mask):
+        rows = [i for i in range(len(points)) if mask >> i & 1]
+        if len(rows) == 1:
+            return {(): 1.0}
+        out = {}
+        total = np.ptp(points[rows], axis=0).sum()
+        for dim in range(points.shape[1]):
+            values = np.unique(points[rows, dim])
+            for low, high in pairwise(values):
+                left = sum(1 << i for i in rows if points[i, dim] <= low)
+                for a, p in grow(left).items():
+                    for b, q in grow(mask ^ left).items():
+                        key = tuple(sorted([(mask, dim, left), *a, *b]))
+                        out[key] = out.get(key, 0.0) + p * q * (high - low) / total
+        return out
+
+    return grow((1 << len(points)) - 1)
+
+
+def depths(splits, n):
+    """The depth of each of n points in a tree of such splits."""
+    return [sum(mask >> i & 1 for mask, _, _ in splits) for i in range(n)]
+
+
+# ---- the law of the sample ---------------------------------------------------------------------------------
+
+
+def reservoir(rng, n, capacity, decay=0.0, weights=None):
+    """The numbers (from 1) of the records that stay: keys ln(E / w) - decay * number, the smallest."""
+    numbers = np.arange(1, n + 1)
+    keys = np.log(rng.exponential(size=n) / (1.0 if weights is None else weights)) - decay * numbers
+    return numbers[np.argsort(keys)[:capacity]]
+
+
+def inclusion(weights, capacity, decay=0.0):
+    """The exact probability of each set of records to be the sample: {sorted numbers (from 1): probability}.
+
+    The order of the keys is that of a race of exponentials: the next is drawn by weight among those left.
+    """
+    strength = np.asarray(weights, dtype=np.float64) * np.exp(decay * np.arange(len(weights)))
+    out = {}
+
+    def draw(taken, p):
+        if len(taken) == capacity:
+            key = tuple(sorted(i + 1 for i in taken))
+            out[key] = out.get(key, 0.0) + p
+            return
+        left = [i for i in range(len(strength)) if i not in taken]
+        for i in left:
+            draw((*taken, i), p * strength[i] / strength[left].sum())
+
+    draw((), 1.0)
+    return out
+
+
+def mean_age(n, capacity, decay):
+    """The expected age of what is kept of n unit records, and the chance of the newest to be kept.
+
+    Both at the threshold that keeps `capacity` of them: given the threshold the records are independent, and
+    for a capacity in the hundreds the mean over the threshold is the value at it to well below a percent.
+    """
+    age = np.arange(n)
+    low, high = 1e-18, 1e18
+    for _ in range(200):
+        middle = math.sqrt(low * high)
+        kept = -np.expm1(-middle * np.exp(-decay * age))
+        low, high = (middle, high) if kept.sum() < capacity else (low, middle)
+    return float((age * kept).sum() / kept.sum()), float(kept[0])
+
+
+# ---- shingles ----------------------------------------------------------------------------------------------
+
+
+def shingle(X, size, step=1):
+    """Windows of `size` records, the oldest first, each flattened record by record."""
+    X = np.asarray(X, dtype=np.float64)
+    X = X[:, None] if X.ndim == 1 else X
+    return np.array([X[i : i + size].ravel() for i in range(0, len(X) - size + 1, step)])

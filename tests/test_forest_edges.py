@@ -1,0 +1,99 @@
+"""Histories that random operations seldom come to."""
+
+import naive
+import numpy as np
+import pytest
+
+from rcf._core import Forest
+
+
+def whole(forest):
+    for i in range(forest.n_trees):
+        naive.check(forest.tree(i))
+
+
+@pytest.mark.parametrize("around", [0.0, 1.0, -1.0, 2.0**-126, 1e30])
+def test_boxes_one_ulp_wide(around):
+    """Neighbouring floats: the cut between two of them can only be the lower one, and x <= cut must go
+    left.
+    """
+    values = [np.float32(around)]
+    for _ in range(5):
+        values.append(np.nextafter(values[-1], np.float32(np.inf)))
+    values = np.array(values, dtype=float)
+    forest = Forest(20, 64, 2, 0.0, [1])
+    forest.fit(np.zeros((3, 2)), None, 0.0, False, 1)  # the origin is 0: the floats stay neighbours
+    rng, held = np.random.default_rng(1), []
+    for step in range(80):
+        if held and rng.random() < 0.4:
+            assert forest.forget(held.pop(rng.integers(len(held)))) == 20
+        else:
+            held.append(rng.choice(values, 2))
+            forest.update(held[-1][None], None, None, 1)
+            assert (forest.score(held[-1][None], "displacement", 1) == 0).all()  # it is found where it is
+        if step % 4 == 0:
+            whole(forest)
+    whole(forest)
+
+
+def test_the_sample_stays_a_heap():
+    """Records leave in any order; the key that fills the gap may have to rise as well as sink."""
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(60, 1))
+    forest = Forest(20, 60, 1, 0.05, [2])
+    forest.update(X, None, None, 1)
+    for i in rng.permutation(60):
+        assert forest.forget(X[i]) == 20
+        whole(forest)
+    assert not forest.masses().any()
+
+
+@pytest.mark.parametrize("d", [1, 100, 230_000])
+def test_many_features(d):
+    """Equal but for the last feature."""
+    X = np.full((5, d), 0.1)
+    X[:, -1] = [1, 2, 3, 4, 5]
+    forest = Forest(2, 4, d, 0.0, [3])
+    forest.update(X, None, "codisp", 1)
+    whole(forest)
+    parts = forest.attribution(X[:1] + 1, "depth", 1)[0] if d < 1000 else None
+    if parts is not None:
+        assert parts.sum() == pytest.approx(forest.score(X[:1] + 1, "depth", 1)[0], rel=1e-10)
+
+
+@pytest.mark.parametrize("capacity", [1, 2])
+def test_smallest_samples(capacity):
+    forest = Forest(5, capacity, 1, 0.1, [4])
+    scores = forest.update(np.arange(50.0)[:, None], None, "opensearch", 1)
+    assert (scores[:capacity] == 0).all()
+    assert (scores[capacity:] > 0).all()
+    assert (forest.masses() == capacity).all()
+    whole(forest)
+
+
+def test_alternating_near_equal_values():
+    """48.08 and 48.08001, which a float32 tells apart only once the origin is taken off."""
+    X = np.where(np.arange(400) % 2, 48.08, 48.08001)[:, None]
+    forest = Forest(5, 64, 1, 0.001, [5])
+    forest.update(X, None, "depth", 1)
+    whole(forest)
+    assert len(forest.tree(0)["points"]) >= 2
+
+
+def test_an_offset_costs_no_digits():
+    """A 30-sigma outlier at 10^9 +- 1, which a forest of plain float32 cannot see."""
+    X = 1e9 + np.random.default_rng(6).normal(size=(1000, 1))
+    forest = Forest(50, 256, 1, 0.0, [6])
+    forest.update(X, None, None, 1)
+    usual, odd = forest.score(np.array([[1e9], [1e9 + 30]]), "depth", 1)
+    assert odd > 4 * usual
+
+
+def test_many_live_points():
+    """More live points than 16 bits count: 300 trees of 256."""
+    X = np.random.default_rng(7).normal(size=(300, 2))
+    forest = Forest(300, 256, 2, 0.0, [7])
+    forest.update(X, None, None, 1)
+    assert forest.masses().sum() == 300 * 256 > 2**16
+    for i in (0, 150, 299):
+        naive.check(forest.tree(i))

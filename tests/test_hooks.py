@@ -1,0 +1,151 @@
+"""The inline helpers below the trees: logarithms, random numbers, cuts; and scoring many rows as scoring
+one.
+"""
+
+import math
+
+import hypothesis.strategies as st
+import naive
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from laws import ALPHA
+from scipy import stats
+
+from rcf._core import Forest, _py_cut_between, _py_math, _py_random
+
+WORD = 2**64 - 1
+
+
+def ulps(got, exact):
+    """The error in units of the last place of a double, against an 80-bit value."""
+    return float(abs(np.longdouble(got) - exact) / np.spacing(abs(np.float64(exact))))
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="no longer float to compare with on this machine")
+@pytest.mark.parametrize(
+    ("name", "low", "high", "bound"),
+    [
+        ("log", 1e-320, 1e308, 1.0),
+        ("log2", 1.0, 2e9, 1.5),
+        ("exp", -700, 709, 1.0),
+        # where they change over to log(1 + x) and exp(x) - 1, these round twice
+        ("log1p", -0.9999, 1e6, 2.5),
+        ("expm1", -40, 700, 3.0),
+    ],
+)
+def test_functions_to_the_last_places(name, low, high, bound):
+    """Units in the last place over the range, and near where the result vanishes."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(low, high, 4000)
+    if low > 0:
+        x = np.concatenate([x, np.exp(rng.uniform(np.log(low), np.log(high), 4000))])
+    near = 1.0 if name in ("log", "log2") else 0.0
+    x = np.concatenate([x, near + np.exp(rng.uniform(-30, -1, 2000)), near - np.exp(rng.uniform(-30, -2, 2000))])
+    x = x[(x >= low) & (x <= high)]
+    with np.errstate(all="ignore"):
+        exact = getattr(np, name)(x.astype(np.longdouble))
+    worst = max(ulps(_py_math(name, float(v)), e) for v, e in zip(x, exact, strict=True) if e != 0)
+    assert worst <= bound
+
+
+def test_functions_at_the_ends():
+    assert _py_math("log", 0.0) == -math.inf
+    assert _py_math("log", math.inf) == math.inf
+    assert _py_math("log", 1.0) == 0.0
+    assert _py_math("log", 5e-324) == pytest.approx(math.log(5e-324), rel=1e-15)
+    assert _py_math("exp", 1000.0) == math.inf
+    assert _py_math("exp", -1000.0) == 0.0
+    assert _py_math("exp", 0.0) == 1.0
+    assert [_py_math("log2", 2.0**k) for k in range(40)] == list(range(40))
+
+
+def xoshiro(words):
+    """xoshiro256++ as its authors define it (https://prng.di.unimi.it/)."""
+    s = [int(w) for w in words]
+    while True:
+        left = lambda x, k: ((x << k) | (x >> (64 - k))) & WORD  # noqa: E731
+        yield (left((s[0] + s[3]) & WORD, 23) + s[0]) & WORD
+        t = (s[1] << 17) & WORD
+        s[2] ^= s[0]
+        s[3] ^= s[1]
+        s[1] ^= s[2]
+        s[0] ^= s[3]
+        s[2] ^= t
+        s[3] = left(s[3], 45)
+
+
+def words(seed):
+    return np.random.SeedSequence(seed).generate_state(4, np.uint64).tolist()
+
+
+def test_generator():
+    for seed in range(5):
+        expected = xoshiro(words(seed))
+        assert _py_random("next_word", words(seed), 1000) == [next(expected) for _ in range(1000)]
+    # the first outputs of the state 1, 2, 3, 4, as other implementations have them
+    assert _py_random("next_word", [1, 2, 3, 4], 2) == [41943041, 58720359]
+
+
+def test_each_tree_has_a_stream_of_its_own():
+    state = Forest(3, 4, 1, 0.0, [11, 12]).state()["rng"]
+    for row, child in zip(state, np.random.SeedSequence([11, 12]).spawn(3), strict=True):
+        assert row.tolist() == child.generate_state(4, np.uint64).tolist()
+
+
+def test_draws_have_their_laws():
+    u = np.array(_py_random("uniform", words(1), 100_000))
+    assert ((u >= 0) & (u < 1)).all()
+    assert stats.kstest(u, "uniform").pvalue > ALPHA
+    e = np.array(_py_random("exponential", words(2), 100_000))
+    assert (e > 0).all()
+    assert stats.kstest(e, "expon").pvalue > ALPHA
+    for bound in (1, 2, 3, 10, 1000):
+        drawn = _py_random("below", words(bound), 20_000, bound)
+        assert stats.chisquare(np.bincount(drawn, minlength=bound)).pvalue > ALPHA if bound > 1 else not any(drawn)
+    # words that would favour the small numbers are thrown away: at 3/4 of the range every fourth is
+    bound = 3 * 2**62
+    assert max(_py_random("below", words(3), 1000, bound)) < bound
+    assert stats.kstest(np.array(_py_random("below", words(4), 20_000, bound)) / bound, "uniform").pvalue > ALPHA
+
+
+finite = st.floats(-(2.0**126), 2.0**126, width=32)
+
+
+@settings(derandomize=True, deadline=None, max_examples=500)
+@given(base=finite, top=finite, where=st.floats(0, 1))
+def test_a_cut_parts_its_interval(base, top, where):
+    """base <= cut < top, at most v, and no float between them: whatever the rounding, also one ulp wide."""
+    base, far = min(base, top), max(base, top)
+    for top in (far, float(np.nextafter(np.float32(base), np.float32(np.inf)))):
+        if not base < top:
+            continue
+        v = base + where * (top - base)
+        cut = _py_cut_between(v, base, top)
+        assert base <= cut < top
+        assert math.copysign(1, cut) == 1 or cut != 0
+        if v < top:
+            assert cut <= max(v, base)
+            assert float(np.nextafter(np.float32(cut), np.float32(np.inf))) > v
+        else:
+            assert float(np.nextafter(np.float32(cut), np.float32(np.inf))) == np.float32(top)
+
+
+@pytest.mark.parametrize("kind", naive.KINDS)
+@pytest.mark.parametrize(("capacity", "d"), [(1, 1), (2, 3), (9, 4), (30, 5), (60, 9), (200, 24)])
+def test_many_rows_score_as_one(capacity, d, kind):
+    """A batch is swept through a tree at once where it has rows enough, and else row by row: the same
+    bits, held to the oracle. Rows that are in the sample, near it, inside the box, far off.
+    """
+    rng = np.random.default_rng(capacity)
+    held = np.round(rng.normal(size=(capacity, d)) * 4) / 4
+    forest = Forest(3, capacity, d, 0.0, [capacity])
+    forest.fit(held, None, 0.0, False, 1)
+    queries = np.concatenate([held, held + 1 / 8, rng.normal(size=(3 * capacity + 10, d)), 50 * held[:3], held])
+    swept = forest.score(queries, kind, 1)
+    assert swept.tolist() == [forest.score(x[None], kind, 1)[0] for x in queries]
+    trees = [naive.read(forest.tree(i)) for i in range(3)]
+    narrow = (queries - forest.origin_).astype(np.float32).astype(float)
+    for i in rng.permutation(len(queries))[:60]:
+        expected = np.mean([naive.score(tree, narrow[i], kind) for tree in trees])
+        assert swept[i] == pytest.approx(expected, rel=1e-9, abs=1e-12)

@@ -1,0 +1,74 @@
+"""Memory stays where it is: over a long stream, and over forests that come and go."""
+
+import copy
+import gc
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rcf import RandomCutForest
+from rcf._core import Forest
+from rcf.sampling import Reservoir
+
+STATM = Path("/proc/self/statm")
+MEGABYTE = 2**20
+pytestmark = pytest.mark.skipif(not STATM.exists(), reason="resident memory is read from /proc/self/statm")
+
+
+def resident():
+    gc.collect()
+    return int(STATM.read_text().split()[1]) * 4096
+
+
+@pytest.mark.parametrize("records", [300_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+def test_a_long_stream(records):
+    """Batches and single records. Bound: 2 MB, a fifth of a byte for each of 10^7 records."""
+    forest = Forest(4, 256, 3, 1 / 2560, [1])
+    batch = np.random.default_rng(1).normal(size=(50_000, 3))
+    forest.update(batch, None, "depth", 1)
+    size, before = forest.nbytes(), resident()
+    for _ in range(records // 50_000):
+        forest.update(batch, None, "depth", 1)
+        for x in batch[:1000]:
+            forest.update_record(x, "codisp")
+    assert forest.nbytes() == size
+    assert resident() - before < 2 * MEGABYTE
+
+
+def test_a_thousand_forests():
+    """Each is grown, scored, copied, pickled and dropped; it takes 1 to 2 MB while it lives. Bound: 4 MB
+    for all.
+    """
+    X = np.random.default_rng(2).normal(size=(600, 5))
+
+    def life(seed):
+        forest = RandomCutForest(6, 64, random_state=seed).fit(X)
+        forest.update(X[:50])
+        forest.attribution(X[:2])
+        forest.forget(X[3])
+        pickle.loads(pickle.dumps(forest))
+        copy.deepcopy(forest)
+        with pytest.raises(ValueError, match="NaN"):
+            forest.update(np.full((2, 5), np.nan))
+        reservoir = Reservoir(50, random_state=seed).extend(range(200))
+        reservoir.merge(Reservoir(50, random_state=seed).extend(range(200)))
+
+    for seed in range(30):
+        life(seed)
+    before = resident()
+    for seed in range(1000):
+        life(seed)
+    assert resident() - before < 4 * MEGABYTE
+
+
+def test_what_the_forest_says_of_itself():
+    """nbytes() is what it holds: dropping a large forest gives about that much back."""
+    before = resident()
+    forest = Forest(200, 1024, 16, 0.0, [3])
+    forest.update(np.random.default_rng(3).normal(size=(2048, 16)), None, None, 1)
+    held, size = resident() - before, forest.nbytes()
+    assert held == pytest.approx(size, rel=0.15, abs=2 * MEGABYTE)
+    del forest
+    assert resident() - before < 0.1 * size + 2 * MEGABYTE

@@ -1,0 +1,193 @@
+"""Many threads and one forest. A writer (update, fit, forget) has the forest to itself; readers share
+it, and see it before or after a whole call, never within one. What a free-threaded interpreter would
+do is not tested here.
+"""
+
+import os
+import pickle
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from rcf import RandomCutForest
+from rcf._core import Forest
+
+SECONDS = 1.0
+
+
+def run(*jobs, seconds=SECONDS, repeat=True):
+    """Each job in a thread of its own, over and over until the time is up; what one raises is raised here."""
+    errors, stop = [], threading.Event()
+
+    def loop(job):
+        try:
+            while not stop.is_set():
+                job()
+                if not repeat:
+                    return
+        except BaseException as error:
+            errors.append(error)
+            stop.set()
+
+    threads = [threading.Thread(target=loop, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    if repeat:
+        stop.wait(seconds)
+        stop.set()
+    deadline = time.monotonic() + 60
+    for thread in threads:
+        thread.join(max(0, deadline - time.monotonic()))
+        assert not thread.is_alive(), "a deadlock"
+    for error in errors:
+        raise error
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_a_reader_sees_the_forest_before_or_after_a_batch(n_jobs):
+    """The scores after each batch are known from a forest that nobody reads; every reading is one of
+    them, in order.
+    """
+    X = np.random.default_rng(0).normal(size=(60, 200, 3))
+    queries = np.ascontiguousarray(X[0, :20])
+    alone = Forest(20, 64, 3, 1 / 640, [1])
+    known = [alone.score(queries, "depth", 1).tobytes()]
+    for batch in X:
+        alone.update(batch, None, None, 1)
+        known.append(alone.score(queries, "depth", 1).tobytes())
+    assert len(set(known)) == len(known)
+    order = {scores: i for i, scores in enumerate(known)}
+
+    forest = Forest(20, 64, 3, 1 / 640, [1])
+    batches = iter(X)
+    readings = [[] for _ in range(4)]
+
+    def learn():
+        batch = next(batches, None)
+        if batch is not None:
+            forest.update(batch, None, None, n_jobs)
+
+    def read(into):
+        into.append(order[forest.score(queries, "depth", n_jobs).tobytes()])
+
+    run(learn, *(lambda into=into: read(into) for into in readings))
+    for seen in readings:
+        assert seen == sorted(seen)
+    assert len({i for seen in readings for i in seen}) > 1
+    assert forest.n_seen == 60 * 200
+
+
+def test_everything_at_once():
+    """All calls from many threads; then the forest is whole, and as many records were seen as were given."""
+    naive = pytest.importorskip("naive")
+    forest = Forest(12, 32, 3, 0.01, [2])
+    forest.update(np.random.default_rng(1).normal(size=(40, 3)), None, None, 1)
+    given, lock = [40], threading.Lock()
+
+    def rows(n):
+        return np.random.default_rng().integers(-4, 5, (n, 3)).astype(float)
+
+    def learn(n):
+        if n == 1:
+            forest.update_record(rows(1)[0], "codisp")
+        else:
+            forest.update(rows(n), None, "depth", 2)
+        with lock:
+            given[0] += n
+
+    run(
+        lambda: learn(1),
+        lambda: learn(1),
+        lambda: learn(30),
+        lambda: forest.forget(rows(1)[0]),
+        lambda: np.testing.assert_array_less(-1e-9, forest.score(rows(50), "opensearch", 2)),
+        lambda: np.testing.assert_array_less(-1e-9, forest.attribution(rows(5), "depth", 1)),
+        lambda: [naive.check(pickle.loads(pickle.dumps(forest)).tree(i)) for i in range(3)],
+        lambda: forest.masses(),
+        seconds=2 * SECONDS,
+    )
+    assert forest.n_seen == given[0]
+    for i in range(forest.n_trees):
+        naive.check(forest.tree(i))
+
+
+def test_refitted_while_others_score():
+    tables = [np.random.default_rng(i).normal(size=(300, 2)) for i in range(2)]
+    queries = np.ascontiguousarray(tables[0][:10])
+    forest = Forest(10, 64, 2, 0.0, [3])
+    forest.fit(tables[0], None, 0.0, False, 1)
+    turn = iter(range(10**9))
+
+    def fit():
+        forest.fit(tables[next(turn) % 2], None, 0.0, False, 2)
+
+    def read():
+        scores = forest.score(queries, "depth", 1)
+        assert (scores > 0).all()
+        assert (scores < 6.1).all()
+
+    run(fit, read, read, read)
+
+
+def test_a_refused_call_lets_others_in():
+    """Whatever a writer is refused for, the forest is not left locked."""
+    forest = Forest(3, 16, 2, 0.0, [4])
+    forest.update(np.arange(40.0).reshape(20, 2), None, None, 1)
+    bad = np.array([[1.0, np.nan]])
+
+    def refused(call):
+        with pytest.raises((ValueError, TypeError)):
+            call()
+
+    def all_refused():
+        refused(lambda: forest.update(bad, None, "depth", 1))
+        refused(lambda: forest.update(np.zeros((1, 2)), np.zeros(1), "depth", 1))
+        refused(lambda: forest.update(np.zeros((1, 2)), None, "nonsense", 1))
+        refused(lambda: forest.update_record(bad[0], "depth"))
+        refused(lambda: forest.update_record(np.zeros(3), "depth"))
+        refused(lambda: forest.update_record(np.zeros(2, np.float32), "depth"))
+        refused(lambda: forest.fit(bad, None, 0.0, False, 1))
+        refused(lambda: forest.fit(np.zeros((1, 2)), None, 0.0, True, 1))
+        refused(lambda: forest.score(bad, "depth", 1))
+        refused(lambda: forest.forget(bad[0]))
+        forest.update(np.zeros((1, 2)), None, None, 1)
+        forest.score(np.zeros((1, 2)), "depth", 1)
+
+    run(all_refused, all_refused, repeat=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_works():
+    """After threads were used, and again threads in the child: no pool and no lock is left behind by a
+    call.
+    """
+    forest = RandomCutForest(20, 64, n_jobs=2, random_state=0)
+    X = np.random.default_rng(5).normal(size=(3000, 4))
+    forest.update(X[:2000])
+    twin = pickle.loads(pickle.dumps(forest))
+    expected = twin.update(X[2000:])
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(into, b"same" if np.array_equal(forest.update(X[2000:]), expected) else b"differs")
+        finally:
+            os._exit(0)
+    os.close(into)
+    os.set_blocking(out, False)
+    said, deadline = b"", time.monotonic() + 30
+    while not said and time.monotonic() < deadline:
+        time.sleep(0.05)
+        try:
+            said = os.read(out, 100)
+        except BlockingIOError:
+            continue
+    if not said:
+        os.kill(child, 9)
+    os.waitpid(child, 0)
+    os.close(out)
+    assert said == b"same"  # nothing said: the child hung or died
+    assert np.array_equal(forest.update(X[2000:]), expected)
