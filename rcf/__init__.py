@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .estimator import RandomCutForest
+    from .estimator import RandomCutForest, merge
+    from .persist import load
 
 _HOMES = {
     "RandomCutForest": "estimator",
+    "load": "persist",
+    "merge": "estimator",
 }
 
-__all__ = ["RandomCutForest", "__version__"]
+__all__ = ["RandomCutForest", "__version__", "load", "merge"]
 
 
 def __getattr__(name: str) -> Any:

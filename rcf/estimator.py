@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+import copy
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,16 +18,18 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
-from ._validate import as_record, seed_entropy
+from .persist import Savable
+from ._validate import as_record, seed_entropy, whole_number
 
 Score = Literal["depth", "codisp", "displacement", "opensearch"]
 _SCORES = {"depth", "codisp", "displacement", "opensearch"}
 # Rows whose scores settle the threshold: 2048 place mean + 3 sd within a few percent and take milliseconds at any n.
 _OFFSET_ROWS = 2048
 _FLOAT64 = np.dtype(np.float64)
+_FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_offset")
 
 
-class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """A random cut forest: anomaly scores for tables and streams.
 
     Each tree cuts its sample of the data at random places, a feature being chosen in proportion to its extent,
@@ -268,6 +272,58 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self._forest.forget(as_record(x, self.n_features_in_))
 
+    def merge(self, other: RandomCutForest) -> Self:
+        """Take in a forest that was grown on another part of the data; it is left as it is.
+
+        Tree by tree the records with the smallest keys of both samples stay, and a tree is built on them: the result has the
+        distribution of one forest that saw this one's stream and then the other's. Weights and decay carry over, record `k` of the
+        other counting as record ``n_seen_ + k``. Without time decay the order does not matter.
+
+        Parameters
+        ----------
+        other : RandomCutForest
+            Of the same width, number of trees, size of samples, time decay and score, and grown from another `random_state`: the
+            same random numbers on both parts would choose the same places in them.
+
+        Returns
+        -------
+        self : RandomCutForest
+
+        Raises
+        ------
+        TypeError
+            If `other` is not a forest.
+        ValueError
+            If it is this one or a copy, if either has seen nothing, or if they differ in one of the above, naming it; nothing has
+            changed then.
+
+        Notes
+        -----
+        Values are held as 32-bit floats after an origin is subtracted. The other's are moved to the origin of this one, so equal
+        records of the two may differ in the last of 24 bits afterwards, and then count as two points.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rcf import RandomCutForest
+        >>> X = np.random.default_rng(0).normal(size=(10000, 3))
+        >>> one, two = [RandomCutForest(random_state=i).fit(part) for i, part in enumerate(np.split(X, 2))]
+        >>> one.merge(two).n_seen_
+        10000
+        """
+        if not isinstance(other, RandomCutForest):
+            raise TypeError(f"can merge with a RandomCutForest, got {type(other).__name__}")
+        for forest in (self, other):
+            check_is_fitted(forest)
+        if self.score != other.score:
+            raise ValueError(f"score differs: {self.score!r} and {other.score!r}")
+        names, others = [getattr(forest, "feature_names_in_", None) for forest in (self, other)]
+        if names is not None and others is not None and list(names) != list(others):
+            raise ValueError(f"feature names differ: {list(names)} and {list(others)}")
+        self._forest.merge(other._forest)
+        self.max_samples_ = max(self.max_samples_, other.max_samples_, int(self._forest.masses().max()))
+        return self
+
     # ---- scoring -----------------------------------------------------------------------------------------------
 
     def anomaly_score(self, X: ArrayLike, score: Score | None = None) -> NDArray[np.float64]:
@@ -343,7 +399,7 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _held(self, at_most: int) -> NDArray[np.float64]:
         """Distinct records that the trees hold, evenly taken from them."""
-        points = np.unique(np.concatenate([self._forest.points(i) for i in range(self.n_estimators)]), axis=0)
+        points = np.unique(np.concatenate([self._forest.points(i) for i in range(self._forest.n_trees)]), axis=0)
         return points[np.linspace(0, len(points) - 1, min(at_most, len(points))).astype(np.int64)]
 
     @contextmanager
@@ -356,6 +412,42 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
+
+    def _state(self) -> dict[str, Any]:
+        self._validate_params()
+        params = self.get_params(deep=False)
+        if not isinstance(self.random_state, (Integral, type(None))):
+            params["random_state"] = None  # a generator is shared with others; the forest's own are in its state
+        fitted = {name: getattr(self, name) for name in _FITTED if name in self.__dict__}
+        if "feature_names_in_" in fitted:
+            fitted["feature_names_in_"] = list(fitted["feature_names_in_"])
+        return {"params": params, "fitted": fitted, "forest": self._forest.state() if self._grown else None}
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        self = cls(**state["params"])
+        self._validate_params()
+        fitted = state["fitted"]
+        if state["forest"] is None:
+            return self
+        forest = Forest.from_state(state["forest"])
+        offset, names = fitted.get("_offset"), fitted.get("feature_names_in_")
+        if not (
+            set(fitted) <= set(_FITTED)
+            and (fitted["n_features_in_"], fitted["time_decay_"]) == (forest.n_features, forest.time_decay)
+            and 1 <= whole_number("max_samples_", fitted["max_samples_"]) <= forest.capacity
+            and (offset is None or [type(part) for part in offset] == [float, int])
+            and (names is None or [type(name) for name in names] == [str] * forest.n_features)
+        ):
+            raise ValueError(f"the fitted attributes are not those of its forest: {str(fitted)[:200]}")
+        self._forest = forest
+        for name, value in fitted.items():
+            setattr(self, name, value)
+        if offset is not None:
+            self._offset = (offset[0], offset[1])
+        if names is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
+        return self
 
     @property
     def _grown(self) -> bool:
@@ -409,3 +501,37 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"sample_weight has shape {weights.shape}, expected ({n},)")
         check_weights(weights, n)
         return weights
+
+
+def merge(forests: Iterable[RandomCutForest]) -> RandomCutForest:
+    """One forest of many that were grown on parts of the data; they are left as they are.
+
+    Parameters
+    ----------
+    forests : iterable of RandomCutForest
+        At least one; in the order of their streams, where time decay makes that matter. Each from its own `random_state`.
+
+    Returns
+    -------
+    RandomCutForest
+        With the parameters of the first; see :meth:`RandomCutForest.merge`.
+
+    Examples
+    --------
+    >>> import numpy as np, rcf
+    >>> X = np.random.default_rng(0).normal(size=(9000, 3))
+    >>> parts = [rcf.RandomCutForest(random_state=i).fit(part) for i, part in enumerate(np.split(X, 3))]
+    >>> rcf.merge(parts).n_seen_
+    9000
+    """
+    parts = list(forests)
+    if not parts:
+        raise ValueError("merge needs at least one forest, got none")
+    for i, part in enumerate(parts):
+        if not isinstance(part, RandomCutForest):
+            raise TypeError(f"can merge RandomCutForests, got a {type(part).__name__} (number {i})")
+        check_is_fitted(part)
+    whole = copy.deepcopy(parts[0])
+    for part in parts[1:]:
+        whole.merge(part)
+    return whole
