@@ -240,6 +240,7 @@ cdef class Forest:
     cdef int stride
     cdef int64_t seen
     cdef int64_t warm_up   # update() scores the records before this one as 0
+    cdef int64_t table     # so many records of a table came together, without an order, and nothing before them
     cdef int32_t depth_room
 
     def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, **_):
@@ -560,6 +561,7 @@ cdef class Forest:
             self.head = NULL
             self.seen = n
             self.warm_up = 0
+            self.table = n if decay == 0.0 else 0
             at, step = <uintptr_t>&X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
             # the first sample tells where the data lie
             self._sample_rows(0, 1, n, w_at, cumulative_at, decay, disjoint)
@@ -738,7 +740,7 @@ cdef class Forest:
     def merge(self, Forest other not None):
         """Take in a forest whose stream followed this one's; the other is left as it is.
 
-        Its record k counts as record n_seen + k of this one. Tree by tree the smallest keys of the union stay
+        Its record k counts as record n_seen + k of this one; two tables become one table. Tree by tree the smallest keys of the union stay
         (sampling/reservoir.py has the rule), and a tree is built on them: in distribution, the forest of the whole stream.
         """
         cdef Forest grown
@@ -757,10 +759,10 @@ cdef class Forest:
             self.rngs, grown.rngs = grown.rngs, self.rngs
             self.origin, grown.origin = grown.origin, self.origin
             self.head, grown.head = grown.head, self.head
-            self.row_ratios, grown.row_ratios = grown.row_ratios, self.row_ratios
-            self.ratios_room = grown.ratios_room
+            self.scratch, grown.scratch = grown.scratch, self.scratch
+            self.depth_room = grown.depth_room
             self.memory, self.slot_memory = grown.memory, grown.slot_memory
-            self.seen, self.warm_up = grown.seen, grown.warm_up
+            self.seen, self.warm_up, self.table = grown.seen, grown.warm_up, grown.table
         finally:
             self.gate.write_done()
 
@@ -772,12 +774,14 @@ cdef class Forest:
         cdef double[::1] key_of
         cdef int64_t[::1] arrival_of
         cdef int32_t[::1] items = np.empty(self.capacity, dtype=np.int32)
-        before = mine["seen"]
+        before, after = mine["seen"], 0
         for state, name in ((mine, "this one"), (theirs, "the other")):
             if state["seen"] == 0:
                 raise ValueError(f"cannot merge a forest that has seen nothing: {name} of the two")
         if before + theirs["seen"] >= 2**62:
             raise ValueError(f"two streams of {before} and {theirs['seen']} records are too long to count")
+        if mine["table"] == before and theirs["table"] == theirs["seen"]:
+            after = theirs["seen"]  # all rows of both came as the last record: none is the older
         growing, head, origin = False, np.empty((0, self.n_features)), mine["origin"]
         if mine["growing"] and theirs["growing"]:
             head = np.concatenate([mine["head"], theirs["head"]])[:HEAD]
@@ -795,6 +799,7 @@ cdef class Forest:
         arrivals = np.concatenate([mine["arrival"], theirs["arrival"] + before])
         grown = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None)
         grown.seen, grown.warm_up = before + theirs["seen"], min(mine["warm_up"], theirs["warm_up"])
+        grown.table = before + after if after else 0
         if growing:
             (<object>np.asarray(<double[:HEAD, :self.n_features]>grown.head))[:len(head)] = head
         else:
@@ -811,10 +816,10 @@ cdef class Forest:
             if (mine["arrival"][mine["record"][one][j]] == theirs["arrival"][theirs["record"][two][l]]).any():
                 raise ValueError("the two forests drew the same random numbers: one is a copy of the other, or both were grown "
                                  "from the same random_state; give each its own")
-            key = np.concatenate([mine["key"][one], theirs["key"][two] - self.time_decay * before])
+            key = np.concatenate([mine["key"][one] - self.time_decay * after, theirs["key"][two] - self.time_decay * before])
             record = np.concatenate([mine["record"][one], theirs["record"][two] + len(mine["arrival"])])
             # above this key one of the two has left records out
-            threshold = min(mine["threshold"][i], theirs["threshold"][i] - self.time_decay * before)
+            threshold = min(mine["threshold"][i] - self.time_decay * after, theirs["threshold"][i] - self.time_decay * before)
             kept = np.flatnonzero(key <= threshold)
             kept = kept[np.argsort(key[kept], kind="stable")][:self.capacity][::-1]  # descending, which is a heap
             n = len(kept)
@@ -897,7 +902,7 @@ cdef class Forest:
             head = np.array(<double[:HEAD, :self.n_features]>self.head)[:self.seen]
         return {
             "n_trees": self.n_trees, "capacity": self.capacity, "n_features": self.n_features,
-            "time_decay": self.time_decay, "seen": self.seen, "warm_up": self.warm_up, "growing": self.head != NULL,
+            "time_decay": self.time_decay, "seen": self.seen, "warm_up": self.warm_up, "table": self.table, "growing": self.head != NULL,
             "origin": self.origin_, "head": head,
             "rng": np.array([[self.rngs[i].s[n] for n in range(4)] for i in range(self.n_trees)], dtype=np.uint64),
             "size": sizes, "leaves": leaves,
@@ -940,7 +945,7 @@ cdef class Forest:
         cdef int32_t n, k
         cdef int64_t slots = 0, nodes = 0, inner_nodes = 0, n_records
         cdef const char* wrong
-        for name, kinds in (("n_trees", int), ("capacity", int), ("n_features", int), ("seen", int), ("warm_up", int),
+        for name, kinds in (("n_trees", int), ("capacity", int), ("n_features", int), ("seen", int), ("warm_up", int), ("table", int),
                             ("growing", bool), ("time_decay", (int, float))):
             if name not in state:
                 raise ModelStateError(f"{name} is missing")
@@ -956,13 +961,14 @@ cdef class Forest:
             if not isinstance(state[name], np.ndarray) or state[name].dtype != kind or state[name].ndim != ndim:
                 raise ModelStateError(f"{name} is not an array of {np.dtype(kind)} in {ndim} dimensions")
         n_trees, capacity, n_features = state["n_trees"], state["capacity"], state["n_features"]
-        seen, warm_up, decay, growing = state["seen"], state["warm_up"], state["time_decay"], state["growing"]
+        seen, warm_up, table = state["seen"], state["warm_up"], state["table"]
+        decay, growing = state["time_decay"], state["growing"]
         if not (1 <= n_trees < 2**31 and 1 <= capacity < 2**30 and 1 <= n_features < 2**31):
             raise ModelStateError(f"impossible sizes: {n_trees} trees of {capacity} records of {n_features} features")
         if not 0 <= decay <= 1e300:
             raise ModelStateError(f"time_decay is {decay}")
-        if not (0 <= seen < 2**62 and 0 <= warm_up <= capacity):
-            raise ModelStateError(f"impossible counts: seen {seen}, warm-up {warm_up}")
+        if not (0 <= seen < 2**62 and 0 <= warm_up <= capacity and 0 <= table <= seen):
+            raise ModelStateError(f"impossible counts: seen {str(seen)[:40]}, warm-up {warm_up}, table {table}")
         if growing and seen >= HEAD:
             raise ModelStateError("the origin of a forest that has seen so much is settled")
         for name in ("rng", "size", "leaves", "threshold", "budget", "next", "settled"):
@@ -997,7 +1003,7 @@ cdef class Forest:
         if ((state["next"] <= seen) | (state["settled"] > seen) | (state["settled"] < 0)).any():
             raise ModelStateError("the next record to enter lies in the past")
         self = Forest(n_trees, capacity, n_features, decay, None)
-        self.seen, self.warm_up = seen, warm_up
+        self.seen, self.warm_up, self.table = seen, warm_up, table
         if growing:
             (<object>np.asarray(<double[:HEAD, :n_features]>self.head))[:seen] = state["head"]
         else:

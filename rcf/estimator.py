@@ -277,7 +277,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
         Tree by tree the records with the smallest keys of both samples stay, and a tree is built on them: the result has the
         distribution of one forest that saw this one's stream and then the other's. Weights and decay carry over, record `k` of the
-        other counting as record ``n_seen_ + k``. Without time decay the order does not matter.
+        other counting as record ``n_seen_ + k``. Two forests that were fitted on tables, rows without an order, become the forest
+        fitted on both tables.
 
         Parameters
         ----------
