@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
 from .persist import Savable
+from .trees import Trees
 from ._validate import as_record, seed_entropy, whole_number
 
 Score = Literal["depth", "codisp", "displacement", "opensearch"]
@@ -81,6 +82,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Their names, where the data had names.
     n_seen_ : int
         Records learned so far, forgotten ones included.
+    trees_ : sequence of rcf.trees.Tree
+        The inside of the trees, as read-only arrays.
 
     See Also
     --------
@@ -389,6 +392,12 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         if self.__dict__.get("_offset", (0.0, -1))[1] != self._forest.n_seen:
             self._place_offset(self._held(_OFFSET_ROWS))
         return self._offset[0]
+
+    @property
+    def trees_(self) -> Trees:
+        """A sequence of :class:`rcf.trees.Tree`: the inside of each tree as read-only arrays, without copies."""
+        check_is_fitted(self)
+        return Trees(self._forest)
 
     def _place_offset(self, rows: NDArray[np.float64]) -> None:
         scores = self._forest.score(rows, self.score, self._threads())

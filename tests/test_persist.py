@@ -283,8 +283,10 @@ def test_files_of_every_version_load(path):
     assert list(forest.feature_names_in_) == golden["feature_names"]
     assert forest.n_seen_ == golden["n_seen"]
     assert forest.offset_ == float.fromhex(golden["offset"])
-    scores = forest.update(like(forest, np.array(golden["following"])))
-    assert [float(score).hex() for score in scores] == golden["scores"]
+    for kind, expected in golden["scores"].items():  # these follow from the trees alone, however later versions learn
+        scores = forest.anomaly_score(like(forest, np.array(golden["following"])), kind)
+        assert [float(score).hex() for score in scores] == expected
+    use(forest._forest)
 
 
 # ---- files that are damaged or hostile --------------------------------------------------------------------------------------

@@ -26,6 +26,9 @@ golden = {
     "n_seen": forest.n_seen_,
     "offset": float(offset).hex(),
     "following": following.tolist(),
-    "scores": [float(score).hex() for score in forest.update(pd.DataFrame(following, columns=stream.columns))],
+    "scores": {
+        kind: [float(score).hex() for score in forest.anomaly_score(pd.DataFrame(following, columns=stream.columns), kind)]
+        for kind in ("depth", "codisp", "displacement", "opensearch")
+    },
 }
 Path(__file__).with_name("model_v1.json").write_text(json.dumps(golden, indent=1) + "\n")
