@@ -19,7 +19,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from rcf._rng cimport Rng, below, exponential, next_word, uniform
-from rcf._score cimport tree_attribute
+from rcf._score cimport tree_attribute, tree_density
 from rcf._tree cimport *
 from sampling._reservoir cimport *
 from shingle._ring cimport Ring, ring_push, ring_window
@@ -703,6 +703,66 @@ cdef class Forest:
                 for k in range(width):
                     target[k] /= self.n_trees
 
+    def density(self, const double[:, :] X, int n_jobs=1):
+        """(n, 3, n_features, 2): mass, length and share of `tree_density`, means over the trees."""
+        cdef int64_t n = X.shape[0]
+        cdef ptrdiff_t step
+        cdef double[:, :, :, ::1] out = np.zeros((n, 3, self.n_features, 2))
+        X = self.checked(X)
+        if n == 0:
+            return np.asarray(out)
+        at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
+        self.gate.read()
+        try:
+            _in_threads(lambda a, b: self._density_rows(at, step, a, b, out_at), _split(n, n_jobs), n_jobs)
+        finally:
+            self.gate.read_done()
+        return np.asarray(out)
+
+    def _density_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, uintptr_t out):
+        cdef int i
+        cdef int64_t r, k
+        cdef int width = 6 * self.n_features
+        cdef float* row = <float*>malloc(self.stride * sizeof(float))
+        cdef double* work = <double*>malloc(8 * self.n_features * sizeof(double) + 4 * self.stride * sizeof(float))
+        cdef double* target
+        if row == NULL or work == NULL:
+            free(row)
+            free(work)
+            raise MemoryError
+        with nogil:
+            for r in range(first, last):
+                target = (<double*>out) + r * width
+                rcf_narrow(row, (<const double*>X) + r * step, self.origin, self.n_features, self.stride)
+                for i in range(self.n_trees):
+                    tree_density(&self.trees[i], row, work, target)
+                for k in range(width):
+                    target[k] /= self.n_trees
+        free(row)
+        free(work)
+
+    def leaves_of(self, const double[::1] record):
+        """The point in the leaf of each tree that holds something, where the record falls: (trees, n_features), from the origin."""
+        cdef int i, k, n = 0
+        cdef int32_t leaf
+        if record.shape[0] != self.n_features:
+            raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
+        bad = first_bad(&record[0], self.n_features)
+        if bad >= 0:
+            refuse(record[bad], 0, bad)
+        cdef float[::1] row = np.empty(self.stride, dtype=np.float32)
+        found = np.empty((self.n_trees, self.n_features), dtype=np.float32)
+        cdef float[:, ::1] points = found
+        self.gate.read()
+        rcf_narrow(&row[0], &record[0], self.origin, self.n_features, self.stride)
+        for i in range(self.n_trees):
+            if self.trees[i].mass > 0:
+                leaf = rcf_descend(&self.trees[i], &row[0])
+                memcpy(&points[n, 0], self.trees[i].points + <size_t>leaf * self.stride, self.n_features * sizeof(float))
+                n += 1
+        self.gate.read_done()
+        return found[:n]
+
     # ---- forgetting --------------------------------------------------------------------------------------------
 
     def forget(self, const double[::1] record):
@@ -1176,6 +1236,9 @@ cdef class Forest:
             "nodes": view(nodes, <uintptr_t>t.nodes, t.n_nodes),
             "boxes": view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.stride)[:, :, :self.n_features],
             "points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.stride)[:, :self.n_features],
+            # with the zeros that fill up a row
+            "wide_boxes": view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.stride),
+            "wide_points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.stride),
             "leaves": view(leaves, <uintptr_t>t.leaves, t.n_leaves),
             "slots": np.ndarray((self.samples[i].size,), slot, slots),
         }

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import copy
 from collections.abc import Iterable
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -20,7 +20,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._core import Forest, check_weights
 from .persist import Savable
 from .trees import Trees
-from ._validate import as_record, seed_entropy, whole_number
+from ._validate import as_record, not_negative, seed_entropy, whole_number
+
+if TYPE_CHECKING:
+    from .walk import Visitor
 
 Score = Literal["depth", "codisp", "displacement", "opensearch"]
 _SCORES = {"depth", "codisp", "displacement", "opensearch"}
@@ -28,6 +31,14 @@ _SCORES = {"depth", "codisp", "displacement", "opensearch"}
 _OFFSET_ROWS = 2048
 _FLOAT64 = np.dtype(np.float64)
 _FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_offset")
+
+
+class Neighbors(NamedTuple):
+    """What :meth:`RandomCutForest.neighbors` found, nearest first."""
+
+    distances: NDArray[np.float64]
+    points: NDArray[np.float64]
+    trees: NDArray[np.int64]
 
 
 class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[misc]
@@ -366,6 +377,93 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         """
         check_is_fitted(self)
         return self._forest.attribution(self._checked(X, reset=False), score or self.score, self._threads())
+
+    def walk(self, X: ArrayLike, visitor: Visitor) -> NDArray[np.float64]:
+        """A score of your own: the mean over the trees of what the visitor's functions make of each row. Needs the extra `numba`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        visitor : rcf.walk.Visitor
+            Three functions, compiled into one walk at the first call (about three seconds) and kept.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            If a function returns NaN: which, and for which row.
+        RuntimeError
+            If one raises.
+        TypeError
+            If one does not compile.
+        ImportError
+            Without numba.
+        """
+        from .walk import walk
+
+        check_is_fitted(self)
+        data = validate_data(self, X, reset=False, dtype=np.float64)
+        return walk(self._forest, data, visitor, self._threads())
+
+    def density(self, X: ArrayLike, *, directional: bool = False, dimension: float | None = None) -> NDArray[np.float64]:
+        """An estimate of how densely the records that the forest holds lie around each row, as a probability density.
+
+        Where a random cut would part the row from others, it leaves a box of some mass; the density is that mass over the length of
+        the box (the row included) to the power of the dimension, both averaged over cuts and trees. A row that a tree holds is
+        seen from the tree without it. It ranks well and is right in magnitude within a small factor; in more than some ten
+        dimensions powers of lengths say little.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        directional : bool, default=False
+            Share the density out among the features, and among what lies above and below the row.
+        dimension : float, default=None
+            The power. None is the number of features; less where the data are known to lie on something flatter.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, d, 2) if directional
+            With ``[..., 0]`` what lies below the row and ``[..., 1]`` what lies above. Infinite for the one value of constant data.
+        """
+        check_is_fitted(self)
+        power = self.n_features_in_ if dimension is None else not_negative("dimension", dimension)
+        mass, length, share = np.moveaxis(self._forest.density(self._checked(X, reset=False), self._threads()), 1, 0)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            volume = np.where(share > 0, share * (length / share) ** power, 0.0).sum(axis=(1, 2))
+            if not directional:
+                return np.asarray(mass.sum(axis=(1, 2)) / volume)
+            return np.where(mass > 0, mass / volume[:, None, None], 0.0)
+
+    def neighbors(self, x: ArrayLike, max_distance: float | None = None) -> Neighbors:
+        """Records near to this one: what each tree holds in the leaf where it falls, nearest first.
+
+        A tree gives one record, in a time that does not grow with how many it holds; the nearest of all is often but not surely among them.
+
+        Parameters
+        ----------
+        x : array-like of shape (d,)
+        max_distance : float, default=None
+            Leave out what lies further away. None leaves out nothing.
+
+        Returns
+        -------
+        Neighbors
+            `distances` (k,), Euclidean; `points` (k, d), distinct, as they came but for the rounding to 32 bits; `trees` (k,), how
+            many trees gave each.
+        """
+        check_is_fitted(self)
+        record = as_record(x, self.n_features_in_)
+        most = np.inf if max_distance is None else not_negative("max_distance", max_distance)
+        points, trees = np.unique(self._forest.leaves_of(record), axis=0, return_counts=True)
+        points = points + self._forest.origin_
+        distances = np.sqrt(((points - record) ** 2).sum(axis=1))
+        order = np.argsort(distances, kind="stable")
+        order = order[distances[order] <= most]
+        return Neighbors(distances[order], points[order], trees[order])
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The opposite of `anomaly_score`, as scikit-learn has it: low for anomalies; shape (n,)."""
