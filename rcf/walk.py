@@ -74,69 +74,111 @@ class Visitor(NamedTuple):
 
 
 # A node, seen as eight words of four bytes: children 0 and 1, cut 2 (a float), dimension 3, extent (a double, word 2 of
-# four), mass 6, parent 7. A leaf: mass 0, parent 1. Numba reads plain arrays faster than records.
-
-
-@njit(nogil=True, fastmath={"reassoc"}, inline="always")  # type: ignore[untyped-decorator]  # a sum in lanes; NaN keeps its meaning
-def _gap(box: Any, x: Any, stride: int) -> float:
-    """How far x lies outside the box, lower corner before upper, summed over the features."""
-    total = 0.0
-    for i in range(stride):
-        nearest = min(max(x[i], box[i]), box[stride + i])
-        total += abs(np.float64(x[i]) - np.float64(nearest))
-    return total
-
-
-@njit(nogil=True, fastmath={"reassoc"}, inline="always")  # type: ignore[untyped-decorator]
-def _distance(point: Any, x: Any, stride: int) -> float:
-    total = 0.0
-    for i in range(stride):
-        total += abs(np.float64(x[i]) - np.float64(point[i]))
-    return total
+# four), mass 6, parent 7. A leaf: mass 0, parent 1. All arrays are flat, and indices unsigned: numba else asks of each whether
+# it is negative and counts from the end.
+_LANES = 8  # records that go down a tree together, so that one step need not wait for the memory of another
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(visitor: Visitor) -> Any:
-    """The walk of a block of rows over one tree; returns 3 * row + (which function gave NaN), or -1."""
+def _compiled(visitor: Visitor, stride: int) -> Any:
+    """The walk of a block of rows over one tree; returns 3 * row + (which function gave NaN), or -1.
+
+    The stride is compiled in: the loop over a box is then unrolled, which at 8 features halves the time of the whole walk.
+    """
     equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor[:3]]
     uses_above = visitor.above
 
     @njit(nogil=True)  # type: ignore[untyped-decorator]
-    def walk(root, n, words, cuts, extents, boxes, points, leaves, rows, ratios, out):  # type: ignore[no-untyped-def]
-        stride = rows.shape[1]
-        for r in range(rows.shape[0]):
-            x = rows[r]
-            v, depth, above = root, 0, 0.0
-            while v >= 0:
-                if uses_above:
-                    ratios[depth] = above
-                child = words[v, 1 if x[words[v, 3]] > cuts[v, 2] else 0]
-                if uses_above:
-                    mass = words[child, 6] if child >= 0 else leaves[~child, 0]
-                    above = max(above, (words[v, 6] - mass) / (mass + 1.0))
-                depth += 1
-                v = child
-            leaf = ~v
-            gap = _distance(points[leaf], x, stride)
-            if gap == 0.0:
-                value = np.float64(equal(depth, leaves[leaf, 0], n, above))
-                if value != value:
-                    return 3 * r
+    def descend(root, words, cuts, rows, leaf_of, depth_of):  # type: ignore[no-untyped-def]
+        n = leaf_of.shape[0]  # a multiple of _LANES
+        for first in range(0, n, _LANES):
+            for g in range(_LANES):
+                leaf_of[np.uint64(first + g)] = root
+                depth_of[np.uint64(first + g)] = 0
+            going = root >= 0
+            while going:
+                going = False
+                for g in range(_LANES):
+                    r = np.uint64(first + g)
+                    v = leaf_of[r]
+                    inner = v >= 0
+                    at = np.uint64(v if inner else 0) * np.uint64(8)
+                    x = rows[r * np.uint64(stride) + np.uint64(words[at + np.uint64(3)])]
+                    child = words[at + np.uint64(x > cuts[at + np.uint64(2)])]
+                    v = child if inner else v
+                    leaf_of[r] = v
+                    depth_of[r] += inner
+                    going |= v >= 0
+
+    @njit(nogil=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]  # a sum in lanes; NaN keeps its meaning
+    def outside(boxes, low, rows, x):  # type: ignore[no-untyped-def]
+        """How far the row at x lies outside the box at low, summed over the features."""
+        total = 0.0
+        high = low + np.uint64(stride)
+        for i in range(stride):
+            k = np.uint64(i)
+            value, lower, upper = rows[x + k], boxes[low + k], boxes[high + k]
+            nearest = value if value > lower else lower
+            nearest = nearest if nearest < upper else upper
+            total += abs(np.float64(value) - np.float64(nearest))
+        return total
+
+    @njit(nogil=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+    def distance(points, at, rows, x):  # type: ignore[no-untyped-def]
+        total = 0.0
+        for i in range(stride):
+            k = np.uint64(i)
+            total += abs(np.float64(rows[x + k]) - np.float64(points[at + k]))
+        return total
+
+    @njit(nogil=True)  # type: ignore[untyped-decorator]
+    def ratios_on_path(root, words, cuts, leaves, rows, x, ratios):  # type: ignore[no-untyped-def]
+        v, depth, above = root, 0, 0.0
+        while v >= 0:
+            ratios[np.uint64(depth)] = above
+            depth += 1
+            at = np.uint64(v) * np.uint64(8)
+            value = rows[x + np.uint64(words[at + np.uint64(3)])]
+            v = words[at + np.uint64(value > cuts[at + np.uint64(2)])]
+            if v >= 0:
+                mass = words[np.uint64(v) * np.uint64(8) + np.uint64(6)]
             else:
-                value = np.float64(unequal(depth, leaves[leaf, 0], n, above, gap))
+                mass = leaves[np.uint64(~v) * np.uint64(2)]
+            above = max(above, (words[at + np.uint64(6)] - mass) / (mass + 1.0))
+        return above
+
+    @njit(nogil=True)  # type: ignore[untyped-decorator]
+    def walk(root, n, words, cuts, extents, boxes, points, leaves, rows, leaf_of, depth_of, ratios, out):  # type: ignore[no-untyped-def]
+        descend(root, words, cuts, rows, leaf_of, depth_of)
+        for row in range(out.shape[0]):
+            r = np.uint64(row)
+            x = r * np.uint64(stride)
+            leaf, depth, above = np.uint64(~leaf_of[r]), np.int64(depth_of[r]), 0.0
+            if uses_above:
+                above = ratios_on_path(root, words, cuts, leaves, rows, x, ratios)
+            mass, v = leaves[leaf * np.uint64(2)], leaves[leaf * np.uint64(2) + np.uint64(1)]
+            gap = distance(points, leaf * np.uint64(stride), rows, x)
+            if gap == 0.0:
+                value = np.float64(equal(depth, mass, n, above))
                 if value != value:
-                    return 3 * r + 1
-                v = leaves[leaf, 1]
+                    return 3 * row
+            else:
+                value = np.float64(unequal(depth, mass, n, above, gap))
+                if value != value:
+                    return 3 * row + 1
                 while v >= 0:
-                    gap = _gap(boxes[v], x, stride)
+                    at = np.uint64(v)
+                    gap = outside(boxes, at * np.uint64(2 * stride), rows, x)
                     if gap == 0.0:
                         break
                     depth -= 1
-                    here = ratios[depth] if uses_above else 0.0
-                    value = np.float64(ancestor(value, depth, words[v, 6], n, here, gap, extents[v, 2]))
+                    if uses_above:
+                        above = ratios[np.uint64(depth)]
+                    mass, extent = words[at * np.uint64(8) + np.uint64(6)], extents[at * np.uint64(4) + np.uint64(2)]
+                    value = np.float64(ancestor(value, depth, mass, n, above, gap, extent))
                     if value != value:
-                        return 3 * r + 2
-                    v = words[v, 7]
+                        return 3 * row + 2
+                    v = words[at * np.uint64(8) + np.uint64(7)]
             out[r] += value
         return -1
 
@@ -152,32 +194,35 @@ def walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int =
             raise TypeError(f"{name} of the visitor must be a function, got {function!r}")
     if not (np.abs(X) <= LIMIT).all():
         raise ValueError(f"Input X contains a number that is not finite or beyond +-{LIMIT}")
-    kernel = _compiled(visitor)
-    return forest.reading(lambda: _walk(forest, X, visitor, kernel, n_jobs))
+    return forest.reading(lambda: _walk(forest, X, visitor, n_jobs))
 
 
-def _walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, kernel: Any, n_jobs: int) -> NDArray[np.float64]:
+def _walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int) -> NDArray[np.float64]:
     views = [view for view in map(forest.tree, range(forest.n_trees)) if view["mass"]]
+    out = np.zeros(len(X))
+    if not views:
+        return out
+    origin, stride = forest.origin_, views[0]["wide_points"].shape[1]
+    kernel = _compiled(visitor, stride)
     trees, deepest = [], 1
     for view in views:
-        nodes = view["nodes"]
-        words = nodes.view(np.int32).reshape(-1, 8)
-        trees.append((
-            view["root"], view["mass"], words, nodes.view(np.float32).reshape(-1, 8), nodes.view(np.float64).reshape(-1, 4),
-            view["wide_boxes"].reshape(len(nodes), -1), view["wide_points"], view["leaves"].view(np.int32).reshape(-1, 2),
-        ))  # fmt: skip
+        # a tree of one leaf has no nodes, and the lanes look at node 0
+        nodes = view["nodes"] if len(view["nodes"]) else np.zeros(1, view["nodes"].dtype)
+        words = nodes.view(np.int32), nodes.view(np.float32), nodes.view(np.float64)
+        boxes, points = view["wide_boxes"].reshape(-1), view["wide_points"].reshape(-1)
+        trees.append((view["root"], view["mass"], *words, boxes, points, view["leaves"].view(np.int32)))
         deepest = max(deepest, len(nodes) + 1)
-    out = np.zeros(len(X))
-    origin, stride = forest.origin_, views[0]["wide_points"].shape[1] if views else 0
 
     def work(begin: int, end: int) -> None:
         ratios = np.empty(deepest)
         for at in range(begin, end, _CHUNK):
-            rows = np.zeros((min(_CHUNK, end - at), stride), dtype=np.float32)
-            rows[:, : X.shape[1]] = (X[at : at + len(rows)] - origin).astype(np.float32) + np.float32(0)
+            n = min(_CHUNK, end - at)
+            rows = np.zeros((-(-n // _LANES) * _LANES, stride), dtype=np.float32)
+            rows[:n, : X.shape[1]] = (X[at : at + n] - origin).astype(np.float32) + np.float32(0)
+            leaves, depths = np.empty((2, len(rows)), dtype=np.int32)
             for tree in trees:
                 try:
-                    wrong = kernel(*tree, rows, ratios, out[at : at + len(rows)])
+                    wrong = kernel(*tree, rows.reshape(-1), leaves, depths, ratios, out[at : at + n])
                 except numba.TypingError as error:
                     raise TypeError(f"the visitor {visitor.name} does not compile: {error}") from error
                 except Exception as error:
