@@ -18,9 +18,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
+from ._validate import as_record, not_negative, seed_entropy, whole_number
 from .persist import Savable
 from .trees import Trees
-from ._validate import as_record, not_negative, seed_entropy, whole_number
 
 if TYPE_CHECKING:
     from .walk import Visitor
@@ -408,13 +408,16 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         data = validate_data(self, X, reset=False, dtype=np.float64)
         return walk(self._forest, data, visitor, self._threads())
 
-    def density(self, X: ArrayLike, *, directional: bool = False, dimension: float | None = None) -> NDArray[np.float64]:
+    def density(
+        self, X: ArrayLike, *, directional: bool = False, dimension: float | None = None
+    ) -> NDArray[np.float64]:
         """An estimate of how densely the records that the forest holds lie around each row, as a probability density.
 
-        Where a random cut would part the row from others, it leaves a box of some mass; the density is that mass over the length of
-        the box (the row included) to the power of the dimension, both averaged over cuts and trees. A row that a tree holds is
-        seen from the tree without it. It ranks well and is right in magnitude within a small factor; in more than some ten
-        dimensions powers of lengths say little.
+        Where a random cut would part the row from others, it leaves a box of some mass; the density is that mass over the
+        length of the box (the row included) to the power of the dimension, both averaged over cuts and trees. A row that a
+        tree holds is seen from the tree without it. It ranks as well as distances to the eighth neighbour in a sample of
+        `max_samples` do. It is too high: on a normal cloud, at the median, 1.6, 2.0, 2.5 and 4.4 times in 1, 2, 3 and 5
+        dimensions; in more than some ten, powers of lengths say little.
 
         Parameters
         ----------
@@ -441,7 +444,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     def neighbors(self, x: ArrayLike, max_distance: float | None = None) -> Neighbors:
         """Records near to this one: what each tree holds in the leaf where it falls, nearest first.
 
-        A tree gives one record, in a time that does not grow with how many it holds; the nearest of all is often but not surely among them.
+        A tree gives one record, in a time that hardly grows with how many it holds; the nearest of all is often among
+        them, not surely.
 
         Parameters
         ----------
@@ -458,8 +462,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         record = as_record(x, self.n_features_in_)
         most = np.inf if max_distance is None else not_negative("max_distance", max_distance)
-        points, trees = np.unique(self._forest.leaves_of(record), axis=0, return_counts=True)
-        points = points + self._forest.origin_
+        found, trees = np.unique(self._forest.leaves_of(record), axis=0, return_counts=True)
+        points = found + self._forest.origin_
         distances = np.sqrt(((points - record) ** 2).sum(axis=1))
         order = np.argsort(distances, kind="stable")
         order = order[distances[order] <= most]

@@ -1,18 +1,19 @@
 """Model files: save, load, to_bytes, from_bytes.
 
-A model file is a safetensors file (https://github.com/huggingface/safetensors): eight bytes with the length of a JSON header, the
-header, and arrays, little-endian, one after the other. Nothing in it is ever executed. The format is so small that
-it is read and written here with json and numpy, about as many lines as wrapping the package would take: saving then needs no
-dependency, every field is checked by the code that uses it, and any reader of safetensors still opens the file.
+A model file is a safetensors file (https://github.com/huggingface/safetensors): eight bytes with the length of a JSON
+header, the header, and arrays, little-endian, one after the other. Nothing in it is ever executed. The format is so small
+that it is read and written here with json and numpy, in fifty lines: saving then needs no dependency, every field is
+checked by the code that uses it, and any reader of safetensors still opens the file.
 
 Version 1
 ---------
-``__metadata__`` of the header holds strings: ``format`` ("rcf"), ``version`` ("1"), ``library`` (which wrote it), ``kind`` (the class)
-and ``state``, the JSON of what the object's `_state()` returned. In that JSON
+``__metadata__`` of the header holds strings: ``format`` ("rcf"), ``version`` ("1"), ``library`` (which wrote it), ``kind``
+(the class) and ``state``, the JSON of what the object's `_state()` returned. In that JSON
 
 - ``{"$array": name, "dtype": t, "shape": [...]}`` stands for an array. It is stored as the tensor `name`; or, if only ``name/0``,
   ``name/1``, ... are there, cut into byte planes (0 holds the lowest byte of each number), where a plane shorter than the others
-  is a raw deflate stream. It is at least an eighth as long as what it holds, so no file is much smaller than what it makes of memory.
+  is a raw deflate stream of Huffman codes alone: at least an eighth as long as what it holds, so that a small file cannot ask
+  for much memory.
 - ``"stored": t`` says that whole numbers are stored in a narrower type, ``"steps": true`` that they are the differences of
   an ascending array (the first from 0), ``"bits": true`` that booleans are packed, the highest bit first.
 - ``{"$float": "inf"}`` is a number that JSON has no word for; ``{"$kind": k, "state": ...}`` an object within the object.
@@ -21,9 +22,9 @@ The last tensor, ``crc32``, is the CRC-32 of every byte before it.
 
 Adding a class
 --------------
-It derives from :class:`Savable`, stands in `KINDS`, and has ``_state()``, a dict with str keys of arrays, None, booleans, numbers, strings,
-lists, dicts and other savable objects, and the class method ``_from_state(state)``, which trusts nothing and raises
-ValueError, TypeError or KeyError on what is not a state of its own.
+It derives from :class:`Savable`, stands in `KINDS`, and has ``_state()``, a dict with str keys of arrays, None, booleans,
+numbers, strings, lists, dicts and other savable objects, and the class method ``_from_state(state)``, which trusts nothing
+and raises ValueError, TypeError or KeyError on what is not a state of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +60,6 @@ TYPES = {
 _NAMES = {name: code for code, name in TYPES.items()}
 _SMALL = 4096  # bytes; arrays below this are stored as they are, so that a small file stays plain to read
 _MOST = 8  # bytes that a byte of deflate holds, Huffman codes alone being used: each takes a bit at least
-_SLACK = 256  # bytes of code tables that a short plane takes besides
 
 
 class ModelFileError(ValueError):
@@ -184,7 +184,7 @@ def _narrowest(low: int, high: int) -> np.dtype[Any]:
 
 
 def _compresses(plane: NDArray[np.uint8]) -> bool:
-    """Whether the bytes carry less than 7 bits each, judged by every so-manieth: deflate takes 6 ns a byte, so noise is left alone."""
+    """Whether the bytes carry less than 7 bits each, judged by some of them: deflating noise would take most of the time."""
     some = plane[:: max(1, plane.size // 2048)]
     counts = np.bincount(some, minlength=256)
     shares = counts[counts > 0] / some.size
@@ -242,7 +242,9 @@ def _fetch(node: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> NDArray[An
         raise ModelFileError(f"{name}: an impossible shape")
     kind, size = np.dtype(node["dtype"]), math.prod(shape)
     bits, stored = kind.kind == "b", np.dtype(node.get("stored", kind))
-    if bits != node.get("bits", False) or ((stored != kind or "steps" in node) and (kind.kind + stored.kind).strip("iu")):
+    if bits != node.get("bits", False) or (
+        (stored != kind or "steps" in node) and (kind.kind + stored.kind).strip("iu")
+    ):
         raise ModelFileError(f"{name}: {kind} cannot be stored so")
     if bits:
         stored = np.dtype(np.uint8)
@@ -286,7 +288,9 @@ def _plane(name: str, n: int, tensors: dict[str, NDArray[Any]]) -> NDArray[np.ui
 def _kind_of(thing: Savable) -> str:
     kind = type(thing).__name__
     if KINDS.get(kind) != type(thing).__module__:
-        raise TypeError(f"{type(thing).__module__}.{kind} cannot be saved: only {', '.join(KINDS)} themselves can, not classes derived")
+        raise TypeError(
+            f"{type(thing).__module__}.{kind} cannot be saved: {', '.join(KINDS)} themselves can, not classes derived"
+        )
     return kind
 
 
@@ -406,7 +410,11 @@ def _unpack(data: bytes) -> Any:
         raise ModelFileError(f"cut off: {len(view)} bytes, and the header alone says {length}")
     header = _json(bytes(view[8 : 8 + length]), "header")
     about = header.pop("__metadata__", None)
-    if not isinstance(about, dict) or about.get("format") != "rcf" or not all(isinstance(v, str) for v in about.values()):
+    if (
+        not isinstance(about, dict)
+        or about.get("format") != "rcf"
+        or not all(isinstance(v, str) for v in about.values())
+    ):
         raise ModelFileError("not a model file: a safetensors file of something else")
     if about.get("version") != str(VERSION):
         raise ModelFileError(
@@ -435,7 +443,12 @@ def _tensors(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]
     for name, entry in header.items():
         try:
             kind, (size,), (begin, end) = np.dtype(TYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
-            fits = begin == expected and type(size) is type(end) is int and size >= 0 and end == begin + size * kind.itemsize
+            fits = (
+                begin == expected
+                and type(size) is type(end) is int
+                and size >= 0
+                and end == begin + size * kind.itemsize
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{name[:60]!r} is not described as a tensor") from error
         if not fits or end > len(data):

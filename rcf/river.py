@@ -29,9 +29,9 @@ else:
 class RandomCutForest(_AnomalyDetector):
     """A random cut forest that learns and scores records given as dicts of numbers.
 
-    Features are told apart by name, in any order. The first record learned says which there are: what others have besides is left out, and what
-    they lack, or have as NaN, is filled with the value that the feature had last. Scale features before, with river's
-    `StandardScaler` for instance, if their units mean nothing.
+    Features are told apart by name, in any order. The first record learned says which there are: what others have besides
+    is left out, and what they lack, or have as NaN, is filled with the value that the feature had last. Scale features
+    before, with river's `StandardScaler` for instance, if their units mean nothing.
 
     Parameters
     ----------

@@ -122,7 +122,12 @@ class Tree:
                 here |= {"n": len(records), "ixs": records}
             else:
                 q = int(self.cut_dimension[v])
-                here |= {"type": "Branch", "q": q, "p": float(self.cut_value[v] + self.origin[q]), "n": int(self.mass[v])}
+                here |= {
+                    "type": "Branch",
+                    "q": q,
+                    "p": float(self.cut_value[v] + self.origin[q]),
+                    "n": int(self.mass[v]),
+                }
                 here |= {"b": (self.boxes[v] + self.origin).tolist(), "l": {}, "r": {}}
                 made[v] = here
         return top

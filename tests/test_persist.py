@@ -44,7 +44,9 @@ def with_names():
 FORESTS = {
     "table": fitted_on_table,
     "few rows": lambda: RandomCutForest(5, random_state=1).fit(stream(40, 2)),
-    "weights": lambda: RandomCutForest(5, 64, random_state=1).fit(stream(500, 2), sample_weight=np.linspace(0.1, 9, 500)),
+    "weights": lambda: RandomCutForest(5, 64, random_state=1).fit(
+        stream(500, 2), sample_weight=np.linspace(0.1, 9, 500)
+    ),
     "disjoint": lambda: RandomCutForest(5, "disjoint", random_state=1).fit(stream(500, 2)),
     "share": lambda: RandomCutForest(5, 0.5, random_state=np.random.default_rng(4)).fit(stream(100, 2)),
     "stream": lambda: RandomCutForest(20, 256, score="opensearch", random_state=5).partial_fit(stream(20000, 8)),
@@ -231,16 +233,20 @@ class Thing(persist.Savable):
 @pytest.fixture
 def things(monkeypatch):
     monkeypatch.setitem(persist.KINDS, "Thing", Thing.__module__)
-    monkeypatch.setattr(persist, "_class_of", lambda kind, find=persist._class_of: Thing if kind == "Thing" else find(kind))
+    monkeypatch.setattr(
+        persist, "_class_of", lambda kind, find=persist._class_of: Thing if kind == "Thing" else find(kind)
+    )
 
 
 ARRAYS = [
     np.arange(5), np.arange(100_000) ** 2, -np.arange(9000), np.full(7000, 2**63, np.uint64), np.array([-(2**63), 2**63 - 1]),
     np.array([0, 2**62, 2**62 + 1] * 400), np.arange(20, dtype=np.uint8)[::-1], np.array([], dtype=np.int32),
     np.zeros((0, 7)), np.zeros((3, 0, 2), np.float32), np.array(5.5), np.array([np.nan, np.inf, -np.inf, -0.0]),
-    np.random.default_rng(0).normal(size=(700, 3)).astype(np.float32), np.zeros(100_000), np.arange(24.0).reshape(2, 3, 4)[:, ::2].T,
+    np.random.default_rng(0).normal(size=(700, 3)).astype(np.float32),
+    np.zeros(100_000), np.arange(24.0).reshape(2, 3, 4)[:, ::2].T,
     np.random.default_rng(0).random(90_001) < 0.1, np.array([True]), np.zeros((3, 5), bool), np.array([], dtype=bool),
-    np.arange(-50, 4000, dtype=np.int16), np.array([0, 255] * 40, dtype=np.int64), np.array([-128, 127, -129] * 40), np.arange(9, dtype=">i4"),
+    np.arange(-50, 4000, dtype=np.int16), np.array([0, 255] * 40, dtype=np.int64),
+    np.array([-128, 127, -129] * 40), np.arange(9, dtype=">i4"),
     np.repeat(np.arange(1000), 9) * 1000,
 ]  # fmt: skip
 
@@ -256,7 +262,8 @@ def test_every_array_comes_back(things, array):
 
 def test_scalars_and_nested_objects_come_back(things):
     content = {
-        "none": None, "yes": True, "big": 2**80, "tenth": 0.1, "least": 5e-324, "inf": float("inf"), "minus": -float("inf"), "text": "ö\"\n\0",
+        "none": None, "yes": True, "big": 2**80, "tenth": 0.1, "least": 5e-324, "inf": float("inf"), "minus": -float("inf"),
+        "text": "ö\"\n\0",
         "list": [1, [2.5, "x"], {"deep": np.arange(3.0)}], "numpy": np.float64(2.5), "forest": fitted_on_table(), "empty": {},
     }  # fmt: skip
     again = Thing.from_bytes(Thing(content).to_bytes()).content
@@ -420,7 +427,14 @@ def test_files_cut_short_or_of_something_else(tmp_path):
     for n in [*range(0, 40), *range(40, len(data), 97), len(data) - 1]:
         with pytest.raises(ModelFileError):
             RandomCutForest.from_bytes(data[:n])
-    for other in (b"", b"\0" * 100, pickle.dumps([1, 2, 3]), b"{" * 50, data + b"\0", struct.pack("<Q", 2**63) + data[8:]):
+    for other in (
+        b"",
+        b"\0" * 100,
+        pickle.dumps([1, 2, 3]),
+        b"{" * 50,
+        data + b"\0",
+        struct.pack("<Q", 2**63) + data[8:],
+    ):
         with pytest.raises(ModelFileError):
             RandomCutForest.from_bytes(other)
     with pytest.raises(TypeError, match="got str"):
@@ -470,7 +484,29 @@ def mutated_json(data, rng):
 
         walk(state)
         node, key = places[rng.integers(len(places))]
-        values = [None, True, -1, 0, 1, 2, 3, 2**31, 2**63, 10**30, 0.5, -1e300, "", "<f8", "|u1", "|b1", "<i8", [], [0], [2, 2], {}]
+        values = [
+            None,
+            True,
+            -1,
+            0,
+            1,
+            2,
+            3,
+            2**31,
+            2**63,
+            10**30,
+            0.5,
+            -1e300,
+            "",
+            "<f8",
+            "|u1",
+            "|b1",
+            "<i8",
+            [],
+            [0],
+            [2, 2],
+            {},
+        ]
         if rng.random() < 0.2:
             del node[key]
         else:

@@ -41,11 +41,13 @@ def test_arrays_say_what_the_tree_is(forest, X):
     for tree in forest.trees_:
         held = X[tree.arrivals - 1]
         below = {}
-        for v, depth in reversed(list(tree.walk())):
+        for v, _ in reversed(list(tree.walk())):
             if v < 0:
                 below[v] = np.flatnonzero(tree.leaf == ~v)
                 assert tree.leaf_mass[~v] == len(below[v]) > 0
-                np.testing.assert_allclose(held[below[v]] - tree.origin, np.tile(tree.points[~v], (len(below[v]), 1)), rtol=1e-6)
+                np.testing.assert_allclose(
+                    held[below[v]] - tree.origin, np.tile(tree.points[~v], (len(below[v]), 1)), rtol=1e-6
+                )
                 continue
             left, right = tree.children[v].tolist()
             below[v] = np.concatenate([below[left], below[right]])
@@ -144,7 +146,7 @@ def test_plot_tree(forest, ax):
 
 
 def test_plot_cuts(ax):
-    X = np.random.default_rng(1).normal(size=(200, 2)) + [50, -50]
+    X = np.random.default_rng(1).normal(size=(200, 2)) + np.array([50, -50])
     tree = RandomCutForest(2, 32, random_state=1).fit(X).trees_[0]
     assert plot.cuts(tree, ax) is ax
     strokes = ax.collections[0].get_segments()
@@ -158,7 +160,9 @@ def test_plot_cuts(ax):
         while at != v:
             assert at >= 0, "the middle of a cut lies in the region that it cuts"
             at = int(tree.children[at, int(middle[tree.cut_dimension[at]] > tree.cut_value[at])])
-    np.testing.assert_allclose(np.sort(ax.collections[1].get_offsets()[:, 0]), np.sort(X[tree.arrivals - 1, 0]), rtol=1e-6)
+    np.testing.assert_allclose(
+        np.sort(ax.collections[1].get_offsets()[:, 0]), np.sort(X[tree.arrivals - 1, 0]), rtol=1e-6
+    )
 
 
 def test_plots_refuse(forest, ax):

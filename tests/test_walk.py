@@ -29,7 +29,8 @@ def test_our_scores_as_visitors(forest_and_queries, kind):
     forest, queries = forest_and_queries
     ours = forest.anomaly_score(queries, kind)
     np.testing.assert_allclose(forest.walk(queries, getattr(walk, kind)), ours, rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(forest.walk(queries, getattr(walk, kind)), forest.set_params(n_jobs=3).walk(queries, getattr(walk, kind)))
+    alone = forest.walk(queries, getattr(walk, kind))
+    np.testing.assert_array_equal(alone, forest.set_params(n_jobs=3).walk(queries, getattr(walk, kind)))
 
 
 def test_stations_are_what_the_notes_say():
@@ -67,7 +68,9 @@ def test_stations_are_what_the_notes_say():
                 gap = (np.maximum(x - high, 0) + np.maximum(low - x, 0)).sum()
                 if gap == 0:
                     break
-                value = ancestor(value, depth, tree.mass[path[depth]], tree.n_records, ratios[depth], gap, tree.extent[path[depth]])
+                value = ancestor(
+                    value, depth, tree.mass[path[depth]], tree.n_records, ratios[depth], gap, tree.extent[path[depth]]
+                )
             expected[r] += value / 3
     visitor = walk.Visitor(equal, unequal, ancestor, above=True)
     np.testing.assert_allclose(forest.walk(queries, visitor), expected, rtol=1e-12)
@@ -104,7 +107,7 @@ def no_number(depth, mass, n, above):
 
 def test_a_bad_visitor_is_named(small):
     far = np.array([[0.0, 0.0], [50.0, 50.0]])
-    with pytest.raises(ValueError, match=r"ancestor of the visitor \(height_equal, height_unequal, not_a_number\) returned NaN for row \d"):
+    with pytest.raises(ValueError, match=r"ancestor of the visitor \(height_.*not_a_number\) returned NaN for row \d"):
         small.walk(far, walk.Visitor(height_equal, height_unequal, not_a_number))
     with pytest.raises(RuntimeError, match=r"the visitor \(.*bad_ancestor\) raised ZeroDivisionError"):
         small.walk(far, walk.Visitor(height_equal, height_unequal, bad_ancestor))
@@ -112,7 +115,7 @@ def test_a_bad_visitor_is_named(small):
         small.walk(far, walk.Visitor(no_number, height_unequal, height_ancestor))
     with pytest.raises(TypeError, match="unequal of the visitor must be a function, got 3"):
         small.walk(far, walk.Visitor(height_equal, 3, height_ancestor))
-    with pytest.raises(TypeError, match="must be an rcf.walk.Visitor, got function"):
+    with pytest.raises(TypeError, match=r"must be an rcf\.walk\.Visitor, got function"):
         small.walk(far, height_equal)
     for bad in (np.nan, np.inf, 1e200):
         with pytest.raises(ValueError):

@@ -11,9 +11,13 @@ from rcf import RandomCutForest
 
 SEED = 20
 rng = np.random.default_rng(SEED)
-stream = pd.DataFrame(np.round(rng.normal(size=(900, 3)), 3) + [0.0, 1e6, -5.0], columns=["load", "pressure", "heat"])
-following = np.round(rng.normal(size=(40, 3)), 3) + [0.0, 1e6, -5.0]
-forest = RandomCutForest(5, 64, score="codisp", time_decay=0.003, contamination=0.02, random_state=SEED).partial_fit(stream)
+stream = pd.DataFrame(
+    np.round(rng.normal(size=(900, 3)), 3) + np.array([0.0, 1e6, -5.0]), columns=["load", "pressure", "heat"]
+)
+following = np.round(rng.normal(size=(40, 3)), 3) + np.array([0.0, 1e6, -5.0])
+forest = RandomCutForest(5, 64, score="codisp", time_decay=0.003, contamination=0.02, random_state=SEED).partial_fit(
+    stream
+)
 forest.forget(stream.to_numpy()[-1])
 offset = forest.offset_
 file = forest.to_bytes()
@@ -27,7 +31,9 @@ golden = {
     "offset": float(offset).hex(),
     "following": following.tolist(),
     "scores": {
-        kind: [float(score).hex() for score in forest.anomaly_score(pd.DataFrame(following, columns=stream.columns), kind)]
+        kind: [
+            float(score).hex() for score in forest.anomaly_score(pd.DataFrame(following, columns=stream.columns), kind)
+        ]
         for kind in ("depth", "codisp", "displacement", "opensearch")
     },
 }
