@@ -819,8 +819,7 @@ cdef class Forest:
             self.rngs, grown.rngs = grown.rngs, self.rngs
             self.origin, grown.origin = grown.origin, self.origin
             self.head, grown.head = grown.head, self.head
-            self.scratch, grown.scratch = grown.scratch, self.scratch
-            self.depth_room = grown.depth_room
+            self.work, self.work_memory, self.depth_room = grown.work, grown.work_memory, grown.depth_room
             self.memory, self.slot_memory = grown.memory, grown.slot_memory
             self.seen, self.warm_up, self.table = grown.seen, grown.warm_up, grown.table
         finally:

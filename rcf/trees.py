@@ -58,8 +58,8 @@ class Tree:
     >>> tree = forest.trees_[0]
     >>> int(tree.mass[tree.root]), tree.boxes[tree.root].shape
     (100, (2, 2))
-    >>> tree
-    Tree(100 records, 100 leaves, depth 14)
+    >>> tree  # doctest: +ELLIPSIS
+    Tree(100 records, 100 leaves, depth ...)
     """
 
     def __init__(self, forest: Forest, i: int) -> None:

@@ -42,7 +42,8 @@ class Visitor(NamedTuple):
     ancestor : callable(value, depth, mass, n, above, gap, extent)
         On the way up, a node of `mass` records whose box has sides adding up to `extent` and lies `gap` away: the value
         from here on, given that from below. The cut falls outside the box with probability ``q = gap / (gap + extent)``,
-        so an expectation is ``value + q * (here - value)``. The walk ends at the first box that contains the record, for all above do.
+        so an expectation is ``value + q * (here - value)``. The walk ends at the first box that contains the record, for all
+        above do.
     above : bool, default=False
         Whether the functions look at `above`: the largest ratio, over the ancestors of the station, of the mass beside the path to
         the mass on it, the record counted in. It costs a division a level, and is 0 otherwise.
