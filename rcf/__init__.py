@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .estimator import RandomCutForest
+    from .estimator import RandomCutForest, merge
     from .hotspots import HotSpots
+    from .persist import load
 
 _HOMES = {
     "HotSpots": "hotspots",
     "RandomCutForest": "estimator",
+    "load": "persist",
+    "merge": "estimator",
 }
 
-__all__ = ["HotSpots", "RandomCutForest", "__version__"]
+__all__ = ["HotSpots", "RandomCutForest", "__version__", "load", "merge"]
 
 
 def __getattr__(name: str) -> Any:

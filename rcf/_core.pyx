@@ -19,7 +19,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from rcf._rng cimport Rng, below, exponential, next_word, uniform
-from rcf._score cimport tree_attribute
+from rcf._score cimport tree_attribute, tree_density
 from rcf._tree cimport *
 from sampling._reservoir cimport *
 from shingle._ring cimport Ring, ring_push, ring_window
@@ -218,8 +218,8 @@ cdef class Forest:
     n_trees, capacity, n_features : int
     time_decay : float
         Decay of a record's chance to be kept, per record that follows.
-    seed : sequence of int
-        Entropy for :class:`numpy.random.SeedSequence`.
+    seed : sequence of int, or None
+        Entropy for :class:`numpy.random.SeedSequence`; None where the words of a saved forest follow.
     """
     cdef rcf_tree* trees
     cdef Sample* samples
@@ -240,6 +240,7 @@ cdef class Forest:
     cdef int stride
     cdef int64_t seen
     cdef int64_t warm_up   # update() scores the records before this one as 0
+    cdef int64_t table     # so many records of a table came together, without an order, and nothing before them
     cdef int32_t depth_room
 
     def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, **_):
@@ -264,7 +265,7 @@ cdef class Forest:
         if (self.trees == NULL or self.samples == NULL or self.rngs == NULL or self.origin == NULL
                 or self.row_scores == NULL or self.row == NULL or self.entered == NULL or self.paths == NULL):
             raise MemoryError
-        for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_trees)):
+        for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_trees) if seed is not None else ()):
             words = child.generate_state(4, np.uint64)
             for j in range(4):
                 self.rngs[i].s[j] = words[j]
@@ -564,6 +565,7 @@ cdef class Forest:
             self.head = NULL
             self.seen = n
             self.warm_up = 0
+            self.table = n if decay == 0.0 else 0
             at, step = <uintptr_t>&X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
             # the first sample tells where the data lie
             self._sample_rows(0, 1, n, w_at, cumulative_at, decay, disjoint)
@@ -705,6 +707,66 @@ cdef class Forest:
                 for k in range(width):
                     target[k] /= self.n_trees
 
+    def density(self, const double[:, :] X, int n_jobs=1):
+        """(n, 3, n_features, 2): mass, length and share of `tree_density`, means over the trees."""
+        cdef int64_t n = X.shape[0]
+        cdef ptrdiff_t step
+        cdef double[:, :, :, ::1] out = np.zeros((n, 3, self.n_features, 2))
+        X = self.checked(X)
+        if n == 0:
+            return np.asarray(out)
+        at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
+        self.gate.read()
+        try:
+            _in_threads(lambda a, b: self._density_rows(at, step, a, b, out_at), _split(n, n_jobs), n_jobs)
+        finally:
+            self.gate.read_done()
+        return np.asarray(out)
+
+    def _density_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, uintptr_t out):
+        cdef int i
+        cdef int64_t r, k
+        cdef int width = 6 * self.n_features
+        cdef float* row = <float*>malloc(self.stride * sizeof(float))
+        cdef double* work = <double*>malloc(8 * self.n_features * sizeof(double) + 4 * self.stride * sizeof(float))
+        cdef double* target
+        if row == NULL or work == NULL:
+            free(row)
+            free(work)
+            raise MemoryError
+        with nogil:
+            for r in range(first, last):
+                target = (<double*>out) + r * width
+                rcf_narrow(row, (<const double*>X) + r * step, self.origin, self.n_features, self.stride)
+                for i in range(self.n_trees):
+                    tree_density(&self.trees[i], row, work, target)
+                for k in range(width):
+                    target[k] /= self.n_trees
+        free(row)
+        free(work)
+
+    def leaves_of(self, const double[::1] record):
+        """The point in the leaf of each tree that holds something, where the record falls: (trees, n_features), from the origin."""
+        cdef int i, k, n = 0
+        cdef int32_t leaf
+        if record.shape[0] != self.n_features:
+            raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
+        bad = first_bad(&record[0], self.n_features)
+        if bad >= 0:
+            refuse(record[bad], 0, bad)
+        cdef float[::1] row = np.empty(self.stride, dtype=np.float32)
+        found = np.empty((self.n_trees, self.n_features), dtype=np.float32)
+        cdef float[:, ::1] points = found
+        self.gate.read()
+        rcf_narrow(&row[0], &record[0], self.origin, self.n_features, self.stride)
+        for i in range(self.n_trees):
+            if self.trees[i].mass > 0:
+                leaf = rcf_descend(&self.trees[i], &row[0])
+                memcpy(&points[n, 0], self.trees[i].points + <size_t>leaf * self.stride, self.n_features * sizeof(float))
+                n += 1
+        self.gate.read_done()
+        return found[:n]
+
     # ---- forgetting --------------------------------------------------------------------------------------------
 
     def forget(self, const double[::1] record):
@@ -737,68 +799,200 @@ cdef class Forest:
         self.gate.write_done()
         return found
 
+    # ---- merging -----------------------------------------------------------------------------------------------
+
+    def merge(self, Forest other not None):
+        """Take in a forest whose stream followed this one's; the other is left as it is.
+
+        Its record k counts as record n_seen + k of this one; two tables become one table. Tree by tree the smallest keys of the union stay
+        (sampling/reservoir.py has the rule), and a tree is built on them: in distribution, the forest of the whole stream.
+        """
+        cdef Forest grown
+        if other is self:
+            raise ValueError("cannot merge a forest with itself: its records would count twice")
+        for name in ("n_features", "n_trees", "capacity", "time_decay"):
+            if getattr(self, name) != getattr(other, name):
+                raise ValueError(f"{name} differs: {getattr(self, name)} and {getattr(other, name)}")
+        theirs = other.state()  # before the gate closes: two threads may merge two forests crosswise
+        self.gate.write()
+        try:
+            grown = self.merged(self.snapshot(), theirs)
+            # nothing can fail from here on
+            self.trees, grown.trees = grown.trees, self.trees
+            self.samples, grown.samples = grown.samples, self.samples
+            self.rngs, grown.rngs = grown.rngs, self.rngs
+            self.origin, grown.origin = grown.origin, self.origin
+            self.head, grown.head = grown.head, self.head
+            self.work, self.work_memory, self.depth_room = grown.work, grown.work_memory, grown.depth_room
+            self.memory, self.slot_memory = grown.memory, grown.slot_memory
+            self.seen, self.warm_up, self.table = grown.seen, grown.warm_up, grown.table
+        finally:
+            self.gate.write_done()
+
+    cdef Forest merged(self, dict mine, dict theirs):
+        cdef Forest grown
+        cdef int i, k, n
+        cdef Sample* s
+        cdef float[:, ::1] rows
+        cdef double[::1] key_of
+        cdef int64_t[::1] arrival_of
+        cdef int32_t[::1] items = np.empty(self.capacity, dtype=np.int32)
+        before, after = mine["seen"], 0
+        for state, name in ((mine, "this one"), (theirs, "the other")):
+            if state["seen"] == 0:
+                raise ValueError(f"cannot merge a forest that has seen nothing: {name} of the two")
+        if before + theirs["seen"] >= 2**62:
+            raise ValueError(f"two streams of {before} and {theirs['seen']} records are too long to count")
+        if mine["table"] == before and theirs["table"] == theirs["seen"]:
+            after = theirs["seen"]  # all rows of both came as the last record: none is the older
+        growing, head, origin = False, np.empty((0, self.n_features)), mine["origin"]
+        if mine["growing"] and theirs["growing"]:
+            head = np.concatenate([mine["head"], theirs["head"]])[:HEAD]
+            growing = len(head) < HEAD
+            if not growing:
+                origin, head = np.median(head, axis=0), head[:0]
+        elif mine["growing"]:
+            origin = theirs["origin"]
+        # equal origins leave the other's points as they are, bit for bit
+        table = np.concatenate([state["head"][state["arrival"] - 1] - origin if state["growing"]
+                                else state["points"] + (state["origin"] - origin) for state in (mine, theirs)])
+        if not (np.abs(table) <= 2.001 * LIMIT).all():
+            raise ValueError(f"the two forests lie further apart than {2 * LIMIT}, the range of float32")
+        table = np.pad(table.astype(np.float32) + np.float32(0), ((0, 0), (0, self.stride - self.n_features)))
+        arrivals = np.concatenate([mine["arrival"], theirs["arrival"] + before])
+        grown = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None)
+        grown.seen, grown.warm_up = before + theirs["seen"], min(mine["warm_up"], theirs["warm_up"])
+        grown.table = before + after if after else 0
+        if growing:
+            (<object>np.asarray(<double[:HEAD, :self.n_features]>grown.head))[:len(head)] = head
+        else:
+            free(grown.head)
+            grown.head = NULL
+        (<object>np.asarray(<double[:self.n_features]>grown.origin))[:] = origin
+        at, other_at = 0, 0
+        for i in range(self.n_trees):
+            s = &grown.samples[i]
+            grown.rngs[i] = self.rngs[i]
+            one, two = slice(at, at + mine["size"][i]), slice(other_at, other_at + theirs["size"][i])
+            at, other_at = one.stop, two.stop
+            _, j, l = np.intersect1d(mine["key"][one], theirs["key"][two], return_indices=True)
+            if (mine["arrival"][mine["record"][one][j]] == theirs["arrival"][theirs["record"][two][l]]).any():
+                raise ValueError("the two forests drew the same random numbers: one is a copy of the other, or both were grown "
+                                 "from the same random_state; give each its own")
+            key = np.concatenate([mine["key"][one] - self.time_decay * after, theirs["key"][two] - self.time_decay * before])
+            record = np.concatenate([mine["record"][one], theirs["record"][two] + len(mine["arrival"])])
+            # above this key one of the two has left records out
+            threshold = min(mine["threshold"][i] - self.time_decay * after, theirs["threshold"][i] - self.time_decay * before)
+            kept = np.flatnonzero(key <= threshold)
+            kept = kept[np.argsort(key[kept], kind="stable")][:self.capacity][::-1]  # descending, which is a heap
+            n = len(kept)
+            grown.reserve(i, n + 1)
+            s.threshold = threshold
+            if n > 0:
+                rows, key_of, arrival_of = table[record[kept]], key[kept], arrivals[record[kept]]
+                if not tree_build(&grown.trees[i], &rows[0, 0], n, &items[0], &grown.rngs[i]):
+                    raise MemoryError
+                for k in range(n):
+                    s.slots[k].key, s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = key_of[k], arrival_of[k], items[k], 0
+                s.size = n
+            sample_next(s, grown.seen, &grown.rngs[i])
+        grown.reserve_all(0)
+        return grown
+
     # ---- state -------------------------------------------------------------------------------------------------
 
     def state(self):
         """Everything that the future depends on, as arrays; `from_state` gives the same forest, bit for bit.
 
-        A tree is written from the root down, left before right: `inner` says of each node in turn whether it is an inner
-        one, and the cuts, dimensions and points follow in that order. Numbers of nodes, masses and boxes follow from these.
+        The records that any tree holds stand once: `arrival` (ascending) and `points`. A tree is its slots (`key`, and `record`, a row
+        of that table), in the order of the heap, and its nodes from the root down, left before right: `inner` says of each in
+        turn whether it is an inner one, `cut` and `dim` follow in that order. The leaf of a record is where it falls; numbers of
+        nodes, masses and boxes follow from that.
         """
-        cdef int i
-        cdef int32_t v, n, leaf, top
-        cdef rcf_tree* t
         self.gate.read()
         try:
-            slots = sum([self.samples[i].size for i in range(self.n_trees)])
-            leaves = sum([self.leaf_count(i) for i in range(self.n_trees)])
-            inner = np.zeros(2 * leaves, dtype=np.uint8)
-            cut, dim = np.zeros(leaves, dtype=np.float32), np.zeros(leaves, dtype=np.int32)
-            points = np.zeros((leaves, self.n_features), dtype=np.float32)
-            key, arrival = np.zeros(slots), np.zeros(slots, dtype=np.int64)
-            item = np.zeros(slots, dtype=np.int32)
-            n_nodes = n_cuts = n_points = n_slots = 0
-            for i in range(self.n_trees):
-                t = &self.trees[i]
-                numbers = {}
-                stack = [t.root] if t.mass else []
-                first = n_points
-                while stack:
-                    v = stack.pop()
-                    if v >= 0:
-                        inner[n_nodes] = 1
-                        cut[n_cuts], dim[n_cuts] = t.nodes[v].cut, t.nodes[v].dim
-                        n_cuts += 1
-                        stack.append(t.nodes[v].child[1])
-                        stack.append(t.nodes[v].child[0])
-                    else:
-                        numbers[~v] = n_points - first
-                        points[n_points] = <float[:self.n_features]>(t.points + <size_t>(~v) * t.stride)
-                        n_points += 1
-                    n_nodes += 1
-                for n in range(self.samples[i].size):
-                    key[n_slots], arrival[n_slots] = self.samples[i].slots[n].key, self.samples[i].slots[n].arrival
-                    item[n_slots] = numbers[self.samples[i].slots[n].item]
-                    n_slots += 1
-            head = 0 if self.head == NULL else min(self.seen, <int64_t>HEAD)
-            return {
-                "n_trees": self.n_trees, "capacity": self.capacity, "n_features": self.n_features,
-                "time_decay": self.time_decay, "seen": self.seen, "warm_up": self.warm_up, "growing": self.head != NULL,
-                "origin": self.origin_,
-                "head": np.array(<double[:HEAD, :self.n_features]>self.head)[:head] if head else
-                        np.empty((0, self.n_features)),
-                "rng": np.array([[self.rngs[i].s[n] for n in range(4)] for i in range(self.n_trees)], dtype=np.uint64),
-                "size": np.array([self.samples[i].size for i in range(self.n_trees)], dtype=np.int32),
-                "leaves": np.array([self.leaf_count(i) for i in range(self.n_trees)], dtype=np.int32),
-                "threshold": np.array([self.samples[i].threshold for i in range(self.n_trees)]),
-                "budget": np.array([self.samples[i].budget for i in range(self.n_trees)]),
-                "next": np.array([self.samples[i].next for i in range(self.n_trees)], dtype=np.int64),
-                "settled": np.array([self.samples[i].settled for i in range(self.n_trees)], dtype=np.int64),
-                "key": key, "arrival": arrival, "item": item,
-                "inner": inner[:n_nodes], "cut": cut[:n_cuts], "dim": dim[:n_cuts], "points": points[:n_points],
-            }
+            return self.snapshot()
         finally:
             self.gate.read_done()
+
+    cdef dict snapshot(self):
+        cdef int i, n
+        cdef int32_t most = 0
+        cdef int64_t slots = 0, inner_nodes = 0, nodes = 0, k
+        cdef const Sample* s
+        cdef const rcf_tree* t
+        sizes = np.empty(self.n_trees, dtype=np.int32)
+        leaves = np.empty(self.n_trees, dtype=np.int32)
+        cdef int32_t[::1] size_of = sizes, leaves_of = leaves
+        for i in range(self.n_trees):
+            size_of[i], leaves_of[i] = self.samples[i].size, self.leaf_count(i)
+            slots += size_of[i]
+            nodes += max(2 * leaves_of[i] - 1, 0)
+            inner_nodes += max(leaves_of[i] - 1, 0)
+            most = max(most, leaves_of[i])
+        # one spare entry each, so that the address of the first is good in an empty forest
+        inner, cut, dim = np.empty(nodes + 1, dtype=bool), np.empty(inner_nodes + 1, np.float32), np.empty(inner_nodes + 1, np.int32)
+        key, arrivals = np.empty(slots + 1), np.empty(slots + 1, dtype=np.int64)
+        cdef uint8_t[::1] inner_of = inner.view(np.uint8)
+        cdef float[::1] cut_of = cut
+        cdef int32_t[::1] dim_of = dim, stack = np.empty(most + 1, dtype=np.int32)
+        cdef double[::1] key_of = key
+        cdef int64_t[::1] arrival_of = arrivals
+        with nogil:
+            slots = nodes = inner_nodes = 0
+            for i in range(self.n_trees):
+                s = &self.samples[i]
+                for n in range(s.size):
+                    key_of[slots + n], arrival_of[slots + n] = s.slots[n].key, s.slots[n].arrival
+                slots += s.size
+                self.write_nodes(i, &inner_of[nodes], &cut_of[inner_nodes], &dim_of[inner_nodes], &stack[0])
+                nodes += max(2 * leaves_of[i] - 1, 0)
+                inner_nodes += max(leaves_of[i] - 1, 0)
+        arrival = np.unique(arrivals[:slots])
+        record = np.searchsorted(arrival, arrivals).astype(np.int32)
+        points = np.empty((len(arrival) + 1, self.n_features), dtype=np.float32)
+        cdef const int32_t[::1] record_of = record
+        cdef float[:, ::1] point_of = points
+        with nogil:
+            slots = 0
+            for i in range(self.n_trees):
+                s, t = &self.samples[i], &self.trees[i]
+                for n in range(s.size):
+                    memcpy(&point_of[record_of[slots + n], 0], t.points + <size_t>s.slots[n].item * t.stride,
+                           self.n_features * sizeof(float))
+                slots += s.size
+        head = np.empty((0, self.n_features))
+        if self.head != NULL and self.seen > 0:
+            head = np.array(<double[:HEAD, :self.n_features]>self.head)[:self.seen]
+        return {
+            "n_trees": self.n_trees, "capacity": self.capacity, "n_features": self.n_features,
+            "time_decay": self.time_decay, "seen": self.seen, "warm_up": self.warm_up, "table": self.table, "growing": self.head != NULL,
+            "origin": self.origin_, "head": head,
+            "rng": np.array([[self.rngs[i].s[n] for n in range(4)] for i in range(self.n_trees)], dtype=np.uint64),
+            "size": sizes, "leaves": leaves,
+            "threshold": np.array([self.samples[i].threshold for i in range(self.n_trees)]),
+            "budget": np.array([self.samples[i].budget for i in range(self.n_trees)]),
+            "next": np.array([self.samples[i].next for i in range(self.n_trees)], dtype=np.int64),
+            "settled": np.array([self.samples[i].settled for i in range(self.n_trees)], dtype=np.int64),
+            "key": key[:slots], "record": record[:slots], "arrival": arrival, "points": points[:len(arrival)],
+            "inner": inner[:nodes], "cut": cut[:inner_nodes], "dim": dim[:inner_nodes],
+        }
+
+    cdef void write_nodes(self, int i, uint8_t* inner, float* cut, int32_t* dim, int32_t* stack) noexcept nogil:
+        cdef const rcf_tree* t = &self.trees[i]
+        cdef int32_t v, top = 1 if t.mass > 0 else 0
+        stack[0] = t.root
+        while top > 0:
+            top -= 1
+            v = stack[top]
+            inner[0] = v >= 0
+            inner += 1
+            if v >= 0:
+                cut[0], dim[0] = t.nodes[v].cut, t.nodes[v].dim
+                cut += 1
+                dim += 1
+                stack[top], stack[top + 1] = t.nodes[v].child[1], t.nodes[v].child[0]
+                top += 2
 
     cdef int32_t leaf_count(self, int i) noexcept:
         """Distinct points in tree i: those in use, one more than the inner nodes."""
@@ -812,26 +1006,33 @@ cdef class Forest:
         """The forest of a `state()`; ModelStateError where the arrays do not describe one. Trusts nothing."""
         cdef Forest self
         cdef int i
-        cdef int64_t total_leaves, total_slots
+        cdef int32_t n, k
+        cdef int64_t slots = 0, nodes = 0, inner_nodes = 0, n_records
+        cdef const char* wrong
+        for name, kinds in (("n_trees", int), ("capacity", int), ("n_features", int), ("seen", int), ("warm_up", int), ("table", int),
+                            ("growing", bool), ("time_decay", (int, float))):
+            if name not in state:
+                raise ModelStateError(f"{name} is missing")
+            if not isinstance(state[name], kinds) or (kinds is not bool and isinstance(state[name], bool)):
+                raise ModelStateError(f"{name} is {str(state[name])[:40]!r}")
         for name, kind, ndim in (("origin", np.float64, 1), ("head", np.float64, 2), ("rng", np.uint64, 2),
                                  ("size", np.int32, 1), ("leaves", np.int32, 1), ("threshold", np.float64, 1),
                                  ("budget", np.float64, 1), ("next", np.int64, 1), ("settled", np.int64, 1),
-                                 ("key", np.float64, 1), ("arrival", np.int64, 1), ("item", np.int32, 1),
-                                 ("inner", np.uint8, 1), ("cut", np.float32, 1), ("dim", np.int32, 1),
-                                 ("points", np.float32, 2)):
+                                 ("key", np.float64, 1), ("record", np.int32, 1), ("arrival", np.int64, 1),
+                                 ("points", np.float32, 2), ("inner", np.bool_, 1), ("cut", np.float32, 1), ("dim", np.int32, 1)):
             if name not in state:
                 raise ModelStateError(f"{name} is missing")
             if not isinstance(state[name], np.ndarray) or state[name].dtype != kind or state[name].ndim != ndim:
                 raise ModelStateError(f"{name} is not an array of {np.dtype(kind)} in {ndim} dimensions")
-        n_trees, capacity, n_features = [int(state[k]) for k in ("n_trees", "capacity", "n_features")]
-        seen, warm_up, decay = int(state["seen"]), int(state["warm_up"]), float(state["time_decay"])
-        growing = bool(state["growing"])
+        n_trees, capacity, n_features = state["n_trees"], state["capacity"], state["n_features"]
+        seen, warm_up, table = state["seen"], state["warm_up"], state["table"]
+        decay, growing = state["time_decay"], state["growing"]
         if not (1 <= n_trees < 2**31 and 1 <= capacity < 2**30 and 1 <= n_features < 2**31):
             raise ModelStateError(f"impossible sizes: {n_trees} trees of {capacity} records of {n_features} features")
-        if not 0 <= decay < float("inf"):
+        if not 0 <= decay <= 1e300:
             raise ModelStateError(f"time_decay is {decay}")
-        if not (0 <= seen < 2**62 and 0 <= warm_up <= capacity):
-            raise ModelStateError(f"impossible counts: seen {seen}, warm-up {warm_up}")
+        if not (0 <= seen < 2**62 and 0 <= warm_up <= capacity and 0 <= table <= seen):
+            raise ModelStateError(f"impossible counts: seen {str(seen)[:40]}, warm-up {warm_up}, table {table}")
         if growing and seen >= HEAD:
             raise ModelStateError("the origin of a forest that has seen so much is settled")
         for name in ("rng", "size", "leaves", "threshold", "budget", "next", "settled"):
@@ -839,126 +1040,147 @@ cdef class Forest:
                 raise ModelStateError(f"{name} has {len(state[name])} entries for {n_trees} trees")
         if state["rng"].shape[1] != 4 or not state["rng"].any(axis=1).all():
             raise ModelStateError("rng is not four words a tree, not all zero")
-        size, leaves = state["size"].astype(np.int64), state["leaves"].astype(np.int64)
-        if (size < 0).any() or (size > min(capacity, seen)).any():
+        sizes, leaves = state["size"].astype(np.int64), state["leaves"].astype(np.int64)
+        if (sizes < 0).any() or (sizes > min(capacity, seen)).any():
             raise ModelStateError("a sample is larger than its capacity or the stream")
-        if (leaves < 0).any() or (leaves > size).any() or ((leaves == 0) != (size == 0)).any():
+        if (leaves < 0).any() or (leaves > sizes).any() or ((leaves == 0) != (sizes == 0)).any():
             raise ModelStateError("a tree has more leaves than records, or none")
-        total_slots, total_leaves = size.sum(), leaves.sum()
-        inner_nodes = total_leaves - int((leaves > 0).sum())
-        for name, n in (("key", total_slots), ("arrival", total_slots), ("item", total_slots), ("points", total_leaves),
-                        ("cut", inner_nodes), ("dim", inner_nodes), ("inner", total_leaves + inner_nodes)):
-            if len(state[name]) != n:
-                raise ModelStateError(f"{name} has {len(state[name])} entries where the trees have {n}")
+        total_slots, total_leaves, n_records = sizes.sum(), leaves.sum(), len(state["arrival"])
+        cuts = total_leaves - int((leaves > 0).sum())
+        for name, many in (("key", total_slots), ("record", total_slots), ("points", n_records),
+                           ("cut", cuts), ("dim", cuts), ("inner", total_leaves + cuts)):
+            if len(state[name]) != many:
+                raise ModelStateError(f"{name} has {len(state[name])} entries where the trees have {many}")
         if state["points"].shape[1] != n_features or len(state["origin"]) != n_features or state["head"].shape[1] != n_features:
             raise ModelStateError(f"points, origin or head are not {n_features} wide")
         if len(state["head"]) != (seen if growing else 0):
             raise ModelStateError("head does not hold the first records")
-        for name in ("points", "origin", "head", "cut"):
-            if not (np.abs(state[name]) <= 3.4028235e38).all():
+        # numbers up to LIMIT come in; two of them differ by at most twice that
+        for name, most in (("origin", LIMIT), ("head", LIMIT), ("points", 2.001 * LIMIT), ("cut", 2.001 * LIMIT), ("key", 1e300)):
+            if not (np.abs(state[name]) <= most).all():
                 raise ModelStateError(f"{name} is not finite")
-        # the smallest and largest float differ by more than a float holds
-        if not np.isfinite(state["key"]).all() or np.isnan(state["threshold"]).any() or not (state["budget"] >= 0).all():
-            raise ModelStateError("keys, thresholds or budgets are not numbers")
-        if ((state["arrival"] < 1) | (state["arrival"] > seen)).any():
-            raise ModelStateError("a record arrived outside the stream")
+        if np.isnan(state["threshold"]).any() or not (state["budget"] >= 0).all():
+            raise ModelStateError("thresholds or budgets are not numbers")
+        arrival = state["arrival"]
+        if n_records and not (arrival.min() >= 1 and arrival.max() <= seen and (np.diff(arrival) > 0).all()):
+            raise ModelStateError("the records do not ascend within the stream")
         if ((state["next"] <= seen) | (state["settled"] > seen) | (state["settled"] < 0)).any():
             raise ModelStateError("the next record to enter lies in the past")
-        self = Forest(n_trees, capacity, n_features, decay, 0)
-        self.seen, self.warm_up = seen, warm_up
+        self = Forest(n_trees, capacity, n_features, decay, None)
+        self.seen, self.warm_up, self.table = seen, warm_up, table
         if growing:
             (<object>np.asarray(<double[:HEAD, :n_features]>self.head))[:seen] = state["head"]
         else:
             free(self.head)
             self.head = NULL
         (<object>np.asarray(<double[:n_features]>self.origin))[:] = state["origin"]
-        rows = np.zeros((max(int(leaves.max()), 1), self.stride), dtype=np.float32)
-        at_leaf = at_cut = at_node = at_slot = 0
+
+        def flat(name, kind):
+            """One piece, with an entry to spare: the address of the first is good in an empty forest."""
+            return np.append(state[name].reshape(-1).view(kind), np.zeros(1, dtype=kind))
+
+        cdef const uint8_t[::1] inner = flat("inner", np.uint8)
+        cdef const float[::1] cut = flat("cut", np.float32), points = flat("points", np.float32)
+        cdef const int32_t[::1] dim = flat("dim", np.int32), record = flat("record", np.int32)
+        cdef const double[::1] key = flat("key", np.float64)
+        cdef const int64_t[::1] arrivals = flat("arrival", np.int64)
+        cdef int32_t[::1] holder = np.full(n_records + 1, -1, dtype=np.int32)
         for i in range(n_trees):
-            k, n = int(leaves[i]), int(size[i])
-            rows[:k, :n_features] = state["points"][at_leaf:at_leaf + k]
-            self.reserve(i, int(size.max()) + 1)
-            nodes, cuts = max(2 * k - 1, 0), max(k - 1, 0)
-            inner = np.ascontiguousarray(state["inner"][at_node:at_node + nodes])
-            cut = np.ascontiguousarray(state["cut"][at_cut:at_cut + cuts])
-            dim = np.ascontiguousarray(state["dim"][at_cut:at_cut + cuts])
-            key, arrival, item = [np.ascontiguousarray(state[c][at_slot:at_slot + n]) for c in ("key", "arrival", "item")]
-            self.restore_tree(i, k, n, rows, inner, cut, dim, key, arrival, item)
+            n, k = sizes[i], leaves[i]
+            self.reserve(i, int(sizes.max()) + 1)  # in every tree the same, as learning leaves it
+            if n > 0:
+                with nogil:
+                    wrong = self.read_nodes(i, k, &inner[nodes], &cut[inner_nodes], &dim[inner_nodes])
+                    if wrong == NULL:
+                        wrong = self.read_slots(i, n, &key[slots], &record[slots], n_records, &arrivals[0], &points[0], &holder[0])
+                if wrong != NULL:
+                    raise ModelStateError(f"tree {i}: {wrong.decode()}")
+                slots += n
+                nodes += 2 * k - 1
+                inner_nodes += k - 1
             words = state["rng"][i]
             self.rngs[i].s[0], self.rngs[i].s[1], self.rngs[i].s[2], self.rngs[i].s[3] = words[0], words[1], words[2], words[3]
             self.samples[i].threshold, self.samples[i].budget = state["threshold"][i], state["budget"][i]
             self.samples[i].next, self.samples[i].settled = state["next"][i], state["settled"][i]
-            at_leaf += k
-            at_node += nodes
-            at_cut += cuts
-            at_slot += n
         return self
 
-    cdef int restore_tree(self, int i, int32_t n_leaves, int32_t n_slots, const float[:, ::1] rows, const uint8_t[::1] inner,
-                          const float[::1] cut, const int32_t[::1] dim, const double[::1] key, const int64_t[::1] arrival,
-                          const int32_t[::1] item) except -1:
+    cdef const char* read_nodes(self, int i, int32_t n_leaves, const uint8_t* inner, const float* cut,
+                                const int32_t* dim) noexcept nogil:
+        """The nodes of tree i, with empty leaves; what is wrong with them, or NULL."""
         cdef rcf_tree* t = &self.trees[i]
-        cdef Sample* s = &self.samples[i]
-        cdef int32_t parent = -1, v, leaf, k, left, right, d
-        if n_slots == 0:
-            return 0
+        cdef int32_t parent = -1, v, k, leaf = 0, node = 0
+        cdef int32_t waits = -0x7fffffff - 1  # in child[1] of a node whose right side is still to come
         tree_clear(t)
-        for k in range(n_leaves):
-            new_leaf(t, &rows[k, 0])
-            t.leaves[k].mass = 0
-        for k in range(n_slots):
-            if not 0 <= item[k] < n_leaves:
-                raise ModelStateError(f"tree {i}: a record in leaf {item[k]} of {n_leaves}")
-            if k > 0 and key[k] > key[(k - 1) // 2]:
-                raise ModelStateError(f"tree {i}: the keys are not a heap")
-            t.leaves[item[k]].mass += 1
-            s.slots[k].key, s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = key[k], arrival[k], item[k], 0
-        # from the root down; child[1] == INT32_MIN marks a node that waits for its right child
-        leaf = 0
         for k in range(2 * n_leaves - 1):
             if k > 0 and parent < 0:
-                raise ModelStateError(f"tree {i}: nodes below no parent")
+                return b"nodes below no parent"
             if inner[k]:
-                if t.n_nodes == n_leaves - 1:
-                    raise ModelStateError(f"tree {i}: more inner nodes than leaves")
-                v = t.n_nodes
-                t.n_nodes += 1
-                if not 0 <= dim[v] < self.n_features:
-                    raise ModelStateError(f"tree {i}: a cut of feature {dim[v]} of {self.n_features}")
+                if node == n_leaves - 1:
+                    return b"more inner nodes than its leaves allow"
+                if not 0 <= dim[node] < self.n_features:
+                    return b"a cut of a feature that is not there"
+                v = node
+                node += 1
                 t.nodes[v].cut, t.nodes[v].dim = cut[v], dim[v]
-                t.nodes[v].child[0] = t.nodes[v].child[1] = -0x7fffffff - 1
+                t.nodes[v].child[0] = t.nodes[v].child[1] = waits
             else:
                 if leaf == n_leaves:
-                    raise ModelStateError(f"tree {i}: more leaves than points")
-                if t.leaves[leaf].mass == 0:
-                    raise ModelStateError(f"tree {i}: a leaf without records")
+                    return b"more leaves than it says"
                 v = ~leaf
+                t.leaves[leaf].mass = 0
                 leaf += 1
             set_parent(t, v, parent)
             if parent < 0:
                 t.root = v
-            elif t.nodes[parent].child[0] == -0x7fffffff - 1:
+            elif t.nodes[parent].child[0] == waits:
                 t.nodes[parent].child[0] = v
             else:
                 t.nodes[parent].child[1] = v
             if v >= 0:
                 parent = v
             else:
-                while parent >= 0 and t.nodes[parent].child[1] != -0x7fffffff - 1:
+                while parent >= 0 and t.nodes[parent].child[1] != waits:
                     parent = t.nodes[parent].parent
         if parent >= 0 or leaf != n_leaves:
-            raise ModelStateError(f"tree {i}: the nodes do not make a tree")
+            return b"the nodes do not make a tree"
+        t.n_nodes, t.n_leaves = node, leaf
+        return NULL
+
+    cdef const char* read_slots(self, int i, int32_t n, const double* key, const int32_t* record, int64_t n_records,
+                                const int64_t* arrival, const float* points, int32_t* holder) noexcept nogil:
+        """The slots of tree i, each record in the leaf it falls into; masses and boxes. What is wrong with them, or NULL."""
+        cdef rcf_tree* t = &self.trees[i]
+        cdef Sample* s = &self.samples[i]
+        cdef const float* x
+        cdef int32_t k, leaf, v, left, right
+        for k in range(n):
+            if not 0 <= record[k] < n_records:
+                return b"a record that is not there"
+            if holder[record[k]] == i:
+                return b"a record held twice"
+            holder[record[k]] = i
+            if k > 0 and key[k] > key[(k - 1) // 2]:
+                return b"the keys are not a heap"
+            x = points + <size_t>record[k] * self.n_features
+            leaf = rcf_descend(t, x)
+            if t.leaves[leaf].mass == 0:
+                memcpy(t.points + <size_t>leaf * t.stride, x, self.n_features * sizeof(float))
+            elif not same_point(t, leaf, x):
+                return b"different records in one leaf"
+            t.leaves[leaf].mass += 1
+            s.slots[k].key, s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = key[k], arrival[record[k]], leaf, 0
+        for leaf in range(t.n_leaves):
+            if t.leaves[leaf].mass == 0:
+                return b"a leaf that no record falls into"
         # children stand after their parents: from the last node up
         for v in range(t.n_nodes - 1, -1, -1):
-            left, right, d = t.nodes[v].child[0], t.nodes[v].child[1], t.nodes[v].dim
+            left, right = t.nodes[v].child[0], t.nodes[v].child[1]
             t.nodes[v].mass = mass_of(t, left) + mass_of(t, right)
             t.nodes[v].range = rcf_walks.hull(lower_of(t, v), lower_of(t, left), upper_of(t, left),
                                         lower_of(t, right), upper_of(t, right), t.stride)
-            if not upper_of(t, left)[d] <= t.nodes[v].cut < lower_of(t, right)[d]:
-                raise ModelStateError(f"tree {i}: a cut that does not separate the points below it")
-        t.mass = n_slots
-        s.size = n_slots
-        return 0
+        t.mass = n
+        s.size = n
+        return NULL
 
     def __reduce__(self):
         return Forest.from_state, (self.state(),)
@@ -987,6 +1209,14 @@ cdef class Forest:
         tree = self.tree(i)
         return tree["points"][tree["leaves"]["mass"] > 0] + self.origin_
 
+    def reading(self, work):
+        """work(), while nobody writes."""
+        self.gate.read()
+        try:
+            return work()
+        finally:
+            self.gate.read_done()
+
     def tree(self, int i):
         """Read-only arrays over the memory of tree i; they change as the tree learns."""
         cdef rcf_tree* t
@@ -1010,6 +1240,9 @@ cdef class Forest:
             "nodes": view(nodes, <uintptr_t>t.nodes, t.n_nodes),
             "boxes": view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.stride)[:, :, :self.n_features],
             "points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.stride)[:, :self.n_features],
+            # with the zeros that fill up a row
+            "wide_boxes": view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.stride),
+            "wide_points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.stride),
             "leaves": view(leaves, <uintptr_t>t.leaves, t.n_leaves),
             "slots": np.ndarray((self.samples[i].size,), slot, slots),
         }

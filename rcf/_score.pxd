@@ -128,3 +128,82 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
         total += parts[i]
     for i in range(n):
         out[i] += score * (parts[i] / total)
+
+
+# ---- density ------------------------------------------------------------------------------------------------------
+
+cdef inline bint density_step(const float* lower, const float* upper, double extent, double mass, const float* x,
+                              int32_t dims, double* gap, double* out) noexcept nogil:
+    """Fold in the cut that separates x from this box, given that none above did; False where the box contains x.
+
+    out: for each feature, above and below, the expected mass cut off times the share of that side; the length of the box, x
+    included, likewise; and the share itself.
+    """
+    cdef double total = gaps(lower, upper, x, dims, gap), keep, share
+    cdef int32_t k, n = 2 * dims
+    if total == 0.0:
+        return False
+    keep = extent / (total + extent)
+    for k in range(n):
+        share = gap[k] / (total + extent)
+        out[k] = keep * out[k] + share * mass
+        out[n + k] = keep * out[n + k] + share * (gap[k] + <double>upper[k >> 1] - <double>lower[k >> 1])
+        out[2 * n + k] = keep * out[2 * n + k] + share
+    return True
+
+
+cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, double* out) noexcept nogil:
+    """out[0 : 6 dims] += mass, length and share of `density_step` for x in this tree, the masses as parts of the tree's.
+
+    `work` holds 8 * dims doubles and 4 * stride floats after them. A record that the tree holds is seen from the tree
+    without it, as in `tree_attribute`, and its own mass counts with each box.
+    """
+    cdef int32_t n = 2 * t.dims, k, v = t.root, step, other, own
+    cdef double* gap = work
+    cdef double* sums = work + n
+    cdef float* shadow = <float*>(work + 4 * n)
+    cdef float* box = shadow + 2 * t.stride
+    cdef double extent
+    if t.mass == 0:
+        return
+    for k in range(3 * n):
+        sums[k] = 0.0
+    while v >= 0:
+        v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
+    own = t.leaves[~v].mass
+    step = t.leaves[~v].parent
+    if not same_point(t, ~v, x):
+        density_step(lower_of(t, v), upper_of(t, v), 0.0, own, x, t.dims, gap, sums)
+        while step >= 0 and density_step(lower_of(t, step), upper_of(t, step), t.nodes[step].range, t.nodes[step].mass,
+                                         x, t.dims, gap, sums):
+            step = t.nodes[step].parent
+    elif step < 0:
+        for k in range(n):  # the only value there is: no length, any side
+            sums[k] = <double>own / n
+            sums[2 * n + k] = 1.0 / n
+    else:
+        other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
+        v = other
+        while v >= 0:
+            v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
+        density_step(lower_of(t, v), upper_of(t, v), 0.0, mass_of(t, v) + own, x, t.dims, gap, sums)
+        while v != other:
+            v = t.leaves[~v].parent if v < 0 else t.nodes[v].parent
+            if not density_step(lower_of(t, v), upper_of(t, v), t.nodes[v].range, t.nodes[v].mass + own, x, t.dims, gap, sums):
+                break
+        else:
+            rcf_walks.hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
+            v = step
+            step = t.nodes[v].parent
+            while step >= 0:
+                other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
+                extent = rcf_walks.hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
+                if not density_step(box, box + t.stride, extent, t.nodes[step].mass, x, t.dims, gap, sums):
+                    break
+                shadow, box = box, shadow
+                v = step
+                step = t.nodes[step].parent
+    for k in range(n):
+        out[k] += sums[k] / t.mass
+        out[n + k] += sums[n + k]
+        out[2 * n + k] += sums[2 * n + k]

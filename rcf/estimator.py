@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -16,16 +17,30 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
-from ._validate import as_record, seed_entropy
+from ._validate import as_record, not_negative, seed_entropy, whole_number
+from .persist import Savable
+from .trees import Trees
+
+if TYPE_CHECKING:
+    from .walk import Visitor
 
 Score = Literal["depth", "codisp", "displacement", "opensearch"]
 _SCORES = {"depth", "codisp", "displacement", "opensearch"}
 # Rows whose scores settle the threshold: 2048 place mean + 3 sd within a few percent and take milliseconds at any n.
 _OFFSET_ROWS = 2048
 _FLOAT64 = np.dtype(np.float64)
+_FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_offset")
 
 
-class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
+class Neighbors(NamedTuple):
+    """What :meth:`RandomCutForest.neighbors` found, nearest first."""
+
+    distances: NDArray[np.float64]
+    points: NDArray[np.float64]
+    trees: NDArray[np.int64]
+
+
+class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """A random cut forest: anomaly scores for tables and streams.
 
     Each tree cuts its sample of the data at random places, a feature being chosen in proportion to its extent,
@@ -77,6 +92,8 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         Their names, where the data had names.
     n_seen_ : int
         Records learned so far, forgotten ones included.
+    trees_ : sequence of rcf.trees.Tree
+        The inside of the trees, as read-only arrays.
 
     See Also
     --------
@@ -268,6 +285,59 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self._forest.forget(as_record(x, self.n_features_in_))
 
+    def merge(self, other: RandomCutForest) -> Self:
+        """Take in a forest that was grown on another part of the data; it is left as it is.
+
+        Tree by tree the records with the smallest keys of both samples stay, and a tree is built on them: the result has the
+        distribution of one forest that saw this one's stream and then the other's. Weights and decay carry over, record `k` of the
+        other counting as record ``n_seen_ + k``. Two forests that were fitted on tables, rows without an order, become the forest
+        fitted on both tables.
+
+        Parameters
+        ----------
+        other : RandomCutForest
+            Of the same width, number of trees, size of samples, time decay and score, and grown from another `random_state`: the
+            same random numbers on both parts would choose the same places in them.
+
+        Returns
+        -------
+        self : RandomCutForest
+
+        Raises
+        ------
+        TypeError
+            If `other` is not a forest.
+        ValueError
+            If it is this one or a copy, if either has seen nothing, or if they differ in one of the above, naming it; nothing has
+            changed then.
+
+        Notes
+        -----
+        Values are held as 32-bit floats after an origin is subtracted. The other's are moved to the origin of this one, so equal
+        records of the two may differ in the last of 24 bits afterwards, and then count as two points.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rcf import RandomCutForest
+        >>> X = np.random.default_rng(0).normal(size=(10000, 3))
+        >>> one, two = [RandomCutForest(random_state=i).fit(part) for i, part in enumerate(np.split(X, 2))]
+        >>> one.merge(two).n_seen_
+        10000
+        """
+        if not isinstance(other, RandomCutForest):
+            raise TypeError(f"can merge with a RandomCutForest, got {type(other).__name__}")
+        for forest in (self, other):
+            check_is_fitted(forest)
+        if self.score != other.score:
+            raise ValueError(f"score differs: {self.score!r} and {other.score!r}")
+        names, others = [getattr(forest, "feature_names_in_", None) for forest in (self, other)]
+        if names is not None and others is not None and list(names) != list(others):
+            raise ValueError(f"feature names differ: {list(names)} and {list(others)}")
+        self._forest.merge(other._forest)
+        self.max_samples_ = max(self.max_samples_, other.max_samples_, int(self._forest.masses().max()))
+        return self
+
     # ---- scoring -----------------------------------------------------------------------------------------------
 
     def anomaly_score(self, X: ArrayLike, score: Score | None = None) -> NDArray[np.float64]:
@@ -307,6 +377,97 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return self._forest.attribution(self._checked(X, reset=False), score or self.score, self._threads())
 
+    def walk(self, X: ArrayLike, visitor: Visitor) -> NDArray[np.float64]:
+        """A score of your own: the mean over the trees of what the visitor's functions make of each row. Needs the extra `numba`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        visitor : rcf.walk.Visitor
+            Three functions, compiled into one walk at the first call (about three seconds) and kept.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            If a function returns NaN: which, and for which row.
+        RuntimeError
+            If one raises.
+        TypeError
+            If one does not compile.
+        ImportError
+            Without numba.
+        """
+        from .walk import walk
+
+        check_is_fitted(self)
+        data = validate_data(self, X, reset=False, dtype=np.float64)
+        return walk(self._forest, data, visitor, self._threads())
+
+    def density(
+        self, X: ArrayLike, *, directional: bool = False, dimension: float | None = None
+    ) -> NDArray[np.float64]:
+        """An estimate of how densely the records that the forest holds lie around each row, as a probability density.
+
+        Where a random cut would part the row from others, it leaves a box of some mass; the density is that mass over the
+        length of the box (the row included) to the power of the dimension, both averaged over cuts and trees. A row that a
+        tree holds is seen from the tree without it. It ranks as well as distances to the eighth neighbour in a sample of
+        `max_samples` do. It is too high: on a normal cloud, at the median, 1.6, 2.0, 2.5 and 4.4 times in 1, 2, 3 and 5
+        dimensions; in more than some ten, powers of lengths say little.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        directional : bool, default=False
+            Share the density out among the features, and among what lies above and below the row.
+        dimension : float, default=None
+            The power. None is the number of features; less where the data are known to lie on something flatter.
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, d, 2) if directional
+            With ``[..., 0]`` what lies below the row and ``[..., 1]`` what lies above. Infinite for the one value of constant data.
+        """
+        check_is_fitted(self)
+        power = self.n_features_in_ if dimension is None else not_negative("dimension", dimension)
+        mass, length, share = np.moveaxis(self._forest.density(self._checked(X, reset=False), self._threads()), 1, 0)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            volume = np.where(share > 0, share * (length / share) ** power, 0.0).sum(axis=(1, 2))
+            if not directional:
+                return np.asarray(mass.sum(axis=(1, 2)) / volume)
+            return np.where(mass > 0, mass / volume[:, None, None], 0.0)
+
+    def neighbors(self, x: ArrayLike, max_distance: float | None = None) -> Neighbors:
+        """Records near to this one: what each tree holds in the leaf where it falls, nearest first.
+
+        A tree gives one record, in a time that hardly grows with how many it holds; the nearest of all is often among
+        them, not surely.
+
+        Parameters
+        ----------
+        x : array-like of shape (d,)
+        max_distance : float, default=None
+            Leave out what lies further away. None leaves out nothing.
+
+        Returns
+        -------
+        Neighbors
+            `distances` (k,), Euclidean; `points` (k, d), distinct, as they came but for the rounding to 32 bits; `trees` (k,), how
+            many trees gave each.
+        """
+        check_is_fitted(self)
+        record = as_record(x, self.n_features_in_)
+        most = np.inf if max_distance is None else not_negative("max_distance", max_distance)
+        found, trees = np.unique(self._forest.leaves_of(record), axis=0, return_counts=True)
+        points = found + self._forest.origin_
+        distances = np.sqrt(((points - record) ** 2).sum(axis=1))
+        order = np.argsort(distances, kind="stable")
+        order = order[distances[order] <= most]
+        return Neighbors(distances[order], points[order], trees[order])
+
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The opposite of `anomaly_score`, as scikit-learn has it: low for anomalies; shape (n,)."""
         return -self.anomaly_score(X)
@@ -333,6 +494,12 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             self._place_offset(self._held(_OFFSET_ROWS))
         return self._offset[0]
 
+    @property
+    def trees_(self) -> Trees:
+        """A sequence of :class:`rcf.trees.Tree`: the inside of each tree as read-only arrays, without copies."""
+        check_is_fitted(self)
+        return Trees(self._forest)
+
     def _place_offset(self, rows: NDArray[np.float64]) -> None:
         scores = self._forest.score(rows, self.score, self._threads())
         if self.contamination == "auto":
@@ -343,7 +510,7 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _held(self, at_most: int) -> NDArray[np.float64]:
         """Distinct records that the trees hold, evenly taken from them."""
-        points = np.unique(np.concatenate([self._forest.points(i) for i in range(self.n_estimators)]), axis=0)
+        points = np.unique(np.concatenate([self._forest.points(i) for i in range(self._forest.n_trees)]), axis=0)
         return points[np.linspace(0, len(points) - 1, min(at_most, len(points))).astype(np.int64)]
 
     @contextmanager
@@ -356,6 +523,42 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
+
+    def _state(self) -> dict[str, Any]:
+        self._validate_params()
+        params = self.get_params(deep=False)
+        if not isinstance(self.random_state, (Integral, type(None))):
+            params["random_state"] = None  # a generator is shared with others; the forest's own are in its state
+        fitted = {name: getattr(self, name) for name in _FITTED if name in self.__dict__}
+        if "feature_names_in_" in fitted:
+            fitted["feature_names_in_"] = list(fitted["feature_names_in_"])
+        return {"params": params, "fitted": fitted, "forest": self._forest.state() if self._grown else None}
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        self = cls(**state["params"])
+        self._validate_params()
+        fitted = state["fitted"]
+        if state["forest"] is None:
+            return self
+        forest = Forest.from_state(state["forest"])
+        offset, names = fitted.get("_offset"), fitted.get("feature_names_in_")
+        if not (
+            set(fitted) <= set(_FITTED)
+            and (fitted["n_features_in_"], fitted["time_decay_"]) == (forest.n_features, forest.time_decay)
+            and 1 <= whole_number("max_samples_", fitted["max_samples_"]) <= forest.capacity
+            and (offset is None or [type(part) for part in offset] == [float, int])
+            and (names is None or [type(name) for name in names] == [str] * forest.n_features)
+        ):
+            raise ValueError(f"the fitted attributes are not those of its forest: {str(fitted)[:200]}")
+        self._forest = forest
+        for name, value in fitted.items():
+            setattr(self, name, value)
+        if offset is not None:
+            self._offset = (offset[0], offset[1])
+        if names is not None:
+            self.feature_names_in_ = np.array(names, dtype=object)
+        return self
 
     @property
     def _grown(self) -> bool:
@@ -409,3 +612,37 @@ class RandomCutForest(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"sample_weight has shape {weights.shape}, expected ({n},)")
         check_weights(weights, n)
         return weights
+
+
+def merge(forests: Iterable[RandomCutForest]) -> RandomCutForest:
+    """One forest of many that were grown on parts of the data; they are left as they are.
+
+    Parameters
+    ----------
+    forests : iterable of RandomCutForest
+        At least one; in the order of their streams, where time decay makes that matter. Each from its own `random_state`.
+
+    Returns
+    -------
+    RandomCutForest
+        With the parameters of the first; see :meth:`RandomCutForest.merge`.
+
+    Examples
+    --------
+    >>> import numpy as np, rcf
+    >>> X = np.random.default_rng(0).normal(size=(9000, 3))
+    >>> parts = [rcf.RandomCutForest(random_state=i).fit(part) for i, part in enumerate(np.split(X, 3))]
+    >>> rcf.merge(parts).n_seen_
+    9000
+    """
+    parts = list(forests)
+    if not parts:
+        raise ValueError("merge needs at least one forest, got none")
+    for i, part in enumerate(parts):
+        if not isinstance(part, RandomCutForest):
+            raise TypeError(f"can merge RandomCutForests, got a {type(part).__name__} (number {i})")
+        check_is_fitted(part)
+    whole = copy.deepcopy(parts[0])
+    for part in parts[1:]:
+        whole.merge(part)
+    return whole

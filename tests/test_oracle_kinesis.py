@@ -56,12 +56,13 @@ def ours(values, seed):
 def test_scores(name):
     """Zeros exactly on the first 256, none after; mean ratio 1 +- 0.02; correlation at least 0.97.
 
-    On art_noisy, uniform noise, two forests of 100 trees agree only to 0.94 with each other, and so does the
-    service with one of ours: there it is held against the mean of twelve.
+    The mean of one forest wanders by 0.7 % from seed to seed, so ours is taken over eight; the service's is that
+    of one. On art_noisy, uniform noise, two forests of 100 trees agree only to 0.94 with each other, and so does the
+    service with one of ours: there the correlation is held against the mean of the eight, elsewhere against one.
     """
     values, kinesis = load(name)
-    seeds = 12 if name.endswith("art_noisy") else 1
-    scores = np.mean([ours(values, seed) for seed in range(seeds)], axis=0)
+    forests = [ours(values, seed) for seed in range(8)]
+    scores = np.mean(forests, axis=0)
     assert (kinesis[:CAPACITY] == 0).all()
     assert (scores[:CAPACITY] == 0).all()
     assert (scores[CAPACITY:] > 0).all()
@@ -72,7 +73,8 @@ def test_scores(name):
         assert a == pytest.approx(0.0311284, abs=5e-8)
         assert a == pytest.approx(b, abs=1e-9)
     else:
-        assert np.corrcoef(a, b)[0, 1] >= 0.97
+        one = a if name.endswith("art_noisy") else forests[0][CAPACITY:]
+        assert np.corrcoef(one, b)[0, 1] >= 0.97
 
 
 @every_series

@@ -1,0 +1,460 @@
+"""Model files: save, load, to_bytes, from_bytes.
+
+A model file is a safetensors file (https://github.com/huggingface/safetensors): eight bytes with the length of a JSON
+header, the header, and arrays, little-endian, one after the other. Nothing in it is ever executed. The format is so small
+that it is read and written here with json and numpy, in fifty lines: saving then needs no dependency, every field is
+checked by the code that uses it, and any reader of safetensors still opens the file.
+
+Version 1
+---------
+``__metadata__`` of the header holds strings: ``format`` ("rcf"), ``version`` ("1"), ``library`` (which wrote it), ``kind``
+(the class) and ``state``, the JSON of what the object's `_state()` returned. In that JSON
+
+- ``{"$array": name, "dtype": t, "shape": [...]}`` stands for an array. It is stored as the tensor `name`; or, if only ``name/0``,
+  ``name/1``, ... are there, cut into byte planes (0 holds the lowest byte of each number), where a plane shorter than the others
+  is a raw deflate stream of Huffman codes alone: at least an eighth as long as what it holds, so that a small file cannot ask
+  for much memory.
+- ``"stored": t`` says that whole numbers are stored in a narrower type, ``"steps": true`` that they are the differences of
+  an ascending array (the first from 0), ``"bits": true`` that booleans are packed, the highest bit first.
+- ``{"$float": "inf"}`` is a number that JSON has no word for; ``{"$kind": k, "state": ...}`` an object within the object.
+
+The last tensor, ``crc32``, is the CRC-32 of every byte before it.
+
+Adding a class
+--------------
+It derives from :class:`Savable`, stands in `KINDS`, and has ``_state()``, a dict with str keys of arrays, None, booleans,
+numbers, strings, lists, dicts and other savable objects, and the class method ``_from_state(state)``, which trusts nothing
+and raises ValueError, TypeError or KeyError on what is not a state of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import secrets
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._version import __version__
+
+VERSION = 1
+# What may stand in a file, and the module that has the class.
+KINDS = {
+    "RandomCutForest": "rcf.estimator",
+    "StreamDetector": "rcf.detector",
+    "KeyedDetector": "rcf.detector",
+    "HotSpots": "rcf.hotspots",
+}
+TYPES = {
+    "BOOL": "|b1", "U8": "|u1", "U16": "<u2", "U32": "<u4", "U64": "<u8",
+    "I8": "|i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+_NAMES = {name: code for code, name in TYPES.items()}
+_SMALL = 4096  # bytes; arrays below this are stored as they are, so that a small file stays plain to read
+_MOST = 8  # bytes that a byte of deflate holds, Huffman codes alone being used: each takes a bit at least
+
+
+class ModelFileError(ValueError):
+    """A file that is not a model, is damaged, or was written by a later version."""
+
+
+class Savable:
+    """What an object needs that can be saved; see the module's notes."""
+
+    def _state(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        raise NotImplementedError
+
+    def to_bytes(self) -> bytes:
+        """The model file as bytes: everything that the future depends on, random numbers included.
+
+        What :meth:`from_bytes` makes of it gives the same scores and learns the same, bit for bit.
+
+        Raises
+        ------
+        TypeError
+            If a parameter is of a type that cannot be saved; it is named.
+        """
+        return _pack(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The object in a model file given as bytes.
+
+        Raises
+        ------
+        ModelFileError
+            If the bytes are not a model file of this class, or are damaged; the message says how.
+        """
+        found = _unpack(data)
+        if not isinstance(found, cls):
+            raise ModelFileError(f"the file holds a {type(found).__name__}, not a {cls.__name__}")
+        return found
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model file, whole or not at all: after a crash the path holds what it held before.
+
+        Parameters
+        ----------
+        path : str or path-like
+            By custom with the suffix ``.rcf``. What stands there is replaced. :func:`rcf.load` reads it.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be written to.
+        TypeError
+            If a parameter is of a type that cannot be saved; it is named.
+        """
+        _write(Path(os.path.realpath(path)), self.to_bytes())
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """The object in a model file: what was saved, and what it would do next, bit for bit.
+
+    Safe on files from anywhere: nothing in them is executed, and everything is checked before it is used.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    RandomCutForest, StreamDetector, KeyedDetector or HotSpots
+
+    Raises
+    ------
+    ModelFileError
+        If the file is not a model, is damaged, or comes from a later version; the message says how.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, rcf
+    >>> forest = rcf.RandomCutForest(random_state=0).fit(np.random.default_rng(0).normal(size=(500, 3)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "forest.rcf")
+    ...     forest.save(path)
+    ...     again = rcf.load(path)
+    >>> bool(again.update([1.0, 2.0, 3.0]) == forest.update([1.0, 2.0, 3.0]))
+    True
+    """
+    return _unpack(Path(path).read_bytes())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Beside the old file, down to the disk, then in its place."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with open(beside, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            os.chmod(beside, path.stat().st_mode & 0o777)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    if sys.platform != "win32":  # the new name too must reach the disk; Windows has no handle on a folder
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+# ---- arrays to tensors -----------------------------------------------------------------------------------------------
+
+
+def _narrowest(low: int, high: int) -> np.dtype[Any]:
+    """Of whole numbers from low to high, both within one type of 64 bits."""
+    return np.min_scalar_type(max(high, ~low) if low >= 0 else min(low, ~high))
+
+
+def _compresses(plane: NDArray[np.uint8]) -> bool:
+    """Whether the bytes carry less than 7 bits each, judged by some of them: deflating noise would take most of the time."""
+    some = plane[:: max(1, plane.size // 2048)]
+    counts = np.bincount(some, minlength=256)
+    shares = counts[counts > 0] / some.size
+    return float(-(shares * np.log2(shares)).sum()) < 7.0
+
+
+def _deflated(plane: NDArray[np.uint8]) -> bytes:
+    # Repeats are rare in columns of bytes; looking for them takes three times as long.
+    deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_HUFFMAN_ONLY)
+    return deflate.compress(plane.tobytes()) + deflate.flush()
+
+
+def _store(array: NDArray[Any], name: str, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Put the array among the tensors; returns what stands for it in the JSON."""
+    kind = np.dtype(array.dtype).newbyteorder("<")
+    if kind.str not in _NAMES:
+        raise TypeError(f"{name} is an array of {array.dtype}, which cannot be saved")
+    node: dict[str, Any] = {"$array": name, "dtype": kind.str, "shape": list(array.shape)}
+    flat = np.ascontiguousarray(array, dtype=kind).reshape(-1)
+    if kind.kind == "b":
+        node["bits"], flat = True, np.packbits(flat)
+    elif kind.kind in "iu" and flat.size:
+        low, high = int(flat.min()), int(flat.max())
+        if low >= 0 and high < 2**62 and flat.size > 16 and (flat[1:] >= flat[:-1]).all():
+            node["steps"], flat = True, np.diff(flat, prepend=kind.type(0))
+            low, high = int(flat.min()), int(flat.max())
+        stored = _narrowest(low, high).newbyteorder("<")
+        if stored.itemsize < kind.itemsize:
+            node["stored"], flat = stored.str, flat.astype(stored)
+    if flat.nbytes < _SMALL:
+        tensors[name] = flat
+        return node
+    width = flat.dtype.itemsize
+    columns = flat.view(np.uint8).reshape(-1, width)
+    planes = []
+    for i in range(width):
+        plane = np.ascontiguousarray(columns[:, i])
+        squeezed = _deflated(plane) if _compresses(plane) else b""
+        planes.append(np.frombuffer(squeezed, np.uint8) if 0 < len(squeezed) < plane.size else plane)
+    if all(plane.size == columns.shape[0] for plane in planes):
+        tensors[name] = flat
+    else:
+        tensors.update((f"{name}/{i}", plane) for i, plane in enumerate(planes))
+    return node
+
+
+def _fetch(node: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    """The array that a node of the JSON stands for; takes its tensors away."""
+    name, shape = node["$array"], node.get("shape")
+    if not isinstance(name, str) or not set(node) <= {"$array", "dtype", "shape", "stored", "steps", "bits"}:
+        raise ModelFileError("an array without a name, or with fields unheard of")
+    if node.get("dtype") not in _NAMES or node.get("stored", "|u1") not in _NAMES:
+        raise ModelFileError(f"{name}: a type that is not known")
+    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
+        raise ModelFileError(f"{name}: an impossible shape")
+    kind, size = np.dtype(node["dtype"]), math.prod(shape)
+    bits, stored = kind.kind == "b", np.dtype(node.get("stored", kind))
+    if bits != node.get("bits", False) or (
+        (stored != kind or "steps" in node) and (kind.kind + stored.kind).strip("iu")
+    ):
+        raise ModelFileError(f"{name}: {kind} cannot be stored so")
+    if bits:
+        stored = np.dtype(np.uint8)
+    n = (size + 7) // 8 if bits else size
+    if name in tensors:
+        flat = tensors.pop(name)
+        if flat.dtype != stored or flat.shape != (n,):
+            raise ModelFileError(f"{name}: {flat.size} numbers of {flat.dtype} where {n} of {stored} are due")
+    else:
+        if n >= 2**48:
+            raise ModelFileError(f"{name}: an impossible shape")
+        planes = [_plane(f"{name}/{i}", n, tensors) for i in range(stored.itemsize)]
+        flat = np.stack(planes, axis=1).reshape(-1).view(stored)
+    if bits:
+        flat = np.unpackbits(flat, count=size)
+    if node.get("steps"):
+        flat = np.cumsum(flat, dtype=np.int64)
+    return flat.astype(kind.newbyteorder("=")).reshape(shape)
+
+
+def _plane(name: str, n: int, tensors: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    if name not in tensors:
+        raise ModelFileError(f"{name} is missing")
+    plane = tensors.pop(name)
+    if plane.dtype != np.uint8 or plane.size > n:
+        raise ModelFileError(f"{name}: not a plane of {n} bytes")
+    if plane.size == n:
+        return plane
+    if n > _MOST * plane.size:
+        raise ModelFileError(f"{name}: {plane.size} bytes cannot hold {n}")
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflate.decompress(plane.tobytes(), n)
+    if len(data) != n or not inflate.eof or inflate.unused_data:
+        raise ModelFileError(f"{name}: the deflated bytes do not hold {n}")
+    return np.frombuffer(data, dtype=np.uint8)
+
+
+# ---- objects to JSON ---------------------------------------------------------------------------------------------------
+
+
+def _kind_of(thing: Savable) -> str:
+    kind = type(thing).__name__
+    if KINDS.get(kind) != type(thing).__module__:
+        raise TypeError(
+            f"{type(thing).__module__}.{kind} cannot be saved: {', '.join(KINDS)} themselves can, not classes derived"
+        )
+    return kind
+
+
+def _class_of(kind: Any) -> type[Savable]:
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ModelFileError(f"holds a {str(kind)[:40]!r}, which this version does not know")
+    try:
+        found: type[Savable] = getattr(importlib.import_module(KINDS[kind]), kind)
+    except (ImportError, AttributeError) as error:
+        raise ModelFileError(f"holds a {kind}, which this installation cannot load: {error}") from error
+    return found
+
+
+def _encode(value: Any, name: str, tensors: dict[str, NDArray[Any]]) -> Any:
+    if isinstance(value, np.ndarray):
+        return _store(value, name, tensors)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$float": repr(value)}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str) or key.startswith("$"):
+                raise TypeError(f"{name or 'state'}: {key!r} cannot be saved as a name")
+        return {key: _encode(item, f"{name}.{key}" if name else key, tensors) for key, item in value.items()}
+    if isinstance(value, Savable):
+        return {"$kind": _kind_of(value), "state": _encode(value._state(), name, tensors)}
+    raise TypeError(f"{name} is {value!r}: a {type(value).__name__} cannot be saved")
+
+
+def _decode(value: Any, tensors: dict[str, NDArray[Any]]) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$array" in value:
+        return _fetch(value, tensors)
+    if "$float" in value:
+        return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[value["$float"]]
+    if "$kind" in value:
+        return _restore(value["$kind"], _decode(value.get("state"), tensors))
+    return {key: _decode(item, tensors) for key, item in value.items()}
+
+
+def _restore(kind: Any, state: Any) -> Savable:
+    owner = _class_of(kind)
+    if not isinstance(state, dict):
+        raise ModelFileError(f"{kind}: its state is not a dict")
+    try:
+        return owner._from_state(state)
+    except ModelFileError:
+        raise
+    except KeyError as error:
+        raise ModelFileError(f"{kind}: {error} is missing") from error
+    except MemoryError as error:
+        raise ModelFileError(f"{kind}: larger than the memory of this machine") from error
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise ModelFileError(f"{kind}: {error}") from error
+
+
+# ---- the container -----------------------------------------------------------------------------------------------------
+
+
+def _pack(thing: Savable) -> bytes:
+    tensors: dict[str, NDArray[Any]] = {}
+    kind = _kind_of(thing)
+    state = json.dumps(_encode(thing._state(), "", tensors), separators=(",", ":"), allow_nan=False)
+    header: dict[str, Any] = {
+        "__metadata__": {"format": "rcf", "version": str(VERSION), "library": __version__, "kind": kind, "state": state}
+    }
+    at = 0
+    pieces = []
+    # the wide ones first: each then starts at a multiple of its width
+    for name, array in sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize):
+        end = at + array.nbytes
+        header[name] = {"dtype": _NAMES[array.dtype.str], "shape": [array.size], "data_offsets": [at, end]}
+        pieces.append(array.tobytes())
+        at = end
+    header["crc32"] = {"dtype": "U32", "shape": [1], "data_offsets": [at, at + 4]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    body = b"".join([struct.pack("<Q", len(text)), text, *pieces])
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def _json(text: bytes | str, what: str) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a name comes twice")
+        return found
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is not JSON")
+
+    try:
+        found = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"the {what} is damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise ModelFileError(f"the {what} is not an object")
+    return found
+
+
+def _unpack(data: bytes) -> Any:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a model file is bytes, got {type(data).__name__}")
+    view = memoryview(data).cast("B")
+    if len(view) < 16 or bytes(view[8:9]) != b"{":
+        raise ModelFileError("not a model file")
+    (length,) = struct.unpack("<Q", view[:8])
+    if length > len(view) - 12:
+        raise ModelFileError(f"cut off: {len(view)} bytes, and the header alone says {length}")
+    header = _json(bytes(view[8 : 8 + length]), "header")
+    about = header.pop("__metadata__", None)
+    if (
+        not isinstance(about, dict)
+        or about.get("format") != "rcf"
+        or not all(isinstance(v, str) for v in about.values())
+    ):
+        raise ModelFileError("not a model file: a safetensors file of something else")
+    if about.get("version") != str(VERSION):
+        raise ModelFileError(
+            f"the file has version {str(about.get('version'))[:20]!r} and was written by rcf {str(about.get('library'))[:20]}; "
+            f"this is rcf {__version__}, which reads version {VERSION}"
+        )
+    crc = header.pop("crc32", None)
+    at = len(view) - 8 - length - 4
+    if not isinstance(crc, dict) or crc.get("data_offsets") != [at, at + 4]:
+        raise ModelFileError(f"cut off, or longer than its header says: {len(view)} bytes")
+    if struct.unpack("<I", view[-4:])[0] != zlib.crc32(view[:-4]):
+        raise ModelFileError("damaged: the checksum differs")
+    tensors = _tensors(header, view[8 + length : -4])
+    try:
+        state = _decode(_json(about.get("state", ""), "state"), tensors)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, MemoryError, zlib.error) as error:
+        raise error if isinstance(error, ModelFileError) else ModelFileError(f"damaged: {error}") from error
+    if tensors:
+        raise ModelFileError(f"{next(iter(tensors))[:60]!r} belongs to nothing")
+    return _restore(about.get("kind"), state)
+
+
+def _tensors(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]]:
+    """The arrays of a safetensors file; they lie side by side and fill it."""
+    tensors, expected = {}, 0
+    for name, entry in header.items():
+        try:
+            kind, (size,), (begin, end) = np.dtype(TYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+            fits = (
+                begin == expected
+                and type(size) is type(end) is int
+                and size >= 0
+                and end == begin + size * kind.itemsize
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{name[:60]!r} is not described as a tensor") from error
+        if not fits or end > len(data):
+            raise ModelFileError(f"{name[:60]!r} does not lie where its type and shape say")
+        tensors[name] = np.frombuffer(data[begin:end], dtype=kind)
+        expected = end
+    if expected != len(data):
+        raise ModelFileError(f"{len(data) - expected} bytes belong to nothing")
+    return tensors
