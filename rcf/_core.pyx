@@ -78,7 +78,7 @@ cdef inline void take(PyThread_type_lock lock) noexcept:
 
 
 cdef class Gate:
-    """Many readers or one writer. A writer who waits keeps new readers out."""
+    """Many readers or one writer, in turn: who waits keeps those out that come later."""
     cdef PyThread_type_lock turn, writing, counting
     cdef int readers
 
@@ -94,13 +94,14 @@ cdef class Gate:
                 PyThread_free_lock(<PyThread_type_lock><uintptr_t>lock)
 
     cdef void read(self) noexcept:
+        # the turn is kept while waiting for a writer, or one that comes back at once would always be first
         take(self.turn)
-        PyThread_release_lock(self.turn)
         take(self.counting)
         if self.readers == 0:
             take(self.writing)
         self.readers += 1
         PyThread_release_lock(self.counting)
+        PyThread_release_lock(self.turn)
 
     cdef void read_done(self) noexcept:
         take(self.counting)
