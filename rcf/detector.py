@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from ._core import LIMIT, SCORES, Forest, ModelStateError, RingCore
-from ._explain import Detection, Detections, Moment, completed, explain
+from ._explain import Detection, Detections, Moment, band, completed, explain
 from ._threshold import Threshold
 from ._transform import HELD_BACK, KINDS, Transform
 from ._validate import not_negative, seed_entropy, whole_number
@@ -43,8 +43,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
     max_samples : int, default=256
         Windows that each tree holds. Scores are 0 for the first `max_samples` windows, while the trees fill.
     time_decay : float or None, default=None
-        A window's weight in the samples falls by ``exp(-time_decay)`` with each record. None is ``1 / (40 * max_samples)``, a memory of about
-        10 000 records: longer than a forest's own default, for what recurs daily is normal.
+        A window's weight in the samples falls by ``exp(-time_decay)`` with each record. None is ``1 / (10 * max_samples)``, a memory of
+        some 2 500 records.
     score : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
         The kind of score. Measured on labelled operational series with all else equal, "depth" finds as much as the displacements and its
         scale does not depend on `max_samples` much.
@@ -139,7 +139,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         size = whole_number("shingle_size", self.shingle_size)
         trees = whole_number("n_estimators", self.n_estimators)
         samples = whole_number("max_samples", self.max_samples, 1, 2**30 - 1)
-        decay = 0.025 / samples if self.time_decay is None else not_negative("time_decay", self.time_decay)
+        decay = 0.1 / samples if self.time_decay is None else not_negative("time_decay", self.time_decay)
         rate = not_negative("anomaly_rate", self.anomaly_rate)
         if not 0.0 < rate <= 0.5:
             raise ValueError(f"anomaly_rate must be above 0 and at most 0.5, got {self.anomaly_rate}")
@@ -573,7 +573,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         base, last = t.next_base(), self._last[-1]
         for h in range(horizon):
             window = np.concatenate([window[d:], window[-d:]])
-            found = np.quantile(completed(self._forest, window, missing, False), [0.5, 0.1, 0.9], axis=0)
+            found = band(completed(self._forest, window, missing, False))
             window[-d:] = found[0]
             if h and t.origin == "previous":
                 base = bands[0, h - 1].tolist()
