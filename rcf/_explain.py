@@ -24,6 +24,10 @@ class Cause(NamedTuple):
     side: str  # "high" or "low"
 
 
+# of a record, what makes a Moment; a tuple, for one is made for every record and few are looked at
+Step = tuple[list[float], list[float], list[float], list[float]]
+
+
 class Moment:
     """A record as it came, and the way back to its units from what the forest saw."""
 
@@ -58,14 +62,14 @@ def band(found: Floats) -> Floats:
 
 
 def explain(
-    forest: Forest, point: Forest | None, window: Floats, moments: list[Moment], score: str, total: float, share: float
+    forest: Forest, point: Forest | None, window: Floats, moments: list[Step], score: str, total: float, share: float
 ) -> tuple[Floats, int, Floats, Floats]:
     """Attribution (size, d, 2), the lag of its largest part, and the expected and actual record at that lag.
 
     The forests have just learned the window; both walks look past their only copy of it, and the parts are scaled to the score that
     it had before.
     """
-    size, d = len(moments), len(moments[0].raw)
+    size, d = len(moments), len(moments[0][0])
     parts = (1.0 - share) * forest.attribution(window.reshape(1, -1), score).reshape(size, d, 2)
     if point is not None:
         parts[-1] += share * point.attribution(window[-d:].reshape(1, -1), score)[0]
@@ -73,7 +77,7 @@ def explain(
     if whole > 0.0:
         parts *= total / whole
     lag = size - 1 - int(parts.sum(axis=(1, 2)).argmax())
-    place, moment = (size - 1 - lag) * d, moments[size - 1 - lag]
+    place, moment = (size - 1 - lag) * d, Moment(*moments[size - 1 - lag])
     found = np.median(completed(forest, window, list(range(place, place + d)), True), axis=0)
     expected = moment.restored(dict(enumerate(found.tolist())))
     return parts, lag, np.array(list(expected.values())), np.array(moment.raw)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
+from ._core import LIMIT
+
 Values = list[float]
 
 # (difference to what, scaled)
@@ -52,6 +54,9 @@ class Transform:
         """The records that are ready for the forest: none while they are held back, then all of them, then one each."""
         n = self.n = self.n + 1
         origin = self.origin
+        if origin == "zero" and len(x) == 1 and self.buffer is None and self.scales:  # all there is to do in the commonest case
+            z = (x[0] - self.centre[0]) / self.scale[0]
+            return [[CLIP if z > CLIP else -CLIP if z < -CLIP else z]]
         if origin == "zero":
             change = x
         else:
@@ -64,7 +69,7 @@ class Transform:
                 self.average = [b + rate * (v - b) for b, v in zip(self.base, x, strict=True)]
             change = [v - b for v, b in zip(x, self.base, strict=True)]
         if not self.scales:
-            return [[v / s for v, s in zip(change, self.scale, strict=True)]]
+            return [self.scaled(change)]
         rate = 1.0 / n if n < 10 * REVISED_EVERY else 0.1 / REVISED_EVERY
         mean, square = self.mean, self.square
         for i, v in enumerate(change):
@@ -85,10 +90,10 @@ class Transform:
         return [self.scaled(change)]
 
     def scaled(self, change: Values) -> Values:
-        row = []
+        row, clip = [], CLIP if self.scales else LIMIT
         for v, c, s in zip(change, self.centre, self.scale, strict=True):
             z = (v - c) / s
-            row.append(CLIP if z > CLIP else -CLIP if z < -CLIP else z)
+            row.append(clip if z > clip else -clip if z < -clip else z)
         return row
 
     def next_base(self) -> Values:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 
 from ._core import LIMIT, SCORES, Forest, ModelStateError, RingCore
-from ._explain import Detection, Detections, Moment, band, completed, explain
+from ._explain import Detection, Detections, Moment, Step, band, completed, explain
 from ._threshold import Threshold
 from ._transform import HELD_BACK, KINDS, Transform
 from ._validate import not_negative, seed_entropy, whole_number
@@ -172,9 +172,9 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         self._share = alone / trees
         self._size, self._rows = size, samples
         self._ring = RingCore(size, d)
-        self._moments: deque[Moment] = deque(maxlen=size)
-        self._filled: deque[float] = deque(maxlen=size)  # the share of each record that was filled in
-        self._any_filled = False
+        self._moments: deque[Step] = deque(maxlen=size)
+        self._filled: deque[float] = deque(maxlen=size)  # the share of each record that was filled in; empty while none was
+        self._any_filled = self._warm = False
         self._last: list[list[float]] = []  # the last two records as they came, filled
         self._time: float | None = None
         self._steps: list[float] = []
@@ -213,8 +213,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         ValueError
             For an infinite value, another number of features, a time stamp that does not move on; the detector is then as it was.
         """
-        values = _values(record)
-        if not self._started:
+        values = [record] if type(record) is float and -LIMIT <= record <= LIMIT else _values(record)
+        if "_forest" not in self.__dict__:
             time = None if timestamp is None else _seconds(timestamp)
             self._start(len(values))
         else:
@@ -315,18 +315,17 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     def _push(self, values: list[float], filled: float) -> list[list[float]]:
         """Through the transform; the rows that are now ready for the forests."""
-        self._last = [*self._last[-1:], values]
+        self._last = [self._last[-1], values] if self._last else [values]
         t = self._transform
         rows = t.push(values)
-        self._moments.append(Moment(values, t.base, t.centre, t.scale))
-        self._filled.append(filled)
-        if filled:
-            self._any_filled = True
-        elif self._any_filled:
+        self._moments.append((values, t.base, t.centre, t.scale))
+        if filled or self._any_filled:
+            self._filled.append(filled)
             self._any_filled = any(self._filled)
+            if not self._any_filled:
+                self._filled.clear()
         if len(rows) > 1:  # settled only now: the moments before had no scale yet
-            for moment in self._moments:
-                moment.centre, moment.scale = t.centre, t.scale
+            self._moments = deque(((raw, base, t.centre, t.scale) for raw, base, _, _ in self._moments), self._size)
         return rows
 
     def _learn(self, row: list[float]) -> tuple[float, float]:
@@ -340,7 +339,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         point = 0.0
         if self._point is not None:
             point = self._score(self._point, record) if doubtful else self._point.update_record(record, self.score)
-        if not self._full:
+        if len(self._moments) < self._size:
             return 0.0, point
         window = self._ring.window(False)
         whole = self._score(self._forest, window) if doubtful else self._forest.update_record(window, self.score)
@@ -354,8 +353,11 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
     @property
     def _confidence(self) -> float:
         known = 1.0 - sum(self._filled) / self._size if self._any_filled else 1.0
-        n = self._forest.n_seen
-        return known if n >= 2 * self._rows else known * n / (2 * self._rows)
+        if self._warm:
+            return known
+        n, sure = self._forest.n_seen, 2 * self._rows
+        self._warm = bool(n >= sure)
+        return known * min(1.0, n / sure)
 
     def _judge(self, score: float, point: float, late: str | None) -> Detection:
         """What becomes of the score of the record that the forests have just learned."""
@@ -384,7 +386,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         return True
 
     def _explain(
-        self, result: Detection, forest: Forest, point: Forest | None, window: Floats, moments: list[Moment]
+        self, result: Detection, forest: Forest, point: Forest | None, window: Floats, moments: list[Step]
     ) -> None:
         parts, lag, expected, past = explain(forest, point, window, moments, self.score, result.score, self._share)
         result._set(parts, lag, expected, past, getattr(self, "feature_names_in_", None))
@@ -490,7 +492,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         ready = []
         for values in rows:
             ready.extend(transform.push(values))
-            moments.append(Moment(values, transform.base, transform.centre, transform.scale))
+            moments.append((values, transform.base, transform.centre, transform.scale))
         Z = np.array(ready)
         joined = np.concatenate([self._ring.window(False)[d:].reshape(size - 1, d), Z])
         windows = np.lib.stride_tricks.sliding_window_view(joined, size, axis=0).transpose(0, 2, 1).reshape(len(Z), -1)
@@ -512,7 +514,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         step, grade = self._threshold.step, self._threshold.grade
         for i, (score, point) in enumerate(zip(scores, points, strict=True)):
             n = first_n + i + 1
-            confidence = 1.0 if n >= sure else 1.0 * n / sure
+            confidence = 1.0 * min(1.0, n / sure)
             seen += 1
             if score == 0.0:
                 limit = self._threshold.limit
@@ -529,7 +531,6 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
                 self._explain(result, before[0], before[1], windows[i], moments[at - size : at])
             results.append(result)
         self._moments.extend(moments[-size:])
-        self._filled.extend([0.0] * min(size, len(rows)))
         self._last = [*self._last, *rows][-2:]
         self.n_seen_ = seen
         for result in results[-1:]:
@@ -625,7 +626,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             steps=list(self._steps),
             last=np.array(self._last, dtype=np.float64).reshape(-1, d),
             filled=np.array(self._filled, dtype=np.float64),
-            moments=np.array([[m.raw, m.base, m.centre, m.scale] for m in self._moments], dtype=np.float64).reshape(-1, 4, d),
+            moments=np.array(self._moments, dtype=np.float64).reshape(-1, 4, d),
             ring_seen=self._ring.seen,
             ring=self._ring.window(False),
             transform=self._transform.state(),
@@ -673,7 +674,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             self._last = np.asarray(state["last"]).reshape(-1, d).tolist()
             self._filled.extend(np.asarray(state["filled"]).tolist())
             self._any_filled = any(self._filled)
-            self._moments.extend(Moment(*parts) for parts in np.asarray(state["moments"]).tolist())
+            self._moments.extend(tuple(parts) for parts in np.asarray(state["moments"]).tolist())
             self.n_seen_ = int(state["n_seen"])
             self._time = None if state["time"] is None else float(state["time"])
             self._step = None if state["step"] is None else float(state["step"])
@@ -691,11 +692,6 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     def __reduce__(self) -> Any:
         return type(self)._from_state, (self._state(),)
-
-    def __deepcopy__(self, memo: Any) -> Self:
-        return type(self)._from_state(self._state())
-
-    __copy__ = __deepcopy__
 
 
 class Forecast:
