@@ -11,15 +11,22 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .detector import StreamDetector
     from .estimator import RandomCutForest
     from .hotspots import HotSpots
 
 _HOMES = {
     "HotSpots": "hotspots",
+    from .keyed import KeyedDetector
+
+_HOMES = {
+    "KeyedDetector": "keyed",
     "RandomCutForest": "estimator",
+    "StreamDetector": "detector",
 }
 
 __all__ = ["HotSpots", "RandomCutForest", "__version__"]
+__all__ = ["KeyedDetector", "RandomCutForest", "StreamDetector", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -90,7 +90,8 @@ def stream(
 ) -> None:
     """Judge the records of a stream as they come: CSV lines on stdin, one line each on stdout, flushed.
 
-    A line that cannot be read is named on stderr and left out; the exit status is then 1. SIGTERM and a closed pipe end the run in order:
+    A line that cannot be read is named on stderr and left out; the exit status is then 1. SIGTERM and a closed pipe end the
+    run in order:
     the state holds every record whose line was written.
     """
     resumed = state is not None and state.exists()

@@ -66,7 +66,8 @@ def explain(
 ) -> tuple[Floats, int, Floats, Floats]:
     """Attribution (size, d, 2), the lag of its largest part, and the expected and actual record at that lag.
 
-    The forests have just learned the window; both walks look past their only copy of it, and the parts are scaled to the score that
+    The forests have just learned the window; both walks look past their only copy of it, and the parts are scaled to the
+    score that
     it had before.
     """
     size, d = len(moments), len(moments[0][0])
@@ -99,13 +100,17 @@ class Detection:
         0 if it was not called, else from 0.5 towards 1.
     is_anomaly : bool
     likelihood : float
-        In [0, 1]: how far the score stands above all scores of the last 448 records (``7/4 * max_samples``), both squared, as a share of the highest
-        score there is. Defined for every record, called or not; rank records by it, or choose one threshold of your own for many streams.
+        In [0, 1]: how far the score stands above all scores of the last 448 records (``7/4 * max_samples``), both
+        squared, as a share of the highest
+        score there is. Defined for every record, called or not; rank records by it, or choose one threshold of your own
+        for many streams.
     confidence : float
         In [0, 1]: the share of the window that was not filled in, times how far the forest has warmed up.
     reason : str or None
-        Why a record was not called though its score is high ("noise": high, but below the threshold; "echo": the cause was called and still stands
-        in the window; "drift": a state that was called lasts; "near expected"), or why nothing can be said ("warming up", "late start", "gap").
+        Why a record was not called though its score is high ("noise": high, but below the threshold; "echo": the cause
+        was called and still stands
+        in the window; "drift": a state that was called lasts; "near expected"), or why nothing can be said ("warming up",
+        "late start", "gap").
     attribution : ndarray of shape (size, d, 2)
         The score shared out over the window, oldest record first, and [..., 0] high, [..., 1] low.
     cause : Cause

@@ -32,7 +32,8 @@ class Transform:
     indifferent to less than that.
     """
 
-    __slots__ = ("average", "base", "buffer", "centre", "hold", "kind", "mean", "n", "origin", "previous", "scale", "scales", "square", "weights")
+    __slots__ = ("average", "base", "buffer", "centre", "hold", "kind", "mean", "n", "origin", "previous",
+                 "scale", "scales", "square", "weights")  # fmt: skip
 
     def __init__(self, kind: str, weights: Values, hold: int) -> None:
         self.kind, self.scales, self.weights, self.hold = kind, KINDS[kind][1], weights, hold

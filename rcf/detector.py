@@ -31,7 +31,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     Every record is put on its own scale, joined with the ones before it to a window (a shingle), scored by a random cut
     forest, and learned. Half of the trees watch the window, half the newest record alone: the first see what is
-    out of order, the second what is out of range, at once and without an echo while it passes through the window. The score is the mean
+    out of order, the second what is out of range, at once and without an echo while it passes through the window. The score
+    is the mean
     over all trees; a threshold that follows the scores makes alarms of it.
 
     Parameters
@@ -43,30 +44,38 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
     max_samples : int, default=256
         Windows that each tree holds. Scores are 0 for the first `max_samples` windows, while the trees fill.
     time_decay : float or None, default=None
-        A window's weight in the samples falls by ``exp(-time_decay)`` with each record. None is ``1 / (10 * max_samples)``, a memory of
+        A window's weight in the samples falls by ``exp(-time_decay)`` with each record. None is ``1 / (10 *
+        max_samples)``, a memory of
         some 2 500 records.
     score : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
-        The kind of score. Measured on labelled operational series with all else equal, "depth" finds as much as the displacements and its
+        The kind of score. Measured on labelled operational series with all else equal, "depth" finds as much as the
+        displacements and its
         scale does not depend on `max_samples` much.
     transform : {"normalize", "difference", "normalize_difference", "subtract_moving_average", "none"}, default="normalize"
-        What is done to each feature first. "normalize" takes off the mean and divides by the standard deviation, both settled by the
-        first 64 records; for a series with a trend take "difference" or, with several features, "normalize_difference"; the moving average
+        What is done to each feature first. "normalize" takes off the mean and divides by the standard deviation, both
+        settled by the
+        first 64 records; for a series with a trend take "difference" or, with several features, "normalize_difference";
+        the moving average
         is over about 64 records.
     weights : sequence of float or None, default=None
         By which each transformed feature is multiplied: what a feature counts for in the forest. None is 1 each.
     anomaly_rate : float, default=0.005
-        An upper estimate of the share of records in anomalies; lower makes fewer alarms. The threshold lies ``ln(1 / anomaly_rate)`` standard
+        An upper estimate of the share of records in anomalies; lower makes fewer alarms. The threshold lies ``ln(1 /
+        anomaly_rate)`` standard
         deviations above the mean of the last ``2 / anomaly_rate`` scores or so.
     alert_once : bool, default=True
-        Whether a state that lasts is one alarm. If not, each of its records is called until the forest has learned it. An echo inside the
+        Whether a state that lasts is one alarm. If not, each of its records is called until the forest has learned it. An
+        echo inside the
         window is never called.
     ignore_near_expected : mapping or None, default=None
-        Records as near as this to what was expected are not called, however unusual: ``{"above": (amount, ratio), "below": (amount,
+        Records as near as this to what was expected are not called, however unusual: ``{"above": (amount, ratio),
+        "below": (amount,
         ratio)}``. A feature is near if it lies above what was expected by at most `amount`, in its units, or by at most
         `ratio` times the expected value's size; `below` likewise. Each of the two may be a number for all
         features or a sequence. A side left out is not forgiven.
     fill : {"previous", "linear", "forest", "zero"} or float, default="previous"
-        What stands in for NaN and for records that the time stamps show to be missing: the last value, the line through the last two, the
+        What stands in for NaN and for records that the time stamps show to be missing: the last value, the line through
+        the last two, the
         forest's completion of the window, 0, or the number given. (Records missed before a vector with NaN use the same.)
     interval : float or None, default=None
         Seconds between time stamps. None learns it: the median of the first 15 steps.
@@ -83,7 +92,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    Guha, Mishra, Roy, Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams", ICML 2016, for forest and shingles; the
+    Guha, Mishra, Roy, Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams", ICML 2016, for forest and
+    shingles; the
     alarm rules answer to what the AWS library's ThresholdedRandomCutForest is used for.
 
     It does badly where the anomaly is the absence of something rare (a weekly job that did not run), for a window of 8 does
@@ -92,7 +102,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
     Examples
     --------
     >>> import numpy as np
-    >>> from rcf.detector import StreamDetector
+    >>> from rcf import StreamDetector
     >>> x = 100 * np.sin(np.arange(1000) / 8)
     >>> x[700] += 150
     >>> detector = StreamDetector(random_state=0)
@@ -151,7 +161,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             not isinstance(self.fill, Real) or not isfinite(self.fill)
         ):
             raise ValueError(f"fill must be 'previous', 'linear', 'forest', 'zero' or a number, got {self.fill!r}")
-        if self.interval is not None and not 0 < not_negative("interval", self.interval):
+        if self.interval is not None and not_negative("interval", self.interval) == 0:
             raise ValueError(f"interval must be above zero, got {self.interval}")
         weights = [1.0] * d if self.weights is None else [float(w) for w in self.weights]
         if len(weights) != d:
@@ -364,8 +374,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         if self._pending:
             self._compare()
         if score == 0.0:
-            reason = late or "warming up"
-            return Detection(0.0, self._threshold.limit, 0.0, False, 0.0, self._confidence, reason, self, self.n_seen_)
+            why = late or "warming up"
+            return Detection(0.0, self._threshold.limit, 0.0, False, 0.0, self._confidence, why, self, self.n_seen_)
         limit, likelihood, call, reason = self._threshold.step(score, point)
         grade = self._threshold.grade(score) if call else 0.0
         result = Detection(score, limit, grade, call, likelihood, self._confidence, reason or late, self, self.n_seen_)
@@ -405,7 +415,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         Detections
-            Arrays, and the called records with all that there is to say of them. For a pandas or polars frame a frame of its kind, one row
+            Arrays, and the called records with all that there is to say of them. For a pandas or polars frame a frame
+            of its kind, one row
             a record: score, threshold, grade, likelihood, is_anomaly, confidence, reason, and of the called ones cause and lag.
 
         Raises
@@ -451,7 +462,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             self._start(X.shape[1])
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
-        rows, clean = X.tolist(), (~np.isnan(X).any(axis=1)).tolist()
+        rows: list[list[float]] = X.tolist()
+        clean: list[bool] = np.isfinite(X).all(axis=1).tolist()
         results: list[Detection] = []
         i = 0
         while i < len(rows):
@@ -549,7 +561,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             Records ahead.
         calibrate : bool, default=False
             Widen or narrow the band by the errors of the calibrated forecasts made before, a factor for each step ahead: it grows
-            where records fell outside and shrinks where they fell inside until 80 % are inside (adaptive conformal inference: Gibbs
+            where records fell outside and shrinks where they fell inside until 80 % are inside (adaptive conformal
+            inference: Gibbs
             and Candès, NeurIPS 2021).
 
         Returns
@@ -596,7 +609,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         for made, horizon, median, lower, upper in self._pending:
             h = self.n_seen_ - made - 1
             factor = self._widening[h]
-            outside = float(np.mean((value < median[h] - factor * (median[h] - lower[h])) | (value > median[h] + factor * (upper[h] - median[h]))))
+            low, high = median[h] - factor * (median[h] - lower[h]), median[h] + factor * (upper[h] - median[h])
+            outside = float(np.mean((value < low) | (value > high)))
             # a step of 0.05: about 100 errors settle the factor
             self._widening[h] = min(max(factor * float(np.exp(0.05 * (outside - 0.2))), 0.1), 100.0)
             if h + 1 < horizon:
@@ -681,7 +695,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             self._steps = [float(s) for s in state["steps"]]
             self._widening = [float(w) for w in state["widening"]]
             self._pending = [
-                (int(made), len(bands[0]), *(np.asarray(b, dtype=np.float64) for b in bands))
+                (int(made), len(bands[0]), *np.asarray(bands, dtype=np.float64))
                 for made, bands in zip(state["pending_made"], state["pending"], strict=True)
             ]
         except ModelStateError:

@@ -39,7 +39,8 @@ class KeyedDetector:
     max_keys : int, default=10000
         Detectors held at once. When one more comes, the one used longest ago goes.
     ttl : float or None, default=None
-        Seconds without a record after which a key goes: by the time stamps where they are numbers of seconds, else by the clock of the machine. None
+        Seconds without a record after which a key goes: by the time stamps where they are numbers of seconds, else by the
+        clock of the machine. None
         keeps keys for good.
     on_evict : callable or None, default=None
         Called with ``(key, data)`` for a detector that goes, `data` being its model file as bytes. Without it the detector
@@ -55,8 +56,7 @@ class KeyedDetector:
 
     Examples
     --------
-    >>> from rcf.detector import StreamDetector
-    >>> from rcf.keyed import KeyedDetector
+    >>> from rcf import KeyedDetector, StreamDetector
     >>> machines = KeyedDetector(StreamDetector(shingle_size=4, random_state=0), max_keys=1000)
     >>> machines.override("press 7", anomaly_rate=0.001)
     >>> machines.update("press 7", 21.5).is_anomaly

@@ -3,6 +3,7 @@
 import copy
 import pickle
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_many_give_the_bits_of_one_at_a_time(transform):
     singly = [one.update(row) for row in x]
     many = StreamDetector(4, transform=transform, n_estimators=20, random_state=3)
     cuts = [0, 1, 70, 300, 301, 1100, 1500]
-    batches = [r for a, b in zip(cuts, cuts[1:], strict=False) for r in many.update_many(x[a:b])]
+    batches = [r for a, b in pairwise(cuts) for r in many.update_many(x[a:b])]
     same(singly, batches)
     assert sum(r.is_anomaly for r in singly) >= 1
 
