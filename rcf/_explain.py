@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import Forest
-
-if TYPE_CHECKING:
-    from .detector import StreamDetector
 
 Floats = NDArray[np.float64]
 
@@ -125,7 +122,7 @@ class Detection:
 
     def __init__(
         self, score: float, threshold: float, grade: float, is_anomaly: bool, likelihood: float, confidence: float,
-        reason: str | None, detector: StreamDetector | None, seen: int,
+        reason: str | None, detector: Any, seen: int,
     ) -> None:  # fmt: skip
         self.score = score
         self.threshold = threshold

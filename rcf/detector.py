@@ -463,7 +463,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
         rows: list[list[float]] = X.tolist()
-        clean: list[bool] = np.isfinite(X).all(axis=1).tolist()
+        clean = [all(v == v for v in row) for row in rows]
         results: list[Detection] = []
         i = 0
         while i < len(rows):
