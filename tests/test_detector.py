@@ -391,3 +391,29 @@ def test_least_recently_used_and_ttl():
     with pytest.raises(ValueError, match="inf"):
         keyed.update("new", np.inf)
     assert "new" not in keyed
+
+
+def test_many_calls_in_a_run_are_explained_as_one_at_a_time():
+    x = noisy(900)
+    x[400:700:15] += 30
+    make = lambda: StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.2, alert_once=False, random_state=0)  # noqa: E731
+    one = make()
+    singly = [one.update(row) for row in x]
+    assert sum(r.is_anomaly for r in singly) > 15
+    same(singly, list(make().update_many(x)))
+
+
+def test_a_spike_beside_a_steady_feature_is_one_alarm_for_good():
+    x = np.full((3000, 2), 5.0)
+    x[900, 1] = 7.0
+    assert StreamDetector(random_state=0).update_many(x).anomalies.tolist() == [900]
+
+
+def test_a_spike_moves_the_threshold_little():
+    x = np.random.default_rng(0).normal(size=1500)
+    x[1000] = 60
+    found = StreamDetector(random_state=0).update_many(x)
+    assert found.is_anomaly[1000]
+    # a score that counts as the threshold, f = 6.6 deviations out, at a rate r of 1 / 400: the deviation grows by
+    # sqrt(1 - r + r (1 - r) f**2) - 1 = 5.2 %, the mean by r f of it
+    assert found.threshold[1001] - found.threshold[1000] < 0.055 * found.threshold[1000]
