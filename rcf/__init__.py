@@ -14,19 +14,16 @@ if TYPE_CHECKING:
     from .detector import StreamDetector
     from .estimator import RandomCutForest
     from .hotspots import HotSpots
-
-_HOMES = {
-    "HotSpots": "hotspots",
     from .keyed import KeyedDetector
 
 _HOMES = {
+    "HotSpots": "hotspots",
     "KeyedDetector": "keyed",
     "RandomCutForest": "estimator",
     "StreamDetector": "detector",
 }
 
-__all__ = ["HotSpots", "RandomCutForest", "__version__"]
-__all__ = ["KeyedDetector", "RandomCutForest", "StreamDetector", "__version__"]
+__all__ = ["HotSpots", "KeyedDetector", "RandomCutForest", "StreamDetector", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
