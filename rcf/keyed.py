@@ -17,7 +17,8 @@ from .detector import StreamDetector
 def _packed(detector: StreamDetector) -> bytes:
     from .persist import _pack
 
-    return _pack(detector)  # type: ignore[no-any-return]
+    data: bytes = _pack(detector)
+    return data
 
 
 def _unpacked(data: bytes) -> StreamDetector:
