@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .detector import StreamDetector
     from .estimator import RandomCutForest, merge
     from .hotspots import HotSpots
+    from .keyed import KeyedDetector
     from .persist import load
 
 _HOMES = {
     "HotSpots": "hotspots",
+    "KeyedDetector": "keyed",
     "RandomCutForest": "estimator",
+    "StreamDetector": "detector",
     "load": "persist",
     "merge": "estimator",
 }
 
-__all__ = ["HotSpots", "RandomCutForest", "__version__", "load", "merge"]
+__all__ = ["HotSpots", "KeyedDetector", "RandomCutForest", "StreamDetector", "__version__", "load", "merge"]
 
 
 def __getattr__(name: str) -> Any:

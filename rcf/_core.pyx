@@ -18,6 +18,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from rcf._complete cimport tree_complete
 from rcf._rng cimport Rng, below, exponential, next_word, uniform
 from rcf._score cimport tree_attribute, tree_density
 from rcf._tree cimport *
@@ -209,6 +210,25 @@ def check_weights(const double[::1] weights, int64_t n):
     for i in range(n):
         if not 1e-150 <= weights[i] <= 1e150:
             raise ValueError(f"sample_weight must be finite and above zero, got {weights[i]} (row {i}).")
+
+
+cdef inline void copy_tree(rcf_tree* to, const rcf_tree* of) noexcept nogil:
+    """All of a tree into one with room for it."""
+    cdef rcf_tree old = to[0]
+    if of.n_leaves > 0:
+        memcpy(to.boxes, of.boxes, <size_t>of.n_nodes * 2 * of.stride * sizeof(float))
+        memcpy(to.nodes, of.nodes, <size_t>of.n_nodes * sizeof(rcf_node))
+        memcpy(to.points, of.points, <size_t>of.n_leaves * of.stride * sizeof(float))
+        memcpy(to.leaves, of.leaves, <size_t>of.n_leaves * sizeof(rcf_leaf))
+    to[0] = of[0]
+    to.boxes, to.nodes, to.points, to.leaves, to.capacity = old.boxes, old.nodes, old.points, old.leaves, old.capacity
+
+
+cdef inline void copy_sample(Sample* to, const Sample* of) noexcept nogil:
+    cdef Slot* slots = to.slots
+    to[0] = of[0]
+    to.slots = slots
+    memcpy(slots, of.slots, <size_t>of.size * sizeof(Slot))
 
 
 cdef class Forest:
@@ -899,6 +919,70 @@ cdef class Forest:
             sample_next(s, grown.seen, &grown.rngs[i])
         grown.reserve_all(0)
         return grown
+
+    # ---- completion and copies ---------------------------------------------------------------------------------
+
+    def complete(self, const double[::1] record, missing, bint held=False):
+        """(n, k): for each tree that knows one, the k missing features of the point nearest in the others.
+
+        `missing` names the k features. With `held`, `record` is whole and has just been learned: a tree's only copy of it is passed over.
+        """
+        cdef int i
+        cdef ptrdiff_t bad, j
+        cdef int32_t leaf, k = 0
+        cdef int64_t[::1] places = np.ascontiguousarray(missing, dtype=np.int64)
+        cdef uint8_t[::1] mask = np.zeros(self.n_features, dtype=np.uint8)
+        cdef int32_t[::1] stack = np.empty(2 * <Py_ssize_t>self.capacity + 3, dtype=np.int32)
+        cdef float[::1] row = np.zeros(self.stride, dtype=np.float32)
+        cdef double[:, ::1] out = np.empty((self.n_trees, places.shape[0]))
+        if record.shape[0] != self.n_features:
+            raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
+        bad = first_bad(&record[0], self.n_features)
+        if bad >= 0:
+            refuse(record[bad], 0, bad)
+        for j in range(places.shape[0]):
+            if not 0 <= places[j] < self.n_features:
+                raise ValueError(f"feature {places[j]} of {self.n_features} cannot be missing")
+            mask[places[j]] = 1
+        self.gate.read()
+        try:
+            rcf_narrow(&row[0], &record[0], self.origin, self.n_features, self.stride)
+            with nogil:
+                for i in range(self.n_trees):
+                    leaf = tree_complete(&self.trees[i], &row[0], &mask[0], held, &stack[0])
+                    if leaf < 0:
+                        continue
+                    for j in range(places.shape[0]):
+                        out[k, j] = (<double>self.trees[i].points[<size_t>leaf * self.stride + places[j]]
+                                     + self.origin[places[j]])
+                    k += 1
+        finally:
+            self.gate.read_done()
+        return np.asarray(out)[:k]
+
+    def copy(self):
+        """The same forest in memory of its own, by plain copying (a hundredth of the time of `state`)."""
+        cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, 0)
+        cdef int i
+        cdef rcf_tree* t
+        self.gate.read()
+        try:
+            other.seen, other.warm_up, other.table = self.seen, self.warm_up, self.table
+            memcpy(other.origin, self.origin, self.n_features * sizeof(double))
+            if self.head == NULL:
+                free(other.head)
+                other.head = NULL
+            else:
+                memcpy(other.head, self.head, HEAD * self.n_features * sizeof(double))
+            for i in range(self.n_trees):
+                other.reserve(i, self.trees[i].capacity)
+                t = &self.trees[i]
+                other.rngs[i] = self.rngs[i]
+                copy_sample(&other.samples[i], &self.samples[i])
+                copy_tree(&other.trees[i], t)
+        finally:
+            self.gate.read_done()
+        return other
 
     # ---- state -------------------------------------------------------------------------------------------------
 

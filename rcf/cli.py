@@ -16,6 +16,7 @@ def main() -> None:
 
         from ._cli_detect import detect
         from ._cli_hotspots import hotspots
+        from ._cli_stream import stream
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("rcf"):
             raise
@@ -43,6 +44,7 @@ def main() -> None:
 
     app.command("detect")(detect)
     app.command("hotspots")(hotspots)
+    app.command("stream")(stream)
     app()
 
 

@@ -363,3 +363,70 @@ def cuts(
         ax.scatter(held[:, 0], held[:, 1], s=4 + 8 * np.log2(tree.leaf_mass[used]), zorder=2)
     ax.set(xlim=(lower[0] - margin[0], upper[0] + margin[0]), ylim=(lower[1] - margin[1], upper[1] + margin[1]))
     return ax
+
+
+def detections(
+    values: ArrayLike,
+    found: Any,
+    *,
+    times: ArrayLike | None = None,
+    feature: int = 0,
+    band: tuple[ArrayLike, ArrayLike] | None = None,
+    ax: Any = None,
+) -> Any:
+    """A series with what was expected of it, and below it the grade of each record.
+
+    Called records are marked where they began, with their cause, and joined to what was expected there.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,) or (n, d)
+    found : Detections
+        What `update_many` returned for the values (or a list of what `update` did).
+    times : array-like of shape (n,), default=None
+        Numbers or dates; by default 0, 1, ....
+    feature : int, default=0
+        The feature that is drawn.
+    band : pair of array-like of shape (n,), default=None
+        What was expected: lower and upper ends, from forecasts made a step before each record.
+    ax : sequence of two matplotlib Axes, default=None
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    list of two matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If values and detections differ in number.
+    """
+    import matplotlib.pyplot as plt
+
+    data = np.asarray(values, dtype=np.float64)
+    data = data.reshape(len(data), -1)[:, feature]
+    results = list(found)
+    if len(results) != len(data):
+        raise ValueError(f"{len(results)} detections for {len(data)} values")
+    t = np.arange(len(data)) if times is None else np.asarray(times)
+    if ax is None:
+        _, ax = plt.subplots(2, 1, sharex=True, figsize=(10, 4.5), height_ratios=[3, 1], layout="constrained")
+    top, bottom = ax
+    if band is not None:
+        lower, upper = (np.asarray(edge, dtype=np.float64).reshape(len(data)) for edge in band)
+        top.fill_between(t, lower, upper, color="tab:blue", alpha=0.2, linewidth=0, label="expected, 80 %")
+    top.plot(t, data, color="tab:blue", linewidth=0.8)
+    for i, result in enumerate(results):
+        if not result.is_anomaly:
+            continue
+        at, expected = i - result.lag, float(result.expected[feature])
+        top.plot([t[at], t[at]], [data[at], expected], color="tab:red", linewidth=0.8)
+        top.plot(t[at], expected, "_", color="tab:red")
+        top.plot(t[at], data[at], "o", color="tab:red", markersize=4)
+        top.annotate("{0} {2}".format(*result.cause), (t[at], data[at]), (4, 4), textcoords="offset points", fontsize=8)
+    bottom.fill_between(t, [result.grade for result in results], step="mid", color="tab:red")
+    bottom.set_ylim(0, 1)
+    bottom.set_ylabel("grade")
+    if band is not None:
+        top.legend(loc="upper left")
+    return [top, bottom]

@@ -1,0 +1,205 @@
+"""``rcf stream``: lines of CSV in, a line of JSON or CSV out for each as it comes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sys
+import time
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._explain import Detection
+from .detector import StreamDetector
+
+COLUMNS = ("record", "score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason", "feature", "lag", "side",
+           "expected", "past")  # fmt: skip
+
+
+class Format(StrEnum):
+    json = "json"
+    csv = "csv"
+
+
+class Stop(Exception):
+    """SIGTERM or SIGINT has come."""
+
+
+def _restored(path: Path) -> StreamDetector:
+    from .persist import load
+
+    found = load(path)
+    if not isinstance(found, StreamDetector):
+        raise ValueError(f"{path} holds a {type(found).__name__}, not a StreamDetector")
+    return found
+
+
+def _saved(detector: StreamDetector, path: Path) -> None:
+    from .persist import _pack, _write
+
+    _write(path, _pack(detector))
+
+
+def row(number: int, result: Detection) -> dict[str, Any]:
+    """What is printed of a record."""
+    known: dict[str, Any] = {"record": number}
+    for name in COLUMNS[1:8]:
+        known[name] = getattr(result, name)
+    if result.is_anomaly:
+        known["feature"], known["lag"], known["side"] = result.cause
+        known["expected"], known["past"] = result.expected.tolist(), result.past.tolist()
+    return known
+
+
+def _number(text: str) -> float:
+    text = text.strip()
+    return float("nan") if text == "" or text.lower() in ("nan", "na", "null") else float(text)
+
+
+def _stamp(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return datetime.fromisoformat(text.strip())
+
+
+def stream(
+    columns: Annotated[
+        str | None, typer.Option(help="Names or numbers (from 1) of the columns to watch, by commas. All but --time's.")
+    ] = None,
+    time_column: Annotated[
+        str | None, typer.Option("--time", help="Name or number of the time stamps' column.")
+    ] = None,
+    header: Annotated[bool, typer.Option(help="The first line has names.")] = False,
+    output: Annotated[Format, typer.Option(help="Form of the lines written.")] = Format.json,
+    shingle_size: Annotated[int, typer.Option(min=1, help="Records in a window.")] = 8,
+    trees: Annotated[int, typer.Option(min=1)] = 50,
+    samples: Annotated[int, typer.Option(min=1, help="Windows that a tree holds.")] = 256,
+    transform: Annotated[str, typer.Option()] = "normalize",
+    anomaly_rate: Annotated[float, typer.Option(help="Upper estimate of the share of anomalies.")] = 0.005,
+    fill: Annotated[str, typer.Option(help="What stands in for a missing value.")] = "previous",
+    seed: Annotated[int | None, typer.Option()] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="File to resume from and to save to: on exit and at intervals.")
+    ] = None,
+    save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 60.0,
+) -> None:
+    """Judge the records of a stream as they come: CSV lines on stdin, one line each on stdout, flushed.
+
+    A line that cannot be read is named on stderr and left out; the exit status is then 1. SIGTERM and a closed pipe end the
+    run in order:
+    the state holds every record whose line was written.
+    """
+    resumed = state is not None and state.exists()
+    try:
+        if resumed:
+            assert state is not None
+            detector = _restored(state)
+        else:
+            try:
+                filling: Any = float(fill)
+            except ValueError:
+                filling = fill
+            detector = StreamDetector(
+                shingle_size, n_estimators=trees, max_samples=samples, transform=transform, anomaly_rate=anomaly_rate,
+                fill=filling, random_state=seed,
+            )  # fmt: skip
+    except (ValueError, OSError) as error:
+        sys.exit(f"rcf stream: {error}")
+
+    # between records only: a signal waits until the line that is being worked on is out
+    asked = False
+
+    def remember(*_: Any) -> None:
+        nonlocal asked
+        asked = True
+        if idle:
+            raise Stop
+
+    idle = True
+    old = [(number, signal.signal(number, remember)) for number in (signal.SIGTERM, signal.SIGINT)]
+    failed, saved_at = False, time.monotonic()
+    try:
+        lines = iter(sys.stdin)
+        names: list[str] | None = None
+        picked: list[int] | None = None
+        clock: int | None = None
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        if output is Format.csv:
+            writer.writerow(COLUMNS)
+        number = 0
+        while not asked:
+            idle = True
+            line = next(lines, None)
+            idle = False
+            if line is None:
+                break
+            if not line.strip():
+                continue
+            number += 1
+            fields = next(csv.reader([line]))
+            try:
+                if header and names is None:
+                    names = [field.strip() for field in fields]
+                    number = 0
+                    continue
+                if picked is None:
+                    clock = None if time_column is None else _place(time_column, names, len(fields))
+                    if columns is None:
+                        picked = [i for i in range(len(fields)) if i != clock]
+                    else:
+                        picked = [_place(name, names, len(fields)) for name in columns.split(",")]
+                if max([*picked, -1 if clock is None else clock]) >= len(fields):
+                    raise ValueError(f"{len(fields)} fields")
+                stamp = None if clock is None else _stamp(fields[clock])
+                result = detector.update([_number(fields[i]) for i in picked], stamp)
+            except ValueError as error:
+                if picked is None:
+                    raise
+                print(f"rcf stream: line {number}: {error}", file=sys.stderr)
+                failed = True
+                continue
+            if names is not None and not hasattr(detector, "feature_names_in_"):
+                import numpy as np
+
+                detector.feature_names_in_ = np.array([names[i] for i in picked], dtype=object)
+            known = row(number, result)
+            if output is Format.json:
+                sys.stdout.write(json.dumps(known) + "\n")
+            else:
+                writer.writerow([json.dumps(v) if isinstance(v, list) else v for v in map(known.get, COLUMNS)])
+            sys.stdout.flush()
+            if state is not None and time.monotonic() - saved_at >= save_every:
+                _saved(detector, state)
+                saved_at = time.monotonic()
+    except Stop:
+        pass
+    except BrokenPipeError:
+        # nobody reads any more; what is left in the buffer must not raise again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ValueError as error:
+        print(f"rcf stream: {error}", file=sys.stderr)
+        failed = True
+    finally:
+        if state is not None and detector.__sklearn_is_fitted__():
+            _saved(detector, state)
+        for number_, handler in old:
+            signal.signal(number_, handler)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _place(name: str, names: list[str] | None, n: int) -> int:
+    """The place of a column given by name or by number from 1."""
+    name = name.strip()
+    if names is not None and name in names:
+        return names.index(name)
+    if name.isdigit() and 1 <= int(name) <= n:
+        return int(name) - 1
+    raise ValueError(f"no column {name!r} among {names or n}")

@@ -1,0 +1,155 @@
+"""What is done to a record before the forest sees it: each feature freed of its place and its unit."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ._core import LIMIT
+
+Values = list[float]
+
+# (difference to what, scaled)
+KINDS: dict[str, tuple[str, bool]] = {
+    "none": ("zero", False),
+    "normalize": ("zero", True),
+    "difference": ("previous", False),
+    "normalize_difference": ("previous", True),
+    "subtract_moving_average": ("average", False),
+}
+HELD_BACK = 64  # records that settle centre and scale; their sd is then known to about 9 %
+CLIP = 1e6  # in units of the scale: beyond, a float32 box could no longer tell ordinary values apart
+REVISED_EVERY = 256
+REVISED_BEYOND = 8.0  # times the spread, or a part of it
+
+
+class Transform:
+    """Turns records into what the forest learns, one by one; `push` gives them out once centre and scale are settled.
+
+    Centre and scale are settled by the first records and then kept, so that equal records stay equal and a noiseless
+    series stays noiseless. (Running estimates would move every value a little at each step, and a forest sees that.)
+    The scale is settled anew only where the spread has become eight times what it was, or an eighth; the forest is
+    indifferent to less than that.
+    """
+
+    __slots__ = ("average", "base", "buffer", "centre", "hold", "kind", "mean", "n", "origin", "previous",
+                 "scale", "scales", "square", "weights")  # fmt: skip
+
+    def __init__(self, kind: str, weights: Values, hold: int) -> None:
+        self.kind, self.scales, self.weights, self.hold = kind, KINDS[kind][1], weights, hold
+        d = len(weights)
+        self.origin = KINDS[kind][0]
+        self.buffer: list[Values] | None = [] if KINDS[kind][1] else None
+        self.centre, self.scale = [0.0] * d, [1.0 / w for w in weights]
+        self.mean, self.square = [0.0] * d, [0.0] * d
+        self.previous: Values | None = None
+        self.average: Values = [0.0] * d
+        self.base: Values = [0.0] * d  # what is to be added to a change to give the record
+        self.n = 0
+
+    @property
+    def settled(self) -> bool:
+        return self.buffer is None
+
+    def push(self, x: Values) -> list[Values]:
+        """The records that are ready for the forest: none while they are held back, then all of them, then one each."""
+        n = self.n = self.n + 1
+        origin = self.origin
+        if (
+            origin == "zero" and len(x) == 1 and self.buffer is None and self.scales
+        ):  # all there is to do in the commonest case
+            z = (x[0] - self.centre[0]) / self.scale[0]
+            return [[CLIP if z > CLIP else -CLIP if z < -CLIP else z]]
+        if origin == "zero":
+            change = x
+        else:
+            if origin == "previous":
+                self.base = x if self.previous is None else self.previous
+                self.previous = x
+            else:
+                self.base = x if n == 1 else self.average
+                rate = max(1.0 / n, 1.0 / HELD_BACK)
+                self.average = [b + rate * (v - b) for b, v in zip(self.base, x, strict=True)]
+            change = [v - b for v, b in zip(x, self.base, strict=True)]
+        if not self.scales:
+            return [self.scaled(change)]
+        rate = 1.0 / n if n < 10 * REVISED_EVERY else 0.1 / REVISED_EVERY
+        mean, square = self.mean, self.square
+        for i, v in enumerate(change):
+            off = v - mean[i]
+            off = CLIP_RAW if off > CLIP_RAW else -CLIP_RAW if off < -CLIP_RAW else off
+            step = rate * off
+            mean[i] += step
+            square[i] = (1.0 - rate) * (square[i] + off * step)
+        if self.buffer is not None:
+            self.buffer.append(change)
+            if n < self.hold:
+                return []
+            self.settle()
+            ready, self.buffer = self.buffer, None
+            return [self.scaled(row) for row in ready]
+        if n % REVISED_EVERY == 0 and len(x) > 1:  # alone, a feature needs no scale
+            self.revise()
+        return [self.scaled(change)]
+
+    def scaled(self, change: Values) -> Values:
+        row, clip = [], CLIP if self.scales else LIMIT
+        for v, c, s in zip(change, self.centre, self.scale, strict=True):
+            z = (v - c) / s
+            row.append(clip if z > clip else -clip if z < -clip else z)
+        return row
+
+    def next_base(self) -> Values:
+        """What would be added to the next change to give the next record."""
+        if self.origin == "zero" or self.n == 0:
+            return [0.0] * len(self.weights)
+        return self.average if self.origin == "average" else self.previous or self.base
+
+    def peek(self, x: Values) -> Values:
+        """What the forest would see of x if it came next; learns nothing."""
+        return self.scaled([v - b for v, b in zip(x, self.next_base(), strict=True)])
+
+    def spread(self, i: int) -> float:
+        sd = sqrt(self.square[i])
+        # below, the digits of the values themselves are used up
+        return sd if sd > 1e-12 * abs(self.mean[i]) and sd > 1e-150 else 0.0
+
+    def settle(self) -> None:
+        self.centre = list(self.mean)
+        self.scale = [(self.spread(i) or 1.0) / w for i, w in enumerate(self.weights)]
+
+    def revise(self) -> None:
+        """Scale alone: with the centre in its place, a constant that has had one spike stays the number it was."""
+        for i, w in enumerate(self.weights):
+            sd = self.spread(i)
+            if sd and not 1.0 / REVISED_BEYOND <= sd / (self.scale[i] * w) <= REVISED_BEYOND:
+                # a new list: who holds the old one can still go back from the records made with it
+                self.scale = [sd / w if j == i else s for j, s in enumerate(self.scale)]
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "n": self.n,
+            "centre": self.centre,
+            "scale": self.scale,
+            "mean": self.mean,
+            "square": self.square,
+            "average": self.average,
+            "base": self.base,
+            "previous": self.previous or [],
+            "settled": self.buffer is None,
+            "buffer": self.buffer or [],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        d = len(self.weights)
+        self.n = int(state["n"])
+        for name in ("centre", "scale", "mean", "square", "average", "base"):
+            values = [float(v) for v in state[name]]
+            if len(values) != d:
+                raise ValueError(f"{name} of the transform has {len(values)} entries for {d} features")
+            setattr(self, name, values)
+        self.previous = [float(v) for v in state["previous"]] or None
+        self.buffer = None if state["settled"] else [[float(v) for v in row] for row in state["buffer"]]
+
+
+CLIP_RAW = 1e150  # its square is still a float

@@ -1,0 +1,421 @@
+"""StreamDetector: what it finds, and what it leaves alone."""
+
+import copy
+import pickle
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from rcf._core import ModelStateError
+from rcf.detector import StreamDetector
+from rcf.keyed import KeyedDetector
+
+FIELDS = ("score", "threshold", "grade", "is_anomaly", "likelihood", "confidence", "reason")
+
+
+def same(a, b):
+    """The same results, bit for bit, with the same explanations of what was called."""
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        assert all(getattr(x, name) == getattr(y, name) for name in FIELDS)
+        if x.is_anomaly:
+            assert x.cause == y.cause
+            assert x.lag == y.lag
+            for name in ("attribution", "expected", "past"):
+                np.testing.assert_array_equal(getattr(x, name), getattr(y, name))
+
+
+def noisy(n, d=2, seed=0):
+    rng = np.random.default_rng(seed)
+    x = np.sin(np.arange(n)[:, None] / np.arange(5, 5 + d)) * 10 + rng.normal(size=(n, d))
+    x[n // 2, 0] += 40
+    x[3 * n // 4] -= 60
+    return x
+
+
+# ---- what is found ---------------------------------------------------------------------------------------------
+
+
+def test_spike_in_a_sine():
+    found = alarms = 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        x = 100 * np.sin(2 * np.pi * (np.arange(1500) + 50 * rng.random()) / 50)
+        at = int(rng.integers(800, 1400))
+        x[at] += 100 * rng.choice([-1, 1])
+        called = StreamDetector(random_state=seed).update_many(x).anomalies
+        found += bool((np.abs(called - at) < 8).any())
+        alarms += len(called)
+    assert found >= 48
+    assert alarms / 50 < 1.2
+
+
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_spike_on_a_constant(size):
+    x = np.full(3000, 5.0)
+    x[900] = 7.0
+    for seed in range(3):
+        found = StreamDetector(size, random_state=seed).update_many(x)
+        assert found.anomalies.tolist() == [900]
+        cause = found[900].cause
+        assert (cause.feature, cause.lag, cause.side) == ("x0", 0, "high")
+        assert found[900].expected.tolist() == [5.0]
+        assert found[900].past.tolist() == [7.0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_level_shifts_are_called_once(seed):
+    x = np.full(2500, 3.0)
+    x[1000:] += 8
+    x[1800:] -= 20
+    assert StreamDetector(random_state=seed).update_many(x).anomalies.tolist() == [1000, 1800]
+    rng = np.random.default_rng(seed)
+    called = StreamDetector(random_state=seed).update_many(x + rng.normal(size=2500)).anomalies
+    assert sum((called >= 1000) & (called < 1064)) == 1
+    assert sum((called >= 1800) & (called < 1864)) == 1
+
+
+def test_near_enough_to_expected():
+    x = np.r_[np.tile([5.0, 10.0, 2.0], 500), 5.0, 10.0, 3.0]
+    for seed in range(5):
+        called = StreamDetector(random_state=seed).update_many(x)
+        assert called.anomalies.tolist() == [1502]
+        assert called[1502].expected[0] == pytest.approx(2.0, rel=1e-6)
+        near = {"above": (1.0, 0.0)}
+        quiet = StreamDetector(random_state=seed, ignore_near_expected=near).update_many(x)
+        assert quiet.anomalies.tolist() == []
+        assert quiet[1502].reason == "near expected"
+        other_side = StreamDetector(random_state=seed, ignore_near_expected={"below": (1.0, 0.0)})
+        assert other_side.update_many(x).anomalies.tolist() == [1502]
+
+
+def test_a_second_anomaly_in_the_window_is_seen_and_the_echo_is_not():
+    x = 10 * np.sin(np.arange(1500) / 5)
+    x[1000] += 40
+    once = StreamDetector(random_state=0).update_many(x)
+    assert once.anomalies.tolist() == [1000]
+    assert "echo" in once.reason[1001:1008]
+    x[1004] -= 45
+    assert StreamDetector(random_state=0).update_many(x).anomalies.tolist() == [1000, 1004]
+
+
+def test_alert_once_off_calls_a_lasting_state_again():
+    x = np.r_[np.zeros(1000), np.full(30, 9.0)]
+    assert len(StreamDetector(random_state=0).update_many(x).anomalies) == 1
+    assert len(StreamDetector(random_state=0, alert_once=False).update_many(x).anomalies) > 5
+
+
+def test_trend_offset_constant_feature_do_no_harm():
+    rng = np.random.default_rng(0)
+    assert len(StreamDetector(random_state=0).update_many(np.arange(3000.0)).anomalies) == 0
+    x = rng.normal(size=3000)
+    x[2000] = 15
+    plain = StreamDetector(random_state=0).update_many(x)
+    high = StreamDetector(random_state=0).update_many(x + 1e9)
+    pair = StreamDetector(random_state=0).update_many(np.c_[x, np.full(3000, 1e6)])
+    for found in (plain, high, pair):
+        assert 2000 in found.anomalies
+        assert len(found.anomalies) < 30
+    assert pair[2000].cause == ("x0", 0, "high")
+    assert abs(plain.score - high.score).max() < 0.1
+
+
+def test_attribution_names_the_feature_and_adds_up():
+    x = noisy(1600, 3)
+    x[1000, 2] -= 50
+    found = StreamDetector(random_state=1).update_many(x)[1000]
+    assert found.is_anomaly
+    assert found.cause == ("x2", 0, "low")
+    assert found.attribution.shape == (8, 3, 2)
+    assert found.attribution.sum() == pytest.approx(found.score, rel=1e-12)
+    assert abs(found.expected[2] - found.past[2]) > 30
+
+
+def test_likelihood_ranks_every_record():
+    found = StreamDetector(random_state=0).update_many(noisy(2000, 1))
+    assert found.likelihood.min() == 0.0
+    assert found.likelihood.max() <= 1.0
+    assert found.likelihood[500:].argmax() + 500 in (1000, 1500)
+
+
+# ---- one at a time and many --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "transform", ["none", "normalize", "difference", "normalize_difference", "subtract_moving_average"]
+)
+def test_many_give_the_bits_of_one_at_a_time(transform):
+    x = noisy(1500)
+    x[400, 1] = x[900, 0] = x[901] = np.nan
+    one = StreamDetector(4, transform=transform, n_estimators=20, random_state=3)
+    singly = [one.update(row) for row in x]
+    many = StreamDetector(4, transform=transform, n_estimators=20, random_state=3)
+    cuts = [0, 1, 70, 300, 301, 1100, 1500]
+    batches = [r for a, b in pairwise(cuts) for r in many.update_many(x[a:b])]
+    same(singly, batches)
+    assert sum(r.is_anomaly for r in singly) >= 1
+
+
+def test_frames_give_frames():
+    pd = pytest.importorskip("pandas")
+    x = noisy(1200)
+    frame = pd.DataFrame(x, columns=["load", "heat"], index=np.arange(1200) * 2)
+    out = StreamDetector(random_state=0).update_many(frame)
+    assert out.index.equals(frame.index)
+    assert out["cause"].iloc[600] == "load high at lag 0"
+    assert out["score"].tolist() == StreamDetector(random_state=0).update_many(x).score.tolist()
+
+
+# ---- state ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 63, 64, 200, 700])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, lambda d: pickle.loads(pickle.dumps(d))])
+def test_copies_go_on_where_it_was(n, duplicate):
+    x = noisy(1000)
+    x[n // 2] = np.nan
+    detector = StreamDetector(5, n_estimators=10, transform="normalize_difference", random_state=0)
+    for i in range(n):
+        detector.update(x[i], i * 60.0)
+    if n > 500:
+        detector.forecast(3, calibrate=True)
+    twin = duplicate(detector)
+    times = np.arange(n, 1000) * 60.0
+    same(detector.update_many(x[n:], times), twin.update_many(x[n:], times))
+    np.testing.assert_array_equal(detector.forecast(4, calibrate=True).upper, twin.forecast(4, calibrate=True).upper)
+
+
+@pytest.mark.parametrize("change", [
+    lambda s: s.update(format=99),
+    lambda s: s.pop("threshold"),
+    lambda s: s.update(forest=s["point"]),
+    lambda s: s.update(ring=s["ring"][:-1]),
+    lambda s: s["transform"].update(mean=[1.0]),
+    lambda s: s["threshold"].update(numbers=[1.0]),
+    lambda s: s["params"].update(shingle_size=5),
+])  # fmt: skip
+def test_a_state_that_is_none_is_refused(change):
+    detector = StreamDetector(4, n_estimators=4, random_state=0)
+    detector.update_many(noisy(100))
+    state = detector._state()
+    StreamDetector._from_state(state)
+    change(state)
+    with pytest.raises(ModelStateError):
+        StreamDetector._from_state(state)
+
+
+def test_params():
+    detector = StreamDetector(4, anomaly_rate=0.01)
+    assert clone(detector).get_params() == detector.get_params()
+
+
+# ---- gaps ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fill", ["previous", "linear", "forest", "zero", 1.5])
+def test_filled_values_lower_the_confidence_for_a_window(fill):
+    x = 10 * np.sin(np.arange(1200) / 5)
+    x[1000] = np.nan
+    found = StreamDetector(random_state=0, fill=fill).update_many(x)
+    assert found.confidence[999] == 1.0
+    np.testing.assert_allclose(found.confidence[1000:1008], 7 / 8)
+    assert found.confidence[1008] == 1.0
+    if fill in ("linear", "forest"):
+        assert found.is_anomaly[1000:1010].sum() == 0
+
+
+def test_forest_fills_what_belongs_there():
+    x = np.round(100 * np.sin(np.arange(1200) * 2 * np.pi / 30))
+    detector = StreamDetector(random_state=0, fill="forest")
+    detector.update_many(x[:1000])
+    detector.update(np.nan)
+    assert detector._last[-1][0] == pytest.approx(x[1000], abs=1.0)
+
+
+def test_missing_records_are_told_by_the_clock():
+    x = 10 * np.sin(np.arange(1200) / 5)
+    start = datetime(2024, 1, 1)
+    times = [start + timedelta(minutes=5 * i) for i in range(1200)]
+    keep = np.r_[0:1000, 1003:1200]
+    found = StreamDetector(random_state=0, fill="linear").update_many(x[keep], [times[i] for i in keep])
+    assert found.confidence[999] == 1.0
+    assert found.confidence[1000] == pytest.approx(5 / 8)
+    assert found.confidence[1006] == 7 / 8
+    assert found.confidence[1007] == 1.0
+    keep = np.r_[0:1000, 1020:1200]
+    found = StreamDetector(random_state=0).update_many(x[keep], [times[i] for i in keep])
+    assert found.reason[1000] == "gap"
+    assert (found.score[1000:1007] == 0).all()
+    assert found.score[1007] > 0
+
+
+def test_late_start():
+    x = noisy(400)
+    x[:50, 1] = np.nan
+    found = StreamDetector(random_state=0).update_many(x)
+    assert set(found.reason[:50]) == {"late start"}
+    assert found.score[-1] > 0
+
+
+# ---- forecast ------------------------------------------------------------------------------------------------------
+
+
+def test_forecast_of_a_line():
+    detector = StreamDetector(transform="difference", random_state=0)
+    detector.update_many(np.arange(1000.0) + 7)
+    ahead = detector.forecast(5)
+    assert abs(ahead.median[:, 0] - np.arange(1007, 1012)).max() < 0.3
+
+
+def test_forecast_of_a_noisy_cosine():
+    # root mean square errors of the AWS library at 1 to 5 steps; the noise alone is 5
+    published = np.array([5.81, 6.01, 6.09, 6.41, 6.20])
+    rng = np.random.default_rng(13)
+    x = 100 * np.cos(2 * np.pi * np.arange(5000) / 60) + rng.normal(0, 5, 5000)
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x[:1000])
+    errors = []
+    for i in range(1000, 4900, 3):
+        errors.append(detector.forecast(5).median[:, 0] - x[i : i + 5])
+        detector.update_many(x[i : i + 3])
+    assert (np.sqrt(np.mean(np.square(errors), axis=0)) <= 1.15 * published).all()
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_bands_cover_four_fifths_of_noise(calibrate):
+    x = np.random.default_rng(5).normal(size=2600)
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x[:1000])
+    inside = []
+    for i in range(1000, 2600):
+        ahead = detector.forecast(2, calibrate=calibrate)
+        if i < 2598:
+            inside.append((ahead.lower[:, 0] <= x[i : i + 2]) & (x[i : i + 2] <= ahead.upper[:, 0]))
+        detector.update(x[i])
+    assert (np.abs(np.mean(inside, axis=0) - 0.8) < 0.05).all()
+
+
+def test_forecast_refuses_what_it_cannot_know():
+    with pytest.raises(ValueError, match="not full yet"):
+        StreamDetector().forecast()
+    single = StreamDetector(1)
+    single.update_many(np.arange(100.0))
+    with pytest.raises(ValueError, match="shingle_size"):
+        single.forecast()
+
+
+# ---- bad input -----------------------------------------------------------------------------------------------------
+
+
+def test_bad_records_leave_it_unchanged():
+    x = noisy(600)
+    detector, twin = (StreamDetector(4, n_estimators=10, random_state=0) for _ in range(2))
+    for d in (detector, twin):
+        d.update_many(x[:500], np.arange(500.0))
+    for record, time, words in (
+        (x[500], 499.0, "same as the last"),
+        (x[500], 3.0, "before the last"),
+        (x[500], None, "needs one too"),
+        (x[500], float("nan"), "finite"),
+        (x[500], "noon", "number of seconds"),
+        ([1.0], 500.0, "1 features"),
+        ([1.0, np.inf], 500.0, "inf"),
+        ([1.0, -np.inf], 500.0, "inf"),
+        ([1.0, "a"], 500.0, "vector of numbers"),
+        (np.ones((2, 2)), 500.0, "one-dimensional"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            detector.update(record, time)
+    bad = x[500:].copy()
+    bad[50, 1] = np.inf
+    with pytest.raises(ValueError, match="row 50, feature 1"):
+        detector.update_many(bad, np.arange(500.0, 600.0))
+    with pytest.raises(ValueError, match="row 3"):
+        detector.update_many(x[500:504], [500.0, 501.0, 502.0, 502.0])
+    times = np.arange(500.0, 600.0)
+    same(detector.update_many(x[500:], times), twin.update_many(x[500:], times))
+
+
+@pytest.mark.parametrize("params", [
+    {"shingle_size": 0}, {"anomaly_rate": 0.0}, {"anomaly_rate": 0.7}, {"transform": "log"}, {"score": "height"},
+    {"fill": "spline"}, {"fill": np.nan}, {"weights": [1.0, -1.0]}, {"weights": [1.0]}, {"interval": 0.0},
+    {"ignore_near_expected": {"abov": (1, 1)}}, {"ignore_near_expected": {"above": (-1, 0)}}, {"n_estimators": 0},
+])  # fmt: skip
+def test_bad_parameters(params):
+    with pytest.raises(ValueError, match=next(iter(params))):
+        StreamDetector(**params).update([1.0, 2.0])
+
+
+def test_what_was_not_called_is_explained_until_the_next_record():
+    detector = StreamDetector(random_state=0)
+    detector.update_many(noisy(500))
+    result = detector.update(noisy(501)[500])
+    assert result.attribution.sum() == pytest.approx(result.score)
+    other = detector.update([0.0, 0.0])
+    detector.update([0.0, 0.0])
+    assert result.lag >= 0
+    with pytest.raises(RuntimeError, match="before the next update"):
+        other.expected  # noqa: B018
+
+
+# ---- many streams ----------------------------------------------------------------------------------------------------
+
+
+def test_keys_do_not_mix():
+    x = {key: noisy(400, 1, seed) for seed, key in enumerate("abc")}
+    keyed = KeyedDetector(StreamDetector(4, n_estimators=6, max_samples=64, random_state=0))
+    keyed.override("b", shingle_size=2)
+    got = {key: [] for key in x}
+    for i in range(400):
+        for key, values in x.items():
+            got[key].append(keyed.update(key, values[i]))
+    for key, values in x.items():
+        alone = StreamDetector(2 if key == "b" else 4, n_estimators=6, max_samples=64, random_state=0)
+        same(got[key], list(alone.update_many(values)))
+    with pytest.raises(ValueError, match="has started"):
+        keyed.override("b", shingle_size=3)
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        keyed.override("z", shingel=3)
+
+
+def test_least_recently_used_and_ttl():
+    keyed = KeyedDetector(StreamDetector(2, n_estimators=2, max_samples=16), max_keys=3, ttl=100.0)
+    for i, key in enumerate("abcad"):
+        keyed.update(key, 1.0, float(i))
+    assert keyed.keys() == ["c", "a", "d"]
+    keyed.update("a", 1.0, 104.0)
+    assert keyed.keys() == ["d", "a"]
+    with pytest.raises(ValueError, match="inf"):
+        keyed.update("new", np.inf)
+    assert "new" not in keyed
+
+
+def test_many_calls_in_a_run_are_explained_as_one_at_a_time():
+    x = noisy(900)
+    x[400:700:15] += 30
+    make = lambda: StreamDetector(
+        4, n_estimators=10, max_samples=64, anomaly_rate=0.2, alert_once=False, random_state=0
+    )  # noqa: E731
+    one = make()
+    singly = [one.update(row) for row in x]
+    assert sum(r.is_anomaly for r in singly) > 15
+    same(singly, list(make().update_many(x)))
+
+
+def test_a_spike_beside_a_steady_feature_is_one_alarm_for_good():
+    x = np.full((3000, 2), 5.0)
+    x[900, 1] = 7.0
+    assert StreamDetector(random_state=0).update_many(x).anomalies.tolist() == [900]
+
+
+def test_a_spike_moves_the_threshold_little():
+    x = np.random.default_rng(0).normal(size=1500)
+    x[1000] = 60
+    found = StreamDetector(random_state=0).update_many(x)
+    assert found.is_anomaly[1000]
+    # a score that counts as the threshold, f = 6.6 deviations out, at a rate r of 1 / 400: the deviation grows by
+    # sqrt(1 - r + r (1 - r) f**2) - 1 = 5.2 %, the mean by r f of it
+    assert found.threshold[1001] - found.threshold[1000] < 0.055 * found.threshold[1000]
