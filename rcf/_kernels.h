@@ -156,6 +156,7 @@ static inline float rcf_cut_between(double v, float base, float top) {
         memcpy(&c, &b, 4);
     }
     if (!(c >= base)) c = base;
+    assert(base <= c && c < top);
     return c == 0 ? 0.0f : c;
 }
 

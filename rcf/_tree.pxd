@@ -12,6 +12,9 @@ from libc.string cimport memcpy, memset
 
 from rcf._rng cimport Rng, uniform
 
+cdef extern from "<assert.h>" nogil:
+    void expect "assert"(bint)  # of the debug build alone
+
 cdef extern from "_kernels.h" nogil:
     int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH, RCF_LANES
 
@@ -148,6 +151,7 @@ cdef inline int32_t new_leaf(rcf_tree* t, const float* x) noexcept nogil:
     else:
         leaf = t.n_leaves
         t.n_leaves += 1
+    expect(leaf < t.capacity)
     memcpy(t.points + <size_t>leaf * t.stride, x, t.stride * sizeof(float))
     return leaf
 
@@ -237,11 +241,13 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
         if rest < gap:
             break
         rest -= gap
+    expect(dim >= 0)  # x lies outside the box
     if high:
         cut = rcf_cut_between(<double>upper[dim] + within, upper[dim], x[dim])
     else:
         cut = rcf_cut_between(<double>x[dim] + within, x[dim], lower[dim])
     node = new_node(t)
+    expect(node < t.capacity)
     t.nodes[node].cut = cut
     t.nodes[node].dim = dim
     t.nodes[node].mass = mass_of(t, v) + 1
@@ -306,6 +312,7 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, rcf_step*
 cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
     """Take one record out of a leaf. An empty leaf goes: its sibling takes the place of their parent."""
     cdef int32_t parent = t.leaves[leaf].parent, v, sibling
+    expect(t.leaves[leaf].mass > 0)
     t.mass -= 1
     t.leaves[leaf].mass -= 1
     if t.leaves[leaf].mass > 0:
@@ -399,6 +406,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
             t.nodes[v].dim = dim
             t.nodes[v].cut = rcf_cut_between(<double>lower[dim] + u, lower[dim], upper[dim])
             middle = rcf_partition(rows, order, spare, span.begin, span.end, dim, t.nodes[v].cut, t.stride)
+            expect(span.begin < middle < span.end)  # no side of a cut is empty
             stack[top].begin = middle
             stack[top].end = span.end
             stack[top].parent = v
