@@ -396,9 +396,10 @@ def test_least_recently_used_and_ttl():
 def test_many_calls_in_a_run_are_explained_as_one_at_a_time():
     x = noisy(900)
     x[400:700:15] += 30
-    make = lambda: StreamDetector(
-        4, n_estimators=10, max_samples=64, anomaly_rate=0.2, alert_once=False, random_state=0
-    )  # noqa: E731
+
+    def make():
+        return StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.2, alert_once=False, random_state=0)
+
     one = make()
     singly = [one.update(row) for row in x]
     assert sum(r.is_anomaly for r in singly) > 15
