@@ -222,8 +222,11 @@ RCF_LOCAL double RCF_ISA(rcf_climb)(int kind, const rcf_tree *t, const float *x,
     double above = 0.0, score, excess = 0.0;
     if (n == 0) return 0.0;
     if (kind == RCF_CODISP) above = rcf_ratios(t, x, ratios);
-    const float *box = t->boxes + (size_t)v * 2 * stride;
-    if (v >= 0) excess = RCF_ISA(rcf_excess)(box, box + stride, x, stride);
+    const float *box = t->boxes;
+    if (v >= 0) {
+        box += (size_t)v * 2 * stride;
+        excess = RCF_ISA(rcf_excess)(box, box + stride, x, stride);
+    }
     if (excess == 0.0) {
         /* only now can x equal the leaf */
         score = RCF_ISA(rcf_excess)(point, point, x, stride) == 0.0 ? rcf_value_equal(kind, h, end->mass, n, above)
