@@ -29,7 +29,7 @@ class Forest:
         self,
         X: NDArray[np.float64],
         weights: NDArray[np.float64] | None,
-        decay: float,
+        as_stream: bool,
         disjoint: bool,
         n_jobs: int = 1,
     ) -> None: ...

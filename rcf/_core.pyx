@@ -556,17 +556,18 @@ cdef class Forest:
 
     # ---- fitting -----------------------------------------------------------------------------------------------
 
-    def fit(self, const double[:, :] X, weights, double decay, bint disjoint, int n_jobs=1):
+    def fit(self, const double[:, :] X, weights, bint as_stream, bint disjoint, int n_jobs=1):
         """Forget everything and take a fresh sample of the rows into each tree.
 
-        `decay` is that of the sampling among the rows; 0 takes them as having come together. With `disjoint`, tree i
-        takes rows [i k, (i + 1) k), k = n // n_trees, as SageMaker does.
+        With `as_stream` the rows are sampled as records that came in turn, by the forest's time decay; else as having come
+        together. With `disjoint`, tree i takes rows [i k, (i + 1) k), k = n // n_trees, as SageMaker does.
         """
         cdef int64_t n = X.shape[0], i, size
         cdef int j
         cdef ptrdiff_t step
         cdef const double[::1] w, cumulative
         cdef uintptr_t w_at = 0, cumulative_at = 0
+        cdef double decay = self.time_decay if as_stream else 0.0
         X = self.checked(X)
         if n == 0:
             raise ValueError("cannot fit on no rows")

@@ -201,7 +201,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         capacity = max(256, len(data) // self.n_estimators) if disjoint else self._capacity(len(data))
         decay = self._decay(capacity)
         forest = Forest(self.n_estimators, capacity, data.shape[1], decay, seed)
-        forest.fit(data, weights, self.time_decay or 0.0, disjoint, self._threads())
+        forest.fit(data, weights, bool(self.time_decay), disjoint, self._threads())
         self._forest, self.time_decay_ = forest, decay
         self.max_samples_ = int(forest.masses().max())
         if self.contamination == "auto":
@@ -283,7 +283,10 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             How many trees held it; 0 if none did.
         """
         check_is_fitted(self)
-        return self._forest.forget(as_record(x, self.n_features_in_))
+        held = self._forest.forget(as_record(x, self.n_features_in_))
+        if held:
+            self.__dict__.pop("_offset", None)  # the count of records, by which it is kept, is the same
+        return held
 
     def merge(self, other: RandomCutForest) -> Self:
         """Take in a forest that was grown on another part of the data; it is left as it is.
@@ -490,9 +493,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     @property
     def offset_(self) -> float:
         check_is_fitted(self)
-        if self.__dict__.get("_offset", (0.0, -1))[1] != self._forest.n_seen:
-            self._place_offset(self._held(_OFFSET_ROWS))
-        return self._offset[0]
+        offset, n_seen = self.__dict__.get("_offset", (0.0, -1))
+        return offset if n_seen == self._forest.n_seen else self._place_offset(self._held(_OFFSET_ROWS))
 
     @property
     def trees_(self) -> Trees:
@@ -500,13 +502,15 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         return Trees(self._forest)
 
-    def _place_offset(self, rows: NDArray[np.float64]) -> None:
+    def _place_offset(self, rows: NDArray[np.float64]) -> float:
+        n_seen = self._forest.n_seen  # before the scores: of records that come meanwhile the next reader takes notice
         scores = self._forest.score(rows, self.score, self._threads())
         if self.contamination == "auto":
             offset = -float(scores.mean() + 3.0 * scores.std())
         else:
             offset = float(np.percentile(-scores, 100.0 * self.contamination))
-        self._offset = (offset, self._forest.n_seen)
+        self._offset = (offset, n_seen)
+        return offset
 
     def _held(self, at_most: int) -> NDArray[np.float64]:
         """Distinct records that the trees hold, evenly taken from them."""

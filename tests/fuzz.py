@@ -58,7 +58,7 @@ def drive(data):
                 case 2:
                     forest.forget(rows[0] if n else np.empty(0))
                 case 3:
-                    forest.fit(rows, weights, 0.0, data.ConsumeBool(), 1)
+                    forest.fit(rows, weights, False, data.ConsumeBool(), 1)
                 case 4:
                     forest.score(rows, kind, 1)
                 case 5:

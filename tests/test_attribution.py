@@ -16,7 +16,7 @@ def test_scratch_memory_is_not_read_before_it_is_written(d, x):
     """
     rows = np.random.default_rng(0).normal(size=(64, d))
     forest = Forest(4, 64, d, 0.0, [1])
-    forest.fit(rows, None, 0.0, False, 1)
+    forest.fit(rows, None, False, False, 1)
     queries = rows[:1] if x == "held" else rows[:1] + 0.5
     expected = forest.attribution(queries, "depth", 1)
     libc = ctypes.CDLL(None)

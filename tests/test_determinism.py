@@ -191,7 +191,7 @@ def work(d):
     forest.forget(X[450])
     scores.append(forest.update(X[500:], np.linspace(0.5, 2.0, 400), "codisp", 1))
     scores += all_of(forest, X[::30], 1)
-    forest.fit(X, None, 0.0, False, 2)
+    forest.fit(X, None, False, False, 2)
     scores.append(forest.update(np.repeat(X[:50], 3, axis=0), None, "opensearch", 1))
     return digest(forest, *scores)
 

@@ -1,5 +1,6 @@
 """RandomCutForest from the outside: where it must fit in, and what it promises."""
 
+import copy
 import pickle
 import threading
 
@@ -175,6 +176,33 @@ def test_offset_follows_the_stream():
     assert forest.predict([[0.0, 0.0], [8.0, 8.0]]).tolist() == [1, -1]
     forest.update(r.normal(8.0, 1.0, size=(4000, 2)))
     assert forest.predict([[0.0, 0.0], [8.0, 8.0]]).tolist() == [-1, 1]
+
+
+def test_offset_follows_what_is_taken_back_and_merged():
+    r = np.random.default_rng(0)
+    far = r.normal(8.0, 1.0, size=(30, 2))
+
+    def grown(seed, *parts):
+        forest = RandomCutForest(20, 64, time_decay=0, random_state=seed)
+        forest.update(np.concatenate(parts))
+        return forest
+
+    forest = grown(0, r.normal(size=(30, 2)), far)
+    before = forest.offset_
+    assert forest.forget([100.0, 100.0]) == 0
+    assert forest.offset_ == before
+    for x in far:
+        assert forest.forget(x) > 0
+    fresh = copy.deepcopy(forest)
+    fresh.__dict__.pop("_offset", None)
+    assert forest.offset_ == fresh.offset_ != before
+
+    one, two = grown(1, r.normal(size=(30, 2))), grown(2, far)
+    before = one.offset_
+    one.merge(two)
+    fresh = copy.deepcopy(one)
+    del fresh._offset
+    assert one.offset_ == fresh.offset_ != before
 
 
 # ---- promises ------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ def test_boxes_one_ulp_wide(around):
         values.append(np.nextafter(values[-1], np.float32(np.inf)))
     values = np.array(values, dtype=float)
     forest = Forest(20, 64, 2, 0.0, [1])
-    forest.fit(np.zeros((3, 2)), None, 0.0, False, 1)  # the origin is 0: the floats stay neighbours
+    forest.fit(np.zeros((3, 2)), None, False, False, 1)  # the origin is 0: the floats stay neighbours
     rng, held = np.random.default_rng(1), []
     for step in range(80):
         if held and rng.random() < 0.4:

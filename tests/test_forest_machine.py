@@ -201,7 +201,7 @@ class ForestMachine(RuleBasedStateMachine):
         rows[n - 1, data.draw(st.integers(0, self.d - 1))] = bad
         for call in (
             lambda: self.forest.update(rows, None, "depth", 1),
-            lambda: self.forest.fit(rows, None, 0.0, False, 1),
+            lambda: self.forest.fit(rows, None, False, False, 1),
             lambda: self.forest.score(rows, "depth", 1),
             lambda: self.forest.attribution(rows, "depth", 1),
             lambda: self.forest.update_record(rows[n - 1], "depth"),
@@ -226,7 +226,7 @@ class ForestMachine(RuleBasedStateMachine):
         for call in (
             lambda: self.forest.update(wide, None, "depth", 1),
             lambda: self.forest.update_record(wide[0], "depth"),
-            lambda: self.forest.fit(wide, None, 0.0, False, 1),
+            lambda: self.forest.fit(wide, None, False, False, 1),
             lambda: self.forest.score(wide, "depth", 1),
             lambda: self.forest.attribution(wide, "depth", 1),
             lambda: self.forest.forget(wide[0]),

@@ -140,7 +140,7 @@ def test_many_rows_score_as_one(capacity, d, kind):
     rng = np.random.default_rng(capacity)
     held = np.round(rng.normal(size=(capacity, d)) * 4) / 4
     forest = Forest(3, capacity, d, 0.0, [capacity])
-    forest.fit(held, None, 0.0, False, 1)
+    forest.fit(held, None, False, False, 1)
     queries = np.concatenate([held, held + 1 / 8, rng.normal(size=(3 * capacity + 10, d)), 50 * held[:3], held])
     swept = forest.score(queries, kind, 1)
     assert swept.tolist() == [forest.score(x[None], kind, 1)[0] for x in queries]

@@ -25,7 +25,7 @@ def test_taxi(taxi):
     found = []
     for seed in range(20):
         forest = Forest(50, 512, 1, 0.0, [seed])
-        forest.fit(values[:, None], None, 0.0, True, 1)
+        forest.fit(values[:, None], None, False, True, 1)
         assert (forest.masses() == 206).all()
         scores = forest.score(values[:, None], "depth", 1)
         cutoff = scores.mean() + 3 * scores.std()

@@ -80,7 +80,7 @@ def test_reservoir(weights, decay, how):
 def test_fit(weights, decay, capacity):
     """A table is sampled without a pass over its rows; both ways of doing it, few rows and many."""
     forest = Forest(MANY, capacity, 1, decay or 0.1, [2])
-    forest.fit(rows(N), weights, decay, False, 1)
+    forest.fit(rows(N), weights, decay > 0, False, 1)
     assert_law(held(forest), law_of(weights, decay, capacity))
 
 
@@ -89,7 +89,7 @@ def test_fit(weights, decay, capacity):
 def test_fit_then_stream(weights, decay):
     """The rows of a fitted table count as having come together, as the last before the stream goes on."""
     forest = Forest(MANY, CAPACITY, 1, decay, [3])
-    forest.fit(rows(N)[:5], None if weights is None else weights[:5], 0.0, False, 1)
+    forest.fit(rows(N)[:5], None if weights is None else weights[:5], False, False, 1)
     forest.update(rows(N)[5:], None if weights is None else weights[5:], None, 1)
     strength = (np.ones(N) if weights is None else weights) * np.exp(decay * np.array([5, 5, 5, 5, 5, 6, 7]))
     assert_law(held(forest), naive.inclusion(strength, CAPACITY))
@@ -198,7 +198,7 @@ def test_ages_of_a_long_stream(decay):
 @pytest.mark.parametrize("decay", DECAYS)
 def test_ages_of_a_long_table(decay):
     forest = Forest(40, SIZE, 1, decay, [7])
-    forest.fit(rows(LENGTH), None, decay, False, 1)
+    forest.fit(rows(LENGTH), None, True, False, 1)
     assert_ages([LENGTH - np.array(s) for s in held(forest)], decay)
 
 

@@ -117,11 +117,11 @@ def test_refitted_while_others_score():
     tables = [np.random.default_rng(i).normal(size=(300, 2)) for i in range(2)]
     queries = np.ascontiguousarray(tables[0][:10])
     forest = Forest(10, 64, 2, 0.0, [3])
-    forest.fit(tables[0], None, 0.0, False, 1)
+    forest.fit(tables[0], None, False, False, 1)
     turn = iter(range(10**9))
 
     def fit():
-        forest.fit(tables[next(turn) % 2], None, 0.0, False, 2)
+        forest.fit(tables[next(turn) % 2], None, False, False, 2)
 
     def read():
         scores = forest.score(queries, "depth", 1)
@@ -148,8 +148,8 @@ def test_a_refused_call_lets_others_in():
         refused(lambda: forest.update_record(bad[0], "depth"))
         refused(lambda: forest.update_record(np.zeros(3), "depth"))
         refused(lambda: forest.update_record(np.zeros(2, np.float32), "depth"))
-        refused(lambda: forest.fit(bad, None, 0.0, False, 1))
-        refused(lambda: forest.fit(np.zeros((1, 2)), None, 0.0, True, 1))
+        refused(lambda: forest.fit(bad, None, False, False, 1))
+        refused(lambda: forest.fit(np.zeros((1, 2)), None, False, True, 1))
         refused(lambda: forest.score(bad, "depth", 1))
         refused(lambda: forest.forget(bad[0]))
         forest.update(np.zeros((1, 2)), None, None, 1)

@@ -34,7 +34,7 @@ def forest_of(n_trees, d, seed, capacity=64):
 def emptied(n_trees, d, seed):
     """A forest that has been fitted, so that its origin is settled, and has forgotten all."""
     forest = forest_of(n_trees, d, seed)
-    forest.fit(np.zeros((1, d)), None, 0.0, False, 1)
+    forest.fit(np.zeros((1, d)), None, False, False, 1)
     assert forest.forget(np.zeros(d)) == n_trees
     return forest
 
@@ -114,7 +114,7 @@ few_and_many = pytest.mark.parametrize("trees", [FEW, pytest.param(TREES, marks=
 def test_built(n, d, trees):
     points = points_of(n, d)
     forest = forest_of(trees, d, 10 * n + d)
-    forest.fit(points, None, 0.0, False, 1)
+    forest.fit(points, None, False, False, 1)
     assert_law(forest, points)
 
 
@@ -138,7 +138,7 @@ def test_every_point_inserted_then_forgotten(n, d, trees):
     """Each point in turn comes once more, and goes; each leaves and comes back; strangers come and go."""
     points = points_of(n, d)
     forest = forest_of(trees, d, 200 + 10 * n + d)
-    forest.fit(points, None, 0.0, False, 1)
+    forest.fit(points, None, False, False, 1)
     for x in points:
         insert(forest, x)
         forget(forest, x)
@@ -240,7 +240,7 @@ def grown(how, points, trees, seed):
     rng = np.random.default_rng(seed)
     if how == "built":
         forest = forest_of(trees, d, seed, capacity=128)
-        forest.fit(points, None, 0.0, False, 1)
+        forest.fit(points, None, False, False, 1)
         return forest
     forest = Forest(trees, 128, d, 0.0, [seed])
     others = rng.normal(size=(40, d)) * 2
@@ -316,7 +316,7 @@ def test_invariant_under_translation_and_scaling(factor, shift, how):
     moved = points * factor + shift
     forest = forest_of(FEW, 2, 50)
     if how == "fit":
-        forest.fit(moved, None, 0.0, False, 1)
+        forest.fit(moved, None, False, False, 1)
     else:
         forest.update(np.repeat(moved, 5, axis=0), None, None, 1)
     assert_law(forest, moved, like=points)
@@ -326,7 +326,7 @@ def test_invariant_under_translation_and_scaling(factor, shift, how):
 def test_invariant_under_the_order_of_features(order):
     points = points_of(4, 3)
     forest = forest_of(FEW, 3, 60)
-    forest.fit(np.ascontiguousarray(points[:, order]), None, 0.0, False, 1)
+    forest.fit(np.ascontiguousarray(points[:, order]), None, False, False, 1)
     found = splits(forest, points[:, order])
     found[..., 1] = np.array(order)[found[..., 1].astype(int)]
     assert chi_square(shape_counts(found), naive.shapes(points)) > ALPHA
@@ -336,7 +336,7 @@ def test_a_feature_that_does_not_vary_is_never_cut():
     points = points_of(4, 3)
     points[:, 1] = 7.0
     forest = forest_of(FEW, 3, 70)
-    forest.fit(points, None, 0.0, False, 1)
+    forest.fit(points, None, False, False, 1)
     assert_law(forest, points)
 
 
@@ -349,5 +349,5 @@ def test_many_features(d):
     for x in points:
         insert(forest, x)
     assert_law(forest, points)
-    forest.fit(points, None, 0.0, False, 1)
+    forest.fit(points, None, False, False, 1)
     assert_law(forest, points)
