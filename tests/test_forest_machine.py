@@ -266,5 +266,5 @@ class Longer(ForestMachine):
     pass
 
 
-Longer.TestCase.settings = settings(max_examples=1000, stateful_step_count=40, deadline=None, derandomize=True)
+Longer.TestCase.settings = settings(max_examples=500, stateful_step_count=40, deadline=None, derandomize=True)
 test_forest_longer = pytest.mark.slow(Longer.TestCase)

@@ -106,10 +106,13 @@ def assert_cuts_uniform(forest, points, found):
 
 
 CASES = [(n, d) for n in (3, 4, 5) for d in (1, 2, 3)]
-few_and_many = pytest.mark.parametrize("trees", [FEW, pytest.param(TREES, marks=pytest.mark.slow)])
 
 
-@few_and_many
+def few_and(many):
+    return pytest.mark.parametrize("trees", [FEW, pytest.param(many, marks=pytest.mark.slow)])
+
+
+@few_and(TREES)
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_built(n, d, trees):
     points = points_of(n, d)
@@ -118,7 +121,7 @@ def test_built(n, d, trees):
     assert_law(forest, points)
 
 
-@few_and_many
+@few_and(TREES // 3)  # each of three orders
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_inserted_in_any_order(n, d, trees):
     points = points_of(n, d)
@@ -132,7 +135,7 @@ def test_inserted_in_any_order(n, d, trees):
         assert not forest.masses().any()
 
 
-@few_and_many
+@few_and(TREES)
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_every_point_inserted_then_forgotten(n, d, trees):
     """Each point in turn comes once more, and goes; each leaves and comes back; strangers come and go."""
@@ -152,7 +155,7 @@ def test_every_point_inserted_then_forgotten(n, d, trees):
     assert_law(forest, points)
 
 
-@few_and_many
+@few_and(TREES // 2)  # each of two histories
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_random_history(n, d, seed, trees):
