@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._explain import Detection
+from ._detections import Detection
 from .detector import StreamDetector
 
 COLUMNS = ("record", "score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason", "feature", "lag", "side",

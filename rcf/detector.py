@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
 from math import isfinite, log2
 from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from ._core import LIMIT, SCORES, Forest, ModelStateError, RingCore
-from ._explain import Detection, Detections, Moment, Step, band, completed, explain
+from ._detections import GONE, Detection, Detections, Run
+from ._explain import Explanation, Moment, Replay, completed, explain
+from ._forecast import Forecast, adapted, forecast, widened
+from ._records import checked_time, moments_of, nearness, seconds, table, values_of
 from ._threshold import Threshold
-from ._transform import HELD_BACK, KINDS, Transform
+from ._transform import HELD_BACK, KINDS, Step, Transform
 from ._validate import not_negative, seed_entropy, whole_number
 
 Floats = NDArray[np.float64]
 Fill = Literal["previous", "linear", "forest", "zero"]
 FORMAT = 1
-RUN = 1024  # records given to the forests at once
+RUN = 1 << 16  # records given to the forests at once
+SHORT = 128  # records, below which they go alone: to copy the forests takes as long as these
+KEPT = 16  # runs in which records were called and not yet explained; each holds forests of 2 MB with the defaults
 GAPS = 15  # time steps whose median is the interval
 
 
@@ -168,7 +172,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"weights has {len(weights)} entries for {d} features")
         if not all(1e-9 <= w <= 1e9 for w in weights):
             raise ValueError(f"weights must lie between 1e-9 and 1e9, got {self.weights}")
-        near = _near(self.ignore_near_expected, d)
+        near = nearness(self.ignore_near_expected, d)
         # half of the trees for each view; one view needs no halves
         alone = trees // 2 if size > 1 else 0
         seed = seed_entropy(self.random_state)
@@ -225,24 +229,15 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         ValueError
             For an infinite value, another number of features, a time stamp that does not move on; the detector is then as it was.
         """
-        values = [record] if type(record) is float and -LIMIT <= record <= LIMIT else _values(record)
+        values = [record] if type(record) is float and -LIMIT <= record <= LIMIT else values_of(record)
         if "_forest" not in self.__dict__:
-            time = None if timestamp is None else _seconds(timestamp)
+            time = None if timestamp is None else seconds(timestamp)
             self._start(len(values))
         else:
             if len(values) != self.n_features_in_:
                 raise ValueError(f"X has {len(values)} features, but {self.n_features_in_} are expected.")
-            time = None if timestamp is None and self._time is None else self._checked_time(timestamp, self._time)
+            time = None if timestamp is None and self._time is None else checked_time(timestamp, self._time)
         return self._one(values, time)
-
-    def _checked_time(self, timestamp: Any, before: float | None) -> float:
-        if timestamp is None:
-            raise ValueError("the records before had time stamps: this one needs one too")
-        time = _seconds(timestamp)
-        if before is not None and time <= before:
-            what = "is the same as" if time == before else "is before"
-            raise ValueError(f"timestamp {timestamp} {what} the last one: time must move on")
-        return time
 
     def _one(self, values: list[float], time: float | None) -> Detection:
         """Take in a record that has been checked."""
@@ -384,7 +379,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         grade = self._threshold.grade(score) if call else 0.0
         result = Detection(score, limit, grade, call, likelihood, self._confidence, reason or late, self, self.n_seen_)
         if call:
-            self._explain(result, self._forest, self._point, self._ring.window(False), list(self._moments))
+            result._found = self._explanation(result)
             if self._near is not None and self._is_near(result):
                 result.is_anomaly, result.grade, result.reason = False, 0.0, "near expected"
         return result
@@ -401,11 +396,15 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
                 return False
         return True
 
-    def _explain(
-        self, result: Detection, forest: Forest, point: Forest | None, window: Floats, moments: list[Step]
-    ) -> None:
-        parts, lag, expected, past = explain(forest, point, window, moments, self.score, result.score, self._share)
-        result._set(parts, lag, expected, past, getattr(self, "feature_names_in_", None))
+    def _explanation(self, result: Detection) -> Explanation:
+        """Of the record that came last."""
+        if self.n_seen_ != result._seen:
+            raise RuntimeError(GONE)
+        if not self._full or not self._transform.settled:
+            raise RuntimeError("there is no full window yet to explain")
+        result._names = getattr(self, "feature_names_in_", None)
+        window, moments = self._ring.window(False), list(self._moments)
+        return explain(self._forest, self._point, window, moments, self.score, result.score, self._share)
 
     # ---- many records ------------------------------------------------------------------------------------------
 
@@ -430,131 +429,96 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         ValueError
             As `update`, naming the row; nothing is taken in then.
         """
-        names = None
-        if hasattr(records, "columns"):
-            frame, names = records, [str(c) for c in records.columns]
-            if isinstance(timestamps, str):
-                names.remove(timestamps)
-                timestamps = records[timestamps].to_numpy()
-            table = records[names].to_numpy()
-        else:
-            frame, table = None, records
-        try:
-            X = np.array(table, dtype=np.float64, ndmin=1)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"records must be numbers: {error}") from error
-        if X.ndim == 1:
-            X = X.reshape(-1, 1)
-        if X.ndim != 2 or X.shape[1] == 0:
-            raise ValueError(f"records must have shape (n,) or (n, d), got {X.shape}")
+        names, X = table(records, timestamps)
+        if isinstance(timestamps, str):
+            timestamps = records[timestamps].to_numpy()
         if self._started and X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has {X.shape[1]} features, but {self.n_features_in_} are expected.")
-        bad = np.argwhere(~(np.abs(X) <= LIMIT) & ~np.isnan(X))
-        if len(bad):
-            row, j = bad[0]
-            raise ValueError(f"Input X contains {X[row, j]}, infinite or beyond float32 (row {row}, feature {j}).")
-        times: list[float | None] = [None] * len(X)
         before = self._time if self._started else None
+        times = None
         if timestamps is not None or before is not None:
-            stamps = [None] * len(X) if timestamps is None else list(timestamps)
-            if len(stamps) != len(X):
-                raise ValueError(f"{len(stamps)} timestamps for {len(X)} records")
-            for i, stamp in enumerate(stamps):
-                try:
-                    before = times[i] = self._checked_time(stamp, before)
-                except ValueError as error:
-                    raise ValueError(f"row {i}: {error}") from None
+            times = moments_of(timestamps, len(X), before)
         if not self._started:
             self._start(X.shape[1])
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
-        rows: list[list[float]] = X.tolist()
-        clean = [all(v == v for v in row) for row in rows]
-        results: list[Detection] = []
+        whole = ~np.isnan(X).any(axis=1)
+        # where a run of records that can go through the forests at once may not reach beyond: NaN
+        stops = np.append(np.flatnonzero(~whole), len(X))
+        parts: list[list[Detection] | Run] = []
         i = 0
-        while i < len(rows):
-            n = self._run_length(clean, times, i)
-            if n < 2:
-                results.append(self._one(rows[i], times[i]))
-                i += 1
+        while i < len(X):
+            stop = int(stops[np.searchsorted(stops, i)])
+            n = self._run_length(i, min(stop, i + RUN), times)
+            if n < SHORT:
+                if not parts or isinstance(parts[-1], Run):
+                    parts.append([])
+                # these go alone; the few that are not worth a copy of the forests with them
+                for k in range(i, i + max(n, 1)):
+                    parts[-1].append(self._one(X[k].tolist(), None if times is None else float(times[k])))  # type: ignore[union-attr]
+                i += max(n, 1)
             else:
-                self._run(rows[i : i + n], results)
-                if times[i + n - 1] is not None:
-                    self._time = times[i + n - 1]
+                parts.append(self._run(X[i : i + n]))
                 i += n
-        found = Detections(results)
-        return found if frame is None else found.like(frame)
+                if times is not None:
+                    self._time = float(times[i - 1])
+                waiting = [part for part in parts[-8 * KEPT :] if isinstance(part, Run) and part.replay is not None]
+                if len(waiting) > KEPT:
+                    waiting[0].explain()
+        if parts and isinstance(parts[-1], Run):
+            parts[-1].last = self
+        found = Detections(parts)
+        return found.like(records) if hasattr(records, "columns") else found
 
-    def _run_length(self, clean: list[bool], times: list[float | None], i: int) -> int:
-        """How many records from i on can go through the forests at once."""
-        if self._near is not None or not self._transform.settled or not self._full or self._any_filled or self._pending:
+    def _run_length(self, i: int, end: int, times: Floats | None) -> int:
+        """How many of the records from i to `end` can go through the forests at once."""
+        if not self._transform.settled or not self._full or self._any_filled or self._pending:
             return 0
-        # a record of which the forests do not know enough, or that they are still growing for, goes alone
-        end, before = min(len(clean), i + RUN), self._time
-        if times[i] is not None and self._step is None:
+        if times is None:
+            return end - i
+        if self._step is None or self._time is None:
             return 0
-        for k in range(i, end):
-            if not clean[k]:
-                return k - i
-            time = times[k]
-            if time is not None and before is not None and self._step is not None:
-                if time - before > 1.5 * self._step:
-                    return k - i
-                before = time
-        return end - i
+        late = np.flatnonzero(np.diff(times[i:end], prepend=self._time) > 1.5 * self._step)
+        return int(late[0]) if len(late) else end - i
 
-    def _run(self, rows: list[list[float]], results: list[Detection]) -> None:
+    def _run(self, X: Floats) -> Run:
         """Clean records at even steps: transform all, then the forests, then the threshold over their scores."""
-        d, size, transform = self.n_features_in_, self._size, self._transform
-        moments = list(self._moments)
-        ready = []
-        for values in rows:
-            ready.extend(transform.push(values))
-            moments.append((values, transform.base, transform.centre, transform.scale))
-        Z = np.array(ready)
-        joined = np.concatenate([self._ring.window(False)[d:].reshape(size - 1, d), Z])
-        windows = np.lib.stride_tricks.sliding_window_view(joined, size, axis=0).transpose(0, 2, 1).reshape(len(Z), -1)
-        windows = np.ascontiguousarray(windows)
-        # as they are now, to explain from what is called: most runs of records have none, and a copy takes under a millisecond
+        d, size, n = self.n_features_in_, self._size, len(X)
+        earlier = list(self._moments)
+        Z, step = self._transform.push_many(X)
+        joined = np.concatenate([self._ring.window(False)[d:], Z.reshape(-1)])
+        windows = np.lib.stride_tricks.sliding_window_view(joined, size * d)[::d]
+
+        def moments(i: int) -> list[Step]:
+            """Those of the window that ends in record i of the run."""
+            return [step(k) if k >= 0 else earlier[k] for k in range(i - size + 1, i + 1)]
+
+        # as they are now, to explain from what is called
         before = self._forest.copy(), None if self._point is None else self._point.copy()
-        first_n = self._forest.n_seen
+        first = self._forest.n_seen
         whole = self._forest.update(windows, None, self.score)
         if self._point is None:
-            scores = points = whole.tolist()
+            scores = points = whole
         else:
-            alone = self._point.update(Z, None, self.score)
-            points = alone.tolist()
-            share = self._share
-            scores = [share * p + (1.0 - share) * w for p, w in zip(points, whole.tolist(), strict=True)]
+            points = self._point.update(Z, None, self.score)
+            scores = self._share * points + (1.0 - self._share) * whole
+        columns = self._threshold.steps(scores, points)
+        called = np.flatnonzero(columns[3]).tolist()
+        replay = None
+        if called:
+            replay = Replay(*before, windows, moments, called, scores[called].tolist(), self.score, self._share)
+        confidence = np.minimum(1.0, np.arange(first + 1, first + n + 1) / (2 * self._rows))
+        run = Run(scores, columns, confidence, self.n_seen_, getattr(self, "feature_names_in_", None), replay)
+        if self._near is not None:
+            for i in called:
+                if self._is_near(run[i]):
+                    run.forgive(i)
         for row in Z[-size:]:
             self._ring.push(row)
-        done, sure, seen = 0, 2 * self._rows, self.n_seen_
-        step, grade = self._threshold.step, self._threshold.grade
-        for i, (score, point) in enumerate(zip(scores, points, strict=True)):
-            n = first_n + i + 1
-            confidence = 1.0 * min(1.0, n / sure)
-            seen += 1
-            if score == 0.0:
-                limit = self._threshold.limit
-                results.append(Detection(0.0, limit, 0.0, False, 0.0, confidence, "warming up", None, seen))
-                continue
-            limit, likelihood, call, reason = step(score, point)
-            result = Detection(
-                score, limit, grade(score) if call else 0.0, call, likelihood, confidence, reason, None, seen
-            )
-            if call:
-                before[0].update(windows[done : i + 1], None, None)
-                if before[1] is not None:
-                    before[1].update(Z[done : i + 1], None, None)
-                done = i + 1
-                at = len(moments) - len(rows) + i + 1
-                self._explain(result, before[0], before[1], windows[i], moments[at - size : at])
-            results.append(result)
-        self._moments.extend(moments[-size:])
-        self._last = [*self._last, *rows][-2:]
-        self.n_seen_ = seen
-        for result in results[-1:]:
-            result._detector = self
+        self._moments.extend(moments(n - 1))
+        self._last = X[-2:].tolist()
+        self.n_seen_ += n
+        return run
 
     # ---- forecast ----------------------------------------------------------------------------------------------
 
@@ -588,41 +552,22 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             raise ValueError("nothing to forecast from: the window is not full yet")
         if self._size < 2:
             raise ValueError("a forecast needs a shingle_size of at least 2")
-        d, t = self.n_features_in_, self._transform
-        window = self._ring.window(False)
-        missing = list(range((self._size - 1) * d, self._size * d))
-        bands = np.empty((3, horizon, d))
-        base, last = t.next_base(), self._last[-1]
-        for h in range(horizon):
-            window = np.concatenate([window[d:], window[-d:]])
-            found = band(completed(self._forest, window, missing, False))
-            window[-d:] = found[0]
-            if h and t.origin == "previous":
-                base = bands[0, h - 1].tolist()
-            moment = Moment(last, base, t.centre, t.scale)
-            for k in range(3):
-                bands[k, h] = list(moment.restored(dict(enumerate(found[k].tolist()))).values())
-        median, lower, upper = bands
-        if calibrate:
-            self._widening += [1.0] * (horizon - len(self._widening))
-            self._pending.append((self.n_seen_, horizon, median.copy(), lower.copy(), upper.copy()))
-            factor = np.array(self._widening[:horizon])[:, None]
-            lower, upper = median - factor * (median - lower), median + factor * (upper - median)
-        return Forecast(median, lower, upper)
+        found = forecast(self._forest, self._transform, self._ring.window(False), self._last[-1], horizon)
+        if not calibrate:
+            return found
+        self._widening += [1.0] * (horizon - len(self._widening))
+        self._pending.append((self.n_seen_, horizon, found.median, found.lower, found.upper))
+        return widened(found, np.array(self._widening[:horizon])[:, None])
 
     def _compare(self) -> None:
         """Hold forecasts made before against the record that has come."""
         value = np.array(self._last[-1])
         kept = []
-        for made, horizon, median, lower, upper in self._pending:
+        for made, horizon, *bands in self._pending:
             h = self.n_seen_ - made - 1
-            factor = self._widening[h]
-            low, high = median[h] - factor * (median[h] - lower[h]), median[h] + factor * (upper[h] - median[h])
-            outside = float(np.mean((value < low) | (value > high)))
-            # a step of 0.05: about 100 errors settle the factor
-            self._widening[h] = min(max(factor * float(np.exp(0.05 * (outside - 0.2))), 0.1), 100.0)
+            self._widening[h] = adapted(self._widening[h], Forecast(*(b[h] for b in bands)), value)
             if h + 1 < horizon:
-                kept.append((made, horizon, median, lower, upper))
+                kept.append((made, horizon, *bands))
         self._pending = kept
 
     # ---- state -------------------------------------------------------------------------------------------------
@@ -714,73 +659,3 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     def __reduce__(self) -> Any:
         return type(self)._from_state, (self._state(),)
-
-
-class Forecast:
-    """What a detector expects: `median`, `lower` and `upper` (10 and 90 % points), each of shape (horizon, d)."""
-
-    __slots__ = ("lower", "median", "upper")
-
-    def __init__(self, median: Floats, lower: Floats, upper: Floats) -> None:
-        self.median, self.lower, self.upper = median, lower, upper
-
-    def __repr__(self) -> str:
-        return f"Forecast(median={self.median.tolist()}, lower={self.lower.tolist()}, upper={self.upper.tolist()})"
-
-
-def _values(record: Any) -> list[float]:
-    """A record as plain floats; NaN passes."""
-    if type(record) is float:
-        values = [record]
-    elif isinstance(record, np.ndarray) and record.ndim <= 1 and record.dtype == np.float64:
-        values = record.tolist() if record.ndim else [float(record)]
-    else:
-        try:
-            array: ArrayLike = np.array(record, dtype=np.float64, ndmin=1)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"a record must be a number or a vector of numbers, got {record!r}") from error
-        if np.ndim(array) != 1:
-            raise ValueError(f"a record must be one-dimensional, got shape {np.shape(array)}")
-        values = np.asarray(array).tolist()
-    if not values:
-        raise ValueError("a record must have at least one feature, got an empty one")
-    for j, v in enumerate(values):
-        if not -LIMIT <= v <= LIMIT and v == v:
-            raise ValueError(f"Input X contains {v}, infinite or beyond float32 (feature {j}).")
-    return values
-
-
-def _seconds(timestamp: Any) -> float:
-    if isinstance(timestamp, np.datetime64):
-        seconds = (
-            float(timestamp.astype("datetime64[us]").astype(np.int64)) / 1e6 if not np.isnat(timestamp) else np.nan
-        )
-    elif isinstance(timestamp, datetime):
-        seconds = timestamp.timestamp() if timestamp.tzinfo else (timestamp - datetime(1970, 1, 1)).total_seconds()
-    elif isinstance(timestamp, Real) and not isinstance(timestamp, bool):
-        seconds = float(timestamp)
-    else:
-        raise ValueError(f"timestamp must be a number of seconds or a date, got {timestamp!r}")
-    if not isfinite(seconds):
-        raise ValueError(f"timestamp must be finite, got {timestamp!r}")
-    return seconds
-
-
-def _near(rules: Any, d: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
-    """(amount, ratio) of each feature, above and below what is expected."""
-    if rules is None:
-        return None
-    if not isinstance(rules, dict) or not rules or set(rules) - {"above", "below"}:
-        raise ValueError(f"ignore_near_expected must map 'above' and 'below' to (amount, ratio), got {rules!r}")
-    sides = []
-    for side in ("above", "below"):
-        try:
-            amount, ratio = rules.get(side, (0.0, 0.0))
-            amounts = np.broadcast_to(np.asarray(amount, dtype=np.float64), (d,))
-            ratios = np.broadcast_to(np.asarray(ratio, dtype=np.float64), (d,))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"ignore_near_expected[{side!r}] must be (amount, ratio), got {rules[side]!r}") from error
-        if not (amounts >= 0).all() or not (ratios >= 0).all():
-            raise ValueError(f"ignore_near_expected[{side!r}] must not be negative, got {rules[side]!r}")
-        sides.append(list(zip(amounts.tolist(), ratios.tolist(), strict=True)))
-    return sides[0], sides[1]

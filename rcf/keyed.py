@@ -9,7 +9,7 @@ from typing import Any
 
 from sklearn.base import clone
 
-from ._explain import Detection
+from ._detections import Detection
 from ._validate import not_negative, whole_number
 from .detector import StreamDetector
 
