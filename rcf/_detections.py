@@ -183,7 +183,7 @@ class Run:
         )  # fmt: skip
 
     def reason_of(self, i: int) -> str | None:
-        return REASONS[self._reasons[i]]
+        return REASONS[int(self._reasons[i])]
 
     def forgive(self, i: int) -> None:
         """Take back a call that is near enough to what was expected."""

@@ -563,11 +563,11 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         """Hold forecasts made before against the record that has come."""
         value = np.array(self._last[-1])
         kept = []
-        for made, horizon, *bands in self._pending:
+        for made, horizon, median, lower, upper in self._pending:
             h = self.n_seen_ - made - 1
-            self._widening[h] = adapted(self._widening[h], Forecast(*(b[h] for b in bands)), value)
+            self._widening[h] = adapted(self._widening[h], Forecast(median[h], lower[h], upper[h]), value)
             if h + 1 < horizon:
-                kept.append((made, horizon, *bands))
+                kept.append((made, horizon, median, lower, upper))
         self._pending = kept
 
     # ---- state -------------------------------------------------------------------------------------------------
