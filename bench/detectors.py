@@ -11,6 +11,7 @@ import pandas as pd
 from rcf import KeyedDetector, RandomCutForest, StreamDetector
 
 from .cases import BATCH, WARM_UP, Floats, waves
+from .memory import resident
 from .speed import Record, timed
 
 # names are permanent; so is the stream: one channel of noisy waves, a default detector
@@ -75,19 +76,14 @@ def measure(rounds: int) -> Iterator[Record]:
 
 def many_keys(keys: int, records: int = 200) -> pd.DataFrame:
     """Memory and rate of as many keys as are asked for, in a process of its own; after `records` records each."""
-    code = (
-        f"from bench.detectors import fill; print(*fill({keys}, {records}))"  # a fresh process: memory of nothing else
-    )
+    code = f"from bench.detectors import fill; print(*fill({keys}, {records}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     return pd.DataFrame({"keys": [keys], "RSS, MiB": [float(out[0])], "records/s": [float(out[1])]})
 
 
 def fill(keys: int, records: int) -> tuple[float, float]:
     """MiB that the keys have added to the process, and records per second of CPU time in the last twenty rounds."""
-    import psutil
-
-    process = psutil.Process()
-    before = process.memory_info().rss
+    before = resident()
     template = StreamDetector(4, n_estimators=30, max_samples=128, random_state=0)
     keyed = KeyedDetector(template, max_keys=keys)
     values = series(records)[:, 0].tolist()
@@ -95,4 +91,4 @@ def fill(keys: int, records: int) -> tuple[float, float]:
         for key in range(keys):
             keyed.update(key, value)
     _, cpu = timed(lambda: [keyed.update(key, value) for value in values[-20:] for key in range(keys)])
-    return (process.memory_info().rss - before) / 2**20, 20 * keys / cpu
+    return (resident() - before) / 2**20, 20 * keys / cpu
