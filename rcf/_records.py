@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._core import LIMIT
 
 Floats = NDArray[np.float64]
+Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
 
 
 def values_of(record: Any) -> list[float]:
@@ -99,7 +100,7 @@ def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats]:
     return names, np.ascontiguousarray(X)
 
 
-def nearness(rules: Any, d: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
+def nearness(rules: Any, d: int) -> Nearness | None:
     """(amount, ratio) of each feature, above and below what is expected."""
     if rules is None:
         return None
@@ -117,3 +118,14 @@ def nearness(rules: Any, d: int) -> tuple[list[tuple[float, float]], list[tuple[
             raise ValueError(f"ignore_near_expected[{side!r}] must not be negative, got {rules[side]!r}")
         sides.append(list(zip(amounts.tolist(), ratios.tolist(), strict=True)))
     return sides[0], sides[1]
+
+
+def near_enough(near: Nearness, past: Floats, expected: Floats) -> bool:
+    """Whether each feature lies as near to what was expected as the rules allow."""
+    above, below = near
+    for value, middle, high, low in zip(past.tolist(), expected.tolist(), above, below, strict=True):
+        off = value - middle
+        amount, ratio = high if off > 0 else low
+        if off and abs(off) > max(amount, ratio * abs(middle)):
+            return False
+    return True

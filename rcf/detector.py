@@ -14,9 +14,10 @@ from sklearn.base import BaseEstimator
 
 from ._core import LIMIT, SCORES, Forest, ModelStateError, RingCore
 from ._detections import GONE, Detection, Detections, Run
-from ._explain import Explanation, Moment, Replay, completed, explain
+from ._explain import Explanation, Replay, explain
 from ._forecast import Forecast, adapted, forecast, widened
-from ._records import checked_time, moments_of, nearness, seconds, table, values_of
+from ._missing import completed_record, filled
+from ._records import checked_time, moments_of, near_enough, nearness, seconds, table, values_of
 from ._threshold import Threshold
 from ._transform import HELD_BACK, KINDS, Step, Transform
 from ._validate import not_negative, seed_entropy, whole_number
@@ -295,28 +296,10 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     def _fill_in(self, values: list[float]) -> list[float] | None:
         """The record with its gaps filled; None where nothing is known to fill them with."""
-        if not isinstance(self.fill, str):
-            return [float(self.fill) if v != v else v for v in values]
-        if self.fill == "zero":
-            return [0.0 if v != v else v for v in values]
-        if not self._last:
-            return None
-        last = self._last[-1]
-        if self.fill == "linear" and len(self._last) > 1:
-            last = [2.0 * b - a if abs(2.0 * b - a) <= LIMIT else b for a, b in zip(self._last[-2], last, strict=True)]
-        if self.fill == "forest" and self._full and self._forest.n_seen > self._rows:
-            moment = Moment(self._last[-1], self._next_base(), self._transform.centre, self._transform.scale)
-            known = self._transform.peek([b if v != v else v for v, b in zip(values, moment.raw, strict=True)])
-            d = self.n_features_in_
-            window = np.concatenate([self._ring.window(False)[d:], known])
-            gaps = [j for j, v in enumerate(values) if v != v]
-            found = completed(self._forest, window, [(self._size - 1) * d + j for j in gaps], False)
-            middle = moment.restored(dict(zip(gaps, np.median(found, axis=0).tolist(), strict=True)))
-            last = [middle.get(j, v) for j, v in enumerate(last)]
-        return [b if v != v else v for v, b in zip(values, last, strict=True)]
-
-    def _next_base(self) -> list[float]:
-        return self._transform.next_base()
+        if self.fill == "forest" and self._last and self._full and self._forest.n_seen > self._rows:
+            window = self._ring.window(False)
+            return completed_record(self._forest, self._transform, window, values, self._last[-1])
+        return filled(values, self.fill, self._last)
 
     @property
     def _full(self) -> bool:
@@ -380,21 +363,9 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         result = Detection(score, limit, grade, call, likelihood, self._confidence, reason or late, self, self.n_seen_)
         if call:
             result._found = self._explanation(result)
-            if self._near is not None and self._is_near(result):
+            if self._near is not None and near_enough(self._near, result.past, result.expected):
                 result.is_anomaly, result.grade, result.reason = False, 0.0, "near expected"
         return result
-
-    def _is_near(self, result: Detection) -> bool:
-        assert self._near is not None
-        above, below = self._near
-        for value, expected, high, low in zip(
-            result.past.tolist(), result.expected.tolist(), above, below, strict=True
-        ):
-            off = value - expected
-            amount, ratio = high if off > 0 else low
-            if off and abs(off) > max(amount, ratio * abs(expected)):
-                return False
-        return True
 
     def _explanation(self, result: Detection) -> Explanation:
         """Of the record that came last."""
@@ -446,25 +417,30 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         # where a run of records that can go through the forests at once may not reach beyond: NaN
         stops = np.append(np.flatnonzero(~whole), len(X))
         parts: list[list[Detection] | Run] = []
+        waiting: deque[Run] = deque()
         i = 0
         while i < len(X):
             stop = int(stops[np.searchsorted(stops, i)])
             n = self._run_length(i, min(stop, i + RUN), times)
             if n < SHORT:
-                if not parts or isinstance(parts[-1], Run):
-                    parts.append([])
+                alone = parts[-1] if parts else None
+                if not isinstance(alone, list):
+                    alone = []
+                    parts.append(alone)
                 # these go alone; the few that are not worth a copy of the forests with them
                 for k in range(i, i + max(n, 1)):
-                    parts[-1].append(self._one(X[k].tolist(), None if times is None else float(times[k])))  # type: ignore[union-attr]
+                    alone.append(self._one(X[k].tolist(), None if times is None else float(times[k])))
                 i += max(n, 1)
             else:
-                parts.append(self._run(X[i : i + n]))
+                run = self._run(X[i : i + n])
+                parts.append(run)
                 i += n
                 if times is not None:
                     self._time = float(times[i - 1])
-                waiting = [part for part in parts[-8 * KEPT :] if isinstance(part, Run) and part.replay is not None]
+                if run.replay is not None:
+                    waiting.append(run)
                 if len(waiting) > KEPT:
-                    waiting[0].explain()
+                    waiting.popleft().explain()
         if parts and isinstance(parts[-1], Run):
             parts[-1].last = self
         found = Detections(parts)
@@ -511,7 +487,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         run = Run(scores, columns, confidence, self.n_seen_, getattr(self, "feature_names_in_", None), replay)
         if self._near is not None:
             for i in called:
-                if self._is_near(run[i]):
+                if near_enough(self._near, run[i].past, run[i].expected):
                     run.forgive(i)
         for row in Z[-size:]:
             self._ring.push(row)

@@ -20,7 +20,7 @@ LAYERS = [
     ["sampling", "shingle"],
     ["estimator", "hotspots", "datasets", "_events", "_transform", "_records"],
     ["_explain"],
-    ["_detections", "_forecast"],
+    ["_detections", "_forecast", "_missing"],
     ["detector"],
     ["plot", "river", "_tables", "keyed"],
     ["_cli_detect", "_cli_stream", "_cli_hotspots"],
