@@ -7,6 +7,8 @@ from math import log
 
 import numpy as np
 
+from ._validate import finite, whole_number
+
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t, uint8_t
 
@@ -178,16 +180,21 @@ cdef class Threshold:
         }
 
     def restore(self, state):
+        """Take over a state; ValueError where it is none."""
         cdef Py_ssize_t k
-        numbers, counts = [float(v) for v in state["numbers"]], [int(v) for v in state["counts"]]
-        times, heights = [int(t) for t in state["peak_times"]], [float(s) for s in state["peak_scores"]]
-        if any(abs(c) >= 1 << 62 for c in counts + times):
-            raise ValueError("a count in the state of the threshold is beyond 2**62")
-        if len(times) != len(heights) or len(times) > self.span + 1:
-            raise ValueError(f"{len(times)} times and {len(heights)} scores of peaks, where at most {self.span + 1} fit")
+        numbers = finite("numbers of the threshold", state["numbers"], (6,)).tolist()
+        counts = [whole_number("a count of the threshold", c, -(2**40), 2**62) for c in state["counts"]]
+        if len(numbers) != 6 or len(counts) != 4:
+            raise ValueError(f"the threshold has {len(numbers)} numbers and {len(counts)} counts, where 6 and 4 are due")
+        if numbers[1] < 0.0 or numbers[3] < 0.0 or counts[0] < 0 or counts[1] < 0:
+            raise ValueError("a square or a count of the threshold is negative")
+        times = [whole_number("a time of the threshold", t, 0, counts[1]) for t in state["peak_times"]]
+        heights = finite("scores of the threshold", state["peak_scores"], (self.span + 1,), 0.0).tolist()
+        if len(times) != len(heights):
+            raise ValueError(f"the threshold has {len(times)} times and {len(heights)} scores of peaks")
         self.mean, self.square, self.point_mean, self.point_square, self.peak, self.limit = numbers
         self.n, self.t, self.last_high, self.last_call = counts
         self.interrupted = bool(state["interrupted"])
         self.first, self.held = 0, len(times)
-        for k in range(len(times)):
+        for k in range(self.held):
             self.times[k], self.heights[k] = times[k], heights[k]
