@@ -58,13 +58,17 @@ setup(
             Extension(
                 f"rcf.{module}",
                 [f"rcf/{module}.pyx"],
-                depends=[d for d in depends if d.endswith((".h", ".pxd")) and (Path(d).name in HOTSPOTS) == own],
+                depends=[d for d in depends if d.endswith((".h", ".pxd")) and own(Path(d).name)],
                 include_dirs=["rcf"],
                 extra_compile_args=cflags,
                 extra_link_args=shlex.split(os.environ.get("RCF_CFLAGS", "")),
                 define_macros=macros,
             )
-            for module, own in (("_core", False), ("_hotspots", True))
+            for module, own in (
+                ("_core", lambda name: name not in HOTSPOTS),
+                ("_hotspots", lambda name: name in HOTSPOTS),
+                ("_threshold", lambda name: False),
+            )
         ],
         compiler_directives={
             "language_level": 3,

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from . import accuracy, cases, memory, report, services, speed
+from . import accuracy, cases, detectors, memory, report, services, speed
 from .peers import PEERS, Rcf, can, installed
 
 
@@ -58,6 +58,8 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
     book.threads(speed.summary(pd.DataFrame(rows), by="wall"))
     book.latency(speed.latencies(setting, rivals, 2_000 if quick else 20_000))
     book.start_up(start_up())
+    book.detector(pd.DataFrame(detectors.measure(3 if quick else 9)))
+    book.table(detectors.many_keys(500 if quick else 10_000), "KeyedDetector: T=30, S=128, shingle 4")
 
     if curves:
         rows = []
@@ -80,6 +82,8 @@ def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, see
     # rrcf does some 40 records a second with 100 trees: it takes part only where it is asked for
     peers = {name: peer for name, peer in installed(names).items() if names or name not in ("rrcf", "river HST")}
     book.table(services.compare(report.ANCHORS["service"], folder, seeds), f"The services' own figures, {seeds} seeds")
+    with console.status("alarms"):
+        book.alarms(pd.DataFrame(accuracy.alarms(folder, seeds)))
     for part in ("adbench", "numenta", "taxi"):
         with console.status(part):
             rows = list(getattr(accuracy, part)(folder, peers, seeds))

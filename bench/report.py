@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .cases import MARKS, OPERATIONS
+from .detectors import RATIOS
 from .peers import PEERS
 
 ANCHORS = tomllib.loads((Path(__file__).parent / "anchors.toml").read_text())
@@ -220,6 +221,37 @@ class Report:
         table.index = [f"{p} {s} {w}" for p, s, w in table[keys].itertuples(index=False)]
         self.bars(table[profiles], "nab", "NAB score", log=False)
         self.anchors("nab")
+
+    def alarms(self, measured: pd.DataFrame) -> None:
+        """NAB by the likelihood of the stream detector, and the precision and recall of its own alarms."""
+        seeds = measured["seed"].nunique()
+        profiles = ["standard", "low FP", "low FN"]
+        ranked = measured[measured["standard"].notna()]
+        table = ranked[profiles].agg(["mean", "min", "max"]).reset_index(names="seeds")
+        self.table(table, f"StreamDetector, defaults: NAB by its likelihood, 26 series, {seeds} seeds")
+        counts = ["windows", "alarms", "right", "found"]
+        rows = (
+            measured[measured["standard"].isna()]
+            .groupby(["series", "records"], sort=False)[counts]
+            .mean()
+            .reset_index()
+        )
+        whole = rows[["records", *counts]].sum()
+        rows.loc[len(rows)] = pd.Series({"series": "all", **whole})
+        rows["precision %"] = 100 * rows["right"] / rows["alarms"].where(rows["alarms"] > 0)
+        rows["recall %"] = 100 * rows["found"] / rows["windows"].where(rows["windows"] > 0)
+        rows["records"] = rows["records"].astype(int)
+        self.table(rows, f"StreamDetector, defaults: its own alarms, mean of {seeds} seeds")
+        self.anchors("alarms")
+
+    def detector(self, measured: pd.DataFrame) -> None:
+        measured = measured.assign(us=1e6 * measured["cpu"] / measured["records"])
+        table = measured.groupby("case", sort=False)["us"].agg(["median", "min", "max"])
+        for case, base in RATIOS.items():
+            table.loc[case, "over"] = base
+            table.loc[case, "times"] = table.loc[case, "median"] / table.loc[base, "median"]
+        names = {"median": "µs a record", "over": "against", "times": "takes"}
+        self.table(table.reset_index().rename(columns=names), "StreamDetector: CPU time")
 
     def close(self) -> None:
         plt.close("all")

@@ -284,10 +284,11 @@ cdef class Window:
                 if self.w.regions[r].n_cores:
                     regions.append(self.w.regions[r].id)
                     sums.append([rcf_extent(&self.w, r)[2 * d + j] for j in range(2 * d)])
+        order = np.argsort(np.array(regions, dtype=np.int64))  # where a region stands in memory decides nothing
         return {
             "window_size": int(self.w.window), "scan_radius": self.radius, "min_points": int(self.w.min_points),
             "seen": int(self.w.seen), "next_id": int(self.w.next_id), "points": points, "ids": ids,
-            "regions": np.array(regions, dtype=np.int64), "sums": np.array(sums).reshape(-1, 2 * d),
+            "regions": np.array(regions, dtype=np.int64)[order], "sums": np.array(sums).reshape(-1, 2 * d)[order],
         }
 
     @classmethod
@@ -304,9 +305,13 @@ cdef class Window:
         ids = np.asarray(state["ids"], dtype=np.int64)
         regions = np.asarray(state["regions"], dtype=np.int64)
         sums = np.asarray(state["sums"], dtype=np.float64)
+        if n < 1 or not 0 <= state["seen"] < 2**62 or not 0 <= state["next_id"] < 2**62:
+            raise ValueError(f"impossible counts: {n} records, {state['seen']} seen, {state['next_id']} numbers of regions")
         if ids.shape != (n,) or regions.ndim != 1 or sums.shape != (len(regions), 2 * d) or state["seen"] < n:
             raise ValueError("the state's arrays do not fit each other")
         check_finite(points)
+        if not np.isfinite(sums).all():
+            raise ValueError("the sums are not finite")
         self = cls(d, max(n, state["window_size"]), state["scan_radius"], state["min_points"])
         self.push(points)
         fresh = self.ids()

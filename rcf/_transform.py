@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from collections.abc import Callable
+from math import inf, sqrt
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ._core import LIMIT
+from ._validate import finite, whole_number
 
 Values = list[float]
+Floats = NDArray[np.float64]
+# of a record: as it came, what is to be added to its change, centre, scale: the way back from what the forest saw; a tuple,
+# for one is made for every record and few are looked at
+Step = tuple[Values, Values, Values, Values]
 
 # (difference to what, scaled)
 KINDS: dict[str, tuple[str, bool]] = {
@@ -71,7 +80,7 @@ class Transform:
                 rate = max(1.0 / n, 1.0 / HELD_BACK)
                 self.average = [b + rate * (v - b) for b, v in zip(self.base, x, strict=True)]
             change = [v - b for v, b in zip(x, self.base, strict=True)]
-        if not self.scales:
+        if not self.scales or (len(x) == 1 and self.buffer is None):  # alone, a feature needs no scale anew
             return [self.scaled(change)]
         rate = 1.0 / n if n < 10 * REVISED_EVERY else 0.1 / REVISED_EVERY
         mean, square = self.mean, self.square
@@ -88,9 +97,34 @@ class Transform:
             self.settle()
             ready, self.buffer = self.buffer, None
             return [self.scaled(row) for row in ready]
-        if n % REVISED_EVERY == 0 and len(x) > 1:  # alone, a feature needs no scale
+        if n % REVISED_EVERY == 0:
             self.revise()
         return [self.scaled(change)]
+
+    def push_many(self, X: Floats) -> tuple[Floats, Callable[[int], Step]]:
+        """`push` of each row once all is settled, and what gives the step of a row."""
+        if self.origin == "average" or (self.scales and X.shape[1] > 1):
+            steps: list[Step] = []
+            ready = []
+            for x in X.tolist():
+                ready.extend(self.push(x))
+                steps.append((x, self.base, self.centre, self.scale))
+            return np.array(ready), steps.__getitem__
+        # nothing is learned from these: all rows at once
+        self.n += len(X)
+        centre, scale = self.centre, self.scale
+        if self.origin == "zero":
+            base = self.base
+            change = X
+        else:
+            bases = np.vstack([X[:1] if self.previous is None else [self.previous], X[:-1]])
+            change = X - bases
+            self.base, self.previous = bases[-1].tolist(), X[-1].tolist()
+        clip = CLIP if self.scales else LIMIT
+        Z = np.clip((change - centre) / scale, -clip, clip)
+        if self.origin == "zero":
+            return Z, lambda i: (X[i].tolist(), base, centre, scale)
+        return Z, lambda i: (X[i].tolist(), bases[i].tolist(), centre, scale)
 
     def scaled(self, change: Values) -> Values:
         row, clip = [], CLIP if self.scales else LIMIT
@@ -141,15 +175,23 @@ class Transform:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Take over a state; ValueError where it is none."""
         d = len(self.weights)
-        self.n = int(state["n"])
+        n = self.n = whole_number("n of the transform", state["n"], 0, 2**62)
         for name in ("centre", "scale", "mean", "square", "average", "base"):
-            values = [float(v) for v in state[name]]
+            values = finite(name, state[name], (d,), 5e-324 if name == "scale" else 0.0 if name == "square" else -inf)
             if len(values) != d:
                 raise ValueError(f"{name} of the transform has {len(values)} entries for {d} features")
-            setattr(self, name, values)
-        self.previous = [float(v) for v in state["previous"]] or None
-        self.buffer = None if state["settled"] else [[float(v) for v in row] for row in state["buffer"]]
+            setattr(self, name, values.tolist())
+        previous = finite("previous", state["previous"], (d,))
+        buffer = finite("buffer", state["buffer"], (self.hold - 1, d))
+        settled = state["settled"]
+        if len(previous) not in (0, d) or type(settled) is not bool:
+            raise ValueError("the transform's last record is cut")
+        if not (self.scales or settled) or len(buffer) != (0 if settled else n):
+            raise ValueError(f"the transform holds back {len(buffer)} of {n} records")
+        self.previous = previous.tolist() or None
+        self.buffer = None if settled else buffer.tolist()
 
 
 CLIP_RAW = 1e150  # its square is still a float

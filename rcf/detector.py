@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime
 from math import isfinite, log2
 from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from ._core import LIMIT, SCORES, Forest, ModelStateError, RingCore
-from ._explain import Detection, Detections, Moment, Step, band, completed, explain
+from ._detections import GONE, Detection, Detections, Run
+from ._explain import Explanation, Replay, explain
+from ._forecast import Forecast, adapted, forecast, widened
+from ._missing import completed_record, filled
+from ._records import checked_time, moments_of, near_enough, nearness, seconds, table, values_of
 from ._threshold import Threshold
-from ._transform import HELD_BACK, KINDS, Transform
-from ._validate import not_negative, seed_entropy, whole_number
+from ._transform import HELD_BACK, KINDS, Step, Transform
+from ._validate import finite, not_negative, seed_entropy, whole_number
+from .persist import Savable
 
 Floats = NDArray[np.float64]
 Fill = Literal["previous", "linear", "forest", "zero"]
 FORMAT = 1
-RUN = 1024  # records given to the forests at once
+RUN = 1 << 16  # records given to the forests at once
+SHORT = 128  # records, below which they go alone: to copy the forests takes as long as these
+KEPT = 16  # runs in which records were called and not yet explained; each holds forests of 2 MB with the defaults
 GAPS = 15  # time steps whose median is the interval
 
 
-class StreamDetector(BaseEstimator):  # type: ignore[misc]
+class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     """Anomalies in a stream of numbers or vectors, each with its cause and with what was expected.
 
     Every record is put on its own scale, joined with the ones before it to a window (a shingle), scored by a random cut
@@ -144,10 +150,10 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     # ---- starting ----------------------------------------------------------------------------------------------
 
-    def _start(self, d: int) -> None:
-        """Check the parameters and make the parts; changes nothing if one is wrong."""
-        size = whole_number("shingle_size", self.shingle_size)
-        trees = whole_number("n_estimators", self.n_estimators)
+    def _checked(self) -> tuple[int, int, int, float, float]:
+        """(shingle_size, n_estimators, max_samples, time_decay, anomaly_rate), after a look at all parameters."""
+        size = whole_number("shingle_size", self.shingle_size, 1, 2**31 - 1)
+        trees = whole_number("n_estimators", self.n_estimators, 1, 2**31 - 1)
         samples = whole_number("max_samples", self.max_samples, 1, 2**30 - 1)
         decay = 0.1 / samples if self.time_decay is None else not_negative("time_decay", self.time_decay)
         rate = not_negative("anomaly_rate", self.anomaly_rate)
@@ -163,18 +169,37 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"fill must be 'previous', 'linear', 'forest', 'zero' or a number, got {self.fill!r}")
         if self.interval is not None and not_negative("interval", self.interval) == 0:
             raise ValueError(f"interval must be above zero, got {self.interval}")
+        if self.weights is not None:
+            try:
+                fine = all(1e-9 <= float(w) <= 1e9 for w in self.weights)
+            except TypeError as error:
+                raise ValueError(f"weights must be numbers, one for each feature, got {self.weights!r}") from error
+            if not fine:
+                raise ValueError(f"weights must lie between 1e-9 and 1e9, got {self.weights}")
+        return size, trees, samples, decay, rate
+
+    def _start(self, d: int, grown: tuple[Forest, Forest | None] | None = None) -> None:
+        """Check the parameters and make the parts, the forests too unless they are given; changes nothing if one is wrong."""
+        size, trees, samples, decay, rate = self._checked()
+        if size * d >= 2**31:
+            raise ValueError(f"a window of {size} records of {d} features is too wide")
         weights = [1.0] * d if self.weights is None else [float(w) for w in self.weights]
         if len(weights) != d:
             raise ValueError(f"weights has {len(weights)} entries for {d} features")
-        if not all(1e-9 <= w <= 1e9 for w in weights):
-            raise ValueError(f"weights must lie between 1e-9 and 1e9, got {self.weights}")
-        near = _near(self.ignore_near_expected, d)
+        near = nearness(self.ignore_near_expected, d)
         # half of the trees for each view; one view needs no halves
         alone = trees // 2 if size > 1 else 0
-        seed = seed_entropy(self.random_state)
-        self._near = near
-        self._point = Forest(alone, samples, d, decay, [*seed, 1]) if alone else None
-        self._forest = Forest(trees - alone, samples, d * size, decay, [*seed, 0])
+        if grown is None:
+            seed = seed_entropy(self.random_state)
+            point = Forest(alone, samples, d, decay, [*seed, 1]) if alone else None
+            forest = Forest(trees - alone, samples, d * size, decay, [*seed, 0])
+        else:
+            forest, point = grown
+            for found, many, width in ((forest, trees - alone, d * size), (point, alone, d)):
+                shape = None if found is None else (found.n_trees, found.capacity, found.n_features, found.time_decay)
+                if shape != ((many, samples, width, decay) if many else None):
+                    raise ValueError("the forests are not those of the parameters")
+        self._near, self._forest, self._point = near, forest, point
         self._transform = Transform(self.transform, weights, min(HELD_BACK, samples))
         least = {"depth": 1.2, "opensearch": 1.2}.get(self.score, 3.0)
         most = log2(samples + 1) if least < 2.0 else float(samples)
@@ -195,6 +220,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         self._widening: list[float] = []
         self.n_seen_ = 0
         self.n_features_in_ = d
+        self._begun_with = self.get_params(deep=False)
 
     @property
     def _started(self) -> bool:
@@ -225,24 +251,15 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         ValueError
             For an infinite value, another number of features, a time stamp that does not move on; the detector is then as it was.
         """
-        values = [record] if type(record) is float and -LIMIT <= record <= LIMIT else _values(record)
+        values = [record] if type(record) is float and -LIMIT <= record <= LIMIT else values_of(record)
         if "_forest" not in self.__dict__:
-            time = None if timestamp is None else _seconds(timestamp)
+            time = None if timestamp is None else seconds(timestamp)
             self._start(len(values))
         else:
             if len(values) != self.n_features_in_:
                 raise ValueError(f"X has {len(values)} features, but {self.n_features_in_} are expected.")
-            time = None if timestamp is None and self._time is None else self._checked_time(timestamp, self._time)
+            time = None if timestamp is None and self._time is None else checked_time(timestamp, self._time)
         return self._one(values, time)
-
-    def _checked_time(self, timestamp: Any, before: float | None) -> float:
-        if timestamp is None:
-            raise ValueError("the records before had time stamps: this one needs one too")
-        time = _seconds(timestamp)
-        if before is not None and time <= before:
-            what = "is the same as" if time == before else "is before"
-            raise ValueError(f"timestamp {timestamp} {what} the last one: time must move on")
-        return time
 
     def _one(self, values: list[float], time: float | None) -> Detection:
         """Take in a record that has been checked."""
@@ -300,32 +317,15 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     def _fill_in(self, values: list[float]) -> list[float] | None:
         """The record with its gaps filled; None where nothing is known to fill them with."""
-        if not isinstance(self.fill, str):
-            return [float(self.fill) if v != v else v for v in values]
-        if self.fill == "zero":
-            return [0.0 if v != v else v for v in values]
-        if not self._last:
-            return None
-        last = self._last[-1]
-        if self.fill == "linear" and len(self._last) > 1:
-            last = [2.0 * b - a if abs(2.0 * b - a) <= LIMIT else b for a, b in zip(self._last[-2], last, strict=True)]
-        if self.fill == "forest" and self._full and self._forest.n_seen > self._rows:
-            moment = Moment(self._last[-1], self._next_base(), self._transform.centre, self._transform.scale)
-            known = self._transform.peek([b if v != v else v for v, b in zip(values, moment.raw, strict=True)])
-            d = self.n_features_in_
-            window = np.concatenate([self._ring.window(False)[d:], known])
-            gaps = [j for j, v in enumerate(values) if v != v]
-            found = completed(self._forest, window, [(self._size - 1) * d + j for j in gaps], False)
-            middle = moment.restored(dict(zip(gaps, np.median(found, axis=0).tolist(), strict=True)))
-            last = [middle.get(j, v) for j, v in enumerate(last)]
-        return [b if v != v else v for v, b in zip(values, last, strict=True)]
-
-    def _next_base(self) -> list[float]:
-        return self._transform.next_base()
+        if self.fill == "forest" and self._last and self._full and self._forest.n_seen > self._rows:
+            window = self._ring.window(False)
+            return completed_record(self._forest, self._transform, window, values, self._last[-1])
+        return filled(values, self.fill, self._last)
 
     @property
     def _full(self) -> bool:
-        return bool(self._ring.seen >= self._size)
+        # a gap while the first records are held back empties `_moments` alone
+        return bool(self._ring.seen >= self._size and len(self._moments) == self._size)
 
     def _push(self, values: list[float], filled: float) -> list[list[float]]:
         """Through the transform; the rows that are now ready for the forests."""
@@ -384,28 +384,20 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         grade = self._threshold.grade(score) if call else 0.0
         result = Detection(score, limit, grade, call, likelihood, self._confidence, reason or late, self, self.n_seen_)
         if call:
-            self._explain(result, self._forest, self._point, self._ring.window(False), list(self._moments))
-            if self._near is not None and self._is_near(result):
+            result._found = self._explanation(result)
+            if self._near is not None and near_enough(self._near, result.past, result.expected):
                 result.is_anomaly, result.grade, result.reason = False, 0.0, "near expected"
         return result
 
-    def _is_near(self, result: Detection) -> bool:
-        assert self._near is not None
-        above, below = self._near
-        for value, expected, high, low in zip(
-            result.past.tolist(), result.expected.tolist(), above, below, strict=True
-        ):
-            off = value - expected
-            amount, ratio = high if off > 0 else low
-            if off and abs(off) > max(amount, ratio * abs(expected)):
-                return False
-        return True
-
-    def _explain(
-        self, result: Detection, forest: Forest, point: Forest | None, window: Floats, moments: list[Step]
-    ) -> None:
-        parts, lag, expected, past = explain(forest, point, window, moments, self.score, result.score, self._share)
-        result._set(parts, lag, expected, past, getattr(self, "feature_names_in_", None))
+    def _explanation(self, result: Detection) -> Explanation:
+        """Of the record that came last."""
+        if self.n_seen_ != result._seen:
+            raise RuntimeError(GONE)
+        if not self._full or not self._transform.settled:
+            raise RuntimeError("there is no full window yet to explain")
+        result._names = getattr(self, "feature_names_in_", None)
+        window, moments = self._ring.window(False), list(self._moments)
+        return explain(self._forest, self._point, window, moments, self.score, result.score, self._share)
 
     # ---- many records ------------------------------------------------------------------------------------------
 
@@ -430,131 +422,101 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         ValueError
             As `update`, naming the row; nothing is taken in then.
         """
-        names = None
-        if hasattr(records, "columns"):
-            frame, names = records, [str(c) for c in records.columns]
-            if isinstance(timestamps, str):
-                names.remove(timestamps)
-                timestamps = records[timestamps].to_numpy()
-            table = records[names].to_numpy()
-        else:
-            frame, table = None, records
-        try:
-            X = np.array(table, dtype=np.float64, ndmin=1)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"records must be numbers: {error}") from error
-        if X.ndim == 1:
-            X = X.reshape(-1, 1)
-        if X.ndim != 2 or X.shape[1] == 0:
-            raise ValueError(f"records must have shape (n,) or (n, d), got {X.shape}")
+        names, X = table(records, timestamps)
+        if isinstance(timestamps, str):
+            timestamps = records[timestamps].to_numpy()
         if self._started and X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has {X.shape[1]} features, but {self.n_features_in_} are expected.")
-        bad = np.argwhere(~(np.abs(X) <= LIMIT) & ~np.isnan(X))
-        if len(bad):
-            row, j = bad[0]
-            raise ValueError(f"Input X contains {X[row, j]}, infinite or beyond float32 (row {row}, feature {j}).")
-        times: list[float | None] = [None] * len(X)
         before = self._time if self._started else None
+        times = None
         if timestamps is not None or before is not None:
-            stamps = [None] * len(X) if timestamps is None else list(timestamps)
-            if len(stamps) != len(X):
-                raise ValueError(f"{len(stamps)} timestamps for {len(X)} records")
-            for i, stamp in enumerate(stamps):
-                try:
-                    before = times[i] = self._checked_time(stamp, before)
-                except ValueError as error:
-                    raise ValueError(f"row {i}: {error}") from None
+            times = moments_of(timestamps, len(X), before)
         if not self._started:
             self._start(X.shape[1])
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
-        rows: list[list[float]] = X.tolist()
-        clean = [all(v == v for v in row) for row in rows]
-        results: list[Detection] = []
+        whole = ~np.isnan(X).any(axis=1)
+        # where a run of records that can go through the forests at once may not reach beyond: NaN
+        stops = np.append(np.flatnonzero(~whole), len(X))
+        parts: list[list[Detection] | Run] = []
+        waiting: deque[Run] = deque()
         i = 0
-        while i < len(rows):
-            n = self._run_length(clean, times, i)
-            if n < 2:
-                results.append(self._one(rows[i], times[i]))
-                i += 1
+        while i < len(X):
+            stop = int(stops[np.searchsorted(stops, i)])
+            n = self._run_length(i, min(stop, i + RUN), times)
+            if n < SHORT:
+                alone = parts[-1] if parts else None
+                if not isinstance(alone, list):
+                    alone = []
+                    parts.append(alone)
+                # these go alone; the few that are not worth a copy of the forests with them
+                for k in range(i, i + max(n, 1)):
+                    alone.append(self._one(X[k].tolist(), None if times is None else float(times[k])))
+                i += max(n, 1)
             else:
-                self._run(rows[i : i + n], results)
-                if times[i + n - 1] is not None:
-                    self._time = times[i + n - 1]
+                run = self._run(X[i : i + n])
+                parts.append(run)
                 i += n
-        found = Detections(results)
-        return found if frame is None else found.like(frame)
+                if times is not None:
+                    self._time = float(times[i - 1])
+                if run.replay is not None:
+                    waiting.append(run)
+                if len(waiting) > KEPT:
+                    waiting.popleft().explain()
+        if parts and isinstance(parts[-1], Run):
+            parts[-1].last = self
+        found = Detections(parts)
+        return found.like(records) if hasattr(records, "columns") else found
 
-    def _run_length(self, clean: list[bool], times: list[float | None], i: int) -> int:
-        """How many records from i on can go through the forests at once."""
-        if self._near is not None or not self._transform.settled or not self._full or self._any_filled or self._pending:
+    def _run_length(self, i: int, end: int, times: Floats | None) -> int:
+        """How many of the records from i to `end` can go through the forests at once."""
+        if not self._transform.settled or not self._full or self._any_filled or self._pending:
             return 0
-        # a record of which the forests do not know enough, or that they are still growing for, goes alone
-        end, before = min(len(clean), i + RUN), self._time
-        if times[i] is not None and self._step is None:
+        if times is None:
+            return end - i
+        if self._step is None or self._time is None:
             return 0
-        for k in range(i, end):
-            if not clean[k]:
-                return k - i
-            time = times[k]
-            if time is not None and before is not None and self._step is not None:
-                if time - before > 1.5 * self._step:
-                    return k - i
-                before = time
-        return end - i
+        late = np.flatnonzero(np.diff(times[i:end], prepend=self._time) > 1.5 * self._step)
+        return int(late[0]) if len(late) else end - i
 
-    def _run(self, rows: list[list[float]], results: list[Detection]) -> None:
+    def _run(self, X: Floats) -> Run:
         """Clean records at even steps: transform all, then the forests, then the threshold over their scores."""
-        d, size, transform = self.n_features_in_, self._size, self._transform
-        moments = list(self._moments)
-        ready = []
-        for values in rows:
-            ready.extend(transform.push(values))
-            moments.append((values, transform.base, transform.centre, transform.scale))
-        Z = np.array(ready)
-        joined = np.concatenate([self._ring.window(False)[d:].reshape(size - 1, d), Z])
-        windows = np.lib.stride_tricks.sliding_window_view(joined, size, axis=0).transpose(0, 2, 1).reshape(len(Z), -1)
-        windows = np.ascontiguousarray(windows)
-        # as they are now, to explain from what is called: most runs of records have none, and a copy takes under a millisecond
+        d, size, n = self.n_features_in_, self._size, len(X)
+        earlier = list(self._moments)
+        Z, step = self._transform.push_many(X)
+        joined = np.concatenate([self._ring.window(False)[d:], Z.reshape(-1)])
+        windows = np.lib.stride_tricks.sliding_window_view(joined, size * d)[::d]
+
+        def moments(i: int) -> list[Step]:
+            """Those of the window that ends in record i of the run."""
+            return [step(k) if k >= 0 else earlier[k] for k in range(i - size + 1, i + 1)]
+
+        # as they are now, to explain from what is called
         before = self._forest.copy(), None if self._point is None else self._point.copy()
-        first_n = self._forest.n_seen
+        first = self._forest.n_seen
         whole = self._forest.update(windows, None, self.score)
         if self._point is None:
-            scores = points = whole.tolist()
+            scores = points = whole
         else:
-            alone = self._point.update(Z, None, self.score)
-            points = alone.tolist()
-            share = self._share
-            scores = [share * p + (1.0 - share) * w for p, w in zip(points, whole.tolist(), strict=True)]
+            points = self._point.update(Z, None, self.score)
+            scores = self._share * points + (1.0 - self._share) * whole
+        columns = self._threshold.steps(scores, points)
+        called = np.flatnonzero(columns[3]).tolist()
+        replay = None
+        if called:
+            replay = Replay(*before, windows, moments, called, scores[called].tolist(), self.score, self._share)
+        confidence = np.minimum(1.0, np.arange(first + 1, first + n + 1) / (2 * self._rows))
+        run = Run(scores, columns, confidence, self.n_seen_, getattr(self, "feature_names_in_", None), replay)
+        if self._near is not None:
+            for i in called:
+                if near_enough(self._near, run[i].past, run[i].expected):
+                    run.forgive(i)
         for row in Z[-size:]:
             self._ring.push(row)
-        done, sure, seen = 0, 2 * self._rows, self.n_seen_
-        step, grade = self._threshold.step, self._threshold.grade
-        for i, (score, point) in enumerate(zip(scores, points, strict=True)):
-            n = first_n + i + 1
-            confidence = 1.0 * min(1.0, n / sure)
-            seen += 1
-            if score == 0.0:
-                limit = self._threshold.limit
-                results.append(Detection(0.0, limit, 0.0, False, 0.0, confidence, "warming up", None, seen))
-                continue
-            limit, likelihood, call, reason = step(score, point)
-            result = Detection(
-                score, limit, grade(score) if call else 0.0, call, likelihood, confidence, reason, None, seen
-            )
-            if call:
-                before[0].update(windows[done : i + 1], None, None)
-                if before[1] is not None:
-                    before[1].update(Z[done : i + 1], None, None)
-                done = i + 1
-                at = len(moments) - len(rows) + i + 1
-                self._explain(result, before[0], before[1], windows[i], moments[at - size : at])
-            results.append(result)
-        self._moments.extend(moments[-size:])
-        self._last = [*self._last, *rows][-2:]
-        self.n_seen_ = seen
-        for result in results[-1:]:
-            result._detector = self
+        self._moments.extend(moments(n - 1))
+        self._last = X[-2:].tolist()
+        self.n_seen_ += n
+        return run
 
     # ---- forecast ----------------------------------------------------------------------------------------------
 
@@ -588,27 +550,12 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             raise ValueError("nothing to forecast from: the window is not full yet")
         if self._size < 2:
             raise ValueError("a forecast needs a shingle_size of at least 2")
-        d, t = self.n_features_in_, self._transform
-        window = self._ring.window(False)
-        missing = list(range((self._size - 1) * d, self._size * d))
-        bands = np.empty((3, horizon, d))
-        base, last = t.next_base(), self._last[-1]
-        for h in range(horizon):
-            window = np.concatenate([window[d:], window[-d:]])
-            found = band(completed(self._forest, window, missing, False))
-            window[-d:] = found[0]
-            if h and t.origin == "previous":
-                base = bands[0, h - 1].tolist()
-            moment = Moment(last, base, t.centre, t.scale)
-            for k in range(3):
-                bands[k, h] = list(moment.restored(dict(enumerate(found[k].tolist()))).values())
-        median, lower, upper = bands
-        if calibrate:
-            self._widening += [1.0] * (horizon - len(self._widening))
-            self._pending.append((self.n_seen_, horizon, median.copy(), lower.copy(), upper.copy()))
-            factor = np.array(self._widening[:horizon])[:, None]
-            lower, upper = median - factor * (median - lower), median + factor * (upper - median)
-        return Forecast(median, lower, upper)
+        found = forecast(self._forest, self._transform, self._ring.window(False), self._last[-1], horizon)
+        if not calibrate:
+            return found
+        self._widening += [1.0] * (horizon - len(self._widening))
+        self._pending.append((self.n_seen_, horizon, found.median, found.lower, found.upper))
+        return widened(found, np.array(self._widening[:horizon])[:, None])
 
     def _compare(self) -> None:
         """Hold forecasts made before against the record that has come."""
@@ -616,11 +563,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         kept = []
         for made, horizon, median, lower, upper in self._pending:
             h = self.n_seen_ - made - 1
-            factor = self._widening[h]
-            low, high = median[h] - factor * (median[h] - lower[h]), median[h] + factor * (upper[h] - median[h])
-            outside = float(np.mean((value < low) | (value > high)))
-            # a step of 0.05: about 100 errors settle the factor
-            self._widening[h] = min(max(factor * float(np.exp(0.05 * (outside - 0.2))), 0.1), 100.0)
+            self._widening[h] = adapted(self._widening[h], Forecast(median[h], lower[h], upper[h]), value)
             if h + 1 < horizon:
                 kept.append((made, horizon, median, lower, upper))
         self._pending = kept
@@ -629,36 +572,32 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     def _state(self) -> dict[str, Any]:
         """All that the future depends on, as arrays and plain values (see `_from_state`)."""
-        params = self.get_params(deep=False)
-        if not (params["random_state"] is None or isinstance(params["random_state"], (int, np.integer))):
-            params["random_state"] = None  # used up: the forests carry their own streams
-        if params["weights"] is not None:
-            params["weights"] = [float(w) for w in params["weights"]]
-        state: dict[str, Any] = {"format": FORMAT, "params": params, "started": self._started}
+        self._checked()
+        state: dict[str, Any] = {"format": FORMAT, "params": _plain(self.get_params(deep=False))}
         if not self._started:
-            return state
+            return {**state, "stream": None}
         d = self.n_features_in_
-        if hasattr(self, "feature_names_in_"):
-            state["feature_names"] = [str(name) for name in self.feature_names_in_]
-        state.update(
-            n_seen=self.n_seen_,
-            n_features=d,
-            time=self._time,
-            step=self._step,
-            steps=list(self._steps),
-            last=np.array(self._last, dtype=np.float64).reshape(-1, d),
-            filled=np.array(self._filled, dtype=np.float64),
-            moments=np.array(self._moments, dtype=np.float64).reshape(-1, 4, d),
-            ring_seen=self._ring.seen,
-            ring=self._ring.window(False),
-            transform=self._transform.state(),
-            threshold=self._threshold.state(),
-            widening=list(self._widening),
-            pending_made=[p[0] for p in self._pending],
-            pending=[np.array(p[2:]) for p in self._pending],
-            forest=self._forest.state(),
-            point=None if self._point is None else self._point.state(),
-        )
+        names = getattr(self, "feature_names_in_", None)
+        state["stream"] = {
+            "begun_with": _plain(self._begun_with),  # parameters may have been set since
+            "n_features": d,
+            "feature_names": None if names is None else [str(name) for name in names],
+            "n_seen": self.n_seen_,
+            "time": self._time,
+            "step": self._step,
+            "steps": list(self._steps),
+            "last": np.array(self._last, dtype=np.float64).reshape(-1, d),
+            "filled": np.array(self._filled, dtype=np.float64),
+            "moments": np.array(self._moments, dtype=np.float64).reshape(-1, 4, d),
+            "ring": self._ring.window(False).reshape(self._size, d)[max(0, self._size - self._ring.seen) :],
+            "transform": self._transform.state(),
+            "threshold": self._threshold.state(),
+            "widening": list(self._widening),
+            "pending_made": [p[0] for p in self._pending],
+            "pending": [np.stack(p[2:], axis=1) for p in self._pending],
+            "forest": self._forest.state(),
+            "point": None if self._point is None else self._point.state(),
+        }
         return state
 
     @classmethod
@@ -668,119 +607,59 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             raise ModelStateError(f"a detector state of format {state.get('format')!r}; this version reads {FORMAT}")
         try:
             self = cls(**state["params"])
-            if not state["started"]:
-                return self
-            d = int(state["n_features"])
-            self._start(d)
-            forest = Forest.from_state(state["forest"])
-            point = None if state["point"] is None else Forest.from_state(state["point"])
-            for mine, theirs in ((self._forest, forest), (self._point, point)):
-                if (mine is None) != (theirs is None):
-                    raise ModelStateError("the state lacks a forest")
-                if mine is not None and theirs is not None:
-                    for name in ("n_trees", "capacity", "n_features"):
-                        if getattr(mine, name) != getattr(theirs, name):
-                            raise ModelStateError(f"{name} of a forest does not fit the parameters")
-            self._forest, self._point = forest, point
-            if "feature_names" in state:
-                self.feature_names_in_ = np.array(state["feature_names"], dtype=object)
-            self._transform.restore(state["transform"])
-            self._threshold.restore(state["threshold"])
-            window = np.asarray(state["ring"], dtype=np.float64).reshape(self._size, d)
-            for row in window[self._size - min(self._size, int(state["ring_seen"])) :]:
-                self._ring.push(np.ascontiguousarray(row))
-            if int(state["ring_seen"]) < self._size:
-                self._ring.reset()
-                for row in window[: int(state["ring_seen"])]:
-                    self._ring.push(np.ascontiguousarray(row))
-            self._last = np.asarray(state["last"]).reshape(-1, d).tolist()
-            self._filled.extend(np.asarray(state["filled"]).tolist())
-            self._any_filled = any(self._filled)
-            self._moments.extend(tuple(parts) for parts in np.asarray(state["moments"]).tolist())
-            self.n_seen_ = int(state["n_seen"])
-            self._time = None if state["time"] is None else float(state["time"])
-            self._step = None if state["step"] is None else float(state["step"])
-            self._steps = [float(s) for s in state["steps"]]
-            self._widening = [float(w) for w in state["widening"]]
-            self._pending = [
-                (int(made), len(bands[0]), *np.asarray(bands, dtype=np.float64))
-                for made, bands in zip(state["pending_made"], state["pending"], strict=True)
-            ]
+            stream = state["stream"]
+            self._checked()
+            if stream is not None:
+                self.set_params(**stream["begun_with"])
+                self._resume(stream)
+                self.set_params(**state["params"])
         except ModelStateError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise ModelStateError(f"not the state of a detector: {error!r}") from error
         return self
+
+    def _resume(self, stream: dict[str, Any]) -> None:
+        """Go on where the stream of a `_state` was."""
+        point = None if stream["point"] is None else Forest.from_state(stream["point"])
+        d = whole_number("n_features", stream["n_features"])
+        self._start(d, (Forest.from_state(stream["forest"]), point))
+        names = stream["feature_names"]
+        if names is not None:
+            if [type(name) for name in names] != [str] * d:
+                raise ValueError(f"feature_names are not {d} names")
+            self.feature_names_in_ = np.array(names, dtype=object)
+        self._transform.restore(stream["transform"])
+        self._threshold.restore(stream["threshold"])
+        n_seen = self.n_seen_ = whole_number("n_seen", stream["n_seen"], 0, 2**62)
+        for record in finite("ring", stream["ring"], (self._size, d)):
+            self._ring.push(record)
+        self._last = finite("last", stream["last"], (2, d)).tolist()
+        self._moments.extend((raw, base, centre, scale) for raw, base, centre, scale in finite(
+            "moments", stream["moments"], (self._size, 4, d)).tolist())  # fmt: skip
+        self._filled.extend(finite("filled", stream["filled"], (self._size,), 0.0, 1.0).tolist())
+        self._any_filled = any(self._filled)
+        self._time = None if stream["time"] is None else float(finite("time", stream["time"], ()))
+        self._step = None if stream["step"] is None else float(finite("step", stream["step"], (), 5e-324))
+        self._steps = finite("steps", stream["steps"], (GAPS - (self._step is None),), 0.0).tolist()
+        self._widening = finite("widening", stream["widening"], (2**31,), 0.0).tolist()
+        for made, found in zip(stream["pending_made"], stream["pending"], strict=True):
+            bands = finite("pending", found, (len(self._widening), 3, d))
+            ahead = n_seen - whole_number("pending_made", made, 0)
+            if not 0 <= ahead < len(bands):
+                raise ValueError(f"a forecast for {len(bands)} records was made {ahead} records ago")
+            self._pending.append((made, len(bands), bands[:, 0], bands[:, 1], bands[:, 2]))
 
     def __reduce__(self) -> Any:
         return type(self)._from_state, (self._state(),)
 
 
-class Forecast:
-    """What a detector expects: `median`, `lower` and `upper` (10 and 90 % points), each of shape (horizon, d)."""
-
-    __slots__ = ("lower", "median", "upper")
-
-    def __init__(self, median: Floats, lower: Floats, upper: Floats) -> None:
-        self.median, self.lower, self.upper = median, lower, upper
-
-    def __repr__(self) -> str:
-        return f"Forecast(median={self.median.tolist()}, lower={self.lower.tolist()}, upper={self.upper.tolist()})"
-
-
-def _values(record: Any) -> list[float]:
-    """A record as plain floats; NaN passes."""
-    if type(record) is float:
-        values = [record]
-    elif isinstance(record, np.ndarray) and record.ndim <= 1 and record.dtype == np.float64:
-        values = record.tolist() if record.ndim else [float(record)]
-    else:
-        try:
-            array: ArrayLike = np.array(record, dtype=np.float64, ndmin=1)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"a record must be a number or a vector of numbers, got {record!r}") from error
-        if np.ndim(array) != 1:
-            raise ValueError(f"a record must be one-dimensional, got shape {np.shape(array)}")
-        values = np.asarray(array).tolist()
-    if not values:
-        raise ValueError("a record must have at least one feature, got an empty one")
-    for j, v in enumerate(values):
-        if not -LIMIT <= v <= LIMIT and v == v:
-            raise ValueError(f"Input X contains {v}, infinite or beyond float32 (feature {j}).")
-    return values
-
-
-def _seconds(timestamp: Any) -> float:
-    if isinstance(timestamp, np.datetime64):
-        seconds = (
-            float(timestamp.astype("datetime64[us]").astype(np.int64)) / 1e6 if not np.isnat(timestamp) else np.nan
-        )
-    elif isinstance(timestamp, datetime):
-        seconds = timestamp.timestamp() if timestamp.tzinfo else (timestamp - datetime(1970, 1, 1)).total_seconds()
-    elif isinstance(timestamp, Real) and not isinstance(timestamp, bool):
-        seconds = float(timestamp)
-    else:
-        raise ValueError(f"timestamp must be a number of seconds or a date, got {timestamp!r}")
-    if not isfinite(seconds):
-        raise ValueError(f"timestamp must be finite, got {timestamp!r}")
-    return seconds
-
-
-def _near(rules: Any, d: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:
-    """(amount, ratio) of each feature, above and below what is expected."""
-    if rules is None:
-        return None
-    if not isinstance(rules, dict) or not rules or set(rules) - {"above", "below"}:
-        raise ValueError(f"ignore_near_expected must map 'above' and 'below' to (amount, ratio), got {rules!r}")
-    sides = []
-    for side in ("above", "below"):
-        try:
-            amount, ratio = rules.get(side, (0.0, 0.0))
-            amounts = np.broadcast_to(np.asarray(amount, dtype=np.float64), (d,))
-            ratios = np.broadcast_to(np.asarray(ratio, dtype=np.float64), (d,))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"ignore_near_expected[{side!r}] must be (amount, ratio), got {rules[side]!r}") from error
-        if not (amounts >= 0).all() or not (ratios >= 0).all():
-            raise ValueError(f"ignore_near_expected[{side!r}] must not be negative, got {rules[side]!r}")
-        sides.append(list(zip(amounts.tolist(), ratios.tolist(), strict=True)))
-    return sides[0], sides[1]
+def _plain(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as they can be saved."""
+    seed, weights = params["random_state"], params["weights"]
+    return {
+        **params,
+        # used up: the forests carry their own streams
+        "random_state": seed if seed is None or isinstance(seed, (int, np.integer)) else None,
+        "weights": None if weights is None else [float(w) for w in weights],
+    }

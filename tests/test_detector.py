@@ -190,12 +190,12 @@ def test_copies_go_on_where_it_was(n, duplicate):
 
 @pytest.mark.parametrize("change", [
     lambda s: s.update(format=99),
-    lambda s: s.pop("threshold"),
-    lambda s: s.update(forest=s["point"]),
-    lambda s: s.update(ring=s["ring"][:-1]),
-    lambda s: s["transform"].update(mean=[1.0]),
-    lambda s: s["threshold"].update(numbers=[1.0]),
-    lambda s: s["params"].update(shingle_size=5),
+    lambda s: s["stream"].pop("threshold"),
+    lambda s: s["stream"].update(forest=s["stream"]["point"]),
+    lambda s: s["stream"].update(ring=s["stream"]["ring"][:, :0]),
+    lambda s: s["stream"]["transform"].update(mean=[1.0]),
+    lambda s: s["stream"]["threshold"].update(numbers=[1.0]),
+    lambda s: s["stream"]["begun_with"].update(shingle_size=5),
 ])  # fmt: skip
 def test_a_state_that_is_none_is_refused(change):
     detector = StreamDetector(4, n_estimators=4, random_state=0)
@@ -420,3 +420,38 @@ def test_a_spike_moves_the_threshold_little():
     # a score that counts as the threshold, f = 6.6 deviations out, at a rate r of 1 / 400: the deviation grows by
     # sqrt(1 - r + r (1 - r) f**2) - 1 = 5.2 %, the mean by r f of it
     assert found.threshold[1001] - found.threshold[1000] < 0.055 * found.threshold[1000]
+
+
+def test_called_records_are_explained_late_as_they_would_have_been_at_once(monkeypatch):
+    x = noisy(1500)
+    x[[700, 1100]] += 30
+    one, many = StreamDetector(random_state=0), StreamDetector(random_state=0)
+    singly = [one.update(row) for row in x]
+    found = many.update_many(x[:1200])
+    many.update_many(x[1200:])  # the detector moves on before anything is read
+    assert {700, 1100} <= set(found.anomalies.tolist())
+    same(singly[:1200], list(pickle.loads(pickle.dumps(found))))
+    same(singly[:1200], list(found))
+    # no more runs wait to be explained than are allowed
+    monkeypatch.setattr("rcf.detector.KEPT", 1)
+    monkeypatch.setattr("rcf.detector.RUN", 150)
+    cut = StreamDetector(random_state=0).update_many(x)
+    waiting = [part for part in cut._parts if getattr(part, "replay", None) is not None]
+    assert len(waiting) <= 1
+    same(singly, list(cut))
+
+
+def test_records_of_many_by_number():
+    detector = StreamDetector(random_state=0)
+    found = detector.update_many(noisy(1000))
+    assert len(found) == len(list(found)) == 1000
+    assert found[-1].score == found[999].score == found.score[-1]
+    for i in (1000, -1001):
+        with pytest.raises(IndexError, match=rf"record {i} of 1000"):
+            found[i]
+    assert found[-1].lag in range(8)  # the last one, until the next comes
+    detector.update(noisy(1)[0])
+    for i in (998, 999):
+        with pytest.raises(RuntimeError, match="moved on"):
+            _ = found[i].lag
+    assert len(detector.update_many(np.empty((0, 2)))) == 0

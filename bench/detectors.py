@@ -1,0 +1,94 @@
+"""Measures what a record costs the stream detector, against the bare forest and one at a time against many."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rcf import KeyedDetector, RandomCutForest, StreamDetector
+
+from .cases import BATCH, WARM_UP, Floats, waves
+from .memory import resident
+from .speed import Record, timed
+
+# names are permanent; so is the stream: one channel of noisy waves, a default detector
+CASES = ("forest-T50-S256-1x8", "update-1x8", "update_many-1x8", "update_many-read-1x8", "keyed-100-1x8")
+RATIOS = {
+    "update-1x8": "forest-T50-S256-1x8",
+    "update_many-1x8": "update-1x8",
+    "update_many-read-1x8": "update-1x8",
+    "keyed-100-1x8": "update-1x8",
+}
+KEYS = 100
+
+
+def series(n: int, channels: int = 1) -> Floats:
+    return waves(n, channels, 1)
+
+
+def contestant(case: str) -> Callable[[int], object]:
+    """What takes in the stream's records from a place on, `BATCH` of them; warm."""
+    x = series(WARM_UP + 20 * BATCH)[:, 0]
+    values = x.tolist()
+    if case.startswith("forest"):
+        forest = RandomCutForest(50, 256, time_decay=0.1 / 256, random_state=0)
+        windows = np.lib.stride_tricks.sliding_window_view(x, 8)
+        forest.update(windows[:WARM_UP])
+        rows = list(np.ascontiguousarray(windows))
+        return lambda at: [forest.update(row) for row in rows[at : at + BATCH]]
+    if case.startswith("keyed"):
+        keyed = KeyedDetector(StreamDetector(random_state=0))
+        for value in values[:1000]:
+            for key in range(KEYS):
+                keyed.update(key, value)
+        return lambda at: [keyed.update(i % KEYS, value) for i, value in enumerate(values[at : at + BATCH])]
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x[:WARM_UP])
+    if case == "update-1x8":
+        return lambda at: [detector.update(value) for value in values[at : at + BATCH]]
+    if case == "update_many-1x8":
+        return lambda at: detector.update_many(x[at : at + BATCH])
+    return read(detector, x)
+
+
+def read(detector: StreamDetector, x: Floats) -> Callable[[int], object]:
+    """With the cause and what was expected read of each called record, as a frame gives them."""
+
+    def work(at: int) -> list[Any]:
+        found = detector.update_many(x[at : at + BATCH])
+        return [(found[i].cause, found[i].expected) for i in found.anomalies.tolist()]
+
+    return work
+
+
+def measure(rounds: int) -> Iterator[Record]:
+    """Each case in turn, again and again; two batches a turn."""
+    work = {case: contestant(case) for case in CASES}
+    for number in range(rounds):
+        at = WARM_UP + (2 * number) % 18 * BATCH
+        for case, run in work.items():
+            wall, cpu = timed(lambda run=run, at=at: (run(at), run(at + BATCH)))  # type: ignore[misc]
+            yield {"case": case, "round": number, "records": 2 * BATCH, "wall": wall, "cpu": cpu}
+
+
+def many_keys(keys: int, records: int = 200) -> pd.DataFrame:
+    """Memory and rate of as many keys as are asked for, in a process of its own; after `records` records each."""
+    code = f"from bench.detectors import fill; print(*fill({keys}, {records}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return pd.DataFrame({"keys": [keys], "RSS, MiB": [float(out[0])], "records/s": [float(out[1])]})
+
+
+def fill(keys: int, records: int) -> tuple[float, float]:
+    """MiB that the keys have added to the process, and records per second of CPU time in the last twenty rounds."""
+    before = resident()
+    template = StreamDetector(4, n_estimators=30, max_samples=128, random_state=0)
+    keyed = KeyedDetector(template, max_keys=keys)
+    values = series(records)[:, 0].tolist()
+    for value in values[:-20]:
+        for key in range(keys):
+            keyed.update(key, value)
+    _, cpu = timed(lambda: [keyed.update(key, value) for value in values[-20:] for key in range(keys)])
+    return (resident() - before) / 2**20, 20 * keys / cpu

@@ -1,0 +1,20 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+REASONS: tuple[str | None, ...]
+Floats = NDArray[np.float64]
+
+class Threshold:
+    limit: float
+    def __init__(
+        self, anomaly_rate: float, shingle_size: int, max_samples: int, alert_once: bool, least: float, most: float
+    ) -> None: ...
+    def step(self, score: float, point: float) -> tuple[float, float, bool, str | None]: ...
+    def steps(
+        self, scores: Floats, points: Floats
+    ) -> tuple[Floats, Floats, Floats, NDArray[np.bool_], NDArray[np.uint8]]: ...
+    def grade(self, score: float) -> float: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
