@@ -6,6 +6,8 @@ from collections import deque
 from math import log, sqrt
 from typing import Any
 
+from ._validate import finite, whole_number
+
 FACTOR = 1.25
 SETTLED = 32  # scores that make the first threshold
 
@@ -143,10 +145,15 @@ class Threshold:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        for name, number in zip(self._NUMBERS, state["numbers"], strict=True):
-            setattr(self, name, float(number))
+        """Take over a state; ValueError where it is none."""
+        numbers = finite("numbers of the threshold", state["numbers"], (len(self._NUMBERS),)).tolist()
+        for name, number in zip(self._NUMBERS, numbers, strict=True):
+            if "square" in name and number < 0.0:
+                raise ValueError(f"{name} of the threshold is negative")
+            setattr(self, name, number)
         for name, count in zip(self._COUNTS, state["counts"], strict=True):
-            setattr(self, name, int(count))
+            setattr(self, name, whole_number(name, count, 0 if name in ("n", "t") else -(2**40), 2**62))
         self.interrupted = bool(state["interrupted"])
-        times, scores = state["peak_times"], state["peak_scores"]
-        self.peaks = deque((int(t), float(s)) for t, s in zip(times, scores, strict=True))
+        times = [whole_number("a time of the threshold", t, 0, self.t) for t in state["peak_times"]]
+        scores = finite("scores of the threshold", state["peak_scores"], (len(times),), 0.0).tolist()
+        self.peaks = deque(zip(times, scores, strict=True))

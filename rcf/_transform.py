@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 from ._core import LIMIT
+from ._validate import finite, whole_number
 
 Values = list[float]
 
@@ -141,15 +142,23 @@ class Transform:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Take over a state; ValueError where it is none."""
         d = len(self.weights)
-        self.n = int(state["n"])
+        n = self.n = whole_number("n of the transform", state["n"], 0, 2**62)
         for name in ("centre", "scale", "mean", "square", "average", "base"):
-            values = [float(v) for v in state[name]]
+            values = finite(name, state[name], (d,), 5e-324 if name == "scale" else 0.0 if name == "square" else -inf)
             if len(values) != d:
                 raise ValueError(f"{name} of the transform has {len(values)} entries for {d} features")
-            setattr(self, name, values)
-        self.previous = [float(v) for v in state["previous"]] or None
-        self.buffer = None if state["settled"] else [[float(v) for v in row] for row in state["buffer"]]
+            setattr(self, name, values.tolist())
+        previous = finite("previous", state["previous"], (d,))
+        buffer = finite("buffer", state["buffer"], (self.hold - 1, d))
+        settled = state["settled"]
+        if len(previous) not in (0, d) or type(settled) is not bool:
+            raise ValueError("the transform's last record is cut")
+        if not (self.scales or settled) or len(buffer) != (0 if settled else n):
+            raise ValueError(f"the transform holds back {len(buffer)} of {n} records")
+        self.previous = previous.tolist() or None
+        self.buffer = None if settled else buffer.tolist()
 
 
 CLIP_RAW = 1e150  # its square is still a float

@@ -48,6 +48,20 @@ def not_negative(name: str, value: Any) -> float:
     return number
 
 
+def finite(
+    name: str, values: Any, shape: tuple[int, ...], low: float = -np.inf, high: float = np.inf
+) -> NDArray[np.float64]:
+    """Saved numbers as float64: finite, from `low` to `high`, of that shape, whose first axis may be shorter."""
+    array = np.array(values, dtype=np.float64, order="C")
+    if array.ndim != len(shape) and array.size == 0:
+        array = array.reshape((0, *shape[1:]))  # of an empty list
+    if array.shape[1:] != shape[1:] or array.ndim != len(shape) or array.shape[:1] > shape[:1]:
+        raise ValueError(f"{name} has the shape {array.shape} where at most {shape} is due")
+    if not (np.isfinite(array) & (low <= array) & (array <= high)).all():
+        raise ValueError(f"{name} has a number that is not finite or out of range")
+    return array
+
+
 def as_record(x: Any, n_features: int | None) -> NDArray[np.float64]:
     """One record as a float64 array ``(n_features,)``."""
     try:

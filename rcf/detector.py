@@ -17,7 +17,8 @@ from ._core import LIMIT, SCORES, Forest, ModelStateError, RingCore
 from ._explain import Detection, Detections, Moment, Step, band, completed, explain
 from ._threshold import Threshold
 from ._transform import HELD_BACK, KINDS, Transform
-from ._validate import not_negative, seed_entropy, whole_number
+from ._validate import finite, not_negative, seed_entropy, whole_number
+from .persist import Savable
 
 Floats = NDArray[np.float64]
 Fill = Literal["previous", "linear", "forest", "zero"]
@@ -26,7 +27,7 @@ RUN = 1024  # records given to the forests at once
 GAPS = 15  # time steps whose median is the interval
 
 
-class StreamDetector(BaseEstimator):  # type: ignore[misc]
+class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     """Anomalies in a stream of numbers or vectors, each with its cause and with what was expected.
 
     Every record is put on its own scale, joined with the ones before it to a window (a shingle), scored by a random cut
@@ -144,10 +145,10 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     # ---- starting ----------------------------------------------------------------------------------------------
 
-    def _start(self, d: int) -> None:
-        """Check the parameters and make the parts; changes nothing if one is wrong."""
-        size = whole_number("shingle_size", self.shingle_size)
-        trees = whole_number("n_estimators", self.n_estimators)
+    def _checked(self) -> tuple[int, int, int, float, float]:
+        """(shingle_size, n_estimators, max_samples, time_decay, anomaly_rate), after a look at all parameters."""
+        size = whole_number("shingle_size", self.shingle_size, 1, 2**31 - 1)
+        trees = whole_number("n_estimators", self.n_estimators, 1, 2**31 - 1)
         samples = whole_number("max_samples", self.max_samples, 1, 2**30 - 1)
         decay = 0.1 / samples if self.time_decay is None else not_negative("time_decay", self.time_decay)
         rate = not_negative("anomaly_rate", self.anomaly_rate)
@@ -163,6 +164,13 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"fill must be 'previous', 'linear', 'forest', 'zero' or a number, got {self.fill!r}")
         if self.interval is not None and not_negative("interval", self.interval) == 0:
             raise ValueError(f"interval must be above zero, got {self.interval}")
+        return size, trees, samples, decay, rate
+
+    def _start(self, d: int, grown: tuple[Forest, Forest | None] | None = None) -> None:
+        """Check the parameters and make the parts, the forests too unless they are given; changes nothing if one is wrong."""
+        size, trees, samples, decay, rate = self._checked()
+        if size * d >= 2**31:
+            raise ValueError(f"a window of {size} records of {d} features is too wide")
         weights = [1.0] * d if self.weights is None else [float(w) for w in self.weights]
         if len(weights) != d:
             raise ValueError(f"weights has {len(weights)} entries for {d} features")
@@ -171,10 +179,17 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         near = _near(self.ignore_near_expected, d)
         # half of the trees for each view; one view needs no halves
         alone = trees // 2 if size > 1 else 0
-        seed = seed_entropy(self.random_state)
-        self._near = near
-        self._point = Forest(alone, samples, d, decay, [*seed, 1]) if alone else None
-        self._forest = Forest(trees - alone, samples, d * size, decay, [*seed, 0])
+        if grown is None:
+            seed = seed_entropy(self.random_state)
+            point = Forest(alone, samples, d, decay, [*seed, 1]) if alone else None
+            forest = Forest(trees - alone, samples, d * size, decay, [*seed, 0])
+        else:
+            forest, point = grown
+            for found, many, width in ((forest, trees - alone, d * size), (point, alone, d)):
+                shape = None if found is None else (found.n_trees, found.capacity, found.n_features, found.time_decay)
+                if shape != ((many, samples, width, decay) if many else None):
+                    raise ValueError("the forests are not those of the parameters")
+        self._near, self._forest, self._point = near, forest, point
         self._transform = Transform(self.transform, weights, min(HELD_BACK, samples))
         least = {"depth": 1.2, "opensearch": 1.2}.get(self.score, 3.0)
         most = log2(samples + 1) if least < 2.0 else float(samples)
@@ -195,6 +210,7 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
         self._widening: list[float] = []
         self.n_seen_ = 0
         self.n_features_in_ = d
+        self._begun_with = self.get_params(deep=False)
 
     @property
     def _started(self) -> bool:
@@ -325,7 +341,8 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     @property
     def _full(self) -> bool:
-        return bool(self._ring.seen >= self._size)
+        # a gap while the first records are held back empties `_moments` alone
+        return bool(self._ring.seen >= self._size and len(self._moments) == self._size)
 
     def _push(self, values: list[float], filled: float) -> list[list[float]]:
         """Through the transform; the rows that are now ready for the forests."""
@@ -629,36 +646,32 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
 
     def _state(self) -> dict[str, Any]:
         """All that the future depends on, as arrays and plain values (see `_from_state`)."""
-        params = self.get_params(deep=False)
-        if not (params["random_state"] is None or isinstance(params["random_state"], (int, np.integer))):
-            params["random_state"] = None  # used up: the forests carry their own streams
-        if params["weights"] is not None:
-            params["weights"] = [float(w) for w in params["weights"]]
-        state: dict[str, Any] = {"format": FORMAT, "params": params, "started": self._started}
+        state: dict[str, Any] = {"format": FORMAT, "params": _plain(self.get_params(deep=False))}
         if not self._started:
-            return state
+            self._checked()
+            return {**state, "stream": None}
         d = self.n_features_in_
-        if hasattr(self, "feature_names_in_"):
-            state["feature_names"] = [str(name) for name in self.feature_names_in_]
-        state.update(
-            n_seen=self.n_seen_,
-            n_features=d,
-            time=self._time,
-            step=self._step,
-            steps=list(self._steps),
-            last=np.array(self._last, dtype=np.float64).reshape(-1, d),
-            filled=np.array(self._filled, dtype=np.float64),
-            moments=np.array(self._moments, dtype=np.float64).reshape(-1, 4, d),
-            ring_seen=self._ring.seen,
-            ring=self._ring.window(False),
-            transform=self._transform.state(),
-            threshold=self._threshold.state(),
-            widening=list(self._widening),
-            pending_made=[p[0] for p in self._pending],
-            pending=[np.array(p[2:]) for p in self._pending],
-            forest=self._forest.state(),
-            point=None if self._point is None else self._point.state(),
-        )
+        names = getattr(self, "feature_names_in_", None)
+        state["stream"] = {
+            "begun_with": _plain(self._begun_with),  # parameters may have been set since
+            "n_features": d,
+            "feature_names": None if names is None else [str(name) for name in names],
+            "n_seen": self.n_seen_,
+            "time": self._time,
+            "step": self._step,
+            "steps": list(self._steps),
+            "last": np.array(self._last, dtype=np.float64).reshape(-1, d),
+            "filled": np.array(self._filled, dtype=np.float64),
+            "moments": np.array(self._moments, dtype=np.float64).reshape(-1, 4, d),
+            "ring": self._ring.window(False).reshape(self._size, d)[max(0, self._size - self._ring.seen) :],
+            "transform": self._transform.state(),
+            "threshold": self._threshold.state(),
+            "widening": list(self._widening),
+            "pending_made": [p[0] for p in self._pending],
+            "pending": [np.stack(p[2:], axis=1) for p in self._pending],
+            "forest": self._forest.state(),
+            "point": None if self._point is None else self._point.state(),
+        }
         return state
 
     @classmethod
@@ -668,49 +681,49 @@ class StreamDetector(BaseEstimator):  # type: ignore[misc]
             raise ModelStateError(f"a detector state of format {state.get('format')!r}; this version reads {FORMAT}")
         try:
             self = cls(**state["params"])
-            if not state["started"]:
-                return self
-            d = int(state["n_features"])
-            self._start(d)
-            forest = Forest.from_state(state["forest"])
-            point = None if state["point"] is None else Forest.from_state(state["point"])
-            for mine, theirs in ((self._forest, forest), (self._point, point)):
-                if (mine is None) != (theirs is None):
-                    raise ModelStateError("the state lacks a forest")
-                if mine is not None and theirs is not None:
-                    for name in ("n_trees", "capacity", "n_features"):
-                        if getattr(mine, name) != getattr(theirs, name):
-                            raise ModelStateError(f"{name} of a forest does not fit the parameters")
-            self._forest, self._point = forest, point
-            if "feature_names" in state:
-                self.feature_names_in_ = np.array(state["feature_names"], dtype=object)
-            self._transform.restore(state["transform"])
-            self._threshold.restore(state["threshold"])
-            window = np.asarray(state["ring"], dtype=np.float64).reshape(self._size, d)
-            for row in window[self._size - min(self._size, int(state["ring_seen"])) :]:
-                self._ring.push(np.ascontiguousarray(row))
-            if int(state["ring_seen"]) < self._size:
-                self._ring.reset()
-                for row in window[: int(state["ring_seen"])]:
-                    self._ring.push(np.ascontiguousarray(row))
-            self._last = np.asarray(state["last"]).reshape(-1, d).tolist()
-            self._filled.extend(np.asarray(state["filled"]).tolist())
-            self._any_filled = any(self._filled)
-            self._moments.extend(tuple(parts) for parts in np.asarray(state["moments"]).tolist())
-            self.n_seen_ = int(state["n_seen"])
-            self._time = None if state["time"] is None else float(state["time"])
-            self._step = None if state["step"] is None else float(state["step"])
-            self._steps = [float(s) for s in state["steps"]]
-            self._widening = [float(w) for w in state["widening"]]
-            self._pending = [
-                (int(made), len(bands[0]), *np.asarray(bands, dtype=np.float64))
-                for made, bands in zip(state["pending_made"], state["pending"], strict=True)
-            ]
+            stream = state["stream"]
+            if stream is None:
+                self._checked()
+            else:
+                self.set_params(**stream["begun_with"])
+                self._resume(stream)
+                self.set_params(**state["params"])
         except ModelStateError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             raise ModelStateError(f"not the state of a detector: {error!r}") from error
         return self
+
+    def _resume(self, stream: dict[str, Any]) -> None:
+        """Go on where the stream of a `_state` was."""
+        point = None if stream["point"] is None else Forest.from_state(stream["point"])
+        d = whole_number("n_features", stream["n_features"])
+        self._start(d, (Forest.from_state(stream["forest"]), point))
+        names = stream["feature_names"]
+        if names is not None:
+            if [type(name) for name in names] != [str] * d:
+                raise ValueError(f"feature_names are not {d} names")
+            self.feature_names_in_ = np.array(names, dtype=object)
+        self._transform.restore(stream["transform"])
+        self._threshold.restore(stream["threshold"])
+        n_seen = self.n_seen_ = whole_number("n_seen", stream["n_seen"], 0, 2**62)
+        for record in finite("ring", stream["ring"], (self._size, d)):
+            self._ring.push(record)
+        self._last = finite("last", stream["last"], (2, d)).tolist()
+        self._moments.extend((raw, base, centre, scale) for raw, base, centre, scale in finite(
+            "moments", stream["moments"], (self._size, 4, d)).tolist())  # fmt: skip
+        self._filled.extend(finite("filled", stream["filled"], (self._size,), 0.0, 1.0).tolist())
+        self._any_filled = any(self._filled)
+        self._time = None if stream["time"] is None else float(finite("time", stream["time"], ()))
+        self._step = None if stream["step"] is None else float(finite("step", stream["step"], (), 5e-324))
+        self._steps = finite("steps", stream["steps"], (GAPS - (self._step is None),), 0.0).tolist()
+        self._widening = finite("widening", stream["widening"], (2**31,), 0.0).tolist()
+        for made, found in zip(stream["pending_made"], stream["pending"], strict=True):
+            bands = finite("pending", found, (len(self._widening), 3, d))
+            ahead = n_seen - whole_number("pending_made", made, 0)
+            if not 0 <= ahead < len(bands):
+                raise ValueError(f"a forecast for {len(bands)} records was made {ahead} records ago")
+            self._pending.append((made, len(bands), bands[:, 0], bands[:, 1], bands[:, 2]))
 
     def __reduce__(self) -> Any:
         return type(self)._from_state, (self._state(),)
@@ -764,6 +777,17 @@ def _seconds(timestamp: Any) -> float:
     if not isfinite(seconds):
         raise ValueError(f"timestamp must be finite, got {timestamp!r}")
     return seconds
+
+
+def _plain(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as they can be saved."""
+    seed, weights = params["random_state"], params["weights"]
+    return {
+        **params,
+        # used up: the forests carry their own streams
+        "random_state": seed if seed is None or isinstance(seed, (int, np.integer)) else None,
+        "weights": None if weights is None else [float(w) for w in weights],
+    }
 
 
 def _near(rules: Any, d: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]] | None:

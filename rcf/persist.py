@@ -50,7 +50,7 @@ VERSION = 1
 KINDS = {
     "RandomCutForest": "rcf.estimator",
     "StreamDetector": "rcf.detector",
-    "KeyedDetector": "rcf.detector",
+    "KeyedDetector": "rcf.keyed",
     "HotSpots": "rcf.hotspots",
 }
 TYPES = {
@@ -97,9 +97,7 @@ class Savable:
         ModelFileError
             If the bytes are not a model file of this class, or are damaged; the message says how.
         """
-        found = _unpack(data)
-        if not isinstance(found, cls):
-            raise ModelFileError(f"the file holds a {type(found).__name__}, not a {cls.__name__}")
+        found: Self = _unpack(data, cls)
         return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -399,7 +397,8 @@ def _json(text: bytes | str, what: str) -> dict[str, Any]:
     return found
 
 
-def _unpack(data: bytes) -> Any:
+def _unpack(data: bytes, due: type[Savable] = Savable) -> Any:
+    """What the bytes hold; of another class than is due it is not even looked at."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"a model file is bytes, got {type(data).__name__}")
     view = memoryview(data).cast("B")
@@ -427,6 +426,9 @@ def _unpack(data: bytes) -> Any:
         raise ModelFileError(f"cut off, or longer than its header says: {len(view)} bytes")
     if struct.unpack("<I", view[-4:])[0] != zlib.crc32(view[:-4]):
         raise ModelFileError("damaged: the checksum differs")
+    kind = about.get("kind")
+    if not issubclass(_class_of(kind), due):
+        raise ModelFileError(f"the file holds a {kind}, not a {due.__name__}")
     tensors = _tensors(header, view[8 + length : -4])
     try:
         state = _decode(_json(about.get("state", ""), "state"), tensors)
@@ -434,7 +436,7 @@ def _unpack(data: bytes) -> Any:
         raise error if isinstance(error, ModelFileError) else ModelFileError(f"damaged: {error}") from error
     if tensors:
         raise ModelFileError(f"{next(iter(tensors))[:60]!r} belongs to nothing")
-    return _restore(about.get("kind"), state)
+    return _restore(kind, state)
 
 
 def _tensors(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]]:

@@ -190,12 +190,12 @@ def test_copies_go_on_where_it_was(n, duplicate):
 
 @pytest.mark.parametrize("change", [
     lambda s: s.update(format=99),
-    lambda s: s.pop("threshold"),
-    lambda s: s.update(forest=s["point"]),
-    lambda s: s.update(ring=s["ring"][:-1]),
-    lambda s: s["transform"].update(mean=[1.0]),
-    lambda s: s["threshold"].update(numbers=[1.0]),
-    lambda s: s["params"].update(shingle_size=5),
+    lambda s: s["stream"].pop("threshold"),
+    lambda s: s["stream"].update(forest=s["stream"]["point"]),
+    lambda s: s["stream"].update(ring=s["stream"]["ring"][:, :0]),
+    lambda s: s["stream"]["transform"].update(mean=[1.0]),
+    lambda s: s["stream"]["threshold"].update(numbers=[1.0]),
+    lambda s: s["stream"]["begun_with"].update(shingle_size=5),
 ])  # fmt: skip
 def test_a_state_that_is_none_is_refused(change):
     detector = StreamDetector(4, n_estimators=4, random_state=0)
