@@ -31,21 +31,6 @@ class Stop(Exception):
     """SIGTERM or SIGINT has come."""
 
 
-def _restored(path: Path) -> StreamDetector:
-    from .persist import load
-
-    found = load(path)
-    if not isinstance(found, StreamDetector):
-        raise ValueError(f"{path} holds a {type(found).__name__}, not a StreamDetector")
-    return found
-
-
-def _saved(detector: StreamDetector, path: Path) -> None:
-    from .persist import _pack, _write
-
-    _write(path, _pack(detector))
-
-
 def row(number: int, result: Detection) -> dict[str, Any]:
     """What is printed of a record."""
     known: dict[str, Any] = {"record": number}
@@ -86,21 +71,20 @@ def stream(
     fill: Annotated[str, typer.Option(help="What stands in for a missing value.")] = "previous",
     seed: Annotated[int | None, typer.Option()] = None,
     state: Annotated[
-        Path | None, typer.Option(help="File to resume from and to save to: on exit and at intervals.")
+        Path | None, typer.Option(help="File to resume from, with the parameters it has, and to save to: on exit and at intervals.")
     ] = None,
     save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 60.0,
 ) -> None:
     """Judge the records of a stream as they come: CSV lines on stdin, one line each on stdout, flushed.
 
     A line that cannot be read is named on stderr and left out; the exit status is then 1. SIGTERM and a closed pipe end the
-    run in order:
-    the state holds every record whose line was written.
+    run in order: the state holds every record whose line was written.
     """
     resumed = state is not None and state.exists()
     try:
         if resumed:
             assert state is not None
-            detector = _restored(state)
+            detector = StreamDetector.from_bytes(state.read_bytes())
         else:
             try:
                 filling: Any = float(fill)
@@ -110,17 +94,30 @@ def stream(
                 shingle_size, n_estimators=trees, max_samples=samples, transform=transform, anomaly_rate=anomaly_rate,
                 fill=filling, random_state=seed,
             )  # fmt: skip
+        if state is not None and not os.access(state.absolute().parent, os.W_OK):
+            raise OSError(f"{state} cannot be written")
     except (ValueError, OSError) as error:
-        sys.exit(f"rcf stream: {error}")
+        sys.exit(f"rcf stream: {error}" if not resumed or str(state) in str(error) else f"rcf stream: {state}: {error}")
 
     # between records only: a signal waits until the line that is being worked on is out
     asked = False
 
     def remember(*_: Any) -> None:
-        nonlocal asked
+        nonlocal asked, idle
         asked = True
         if idle:
+            idle = False  # a second signal must not break off what the first has begun
             raise Stop
+
+    def save() -> bool:
+        if state is None or not detector.__sklearn_is_fitted__():
+            return True
+        try:
+            detector.save(state)
+        except OSError as error:
+            print(f"rcf stream: {state} could not be written: {error}", file=sys.stderr)
+            return False
+        return True
 
     idle = True
     old = [(number, signal.signal(number, remember)) for number in (signal.SIGTERM, signal.SIGINT)]
@@ -143,8 +140,8 @@ def stream(
             if not line.strip():
                 continue
             number += 1
-            fields = next(csv.reader([line]))
             try:
+                fields = next(csv.reader([line]))
                 if header and names is None:
                     names = [field.strip() for field in fields]
                     number = 0
@@ -159,7 +156,7 @@ def stream(
                     raise ValueError(f"{len(fields)} fields")
                 stamp = None if clock is None else _stamp(fields[clock])
                 result = detector.update([_number(fields[i]) for i in picked], stamp)
-            except ValueError as error:
+            except (ValueError, csv.Error) as error:
                 if picked is None:
                     raise
                 print(f"rcf stream: line {number}: {error}", file=sys.stderr)
@@ -176,19 +173,19 @@ def stream(
                 writer.writerow([json.dumps(v) if isinstance(v, list) else v for v in map(known.get, COLUMNS)])
             sys.stdout.flush()
             if state is not None and time.monotonic() - saved_at >= save_every:
-                _saved(detector, state)
+                failed |= not save()
                 saved_at = time.monotonic()
     except Stop:
         pass
     except BrokenPipeError:
         # nobody reads any more; what is left in the buffer must not raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         print(f"rcf stream: {error}", file=sys.stderr)
         failed = True
     finally:
-        if state is not None and detector.__sklearn_is_fitted__():
-            _saved(detector, state)
+        idle = False
+        failed |= not save()
         for number_, handler in old:
             signal.signal(number_, handler)
     if failed:

@@ -304,9 +304,13 @@ cdef class Window:
         ids = np.asarray(state["ids"], dtype=np.int64)
         regions = np.asarray(state["regions"], dtype=np.int64)
         sums = np.asarray(state["sums"], dtype=np.float64)
+        if n < 1 or not 0 <= state["seen"] < 2**62 or not 0 <= state["next_id"] < 2**62:
+            raise ValueError(f"impossible counts: {n} records, {state['seen']} seen, {state['next_id']} numbers of regions")
         if ids.shape != (n,) or regions.ndim != 1 or sums.shape != (len(regions), 2 * d) or state["seen"] < n:
             raise ValueError("the state's arrays do not fit each other")
         check_finite(points)
+        if not np.isfinite(sums).all():
+            raise ValueError("the sums are not finite")
         self = cls(d, max(n, state["window_size"]), state["scan_radius"], state["min_points"])
         self.push(points)
         fresh = self.ids()

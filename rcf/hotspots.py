@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ._hotspots import KINDS, Window, check_finite
 from ._validate import as_record, whole_number
+from .persist import Savable
 
 Kind = Literal["born", "split", "grown", "shrunk", "merged", "died"]
 # Rows whose k-distances are taken for suggest_radius: they place its quantiles within half a percent.
@@ -75,7 +76,7 @@ class Change:
     count: int
 
 
-class HotSpots(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """The dense regions among the last records of a stream.
 
     A region is a cluster of DBSCAN. A record with at least `min_points` records within `scan_radius`, itself included,
@@ -338,6 +339,36 @@ class HotSpots(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         state: dict[str, Any] = super().__getstate__()
         # a restored window reports all of its regions anew
         return {**state, "_spots": {}} if "_spots" in state else state
+
+    def _state(self) -> dict[str, Any]:
+        if not hasattr(self, "_window"):
+            self._check_settings()
+            return {"params": self.get_params(), "names": None, "window": None}
+        names = getattr(self, "feature_names_in_", None)
+        return {
+            "params": self.get_params(),  # may have been set since the stream began with those of the window
+            "names": None if names is None else [str(name) for name in names],
+            "window": self._window.state(),
+        }
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        self = cls(**state["params"])
+        held, names = state["window"], state["names"]
+        if held is None:
+            self._check_settings()
+            return self
+        begun_with = cls(held["window_size"], held["scan_radius"], held["min_points"])
+        begun_with._check_settings()
+        window = Window.restore(held)
+        self._begin(window)
+        self._begun_with = begun_with._settings()
+        self.n_features_in_ = int(window.n_features)
+        if names is not None:
+            if [type(name) for name in names] != [str] * self.n_features_in_:
+                raise ValueError(f"names are not {self.n_features_in_} names")
+            self.feature_names_in_ = np.array(names, dtype=object)
+        return self
 
     @property
     def hot_spots_(self) -> list[HotSpot]:

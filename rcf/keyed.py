@@ -5,32 +5,18 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from sklearn.base import clone
 
 from ._explain import Detection
-from ._validate import not_negative, whole_number
+from ._validate import finite, not_negative, whole_number
 from .detector import StreamDetector
+from .persist import Savable
 
 
-def _packed(detector: StreamDetector) -> bytes:
-    from .persist import _pack
-
-    data: bytes = _pack(detector)
-    return data
-
-
-def _unpacked(data: bytes) -> StreamDetector:
-    from .persist import _unpack
-
-    detector = _unpack(data)
-    if not isinstance(detector, StreamDetector):
-        raise ValueError(f"the bytes hold a {type(detector).__name__}, not a StreamDetector")
-    return detector
-
-
-class KeyedDetector:
+class KeyedDetector(Savable):
     """Many streams told apart by a key, each with a detector of its own.
 
     Parameters
@@ -50,8 +36,16 @@ class KeyedDetector:
         Called with the key when one comes that is not held; may return the bytes that `on_evict` was given, and the detector goes
         on where it was, bit for bit. None starts a new one.
 
+    Attributes
+    ----------
+    on_evict, on_miss : callable or None
+        The hooks, which can be set at any time. A model file does not hold them: set them again after loading.
+
     Notes
     -----
+    A model file holds keys that are None, booleans, numbers, strings, and tuples of these, each detector as its own model
+    file within; it needs memory for two copies of all of them while it is written or read.
+
     Not for one key with many records a second, nor for keys whose streams depend on each other: join these to vectors
     and use one `StreamDetector`.
 
@@ -103,7 +97,8 @@ class KeyedDetector:
         If the record is refused, a key that was not held before is not held after.
         """
         is_number = isinstance(timestamp, (int, float)) and not isinstance(timestamp, bool)
-        now = float(timestamp) if is_number else time.monotonic()
+        # unlike the monotonic clock, that of the day means the same after a restart
+        now = float(timestamp) if is_number else time.time()
         entry = self._held.get(key)
         if entry is not None and self.ttl is not None and now - entry[1] > self.ttl:
             self.evict(key)
@@ -119,7 +114,7 @@ class KeyedDetector:
         if self.on_miss is not None:
             data = self.on_miss(key)
             if data is not None:
-                return _unpacked(data)
+                return StreamDetector.from_bytes(data)
         detector: StreamDetector = clone(self.template)
         if key in self._overrides:
             detector.set_params(**self._overrides[key])
@@ -141,7 +136,7 @@ class KeyedDetector:
         """
         detector = self._held[key][0]
         if self.on_evict is not None:
-            self.on_evict(key, _packed(detector))
+            self.on_evict(key, detector.to_bytes())
         del self._held[key]
 
     def detector(self, key: Hashable) -> StreamDetector:
@@ -157,3 +152,64 @@ class KeyedDetector:
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._held
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Any]:
+        models = [detector.to_bytes() for detector, _ in self._held.values()]
+        return {
+            "template": self.template,
+            "max_keys": self.max_keys,
+            "ttl": self.ttl,
+            "overridden": [_saved_key(key) for key in self._overrides],
+            "overrides": list(self._overrides.values()),
+            "keys": [_saved_key(key) for key in self._held],
+            "used": np.array([used for _, used in self._held.values()], dtype=np.float64),
+            # one array: a table of contents with those of ten thousand detectors would be larger than they are
+            "ends": np.cumsum([len(model) for model in models], dtype=np.int64),
+            "models": np.frombuffer(b"".join(models), dtype=np.uint8),
+        }
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        self = cls(state["template"], max_keys=state["max_keys"], ttl=state["ttl"])
+        for key, params in zip(map(_loaded_key, state["overridden"]), state["overrides"], strict=True):
+            if key in self._overrides:
+                raise ValueError(f"the key {key!r} comes twice")
+            self.override(key, **params)
+        keys, ends, models = state["keys"], state["ends"], state["models"]
+        used = finite("used", state["used"], (len(keys),)).tolist()
+        if len(keys) > self.max_keys or not isinstance(models, np.ndarray) or models.dtype != np.uint8:
+            raise ValueError(f"{len(keys)} keys are held where {self.max_keys} may be, or their models are not bytes")
+        if not isinstance(ends, np.ndarray) or ends.dtype != np.int64 or ends.shape != (len(keys),) or models.ndim != 1:
+            raise ValueError("ends does not say where the models end")
+        data, begin = memoryview(models), 0
+        for key, when, end in zip(map(_loaded_key, keys), used, ends.tolist(), strict=True):
+            if key in self._held:
+                raise ValueError(f"the key {key!r} comes twice")
+            if not begin < end <= len(data):
+                raise ValueError(f"the model of {key!r} lies outside")
+            self._held[key] = StreamDetector.from_bytes(data[begin:end]), when
+            begin = end
+        if begin != len(data):
+            raise ValueError(f"{len(data) - begin} bytes belong to no key")
+        return self
+
+
+def _saved_key(key: Hashable) -> Any:
+    """A key as JSON; a list, which could not be a key itself, stands for a tuple."""
+    if isinstance(key, np.generic):
+        key = key.item()
+    if key is None or isinstance(key, (bool, int, float, str)):
+        return key
+    if type(key) is tuple:
+        return [_saved_key(part) for part in key]
+    raise TypeError(f"the key {key!r} cannot be saved: only None, booleans, numbers, strings, and tuples of these")
+
+
+def _loaded_key(saved: Any) -> Hashable:
+    if isinstance(saved, list):
+        return tuple(_loaded_key(part) for part in saved)
+    if saved is None or isinstance(saved, (bool, int, float, str)):
+        return saved
+    raise TypeError(f"{str(saved)[:40]!r} is no key")
