@@ -284,10 +284,11 @@ cdef class Window:
                 if self.w.regions[r].n_cores:
                     regions.append(self.w.regions[r].id)
                     sums.append([rcf_extent(&self.w, r)[2 * d + j] for j in range(2 * d)])
+        order = np.argsort(np.array(regions, dtype=np.int64))  # where a region stands in memory decides nothing
         return {
             "window_size": int(self.w.window), "scan_radius": self.radius, "min_points": int(self.w.min_points),
             "seen": int(self.w.seen), "next_id": int(self.w.next_id), "points": points, "ids": ids,
-            "regions": np.array(regions, dtype=np.int64), "sums": np.array(sums).reshape(-1, 2 * d),
+            "regions": np.array(regions, dtype=np.int64)[order], "sums": np.array(sums).reshape(-1, 2 * d)[order],
         }
 
     @classmethod
