@@ -71,7 +71,8 @@ def stream(
     fill: Annotated[str, typer.Option(help="What stands in for a missing value.")] = "previous",
     seed: Annotated[int | None, typer.Option()] = None,
     state: Annotated[
-        Path | None, typer.Option(help="File to resume from, with the parameters it has, and to save to: on exit and at intervals.")
+        Path | None,
+        typer.Option(help="File to resume from, with the parameters it has, and to save to: on exit and at intervals."),
     ] = None,
     save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 60.0,
 ) -> None:
@@ -100,7 +101,7 @@ def stream(
         sys.exit(f"rcf stream: {error}" if not resumed or str(state) in str(error) else f"rcf stream: {state}: {error}")
 
     # between records only: a signal waits until the line that is being worked on is out
-    asked = False
+    asked, idle = False, False
 
     def remember(*_: Any) -> None:
         nonlocal asked, idle
@@ -119,7 +120,6 @@ def stream(
             return False
         return True
 
-    idle = True
     old = [(number, signal.signal(number, remember)) for number in (signal.SIGTERM, signal.SIGINT)]
     failed, saved_at = False, time.monotonic()
     try:

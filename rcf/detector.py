@@ -164,6 +164,13 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"fill must be 'previous', 'linear', 'forest', 'zero' or a number, got {self.fill!r}")
         if self.interval is not None and not_negative("interval", self.interval) == 0:
             raise ValueError(f"interval must be above zero, got {self.interval}")
+        if self.weights is not None:
+            try:
+                fine = all(1e-9 <= float(w) <= 1e9 for w in self.weights)
+            except TypeError as error:
+                raise ValueError(f"weights must be numbers, one for each feature, got {self.weights!r}") from error
+            if not fine:
+                raise ValueError(f"weights must lie between 1e-9 and 1e9, got {self.weights}")
         return size, trees, samples, decay, rate
 
     def _start(self, d: int, grown: tuple[Forest, Forest | None] | None = None) -> None:
@@ -174,8 +181,6 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         weights = [1.0] * d if self.weights is None else [float(w) for w in self.weights]
         if len(weights) != d:
             raise ValueError(f"weights has {len(weights)} entries for {d} features")
-        if not all(1e-9 <= w <= 1e9 for w in weights):
-            raise ValueError(f"weights must lie between 1e-9 and 1e9, got {self.weights}")
         near = _near(self.ignore_near_expected, d)
         # half of the trees for each view; one view needs no halves
         alone = trees // 2 if size > 1 else 0
@@ -646,9 +651,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     def _state(self) -> dict[str, Any]:
         """All that the future depends on, as arrays and plain values (see `_from_state`)."""
+        self._checked()
         state: dict[str, Any] = {"format": FORMAT, "params": _plain(self.get_params(deep=False))}
         if not self._started:
-            self._checked()
             return {**state, "stream": None}
         d = self.n_features_in_
         names = getattr(self, "feature_names_in_", None)
@@ -682,9 +687,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         try:
             self = cls(**state["params"])
             stream = state["stream"]
-            if stream is None:
-                self._checked()
-            else:
+            self._checked()
+            if stream is not None:
                 self.set_params(**stream["begun_with"])
                 self._resume(stream)
                 self.set_params(**state["params"])

@@ -183,7 +183,7 @@ class KeyedDetector(Savable):
             raise ValueError(f"{len(keys)} keys are held where {self.max_keys} may be, or their models are not bytes")
         if not isinstance(ends, np.ndarray) or ends.dtype != np.int64 or ends.shape != (len(keys),) or models.ndim != 1:
             raise ValueError("ends does not say where the models end")
-        data, begin = memoryview(models), 0
+        data, begin = models.tobytes(), 0
         for key, when, end in zip(map(_loaded_key, keys), used, ends.tolist(), strict=True):
             if key in self._held:
                 raise ValueError(f"the key {key!r} comes twice")

@@ -144,7 +144,7 @@ def test_keys_go_on_bit_for_bit_with_eviction_and_return():
     assert models, "nothing was evicted"
     again = store(KeyedDetector.from_bytes(keyed.to_bytes()), dict(models))
     assert again.keys() == keyed.keys()
-    assert [type(key) for key in again.keys()] == [type(key) for key in keyed.keys()]
+    assert list(map(type, again.keys())) == list(map(type, keyed.keys()))
     assert again.to_bytes() == keyed.to_bytes()
     for i in range(600, 2600):
         key = keys[order[i]]
@@ -179,9 +179,14 @@ def test_keys_within_keys_are_not_looked_at():
     file = small_keyed().to_bytes()
     state = KeyedDetector.from_bytes(file)._state()
     for _ in range(3):
-        state = {**state, "keys": ["a"], "used": np.zeros(1), "models": np.frombuffer(file, np.uint8), "ends": np.array([len(file)])}
+        state |= {
+            "keys": ["a"],
+            "used": np.zeros(1),
+            "models": np.frombuffer(file, np.uint8),
+            "ends": np.array([len(file)]),
+        }
         hostile = small_keyed()
-        hostile._state = lambda state=state: state
+        hostile._state = lambda state=dict(state): state
         file = hostile.to_bytes()
     with pytest.raises(ModelFileError, match="holds a KeyedDetector, not a StreamDetector"):
         KeyedDetector.from_bytes(file)
@@ -194,8 +199,10 @@ def test_keys_within_keys_are_not_looked_at():
 @pytest.mark.parametrize("begin", ["stream", "fit", "nothing"])
 def test_hot_spots_go_on_bit_for_bit(d, begin, tmp_path):
     rng = np.random.default_rng(d)
-    X = rng.normal(size=(2600, d)) * 0.4 + rng.integers(4, size=(2600, 1)) * 2.5 + np.arange(2600)[:, None] / 900
-    spots = HotSpots(200, 0.5 * np.sqrt(d), 6)
+    # two places at a time, which change
+    place = (np.arange(2600) // 150 + rng.integers(2, size=2600) * 2) % 5
+    X = rng.normal(size=(2600, d)) * 0.4 + place[:, None] * 2.5
+    spots = HotSpots(200, 0.25 * d**0.8, 6)
     if begin == "stream":
         spots.update_many(X[:600])
     elif begin == "fit":
@@ -293,8 +300,8 @@ def use(model):
                 model.update(x, 1e12 + i)
             else:
                 model.update(x)
-        except (ValueError, TypeError) as error:
-            assert str(error)
+        except ValueError:
+            pass
     model.to_bytes()
 
 
@@ -307,8 +314,7 @@ def test_mutated_files_are_refused_or_harmless(name, tmp_path):
     for i in range(500):
         try:
             found = owner.from_bytes(mutated_json(data, rng) if i % 2 else mutated(data, rng))
-        except ModelFileError as error:
-            assert str(error)
+        except ModelFileError:
             refused += 1
         else:
             use(found)
@@ -395,7 +401,9 @@ def test_two_runs_are_as_one(values, whole, tmp_path):
     state = tmp_path / "state.rcf"
     got = []
     for part in (values[:170], values[170:]):
-        run = subprocess.run([*STREAM, "--state", state], input=csv_lines(part), capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            [*STREAM, "--state", state], input=csv_lines(part), capture_output=True, text=True, check=True
+        )
         got += answers(run.stdout)
     assert got == whole
     assert rcf.load(state).n_seen_ == 400
@@ -404,7 +412,11 @@ def test_two_runs_are_as_one(values, whole, tmp_path):
 
 def started(state, *more):
     return subprocess.Popen(
-        [*STREAM, "--state", state, *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*STREAM, "--state", state, *more],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -472,6 +484,8 @@ def test_a_state_that_is_none_is_named_and_stays(tmp_path):
         assert "state.rcf" in run.stderr
         assert "Traceback" not in run.stderr
         assert state.read_bytes() == data
-    run = subprocess.run([*STREAM, "--state", tmp_path / "none" / "x"], input="1\n", capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [*STREAM, "--state", tmp_path / "none" / "x"], input="1\n", capture_output=True, text=True, check=False
+    )
     assert (run.returncode, run.stdout) == (1, "")
     assert "cannot be written" in run.stderr
