@@ -5,6 +5,7 @@ import importlib
 import os
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -65,6 +66,26 @@ def test_shell_of_the_readme(tmp_path):
     assert others
     assert {path.name for path in tmp_path.iterdir()} == {"series.csv", "series.png", "scores.parquet", "scores.csv"}
     assert len(pd.read_csv(tmp_path / "scores.csv")) == len(pd.read_parquet(tmp_path / "scores.parquet")) == len(values)
+
+
+EXAMPLES = sorted((README.parent / "docs" / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples(path, tmp_path, monkeypatch, capsys):
+    """Each asserts what it shows; this one, that it runs anywhere, says something, and warns of nothing."""
+    if path.stem == "own_score":
+        pytest.importorskip("numba")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_readme_names_every_example():
+    text = README.read_text(encoding="utf-8")
+    assert len(EXAMPLES) == 6
+    assert all(f"docs/examples/{path.name}" in text for path in EXAMPLES)
 
 
 def test_links_of_the_readme():
