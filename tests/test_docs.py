@@ -64,6 +64,7 @@ def test_shell_of_the_readme(tmp_path):
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     assert others
+    assert b'"record": 4800' in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"series.csv", "series.png", "scores.parquet", "scores.csv"}
     assert len(pd.read_csv(tmp_path / "scores.csv")) == len(pd.read_parquet(tmp_path / "scores.parquet")) == len(values)
 
