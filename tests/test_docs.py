@@ -69,6 +69,7 @@ def test_shell_of_the_readme(tmp_path):
     assert len(pd.read_csv(tmp_path / "scores.csv")) == len(pd.read_parquet(tmp_path / "scores.parquet")) == len(values)
 
 
+PACKAGES = {("sampling", "__init__.py"), ("shingle", "__init__.py")}  # as `rcf.sampling`, `rcf.shingle`
 EXAMPLES = sorted((README.parent / "docs" / "examples").glob("*.py"))
 
 
@@ -87,6 +88,16 @@ def test_the_readme_names_every_example():
     text = README.read_text(encoding="utf-8")
     assert len(EXAMPLES) == 6
     assert all(f"docs/examples/{path.name}" in text for path in EXAMPLES)
+
+
+def test_contributing_names_every_source():
+    text = README.with_name("CONTRIBUTING.md").read_text(encoding="utf-8")
+    for folder in ("rcf", "sampling", "shingle"):
+        for path in sorted((README.parent / folder).iterdir()):
+            if path.suffix in {".py", ".pyx", ".pyi", ".pxd", ".h"} and (folder, path.name) not in PACKAGES:
+                assert f"`{folder}/{path.name}`" in text, f"{folder}/{path.name} has no room in CONTRIBUTING.md"
+    for file in re.findall(r"`((?:rcf|sampling|shingle|tests|bench)/[\w.]+\.\w+)`", text):
+        assert (README.parent / file).is_file(), file
 
 
 def test_links_of_the_readme():
