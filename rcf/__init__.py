@@ -31,7 +31,17 @@ __all__ = ["HotSpots", "KeyedDetector", "RandomCutForest", "StreamDetector", "__
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+        try:
+            module = importlib.import_module(f".{_HOMES[name]}", __name__)
+        except ModuleNotFoundError as error:
+            if error.name not in (f"{__name__}._core", f"{__name__}._hotspots"):
+                raise
+            # the usual cause: Python started in a checkout, whose folder hides the package that is installed
+            raise ImportError(
+                f"rcf in {__path__[0]} is not built: leave the checkout's folder to use the installed package, "
+                'or build it there: python -m pip install -e ".[test]"'
+            ) from error
+        value = getattr(module, name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -218,7 +218,7 @@ def detect(
         console.print(verdict, highlight=False, soft_wrap=True)
     if plot is not None:
         try:
-            _draw(detection, plot, names, time is not None, file or "a made-up series")
+            _draw(detection, plot, names, time is not None, Path(file).name if file else "a made-up series")
         except OSError as error:
             errors.print(
                 f"[red]rcf detect:[/red] {escape(f'{plot}: {error.strerror}')}", highlight=False, soft_wrap=True

@@ -27,6 +27,11 @@ class Format(StrEnum):
     csv = "csv"
 
 
+# Lines that may fail before any is read: a stream of which nothing can be read wants other options, not a message a line.
+PATIENCE = 10
+HINT = " (--header if the first line has names; --time and --columns say what the columns are)"
+
+
 class Stop(Exception):
     """SIGTERM or SIGINT has come."""
 
@@ -64,12 +69,19 @@ def stream(
     header: Annotated[bool, typer.Option(help="The first line has names.")] = False,
     output: Annotated[Format, typer.Option(help="Form of the lines written.")] = Format.json,
     shingle_size: Annotated[int, typer.Option(min=1, help="Records in a window.")] = 8,
-    trees: Annotated[int, typer.Option(min=1)] = 50,
+    trees: Annotated[int, typer.Option(min=1, help="Trees in the forest.")] = 50,
     samples: Annotated[int, typer.Option(min=1, help="Windows that a tree holds.")] = 256,
-    transform: Annotated[str, typer.Option()] = "normalize",
+    transform: Annotated[
+        str,
+        typer.Option(
+            help="What is done to each column first: normalize, difference, normalize_difference, subtract_moving_average, none."
+        ),
+    ] = "normalize",
     anomaly_rate: Annotated[float, typer.Option(help="Upper estimate of the share of anomalies.")] = 0.005,
-    fill: Annotated[str, typer.Option(help="What stands in for a missing value.")] = "previous",
-    seed: Annotated[int | None, typer.Option()] = None,
+    fill: Annotated[
+        str, typer.Option(help="What stands in for a missing value: previous, linear, forest, zero or a number.")
+    ] = "previous",
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same results.")] = None,
     state: Annotated[
         Path | None,
         typer.Option(help="File to resume from, with the parameters it has, and to save to: on exit and at intervals."),
@@ -78,8 +90,8 @@ def stream(
 ) -> None:
     """Judge the records of a stream as they come: CSV lines on stdin, one line each on stdout, flushed.
 
-    A line that cannot be read is named on stderr and left out; the exit status is then 1. SIGTERM and a closed pipe end the
-    run in order: the state holds every record whose line was written.
+    A line that cannot be read is named on stderr and left out; the exit status is then 1. If none of the first ten can be
+    read, that is the end. SIGTERM and a closed pipe end the run in order: the state holds every record whose line was written.
     """
     resumed = state is not None and state.exists()
     try:
@@ -122,6 +134,7 @@ def stream(
 
     old = [(number, signal.signal(number, remember)) for number in (signal.SIGTERM, signal.SIGINT)]
     failed, saved_at = False, time.monotonic()
+    any_read, unread = False, 0
     try:
         lines = iter(sys.stdin)
         names: list[str] | None = None
@@ -159,13 +172,18 @@ def stream(
             except (ValueError, csv.Error) as error:
                 if picked is None:
                     raise
-                print(f"rcf stream: line {number}: {error}", file=sys.stderr)
+                if not any_read:
+                    unread += 1
+                    if unread == PATIENCE:
+                        raise ValueError(f"none of the first {PATIENCE} lines can be read: {error}{HINT}") from error
+                print(f"rcf stream: line {number}: {error}{HINT if number == 1 else ''}", file=sys.stderr)
                 failed = True
                 continue
             if names is not None and not hasattr(detector, "feature_names_in_"):
                 import numpy as np
 
                 detector.feature_names_in_ = np.array([names[i] for i in picked], dtype=object)
+            any_read = True
             known = row(number, result)
             if output is Format.json:
                 sys.stdout.write(json.dumps(known) + "\n")

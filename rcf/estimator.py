@@ -63,6 +63,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         "depth": what Kinesis and SageMaker return, from 0 to about ``log2(max_samples)``, near 1 for the ordinary; the best of
         the four on tables. "codisp": the collusive displacement of the paper (and of the package rrcf), the best on shingled
         series. "displacement": the paper's displacement. "opensearch": what the AWS libraries and OpenSearch return.
+        "displacement" is exactly 0 for a record that every tree holds, since nothing is displaced by what is there already: it
+        cannot tell the rows of a table of at most `max_samples` rows apart (ROC-AUC 0.5). Take another for rows given to `fit`.
     time_decay : float or None, default=None
         How fast the samples prefer later records: a record's weight falls by ``exp(-time_decay)`` with each
         record that follows. None is ``1 / (10 * max_samples)`` on a stream, and 0 in `fit`, where rows have no

@@ -44,6 +44,27 @@ def test_bad_lines_are_named_and_left_out():
     assert [line.split(":")[1].strip() for line in run.stderr.splitlines()] == ["line 2", "line 3", "line 4"]
 
 
+def test_a_file_of_which_nothing_can_be_read_ends_soon_and_says_what_to_do():
+    pytest.importorskip("typer")
+    text = "timestamp,value\n" + "".join(f"2026-01-01 00:{i:02}:00,{i}\n" for i in range(50))
+    run = subprocess.run(COMMAND, input=text, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    assert len(run.stderr.splitlines()) == 10
+    assert "--header" in run.stderr.splitlines()[0]
+    assert "none of the first 10 lines" in run.stderr.splitlines()[-1]
+    run = subprocess.run([*COMMAND, "--header", "--time", "timestamp"], input=text, capture_output=True, text=True)
+    assert (run.returncode, run.stderr, len(run.stdout.splitlines())) == (0, "", 50)
+
+
+def test_lines_that_fail_once_some_were_read_do_not_end_the_stream():
+    pytest.importorskip("typer")
+    run = subprocess.run(COMMAND, input="1\n" + "x\n" * 20 + "2\n", capture_output=True, text=True)
+    assert run.returncode == 1
+    assert len(run.stderr.splitlines()) == 20
+    assert len(run.stdout.splitlines()) == 2
+
+
 def test_each_line_is_out_before_the_next_is_in_and_a_closed_pipe_is_no_error():
     pytest.importorskip("typer")
     with subprocess.Popen(

@@ -5,6 +5,7 @@ import importlib
 import os
 import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -63,8 +64,40 @@ def test_shell_of_the_readme(tmp_path):
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     assert others
+    assert b'"record": 4800' in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"series.csv", "series.png", "scores.parquet", "scores.csv"}
     assert len(pd.read_csv(tmp_path / "scores.csv")) == len(pd.read_parquet(tmp_path / "scores.parquet")) == len(values)
+
+
+PACKAGES = {("sampling", "__init__.py"), ("shingle", "__init__.py")}  # as `rcf.sampling`, `rcf.shingle`
+EXAMPLES = sorted((README.parent / "docs" / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples(path, tmp_path, monkeypatch, capsys):
+    """Each asserts what it shows; this one, that it runs anywhere, says something, and warns of nothing."""
+    if path.stem == "own_score":
+        pytest.importorskip("numba")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path), run_name="__main__")
+    assert capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_readme_names_every_example():
+    text = README.read_text(encoding="utf-8")
+    assert len(EXAMPLES) == 6
+    assert all(f"docs/examples/{path.name}" in text for path in EXAMPLES)
+
+
+def test_contributing_names_every_source():
+    text = README.with_name("CONTRIBUTING.md").read_text(encoding="utf-8")
+    for folder in ("rcf", "sampling", "shingle"):
+        for path in sorted((README.parent / folder).iterdir()):
+            if path.suffix in {".py", ".pyx", ".pyi", ".pxd", ".h"} and (folder, path.name) not in PACKAGES:
+                assert f"`{folder}/{path.name}`" in text, f"{folder}/{path.name} has no room in CONTRIBUTING.md"
+    for file in re.findall(r"`((?:rcf|sampling|shingle|tests|bench)/[\w.]+\.\w+)`", text):
+        assert (README.parent / file).is_file(), file
 
 
 def test_links_of_the_readme():

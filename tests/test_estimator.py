@@ -487,3 +487,13 @@ def test_readers_beside_a_writer(X):
         reader.join(30)
     assert not any(reader.is_alive() for reader in readers)
     assert not wrong
+
+
+def test_displacement_of_rows_that_every_tree_holds_is_zero():
+    """As its docstring warns: only of rows that the forest does not hold does it say something."""
+    table = np.r_[np.random.default_rng(0).normal(size=(200, 2)), [[9.0, 9.0]]]
+    forest = RandomCutForest(20, score="displacement", random_state=0).fit(table)
+    assert (forest.anomaly_score(table) == 0.0).all()
+    assert forest.anomaly_score([[9.0, -9.0]])[0] > 0.0
+    for other in ("depth", "codisp", "opensearch"):
+        assert forest.anomaly_score(table, other).argmax() == 200

@@ -26,3 +26,20 @@ def test_a_public_name_loads_its_own_home():
 
 def test_every_public_name_is_there():
     assert "rcf" in loaded("import rcf\nfor name in rcf.__all__: getattr(rcf, name)")
+
+
+def test_a_checkout_that_is_not_built_says_so(tmp_path):
+    """Python started in a checkout takes its folder for the package, though one is installed."""
+    import shutil
+    from pathlib import Path
+
+    import rcf
+
+    home = Path(rcf.__file__).parent
+    (tmp_path / "rcf").mkdir()
+    for name in ("__init__.py", "_version.py", "estimator.py", "_validate.py"):
+        shutil.copy(home / name, tmp_path / "rcf" / name)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom rcf import RandomCutForest"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"ImportError: rcf in {tmp_path / 'rcf'} is not built: leave the checkout's folder" in done.stderr
