@@ -242,7 +242,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         ----------
         X : array-like of shape (d,) or (n, d)
             One record or a batch. A batch gives the same scores as its records one at a time, bit for bit,
-            but twice as fast, and on `n_jobs` threads. A float64 array is taken as it is.
+            but faster, and on `n_jobs` threads. A float64 array is taken as it is.
 
         Returns
         -------
