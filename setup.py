@@ -1,7 +1,7 @@
 """Build the extensions; everything else is in pyproject.toml.
 
 ``RCF_DEBUG=1``      bounds checks and C asserts on, little optimisation
-``RCF_NO_CLONES=1``  one plain build of the kernels instead of one per CPU generation
+``RCF_NO_CLONES=1``  the portable walks alone, without those for AVX2 and AVX-512
 ``RCF_CFLAGS``       more compiler flags, after ours (sanitizers, coverage)
 """
 

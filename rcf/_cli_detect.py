@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ._events import Event, Events, ThreeSigma, Trace
-from ._tables import TableError, TableReader, TableWriter
+from ._tables import TableError, TableReader, TableWriter, check_plot
 from .datasets import make_series
 from .estimator import RandomCutForest
 from .shingle import shingle as windows_of
@@ -192,7 +192,7 @@ def detect(
     detection = Detection(forest, samples, size, top, plot is not None)
     try:
         if plot is not None:
-            _check_plot(plot)
+            check_plot(plot)
         if file is None:
             labels, names, verdict = _demo(detection, output)
         else:
@@ -285,19 +285,6 @@ def _demo(detection: Detection, output: str | None) -> tuple[dict[int, str], lis
         f"{elsewhere.sum()} rows flagged elsewhere."
     )
     return {}, ["value"], verdict
-
-
-def _check_plot(plot: Path) -> None:
-    """Before hours of work, not after."""
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ModuleNotFoundError as error:
-        raise ValueError('--plot needs matplotlib: python -m pip install "rcf[plot]"') from error
-    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
-    if plot.suffix[1:].lower() not in kinds:
-        raise ValueError(f"--plot {plot}: the name must end in one of .{', .'.join(kinds)}")
-    if not plot.absolute().parent.is_dir():
-        raise ValueError(f"--plot {plot}: no such folder")
 
 
 def _draw(detection: Detection, path: Path, names: list[str], timed: bool, title: str) -> None:

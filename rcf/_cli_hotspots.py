@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ._tables import TableReader, TableWriter
+from ._tables import TableReader, TableWriter, check_plot
 from .hotspots import Change, HotSpots, suggest_radius
 
 
@@ -41,19 +41,6 @@ def _rows_of(changes: list[Change]) -> pd.DataFrame:
             "count": [change.count for change in changes],
         }
     )
-
-
-def _check_plot(plot: Path) -> None:
-    """Before the work, not after."""
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ModuleNotFoundError as error:
-        raise ValueError('--plot needs matplotlib: python -m pip install "rcf[plot]"') from error
-    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
-    if plot.suffix[1:].lower() not in kinds:
-        raise ValueError(f"--plot {plot}: the name must end in one of .{', .'.join(kinds)}")
-    if not plot.absolute().parent.is_dir():
-        raise ValueError(f"--plot {plot}: no such folder")
 
 
 def _scan(
@@ -159,7 +146,7 @@ def hotspots(
         if "-" in (output, changes) and (output == changes or json):
             raise ValueError("only one of --output -, --changes - and --json can go to standard output")
         if plot is not None:
-            _check_plot(plot)
+            check_plot(plot)
         names = [name.strip() for name in columns.split(",")] if columns else []
         spots, names = _scan(file, names, window, radius, min_points, output, changes, encoding)
         if plot is not None:

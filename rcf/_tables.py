@@ -1,4 +1,4 @@
-"""Tables that are longer than memory: CSV and Parquet, read and written a piece at a time."""
+"""The files of the commands: CSV and Parquet longer than memory, a piece at a time, and the names of pictures."""
 
 from __future__ import annotations
 
@@ -190,3 +190,16 @@ class TableWriter:
             os.replace(self._part, self._path)
         else:
             Path(self._part).unlink(missing_ok=True)
+
+
+def check_plot(plot: Path) -> None:
+    """A command looks at the name of its picture before the work, not after; ValueError where it cannot be written."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ModuleNotFoundError as error:
+        raise ValueError('--plot needs matplotlib: python -m pip install "rcf[plot]"') from error
+    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
+    if plot.suffix[1:].lower() not in kinds:
+        raise ValueError(f"--plot {plot}: the name must end in one of .{', .'.join(kinds)}")
+    if not plot.absolute().parent.is_dir():
+        raise ValueError(f"--plot {plot}: no such folder")
