@@ -35,8 +35,8 @@ LIMIT = 1.7e38  # half of the largest float: the difference of two such numbers 
 
 cdef enum:
     BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
-    CHUNK = 1024    # rows that a tree scores and learns at a time: with the tree they fit in the first-level cache
-    SWEEP = 8192    # rows that go through a frozen tree at a time: the more come to a leaf the better; a few MB
+    GROUP = 8       # trees that score and learn together
+    CHUNK = 1024    # rows that a tree scores at a time: with the tree they fit in the second-level cache
     BATCH = 16384   # rows held as floats, and as scores by block, at a time
     HEAD = 16       # records after which the origin is settled
 
@@ -138,38 +138,48 @@ def _split(n, n_jobs):
 
 
 cdef struct Work:
-    # what a walk needs: room for each level of a tree, and for a batch of rows
-    double* ratios    # the same place as `open`; no walk needs both
+    # what walks need: room for each level of a tree, and for a batch of rows
+    int64_t levels
+    double* ratios    # for RCF_LANES pairs
     rcf_step* open
-    rcf_sweep sweep
     float* rows
-    double* sums
+    double* scores
 
 
-cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride):
+cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride, int n_scores):
     """Memory that the pointers of `work` are set into."""
-    cdef int64_t places = n_rows + 8, at = 0, k
-    cdef int64_t[9] sizes = [(levels + 1) * sizeof(rcf_step), 2 * places * sizeof(rcf_span), 2 * places * sizeof(rcf_span),
-                             places * sizeof(double), places * sizeof(double), places * sizeof(double),
-                             n_rows * stride * sizeof(float), 2 * places * sizeof(int32_t), places * sizeof(int32_t)]
-    cdef int64_t[9] starts
+    cdef int64_t[4] sizes = [(levels + 1) * RCF_LANES * sizeof(double), (levels + 1) * sizeof(rcf_step),
+                             n_rows * stride * sizeof(float), n_rows * n_scores * sizeof(double)]
+    cdef int64_t[4] starts
+    cdef int64_t at = 0, k
     cdef Memory memory
-    for k in range(9):
+    for k in range(4):
         starts[k] = at
         at += (sizes[k] + 63) // 64 * 64
     memory = Memory(at)
-    work.open = <rcf_step*>(<char*>memory.at + starts[0])
-    work.ratios = <double*>work.open
-    work.sweep.spans = <rcf_span*>(<char*>memory.at + starts[1])
-    work.sweep.waiting = <rcf_span*>(<char*>memory.at + starts[2])
-    work.sweep.value = <double*>(<char*>memory.at + starts[3])
-    work.sweep.done_value = <double*>(<char*>memory.at + starts[4])
-    work.sums = <double*>(<char*>memory.at + starts[5])
-    work.rows = <float*>(<char*>memory.at + starts[6])
-    work.sweep.order = <int32_t*>(<char*>memory.at + starts[7])
-    work.sweep.spare = work.sweep.order + places
-    work.sweep.done_row = <int32_t*>(<char*>memory.at + starts[8])
+    work.levels = levels + 1
+    work.ratios = <double*>(<char*>memory.at + starts[0])
+    work.open = <rcf_step*>(<char*>memory.at + starts[1])
+    work.rows = <float*>(<char*>memory.at + starts[2])
+    work.scores = <double*>(<char*>memory.at + starts[3])
     return memory
+
+
+# For update_record(), which holds the GIL: ten thousand small forests do with one.
+cdef Work shared
+cdef Memory shared_memory
+
+
+cdef inline int share_room(int64_t levels) except -1:
+    global shared_memory
+    if shared.levels <= levels:
+        shared_memory = room_to_work(&shared, levels, 0, 0, 0)
+    return 0
+
+
+cdef inline int pairs_at_once(int kind) noexcept nogil:
+    """M of the codisp needs room for each level of each pair; for few pairs this stays in the cache."""
+    return RCF_LANES if kind == RCF_CODISP else RCF_PAIRS
 
 
 cdef int kind_of(score) except -1:
@@ -248,11 +258,8 @@ cdef class Forest:
     cdef double* origin
     cdef double* head      # the first records as they came, until the origin is settled; then NULL
     cdef double* row_scores
-    cdef Work work         # for the calls that hold the GIL
-    cdef Memory work_memory
     cdef float* row
-    cdef int* entered      # the trees that a record enters, and the paths that they lose
-    cdef rcf_path* paths
+    cdef int* order        # the trees, those that a record enters first
     cdef list memory       # per tree: its Memory
     cdef list slot_memory
     cdef Gate gate
@@ -280,11 +287,10 @@ cdef class Forest:
         self.origin = <double*>calloc(n_features, sizeof(double))
         self.row_scores = <double*>calloc(n_trees, sizeof(double))
         self.row = <float*>calloc(self.stride, sizeof(float))
-        self.entered = <int*>calloc(n_trees, sizeof(int))
-        self.paths = <rcf_path*>calloc(n_trees, sizeof(rcf_path))
+        self.order = <int*>calloc(n_trees, sizeof(int))
         self.head = NULL
         if (self.trees == NULL or self.samples == NULL or self.rngs == NULL or self.origin == NULL
-                or self.row_scores == NULL or self.row == NULL or self.entered == NULL or self.paths == NULL):
+                or self.row_scores == NULL or self.row == NULL or self.order == NULL):
             raise MemoryError
         for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_trees) if seed is not None else ()):
             words = child.generate_state(4, np.uint64)
@@ -315,8 +321,7 @@ cdef class Forest:
         free(self.head)
         free(self.row_scores)
         free(self.row)
-        free(self.entered)
-        free(self.paths)
+        free(self.order)
 
     # ---- memory ------------------------------------------------------------------------------------------------
 
@@ -333,9 +338,7 @@ cdef class Forest:
         room = <int32_t>min(most, max(leaves, 2 * <int64_t>t.capacity))
         memory = Memory(tree_bytes(room, self.stride))
         slots = Memory(<Py_ssize_t>room * sizeof(Slot))
-        if room > self.depth_room:
-            self.work_memory = room_to_work(&self.work, room, 0, self.stride)
-            self.depth_room = room
+        self.depth_room = max(self.depth_room, room)
         tree_move(t, memory.at, room)
         if self.samples[i].size:
             memcpy(slots.at, self.samples[i].slots, self.samples[i].size * sizeof(Slot))
@@ -370,53 +373,97 @@ cdef class Forest:
 
     # ---- learning ----------------------------------------------------------------------------------------------
 
-    cdef inline void learn(self, int i, const float* x, int64_t n, double weight, rcf_step* open) noexcept nogil:
-        """Record n enters tree i."""
-        cdef int32_t leaf = tree_insert(&self.trees[i], x, &self.rngs[i], open)
+    cdef inline void learn(self, const rcf_walk* walk, int p, int64_t n, double weight, rcf_step* scratch) noexcept nogil:
+        """The record of pair p of the walk, number n, enters the tree of the pair."""
+        cdef int i = walk.pair[p].tree - self.trees
+        cdef int32_t leaf = tree_insert(&self.trees[i], walk.pair[p].x, &self.rngs[i], walk.leaf[p], walk.n_open[p],
+                                        <rcf_step*>walk.open[p], scratch)
         cdef int32_t evicted = sample_enter(&self.samples[i], n, weight, leaf, &self.rngs[i])
         if evicted >= 0:
             tree_forget(&self.trees[i], evicted)
 
-    cdef void learn_rows(self, int i, const float* rows, int64_t n_rows, int64_t seen, const double* weights,
-                         int kind, Work* work, double* out) noexcept nogil:
-        """Tree i scores (kind >= 0: out[r] += its score) and learns the rows in turn; `seen` came before them."""
+    cdef inline int64_t next_entering(self, int i, int64_t row, int64_t n_rows, int64_t seen, const double* weights) noexcept nogil:
+        """The next row, from `row` on, that enters tree i; n_rows if none does."""
         cdef Sample* sample = &self.samples[i]
-        cdef int64_t r = 0, enters, begin, silent = self.warm_up - seen
-        while r < n_rows:
-            # the next row that enters; the rows up to it meet the same tree and are scored together
-            if weights == NULL:
-                enters = sample.next - seen - 1
-            else:
-                enters = r
-                while enters < n_rows and not sample_admits(sample, seen + enters + 1, weights[enters]):
-                    enters += 1
-            if enters > n_rows:
-                enters = n_rows
+        if weights == NULL:
+            return min(sample.next - seen - 1, n_rows)
+        while row < n_rows and not sample_admits(sample, seen + row + 1, weights[row]):
+            row += 1
+        return row
+
+    cdef void learn_rows(self, int first, int last, const float* rows, int64_t n_rows, int64_t seen, const double* weights,
+                         int kind, Work* work) noexcept nogil:
+        """Trees first .. last - 1, at most GROUP, learn the rows in turn; `seen` came before them.
+
+        With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. The rows up to the
+        next one that enters a tree meet the same tree; those of all trees are walked together.
+        """
+        cdef int n_trees = last - first, g, p, n, entering, share = pairs_at_once(kind) // n_trees
+        cdef int64_t silent = n_rows if kind < 0 else min(max(self.warm_up - seen, <int64_t>0), n_rows), r
+        cdef int64_t[GROUP] at, end, enters
+        cdef int[GROUP] learner
+        cdef double* place[RCF_PAIRS]
+        cdef double unused
+        cdef bint enter
+        cdef rcf_walk walk
+        for g in range(n_trees):
+            at[g] = 0
+            enters[g] = self.next_entering(first + g, 0, n_rows, seen, weights)
             if kind >= 0:
-                begin = r if r > silent else silent
-                if begin <= enters and begin < n_rows:
-                    rcf_walks.score_rows(kind, &self.trees[i], rows + begin * self.stride,
-                                         (enters + 1 if enters < n_rows else n_rows) - begin, &work.sweep, work.ratios,
-                                         out + begin)
-            if enters < n_rows:
-                self.learn(i, rows + enters * self.stride, seen + enters + 1, 1.0 if weights == NULL else weights[enters],
-                           work.open)
-            r = enters + 1
+                memset(work.scores + g * n_rows, 0, silent * sizeof(double))
+        while True:
+            n = 0
+            for g in range(n_trees):
+                # rows that are not to be scored are passed over
+                at[g] = max(at[g], min(silent, enters[g]))
+                end[g] = min(min(at[g] + share, enters[g] + 1), n_rows)
+                if end[g] > enters[g]:
+                    learner[n] = g
+                    walk.pair[n].tree = &self.trees[first + g]
+                    walk.pair[n].x = rows + enters[g] * self.stride
+                    place[n] = work.scores + g * n_rows + enters[g] if enters[g] >= silent else &unused
+                    n += 1
+            entering = n
+            for g in range(n_trees):
+                for r in range(at[g], min(end[g], enters[g])):
+                    walk.pair[n].tree = &self.trees[first + g]
+                    walk.pair[n].x = rows + r * self.stride
+                    place[n] = work.scores + g * n_rows + r
+                    n += 1
+            if n == 0:
+                return
+            rcf_walks.score_pairs(max(kind, 0), &walk, n, entering, work.ratios, work.levels, False)
+            for p in range(n):
+                place[p][0] = walk.score[p]
+            for p in range(entering):
+                g = learner[p]
+                self.learn(&walk, p, seen + enters[g] + 1, 1.0 if weights == NULL else weights[enters[g]], work.open)
+                enters[g] = self.next_entering(first + g, enters[g] + 1, n_rows, seen, weights)
+            for g in range(n_trees):
+                at[g] = end[g]
 
     def _learn_blocks(self, int first, int last, uintptr_t rows, int64_t n_rows, uintptr_t weights, int kind, uintptr_t out):
-        cdef int block, i
-        cdef int64_t begin, n
+        cdef int i, begin_tree = first * BLOCK, end_tree = min(last * BLOCK, self.n_trees), after
+        cdef int64_t begin = 0, n, r
+        cdef double* target
+        cdef double* scores
         cdef Work work
-        cdef Memory memory = room_to_work(&work, self.depth_room, min(<int64_t>CHUNK, n_rows) if kind >= 0 else 0, 0)
+        cdef Memory memory = room_to_work(&work, self.depth_room, min(<int64_t>CHUNK, n_rows), 0, GROUP)
         with nogil:
-            begin = 0
             while begin < n_rows:
                 n = min(<int64_t>CHUNK, n_rows - begin)
-                for block in range(first, last):
-                    for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                        self.learn_rows(i, (<const float*>rows) + begin * self.stride, n, self.seen + begin,
-                                        NULL if weights == 0 else (<double*>weights) + begin, kind, &work,
-                                        NULL if out == 0 else (<double*>out) + block * n_rows + begin)
+                while begin_tree < end_tree:
+                    after = min(begin_tree + GROUP, end_tree)
+                    self.learn_rows(begin_tree, after, (<const float*>rows) + begin * self.stride, n, self.seen + begin,
+                                    NULL if weights == 0 else (<double*>weights) + begin, kind, &work)
+                    if kind >= 0:
+                        for i in range(begin_tree, after):
+                            target = (<double*>out) + (i // BLOCK) * n_rows + begin
+                            scores = work.scores + (i - begin_tree) * n
+                            for r in range(n):
+                                target[r] += scores[r]
+                    begin_tree = after
+                begin_tree = first * BLOCK
                 begin += n
 
     def _blocks(self):
@@ -507,11 +554,13 @@ cdef class Forest:
     def update_record(self, record, str score not None):
         """The score of one record (n_features,), which is then learned."""
         cdef Py_buffer view
-        cdef int kind = kind_of(score), i, block, k, entering = 0
+        cdef int kind = kind_of(score), i, p, block, begin, end, count, entering = 0, learning
         cdef int64_t n
         cdef double total = 0.0, sum_of_block
-        cdef double* scores = self.row_scores
         cdef ptrdiff_t bad
+        cdef Sample* sample
+        cdef rcf_path paths[RCF_PAIRS]
+        cdef rcf_walk walk
         if self.head != NULL or self.trees[0].capacity <= self.capacity:
             # still growing
             return float(self.update(np.ascontiguousarray(record, dtype=np.float64).reshape(1, -1), None, score)[0])
@@ -529,27 +578,41 @@ cdef class Forest:
         finally:
             PyBuffer_Release(&view)
         n = self.seen + 1
+        share_room(self.depth_room)
+        # the trees that take the record in (a tenth) come first: of these the walk keeps what the insertion needs
         for i in range(self.n_trees):
             if self.samples[i].next == n:
-                self.entered[entering] = i
+                self.order[entering] = i
                 entering += 1
                 rcf_prefetch(self.samples[i].slots)
+            else:
+                self.order[self.n_trees - 1 - i + entering] = i
+        begin = 0
+        end = self.n_trees if n > self.warm_up else entering
+        while begin < end:
+            count = min(pairs_at_once(kind), end - begin)
+            learning = max(min(count, entering - begin), 0)
+            for p in range(count):
+                walk.pair[p].tree = &self.trees[self.order[begin + p]]
+                walk.pair[p].x = self.row
+            rcf_walks.score_pairs(kind, &walk, count, learning, shared.ratios, shared.levels, True)
+            for p in range(count):
+                self.row_scores[self.order[begin + p]] = walk.score[p]
+            # what the records that make room for it touch lies in the outer caches
+            for p in range(learning):
+                sample = &self.samples[self.order[begin + p]]
+                paths[p].tree = walk.pair[p].tree
+                paths[p].at = sample.slots[0].item if sample.size == self.capacity else -1
+            rcf_prefetch_paths(paths, learning)
+            for p in range(learning):
+                self.learn(&walk, p, n, 1.0, shared.open)
+            begin += count
         if n > self.warm_up:
-            memset(scores, 0, self.n_trees * sizeof(double))
-            rcf_walks.score_trees(kind, self.trees, self.row, self.n_trees, self.work.ratios, scores)
-            for block in range((self.n_trees + BLOCK - 1) // BLOCK):
+            for block in range(self._blocks()):
                 sum_of_block = 0.0
                 for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                    sum_of_block += scores[i]
+                    sum_of_block += self.row_scores[i]
                 total += sum_of_block
-        # a tenth of the trees take the record in; what the records that make room for it touch lies in the outer caches
-        for k in range(entering):
-            i = self.entered[k]
-            self.paths[k].tree = &self.trees[i]
-            self.paths[k].at = self.samples[i].slots[0].item if self.samples[i].size == self.capacity else -1
-        rcf_prefetch_paths(self.paths, entering)
-        for k in range(entering):
-            self.learn(self.entered[k], self.row, n, 1.0, self.work.open)
         self.seen = n
         self.gate.write_done()
         return total / self.n_trees
@@ -673,24 +736,33 @@ cdef class Forest:
         return np.asarray(out)
 
     def _score_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
-        cdef int i, block
+        cdef int i, block, p, at_once = pairs_at_once(kind), count
         cdef int64_t r, n, begin = first
         cdef double* target = <double*>out
+        cdef rcf_walk walk
         cdef Work work
-        cdef int64_t chunk = min(<int64_t>SWEEP if self.stride <= 16 else SWEEP // 2, last - first)
-        cdef Memory memory = room_to_work(&work, self.depth_room, chunk, self.stride)
+        cdef Memory memory = room_to_work(&work, self.depth_room, min(<int64_t>CHUNK, last - first), self.stride, 1)
         with nogil:
             while begin < last:
-                n = min(chunk, last - begin)
+                n = min(<int64_t>CHUNK, last - begin)
                 for r in range(n):
                     rcf_narrow(work.rows + r * self.stride, (<const double*>X) + (begin + r) * step,
                                self.origin, self.n_features, self.stride)
                 for block in range((self.n_trees + BLOCK - 1) // BLOCK):
-                    memset(work.sums, 0, n * sizeof(double))
+                    memset(work.scores, 0, n * sizeof(double))
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                        rcf_walks.score_rows(kind, &self.trees[i], work.rows, n, &work.sweep, work.ratios, work.sums)
+                        r = 0
+                        while r < n:
+                            count = min(<int64_t>at_once, n - r)
+                            for p in range(count):
+                                walk.pair[p].tree = &self.trees[i]
+                                walk.pair[p].x = work.rows + (r + p) * self.stride
+                            rcf_walks.score_pairs(kind, &walk, count, 0, work.ratios, work.levels, False)
+                            for p in range(count):
+                                work.scores[r + p] += walk.score[p]
+                            r += count
                     for r in range(n):
-                        target[begin + r] += work.sums[r]
+                        target[begin + r] += work.scores[r]
                 for r in range(n):
                     target[begin + r] /= self.n_trees
                 begin += n
@@ -718,7 +790,7 @@ cdef class Forest:
         cdef int width = 2 * self.n_features
         cdef double* target
         cdef Work work
-        cdef Memory memory = room_to_work(&work, self.depth_room, 1, self.stride)
+        cdef Memory memory = room_to_work(&work, self.depth_room, 1, self.stride, 0)
         cdef Memory parts = Memory(2 * width * sizeof(double) + 4 * self.stride * sizeof(float))
         with nogil:
             for r in range(first, last):
@@ -845,7 +917,7 @@ cdef class Forest:
             self.rngs, grown.rngs = grown.rngs, self.rngs
             self.origin, grown.origin = grown.origin, self.origin
             self.head, grown.head = grown.head, self.head
-            self.work, self.work_memory, self.depth_room = grown.work, grown.work_memory, grown.depth_room
+            self.depth_room = grown.depth_room
             self.memory, self.slot_memory = grown.memory, grown.slot_memory
             self.seen, self.warm_up, self.table = grown.seen, grown.warm_up, grown.table
         finally:

@@ -17,9 +17,11 @@
 
 #if defined(__GNUC__)
 #define RCF_INLINE static inline __attribute__((always_inline))
+#define RCF_ALONE __attribute__((noinline))
 #define RCF_PREFETCH(p) __builtin_prefetch(p)
 #else
 #define RCF_INLINE static __forceinline
+#define RCF_ALONE __declspec(noinline)
 #define RCF_PREFETCH(p) ((void)0)
 #endif
 
@@ -59,22 +61,34 @@ typedef struct {
     int32_t node;
 } rcf_step;
 
-/* The rows of a batch that come to a node of the tree. */
-typedef struct {
-    int32_t node;
-    int32_t begin, end;
-    int32_t depth;
-    int32_t first;  /* whether rows come to the first child: its span is then the next */
-    int32_t second; /* the span of the second child, -1 for none */
-    double above;   /* M of the codisp */
-} rcf_span;
+enum {
+    RCF_LANES = 8,   /* pairs that are taken down together */
+    RCF_PAIRS = 128, /* pairs that are scored at a time */
+    RCF_STEPS = 24   /* open boxes that are kept of a pair; more are looked for again */
+};
 
-/* Room for a batch of rows on their way through a tree; each array has 8 places more than there are rows. */
+/* A tree, and a record that is to go through it. */
 typedef struct {
-    int32_t *order, *spare, *done_row;
-    double *value, *done_value;
-    rcf_span *spans, *waiting; /* one for each node that rows come to: twice as many as rows */
-} rcf_sweep;
+    const rcf_tree *tree;
+    const float *x;
+} rcf_pair;
+
+/* Pairs that are scored together, and what the walk found. */
+typedef struct {
+    rcf_pair pair[RCF_PAIRS];
+    double score[RCF_PAIRS];
+    int32_t leaf[RCF_PAIRS];   /* that x comes to */
+    int32_t n_open[RCF_PAIRS]; /* of the pairs whose open boxes are kept: how many there are, from the leaf up */
+    rcf_step open[RCF_PAIRS][RCF_STEPS + 1]; /* the first RCF_STEPS; the last place takes what is too much */
+} rcf_walk;
+
+static inline void rcf_keep_step(rcf_walk *w, int p, int32_t node, double excess) {
+    int32_t k = w->n_open[p];
+    rcf_step *step = &w->open[p][k < RCF_STEPS ? k : RCF_STEPS];
+    step->excess = excess;
+    step->node = node;
+    w->n_open[p] = k + (excess != 0.0);
+}
 
 _Static_assert(sizeof(rcf_node) == 32, "two nodes to a cache line");
 _Static_assert(sizeof(rcf_leaf) == 8, "leaves are packed");
@@ -218,8 +232,6 @@ RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) 
 
 /* ---- the walks, one build per instruction set -------------------------------------------------------------- */
 
-#define RCF_LANES 8 /* pairs of a record and a tree that are taken down together */
-
 #define RCF_ISA(name) name##_portable
 #define RCF_TARGET
 #define RCF_WIDTH 0
@@ -243,11 +255,11 @@ RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) 
 /* The walks in use. They are called through pointers, not cloned by the compiler: this works with every compiler and
  * C library, and a test can go through all of them on one machine. */
 typedef struct {
-    void (*score_trees)(int, const rcf_tree *, const float *, int32_t, double *, double *);
-    void (*score_rows)(int, const rcf_tree *, const float *, int32_t, const rcf_sweep *, double *, double *);
+    void (*score_pairs)(int, rcf_walk *, int, int, double *, ptrdiff_t, int);
     int32_t (*open_boxes)(const rcf_tree *, const float *, int32_t, rcf_step *);
     void (*widen_path)(rcf_tree *, const float *, int32_t, int32_t);
-    void (*shrink_path)(rcf_tree *, const float *, int32_t);
+    void (*shrink_path)(rcf_tree *, int32_t);
+    int32_t (*find_gap)(const float *, const float *, const float *, int, double, double *);
     double (*hull)(float *, const float *, const float *, const float *, const float *, int);
     double (*hull_of_rows)(float *, const float *, const int32_t *, int32_t, int32_t, int);
 } rcf_walk_table;
@@ -256,11 +268,11 @@ static rcf_walk_table rcf_walks;
 
 #define RCF_USE(isa)                                         \
     do {                                                     \
-        rcf_walks.score_trees = rcf_score_trees_##isa;       \
-        rcf_walks.score_rows = rcf_score_rows_##isa;         \
+        rcf_walks.score_pairs = rcf_score_pairs_##isa;       \
         rcf_walks.open_boxes = rcf_open_boxes_##isa;         \
         rcf_walks.widen_path = rcf_widen_path_##isa;         \
         rcf_walks.shrink_path = rcf_shrink_path_##isa;       \
+        rcf_walks.find_gap = rcf_find_gap_##isa;             \
         rcf_walks.hull = rcf_hull_##isa;                     \
         rcf_walks.hull_of_rows = rcf_hull_of_rows_##isa;     \
     } while (0)

@@ -16,7 +16,13 @@ cdef extern from "<assert.h>" nogil:
     void expect "assert"(bint)  # of the debug build alone
 
 cdef extern from "_kernels.h" nogil:
-    int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH, RCF_LANES
+    int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH
+
+    enum:
+        RCF_LANES
+        RCF_PAIRS
+        RCF_STEPS
+
 
     ctypedef struct rcf_node:
         int32_t[2] child
@@ -57,26 +63,24 @@ cdef extern from "_kernels.h" nogil:
         double excess
         int32_t node
 
-    ctypedef struct rcf_span:
-        int32_t node
+    ctypedef struct rcf_pair:
+        const rcf_tree* tree
+        const float* x
 
-    ctypedef struct rcf_sweep:
-        int32_t* order
-        int32_t* spare
-        int32_t* done_row
-        double* value
-        double* done_value
-        rcf_span* spans
-        rcf_span* waiting
+    ctypedef struct rcf_walk:
+        rcf_pair pair[RCF_PAIRS]
+        double score[RCF_PAIRS]
+        int32_t leaf[RCF_PAIRS]
+        int32_t n_open[RCF_PAIRS]
+        rcf_step open[RCF_PAIRS][RCF_STEPS]
 
     ctypedef struct rcf_walk_table:
-        void (*score_trees)(int kind, const rcf_tree* t, const float* x, int32_t n, double* ratios,
-                            double* out) noexcept nogil
-        void (*score_rows)(int kind, const rcf_tree* t, const float* rows, int32_t n, const rcf_sweep* sweep,
-                           double* ratios, double* out) noexcept nogil
+        void (*score_pairs)(int kind, rcf_walk* w, int n, int n_kept, double* ratios, ptrdiff_t levels, int cold) noexcept nogil
         int32_t (*open_boxes)(const rcf_tree* t, const float* x, int32_t v, rcf_step* open) noexcept nogil
         void (*widen_path)(rcf_tree* t, const float* x, int32_t v, int32_t n) noexcept nogil
-        void (*shrink_path)(rcf_tree* t, const float* x, int32_t v) noexcept nogil
+        void (*shrink_path)(rcf_tree* t, int32_t v) noexcept nogil
+        int32_t (*find_gap)(const float* lower, const float* upper, const float* x, int stride, double u,
+                            double* within) noexcept nogil
         double (*hull)(float* box, const float* a_lower, const float* a_upper,
                        const float* b_lower, const float* b_upper, int stride) noexcept nogil
         double (*hull_of_rows)(float* box, const float* rows, const int32_t* order,
@@ -224,24 +228,11 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
     """Make x the sibling of v. u, uniform in [0, excess), says where in the gaps between x and the box of v the cut lies."""
     cdef const float* lower = lower_of(t, v)
     cdef const float* upper = upper_of(t, v)
-    cdef int32_t parent = parent_of(t, v), i, dim = -1, node
-    cdef double gap, rest = u, within = 0.0
+    cdef int32_t parent = parent_of(t, v), node
+    cdef double within
+    cdef int32_t dim = rcf_walks.find_gap(lower, upper, x, t.stride, u, &within)
     cdef float cut
-    cdef bint high = False
-    for i in range(t.dims):
-        if x[i] > upper[i]:
-            gap = <double>x[i] - <double>upper[i]
-        elif x[i] < lower[i]:
-            gap = <double>lower[i] - <double>x[i]
-        else:
-            continue
-        dim = i
-        high = x[i] > upper[i]
-        within = rest if rest < gap else gap
-        if rest < gap:
-            break
-        rest -= gap
-    expect(dim >= 0)  # x lies outside the box
+    cdef bint high = x[dim] > upper[dim]
     if high:
         cut = rcf_cut_between(<double>upper[dim] + within, upper[dim], x[dim])
     else:
@@ -259,13 +250,17 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
     t.leaves[leaf].parent = node
 
 
-cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, rcf_step* open) noexcept nogil:
-    """Insert x and return its leaf. The caller has made room; `open` holds a step per level of the tree.
+cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t leaf, int32_t n, rcf_step* open,
+                                rcf_step* scratch) noexcept nogil:
+    """Insert x and return its leaf; the caller has made room.
+
+    `leaf`, `n` and `open` are what a walk of x found: the leaf that x comes to and the boxes on the way up that do not contain it.
+    With more than RCF_STEPS they are looked for again, in `scratch`, which holds a step per level of the tree.
 
     The paper goes down and stops at the first box that a cut separates from x. Each box on the way draws on
     its own, so the boxes that do not contain x are found from the leaf up, and then asked from the top down.
     """
-    cdef int32_t leaf, v, beside, n, k, i
+    cdef int32_t beside, k, i
     cdef double u, size
     cdef const float* point
     if t.mass == 0:
@@ -275,13 +270,13 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, rcf_step*
         t.root = ~leaf
         t.mass = 1
         return leaf
-    leaf = rcf_descend(t, x)
-    v = t.leaves[leaf].parent
     t.mass += 1
-    n = rcf_walks.open_boxes(t, x, v, open)
+    if n > RCF_STEPS:
+        open = scratch
+        n = rcf_walks.open_boxes(t, x, t.leaves[leaf].parent, open)
     if n == 0 and same_point(t, leaf, x):
         t.leaves[leaf].mass += 1
-        rcf_walks.widen_path(t, x, v, 0)
+        rcf_walks.widen_path(t, x, t.leaves[leaf].parent, 0)
         return leaf
     beside = ~leaf
     u = 0.0
@@ -330,7 +325,7 @@ cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
     replace_child(t, v, parent, sibling)
     free_node(t, parent)
     free_leaf(t, leaf)
-    rcf_walks.shrink_path(t, lower_of(t, ~leaf), v)
+    rcf_walks.shrink_path(t, v)
 
 
 # ---- build -------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """A time-decayed, weighted reservoir (Efraimidis and Spirakis, 2006), with skip-ahead.
 
 Record n (the first is 1) of weight w gets the key ln(E / w) - decay * n, E drawn from Exp(1); the `capacity`
-smallest keys stay. No number is drawn for a record that does not enter: record n enters with
-probability 1 - exp(-w * exp(threshold + decay * n)), so the hazards of the records that
-pass are added up until they reach one draw from Exp(1). Between records of weight 1 the sum has a closed
-form, and the number of the next one that enters is known in advance.
+smallest keys stay. A record enters if its E lies below its hazard, w * exp(threshold + decay * n). No number is drawn for
+one that does not: laid end to end, the hazards of the records that pass are the time in which a Poisson process of rate 1 waits
+for its first event. One draw from Exp(1), the budget, says in whose hazard the event falls, and how far into it is that record's
+E. Between records of weight 1 the sum of hazards has a closed form, so the next one that enters is known in advance.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -37,6 +37,8 @@ cdef struct Sample:
     int64_t next      # the number of the next record of weight 1 that enters
     int64_t settled   # records up to this one have been taken off the budget
     double budget     # what is left of the draw from Exp(1)
+    double hazard     # of record `hazard_of`, were its weight 1: kept, for it is asked for twice
+    int64_t hazard_of
 
 
 cdef inline void sample_clear(Sample* s) noexcept nogil:
@@ -46,11 +48,20 @@ cdef inline void sample_clear(Sample* s) noexcept nogil:
     s.next = 0
     s.settled = 0
     s.budget = 0.0
+    s.hazard_of = 0
 
 
 cdef inline double sample_hazard(const Sample* s, int64_t n) noexcept nogil:
     """Of record n, were its weight 1."""
     return rcf_exp(s.threshold + s.decay * <double>n)
+
+
+cdef inline double first_hazard(Sample* s) noexcept nogil:
+    """Of the first record that is not settled."""
+    if s.hazard_of != s.settled + 1:
+        s.hazard = sample_hazard(s, s.settled + 1)
+        s.hazard_of = s.settled + 1
+    return s.hazard
 
 
 cdef inline void sample_foresee(Sample* s) noexcept nogil:
@@ -59,7 +70,7 @@ cdef inline void sample_foresee(Sample* s) noexcept nogil:
     if s.threshold == RCF_INFINITY:
         s.next = s.settled + 1
         return
-    first = sample_hazard(s, s.settled + 1)
+    first = first_hazard(s)
     if s.decay > 0.0:
         gap = rcf_log1p(s.budget * s.growth / first) / s.decay if first > 0.0 else RCF_INFINITY
     else:
@@ -79,7 +90,7 @@ cdef inline void sample_settle(Sample* s, int64_t n) noexcept nogil:
     if n <= s.settled:
         return
     if s.threshold != RCF_INFINITY:
-        passed = sample_hazard(s, s.settled + 1)
+        passed = first_hazard(s)
         if s.decay > 0.0:
             passed *= rcf_expm1(s.decay * <double>(n - s.settled)) / s.growth
         else:
@@ -118,10 +129,10 @@ cdef inline void heap_down(Slot* slots, int32_t size, int32_t i, Slot slot) noex
     cdef int32_t child
     while True:
         child = 2 * i + 1
-        if child >= size:
+        if child + 1 < size:
+            child += <int32_t>(slots[child + 1].key > slots[child].key)  # no branch: it would be guessed wrong half the time
+        elif child >= size:
             break
-        if child + 1 < size and slots[child + 1].key > slots[child].key:
-            child += 1
         if slots[child].key <= slot.key:
             break
         slots[i] = slots[child]
@@ -134,27 +145,21 @@ cdef inline void sample_next(Sample* s, int64_t n, Rng* rng) noexcept nogil:
     if s.size == s.capacity:
         s.threshold = s.slots[0].key
     s.settled = n
+    s.hazard_of = 0
     s.budget = exponential(rng) if s.threshold != RCF_INFINITY else 0.0
     sample_foresee(s)
 
 
 cdef inline double sample_key(Sample* s, int64_t n, double weight, Rng* rng) noexcept nogil:
     """The key of record n, given that it enters."""
-    cdef double hazard, e
+    cdef double e, key
     if s.threshold == RCF_INFINITY:
         e = exponential(rng)
     else:
-        hazard = weight * sample_hazard(s, n)
-        if hazard < 1e-300:
-            hazard = 1e-300
-        if hazard < 700.0:
-            # Exp(1) below the hazard
-            e = -rcf_log1p((1.0 - uniform(rng)) * rcf_expm1(-hazard))
-        else:
-            e = exponential(rng)
-        if e < 1e-320:
-            e = 1e-320
-    return rcf_log(e / weight) - s.decay * <double>n
+        sample_settle(s, n - 1)
+        e = s.budget if s.budget > 1e-320 else 1e-320
+    key = rcf_log(e / weight) - s.decay * <double>n
+    return key if key < s.threshold else s.threshold  # what lies above is rounding
 
 
 cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t item, Rng* rng) noexcept nogil:
@@ -264,7 +269,7 @@ cdef inline void sample_weighted(Sample* s, const double* weights, const double*
     Without decay the next row that enters is found by bisection in the running sums.
     """
     cdef int64_t row = 1, low, high, middle, i
-    cdef double target, keep = s.decay
+    cdef double unit, start, keep = s.decay
     if decay > 0.0:
         for row in range(1, n + 1):
             if sample_admits(s, row, weights[row - 1]):
@@ -273,18 +278,21 @@ cdef inline void sample_weighted(Sample* s, const double* weights, const double*
     s.decay = 0.0
     while row <= n:
         if s.threshold != RCF_INFINITY:
-            target = cumulative[row - 2] + s.budget / rcf_exp(s.threshold)
+            unit = rcf_exp(s.threshold)
+            start = cumulative[row - 2]
             low = row - 1
             high = n
             while low < high:
                 middle = (low + high) >> 1
-                if cumulative[middle] < target:
+                if (cumulative[middle] - start) * unit < s.budget:
                     low = middle + 1
                 else:
                     high = middle
             row = low + 1
             if row > n:
                 break
+            s.budget -= (cumulative[row - 2] - start) * unit
+            s.settled = row - 1
         sample_enter(s, row, weights[row - 1], -1, rng)
         row += 1
     s.decay = keep
