@@ -37,6 +37,7 @@ cdef enum:
     BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
     GROUP = 8       # trees that score and learn together
     CHUNK = 1024    # rows that a tree scores at a time: with the tree they fit in the second-level cache
+    SWEEP = 8192    # rows that go through a frozen tree at a time: the more come to a leaf the better; a few MB
     BATCH = 16384   # rows held as floats, and as scores by block, at a time
     HEAD = 16       # records after which the origin is settled
 
@@ -165,6 +166,41 @@ cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride,
     return memory
 
 
+cdef inline int pairs_at_once(int kind) noexcept nogil:
+    """M of the codisp needs room for each level of each pair; for few pairs this stays in the cache."""
+    return RCF_LANES if kind == RCF_CODISP else RCF_PAIRS
+
+
+cdef void score_few(int kind, const rcf_tree* tree, const float* rows, int64_t n, Work* work) noexcept nogil:
+    """work.scores[r] += the score of each of n rows by the tree."""
+    cdef rcf_walk walk
+    cdef int64_t r = 0
+    cdef int count, p
+    while r < n:
+        count = min(<int64_t>pairs_at_once(kind), n - r)
+        for p in range(count):
+            walk.pair[p].tree = tree
+            walk.pair[p].x = rows + (r + p) * tree.stride
+        rcf_walks.score_pairs(kind, &walk, count, 0, work.ratios, work.levels, False)
+        for p in range(count):
+            work.scores[r + p] += walk.score[p]
+        r += count
+
+
+cdef Memory room_to_sweep(rcf_sweep* sweep, int64_t n_rows):
+    """Memory that the pointers of `sweep` are set into."""
+    cdef int64_t places = n_rows + 8
+    cdef Memory memory = Memory(places * (4 * sizeof(rcf_span) + 2 * sizeof(double) + 3 * sizeof(int32_t)))
+    sweep.spans = <rcf_span*>memory.at
+    sweep.waiting = sweep.spans + 2 * places
+    sweep.value = <double*>(sweep.waiting + 2 * places)
+    sweep.done_value = sweep.value + places
+    sweep.order = <int32_t*>(sweep.done_value + places)
+    sweep.spare = sweep.order + places
+    sweep.done_row = sweep.spare + places
+    return memory
+
+
 # For update_record(), which holds the GIL: ten thousand small forests do with one.
 cdef Work shared
 cdef Memory shared_memory
@@ -175,11 +211,6 @@ cdef inline int share_room(int64_t levels) except -1:
     if shared.levels <= levels:
         shared_memory = room_to_work(&shared, levels, 0, 0, 0)
     return 0
-
-
-cdef inline int pairs_at_once(int kind) noexcept nogil:
-    """M of the codisp needs room for each level of each pair; for few pairs this stays in the cache."""
-    return RCF_LANES if kind == RCF_CODISP else RCF_PAIRS
 
 
 cdef int kind_of(score) except -1:
@@ -559,6 +590,7 @@ cdef class Forest:
         cdef double total = 0.0, sum_of_block
         cdef ptrdiff_t bad
         cdef Sample* sample
+        cdef Sample* heaps[RCF_PAIRS]
         cdef rcf_path paths[RCF_PAIRS]
         cdef rcf_walk walk
         if self.head != NULL or self.trees[0].capacity <= self.capacity:
@@ -581,12 +613,10 @@ cdef class Forest:
         share_room(self.depth_room)
         # the trees that take the record in (a tenth) come first: of these the walk keeps what the insertion needs
         for i in range(self.n_trees):
-            if self.samples[i].next == n:
-                self.order[entering] = i
-                entering += 1
-                rcf_prefetch(self.samples[i].slots)
-            else:
-                self.order[self.n_trees - 1 - i + entering] = i
+            # without a branch: it could not be guessed
+            self.order[entering] = i
+            self.order[self.n_trees - 1 - i + entering] = i
+            entering += <int>(self.samples[i].next == n)
         begin = 0
         end = self.n_trees if n > self.warm_up else entering
         while begin < end:
@@ -601,9 +631,11 @@ cdef class Forest:
             # what the records that make room for it touch lies in the outer caches
             for p in range(learning):
                 sample = &self.samples[self.order[begin + p]]
+                heaps[p] = sample
                 paths[p].tree = walk.pair[p].tree
                 paths[p].at = sample.slots[0].item if sample.size == self.capacity else -1
             rcf_prefetch_paths(paths, learning)
+            prefetch_paths(heaps, learning)
             for p in range(learning):
                 self.learn(&walk, p, n, 1.0, shared.open)
             begin += count
@@ -736,31 +768,26 @@ cdef class Forest:
         return np.asarray(out)
 
     def _score_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
-        cdef int i, block, p, at_once = pairs_at_once(kind), count
-        cdef int64_t r, n, begin = first
+        cdef int i, block
+        cdef int64_t r, n, begin = first, most = min(<int64_t>SWEEP if self.stride <= 16 else SWEEP // 2, last - first)
         cdef double* target = <double*>out
-        cdef rcf_walk walk
+        cdef rcf_sweep sweep
         cdef Work work
-        cdef Memory memory = room_to_work(&work, self.depth_room, min(<int64_t>CHUNK, last - first), self.stride, 1)
+        cdef Memory memory = room_to_work(&work, self.depth_room, most, self.stride, 1)
+        cdef Memory sweep_memory = room_to_sweep(&sweep, most)
         with nogil:
             while begin < last:
-                n = min(<int64_t>CHUNK, last - begin)
+                n = min(most, last - begin)
                 for r in range(n):
                     rcf_narrow(work.rows + r * self.stride, (<const double*>X) + (begin + r) * step,
                                self.origin, self.n_features, self.stride)
                 for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                     memset(work.scores, 0, n * sizeof(double))
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                        r = 0
-                        while r < n:
-                            count = min(<int64_t>at_once, n - r)
-                            for p in range(count):
-                                walk.pair[p].tree = &self.trees[i]
-                                walk.pair[p].x = work.rows + (r + p) * self.stride
-                            rcf_walks.score_pairs(kind, &walk, count, 0, work.ratios, work.levels, False)
-                            for p in range(count):
-                                work.scores[r + p] += walk.score[p]
-                            r += count
+                        if self.trees[i].root >= 0 and n >= 2 * (self.trees[i].n_leaves - 1):
+                            rcf_walks.sweep_rows(kind, &self.trees[i], work.rows, n, &sweep, work.scores)
+                        else:
+                            score_few(kind, &self.trees[i], work.rows, n, &work)
                     for r in range(n):
                         target[begin + r] += work.scores[r]
                 for r in range(n):

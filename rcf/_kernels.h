@@ -90,6 +90,23 @@ static inline void rcf_keep_step(rcf_walk *w, int p, int32_t node, double excess
     w->n_open[p] = k + (excess != 0.0);
 }
 
+/* The rows of a batch that come to a node of the tree. */
+typedef struct {
+    int32_t node;
+    int32_t begin, end;
+    int32_t depth;
+    int32_t first;  /* whether rows come to the first child: its span is then the next */
+    int32_t second; /* the span of the second child, -1 for none */
+    double above;   /* M of the codisp */
+} rcf_span;
+
+/* Room for a batch of rows on their way through a tree; each array has 8 places more than there are rows. */
+typedef struct {
+    int32_t *order, *spare, *done_row;
+    double *value, *done_value;
+    rcf_span *spans, *waiting; /* one for each node that rows come to: twice as many as rows */
+} rcf_sweep;
+
 _Static_assert(sizeof(rcf_node) == 32, "two nodes to a cache line");
 _Static_assert(sizeof(rcf_leaf) == 8, "leaves are packed");
 
@@ -256,6 +273,7 @@ RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) 
  * C library, and a test can go through all of them on one machine. */
 typedef struct {
     void (*score_pairs)(int, rcf_walk *, int, int, double *, ptrdiff_t, int);
+    void (*sweep_rows)(int, const rcf_tree *, const float *, int32_t, const rcf_sweep *, double *);
     int32_t (*open_boxes)(const rcf_tree *, const float *, int32_t, rcf_step *);
     void (*widen_path)(rcf_tree *, const float *, int32_t, int32_t);
     void (*shrink_path)(rcf_tree *, int32_t);
@@ -269,6 +287,7 @@ static rcf_walk_table rcf_walks;
 #define RCF_USE(isa)                                         \
     do {                                                     \
         rcf_walks.score_pairs = rcf_score_pairs_##isa;       \
+        rcf_walks.sweep_rows = rcf_sweep_rows_##isa;         \
         rcf_walks.open_boxes = rcf_open_boxes_##isa;         \
         rcf_walks.widen_path = rcf_widen_path_##isa;         \
         rcf_walks.shrink_path = rcf_shrink_path_##isa;       \

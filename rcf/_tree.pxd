@@ -74,8 +74,22 @@ cdef extern from "_kernels.h" nogil:
         int32_t n_open[RCF_PAIRS]
         rcf_step open[RCF_PAIRS][RCF_STEPS]
 
+    ctypedef struct rcf_span:
+        int32_t node
+
+    ctypedef struct rcf_sweep:
+        int32_t* order
+        int32_t* spare
+        int32_t* done_row
+        double* value
+        double* done_value
+        rcf_span* spans
+        rcf_span* waiting
+
     ctypedef struct rcf_walk_table:
         void (*score_pairs)(int kind, rcf_walk* w, int n, int n_kept, double* ratios, ptrdiff_t levels, int cold) noexcept nogil
+        void (*sweep_rows)(int kind, const rcf_tree* t, const float* rows, int32_t n, const rcf_sweep* sweep,
+                           double* out) noexcept nogil
         int32_t (*open_boxes)(const rcf_tree* t, const float* x, int32_t v, rcf_step* open) noexcept nogil
         void (*widen_path)(rcf_tree* t, const float* x, int32_t v, int32_t n) noexcept nogil
         void (*shrink_path)(rcf_tree* t, int32_t v) noexcept nogil

@@ -443,6 +443,7 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
     }                                                                                                                        \
     RCF_WALK(rcf_climb_##name##_4, kind, 4)                                                                                  \
     RCF_WALK(rcf_climb_##name##_8, kind, 8)                                                                                  \
+    RCF_WALK(rcf_climb_##name##_16, kind, 16) RCF_WALK(rcf_climb_##name##_32, kind, 32)                                                                              \
     RCF_WALK(rcf_climb_##name##_any, kind, any)                                                                              \
     static void RCF_ISA(rcf_walk_##name)(rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels, int cold) {       \
         int32_t depth[RCF_PAIRS];                                                                                            \
@@ -450,9 +451,11 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
         for (int p = n; p % RCF_LANES; p++) w->pair[p] = w->pair[0]; /* fill the last lanes */                               \
         for (int p = 0; p < n; p += RCF_LANES)                                                                               \
             RCF_ISA(rcf_descend_##name)(w->pair + p, w->leaf + p, depth + p, ratios + p * levels, levels);                   \
-        (stride == 4   ? RCF_ISA(rcf_climb_##name##_4)                                                                       \
-         : stride == 8 ? RCF_ISA(rcf_climb_##name##_8)                                                                       \
-                       : RCF_ISA(rcf_climb_##name##_any))(w, n, n_kept, stride, depth, ratios, levels, cold);                \
+        (stride == 4    ? RCF_ISA(rcf_climb_##name##_4)                                                                      \
+         : stride == 8  ? RCF_ISA(rcf_climb_##name##_8)                                                                      \
+         : stride == 16 ? RCF_ISA(rcf_climb_##name##_16)                                                                     \
+         : stride == 32 ? RCF_ISA(rcf_climb_##name##_32)                                                                     \
+                        : RCF_ISA(rcf_climb_##name##_any))(w, n, n_kept, stride, depth, ratios, levels, cold);               \
     }
 RCF_WALKS(depth, RCF_DEPTH)
 RCF_WALKS(codisp, RCF_CODISP)
@@ -471,6 +474,8 @@ static void RCF_ISA(rcf_score_pairs)(int kind, rcf_walk *w, int n, int n_kept, d
     case RCF_OPENSEARCH: RCF_ISA(rcf_walk_opensearch)(w, n, n_kept, ratios, levels, cold); break;
     }
 }
+
+#include "_sweep.h"
 
 #undef RCF_LOCAL
 #undef RCF_ISA
