@@ -4,7 +4,8 @@ State is private C memory; Python sees numbers, arrays and copies. Everything th
 checked before anything is changed, so a call either happens whole or leaves no trace.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -121,16 +122,38 @@ cdef class Gate:
         PyThread_release_lock(self.writing)
 
 
-def _in_threads(work, bounds, int n_jobs):
-    """work(begin, end) for the ranges between the bounds, each in a thread; the pool lives for one call, so a fork is safe."""
+# Threads are kept between calls: to start one takes as long as a hundred records. A forked child has none of them.
+_pool = None
+_pool_size = 0
+
+
+def _forget_pool():
+    global _pool, _pool_size
+    _pool, _pool_size = None, 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _in_threads(work, bounds):
+    """work(begin, end) for the ranges between the bounds, the first in this thread and each of the others in one of its own."""
+    global _pool, _pool_size
     ranges = [(bounds[i], bounds[i + 1]) for i in range(len(bounds) - 1) if bounds[i] < bounds[i + 1]]
-    if n_jobs <= 1 or len(ranges) <= 1:
+    if len(ranges) <= 1:
         for a, b in ranges:
             work(a, b)
         return
-    with ThreadPoolExecutor(len(ranges)) as pool:
-        for done in [pool.submit(work, a, b) for a, b in ranges]:
-            done.result()
+    if _pool_size < len(ranges) - 1:
+        # calls that still use the old pool finish on it
+        _pool, _pool_size = ThreadPoolExecutor(len(ranges) - 1, thread_name_prefix="rcf"), len(ranges) - 1
+    others = [_pool.submit(work, a, b) for a, b in ranges[1:]]
+    try:
+        work(*ranges[0])
+    finally:
+        wait(others)  # they work in our memory
+    for other in others:
+        other.result()
 
 
 def _split(n, n_jobs):
@@ -541,7 +564,7 @@ cdef class Forest:
                     out_at = <uintptr_t>&blocks[0, 0]
                     memset(<void*>out_at, 0, self._blocks() * part * sizeof(double))
                 at = <uintptr_t>&rows[0, 0]
-                _in_threads(lambda a, b: self._learn_blocks(a, b, at, part, w_at, kind, out_at), bounds, n_jobs)
+                _in_threads(lambda a, b: self._learn_blocks(a, b, at, part, w_at, kind, out_at), bounds)
                 if kind >= 0:
                     total = sums.reshape(-1)[: self._blocks() * part].reshape(-1, part)
                     target = scores[done:done + part]
@@ -696,7 +719,7 @@ cdef class Forest:
                 self._sample_rows(a, b, n, w_at, cumulative_at, decay, disjoint)
                 self._grow(a, b, at, step)
 
-            _in_threads(work, [1 + b for b in _split(self.n_trees - 1, n_jobs)], n_jobs)
+            _in_threads(work, [1 + b for b in _split(self.n_trees - 1, n_jobs)])
         finally:
             self.gate.write_done()
 
@@ -762,7 +785,7 @@ cdef class Forest:
         at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0], X.strides[0] // <Py_ssize_t>sizeof(double)
         self.gate.read()
         try:
-            _in_threads(lambda a, b: self._score_rows(at, step, a, b, kind, out_at), _split(n, n_jobs), n_jobs)
+            _in_threads(lambda a, b: self._score_rows(at, step, a, b, kind, out_at), _split(n, n_jobs))
         finally:
             self.gate.read_done()
         return np.asarray(out)
@@ -806,7 +829,7 @@ cdef class Forest:
         at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
         self.gate.read()
         try:
-            _in_threads(lambda a, b: self._attribute_rows(at, step, a, b, kind, out_at), _split(n, n_jobs), n_jobs)
+            _in_threads(lambda a, b: self._attribute_rows(at, step, a, b, kind, out_at), _split(n, n_jobs))
         finally:
             self.gate.read_done()
         return np.asarray(out)
@@ -839,7 +862,7 @@ cdef class Forest:
         at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
         self.gate.read()
         try:
-            _in_threads(lambda a, b: self._density_rows(at, step, a, b, out_at), _split(n, n_jobs), n_jobs)
+            _in_threads(lambda a, b: self._density_rows(at, step, a, b, out_at), _split(n, n_jobs))
         finally:
             self.gate.read_done()
         return np.asarray(out)
