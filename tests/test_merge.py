@@ -100,8 +100,8 @@ def test_samples_and_shapes_are_those_of_the_whole_stream(case, at):
 @pytest.mark.parametrize("case", ["uniform", "decay"])
 def test_what_comes_after_has_the_same_law(case):
     more = POINTS[:6] + 0.5
-    whole = grown(POINTS, 3, **CASES[case])
-    one, two = halves(CASES[case], [5], [4, 5])
+    whole = grown(POINTS, 13, **CASES[case])
+    one, two = halves(CASES[case], [5], [14, 15])
     one.merge(two)
     one.update(more, None, None)
     whole.update(more, None, None)
