@@ -72,7 +72,7 @@ def test_stations_are_what_the_notes_say():
                     value, depth, tree.mass[path[depth]], tree.n_records, ratios[depth], gap, tree.extent[path[depth]]
                 )
             expected[r] += value / 3
-    visitor = walk.Visitor(equal, unequal, ancestor, above=True)
+    visitor = walk.Visitor(equal, unequal, ancestor)
     np.testing.assert_allclose(forest.walk(queries, visitor), expected, rtol=1e-12)
 
 
