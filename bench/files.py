@@ -1,6 +1,5 @@
 """Measures model files: their bytes, and the milliseconds to write and to read them, beside what krcf writes of the same stream."""
 
-import importlib.metadata
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,17 +19,15 @@ CASES = ("to_bytes", "from_bytes", "save", "load")
 MARKS = {"kB": 350, "ms": 5}
 
 
-def ours() -> dict[str, Callable[[], Any]]:
-    """The operations of CASES on a forest that has learned the stream, in a folder that goes with them."""
+def ours(folder: Path) -> dict[str, Callable[[], Any]]:
+    """The operations of CASES on a forest that has learned the stream."""
     forest = warmed(SETTING, PEERS["rcf"]).forest  # type: ignore[attr-defined]
-    data = forest.to_bytes()
-    folder = tempfile.TemporaryDirectory()
-    path = Path(folder.name) / "forest.rcf"
+    data, path = forest.to_bytes(), folder / "forest.rcf"
     forest.save(path)
     return {
         "to_bytes": forest.to_bytes,
         "from_bytes": lambda: rcf.RandomCutForest.from_bytes(data),
-        "save": lambda _folder=folder: forest.save(path),
+        "save": lambda: forest.save(path),
         "load": lambda: rcf.load(path),
     }
 
@@ -49,20 +46,17 @@ def of_krcf() -> dict[str, tuple[int, Callable[[], Any], Callable[[], Any]]]:
 
 def measure(rounds: int) -> Iterator[dict[str, Any]]:
     """Each operation in turn, again and again, in milliseconds; `save` waits for the disk, so wall time is kept too."""
-    mine = ours()
-    size = len(mine["to_bytes"]())
-    work = {("rcf", case): (size, run) for case, run in mine.items()}
-    try:
-        importlib.metadata.version("krcf")
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    else:
-        for name, (size, write, read) in of_krcf().items():
-            work |= {(name, "to_bytes"): (size, write), (name, "from_bytes"): (size, read)}
-    for number in range(rounds):
-        for (name, case), (size, run) in work.items():
-            wall, cpu = timed(run)
-            yield {"file": name, "case": case, "round": number, "bytes": size, "wall": 1e3 * wall, "cpu": 1e3 * cpu}
+    with tempfile.TemporaryDirectory() as folder:
+        mine = ours(Path(folder))
+        size = len(mine["to_bytes"]())
+        work = {("rcf", case): (size, run) for case, run in mine.items()}
+        if PEERS["krcf"].version() is not None:
+            for name, (size, write, read) in of_krcf().items():
+                work |= {(name, "to_bytes"): (size, write), (name, "from_bytes"): (size, read)}
+        for number in range(rounds):
+            for (name, case), (size, run) in work.items():
+                wall, cpu = timed(run)
+                yield {"file": name, "case": case, "round": number, "bytes": size, "wall": 1e3 * wall, "cpu": 1e3 * cpu}
 
 
 def table(measured: pd.DataFrame) -> pd.DataFrame:

@@ -11,8 +11,8 @@ pytest.importorskip("pytest_benchmark")
 
 
 @pytest.fixture(scope="module")
-def operations() -> dict[str, Callable[[], Any]]:
-    return ours()
+def operations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Callable[[], Any]]:
+    return ours(tmp_path_factory.mktemp("files"))
 
 
 @pytest.mark.parametrize("case", [f"{case}-{SETTING}" for case in CASES])
