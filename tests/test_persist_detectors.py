@@ -293,7 +293,7 @@ MODELS = {"detector": some_detector, "held back": held_back, "keyed": some_keyed
 
 def use(model):
     """What loaded must work, or refuse a record with a clear error."""
-    X, _ = holes(12, 2, seed=4)
+    X, _ = holes(6, 2, seed=4)
     if isinstance(model, HotSpots):
         X = np.nan_to_num(X)
     for i, x in enumerate(X):
@@ -335,7 +335,8 @@ def test_mutated_files_are_refused_or_harmless(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_many_mutations_are_refused_or_harmless(name):
-    fuzz(name, 100_000, seed=1)
+    # under a minute of CPU time each; keyed, which takes 0.7 ms a file, went through 100 000 once
+    fuzz(name, 60_000 if name == "keyed" else 100_000, seed=1)
 
 
 @pytest.mark.parametrize("name", MODELS)
