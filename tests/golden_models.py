@@ -121,6 +121,19 @@ def loaded(golden):
         return rcf.load(path)
 
 
+def written(value, indent="\n"):
+    """JSON with a line for each entry of a dict and each item of its lists."""
+    deeper = indent + " "
+    if isinstance(value, dict):
+        lines = [f"{json.dumps(key)}: {written(item, deeper)}" for key, item in value.items()]
+    elif isinstance(value, list) and value:
+        lines = [json.dumps(item) for item in value]
+    else:
+        return json.dumps(value)
+    ends = "{}" if isinstance(value, dict) else "[]"
+    return ends[0] + deeper + f",{deeper}".join(lines) + indent + ends[1]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--answers", action="store_true")
@@ -138,7 +151,7 @@ def main():
             told = answers(model, following)
             found[FOLDER / f"model_v{VERSION}_{kind}.json"] = {"file": lines, "following": following, "answers": told}
     for path, golden in found.items():
-        path.write_text(json.dumps(golden, indent=1) + "\n")
+        path.write_text(written(golden) + "\n")
 
 
 if __name__ == "__main__":
