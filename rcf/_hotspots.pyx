@@ -1,17 +1,19 @@
 """The native core of HotSpots: the window of records and its regions."""
 
+import os
 import threading
 
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "_dbscan.h" nogil:
     ctypedef struct rcf_index:
         int dims
+        uint64_t salt
 
     ctypedef struct rcf_record:
         int32_t count
@@ -109,6 +111,7 @@ cdef class Window:
         self.radius = scan_radius
         if not rcf_window_open(&self.w, n_features, <int32_t>window_size, scan_radius, <int32_t>min(min_points, 2**30)):
             raise MemoryError
+        self.w.index.salt = int.from_bytes(os.urandom(8), "little")
 
     def __dealloc__(self):
         rcf_window_close(&self.w)

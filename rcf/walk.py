@@ -5,7 +5,7 @@ probability. A score is the expectation over that cut of what it would be worth 
 and climbs back, and a visitor says what each station is worth.
 
 Batches go through a tree together, as in the core: 10 000 records pass at 0.6 of the core's speed with 8 features, 0.75 with one
-and the same with 32 or more (`python -m bench walks`). A call costs a millisecond besides, so do not walk record by record.
+and at all of it with 32 or more (`python -m bench walks`). A call costs a millisecond besides, so do not walk record by record.
 """
 
 from __future__ import annotations
