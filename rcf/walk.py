@@ -4,8 +4,8 @@ Inserting a record would cut it off somewhere on its way down, at each box that 
 probability. A score is the expectation over that cut of what it would be worth there. A walk takes the record to its leaf
 and climbs back, and a visitor says what each station is worth.
 
-Batches go through a tree together, as in the core: 10 000 records pass at 0.6 of the core's speed with 8 features, 0.75 with one
-and at all of it with 32 or more (`python -m bench walks`). A call costs a millisecond besides, so do not walk record by record.
+Batches go through a tree together: 10 000 records in 100 trees take 27 ns a record and tree with one feature, 44 with 8, 90 with 32
+(`python -m bench walks` sets that beside the core). A call costs a millisecond besides, so do not walk record by record.
 """
 
 from __future__ import annotations
