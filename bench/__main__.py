@@ -1,5 +1,6 @@
-"""``python -m bench [speed|accuracy|all]``: run, print, write report/report.md with its plots."""
+"""``python -m bench [speed|walks|files|accuracy|all]``: run, print, write report/report.md with its plots."""
 
+import importlib.util
 import subprocess
 import sys
 from enum import StrEnum
@@ -12,12 +13,14 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from . import accuracy, cases, detectors, memory, report, services, speed
+from . import accuracy, cases, detectors, files, memory, report, services, speed, walks
 from .peers import PEERS, Rcf, can, installed
 
 
 class Part(StrEnum):
     speed = "speed"
+    walks = "walks"
+    files = "files"
     accuracy = "accuracy"
     all = "all"
 
@@ -78,6 +81,23 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
     book.memory(pd.DataFrame(track(list(memory.measure(settings, names)), "memory", console=console)))
 
 
+def run_walks(book: report.Report, quick: bool) -> None:
+    if importlib.util.find_spec("numba") is None:
+        console.print("no numba: visitors are left out")
+        return
+    with console.status("visitors"):
+        found = walks.table(pd.DataFrame(walks.measure(3 if quick else 11)))
+    book.table(found, f"Scores written as visitors, records/s of CPU time; the mark is {walks.MARK} of the core's")
+
+
+def run_files(book: report.Report, quick: bool) -> None:
+    with console.status("model files"):
+        found = files.table(pd.DataFrame(files.measure(5 if quick else 25)))
+    book.table(
+        found, "Model files: T=50, S=256, shingle 8; CPU time; the marks are {kB} kB and {ms} ms".format(**files.MARKS)
+    )
+
+
 def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, seeds: int) -> None:
     # rrcf does some 40 records a second with 100 trees: it takes part only where it is asked for
     peers = {name: peer for name, peer in installed(names).items() if names or name not in ("rrcf", "river HST")}
@@ -105,14 +125,19 @@ def main(
     if unknown:
         raise typer.BadParameter(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
     folder = accuracy.data_folder(data)
-    if folder is None and part is not Part.speed:
+    wanted = set(Part) if part is Part.all else {part}
+    if folder is None and Part.accuracy in wanted:
         if part is Part.accuracy or data is not None:
             raise typer.BadParameter("no data there: name their folder by --data or RCF_DATA")
         console.print("no data (--data, RCF_DATA): accuracy is left out")
     book = report.Report(out)
-    if part is not Part.accuracy:
+    if Part.speed in wanted:
         run_speed(book, names, quick, curves)
-    if part is not Part.speed and folder is not None:
+    if Part.walks in wanted:
+        run_walks(book, quick)
+    if Part.files in wanted:
+        run_files(book, quick)
+    if Part.accuracy in wanted and folder is not None:
         run_accuracy(book, names, folder, 1 if quick else seeds)
     book.close()
     console.print(f"written: {book.path}")

@@ -359,7 +359,12 @@ static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
 
     for (int32_t g = 0; g < n_groups; g++) {
         if (groups[g].met != g || !groups[g].ended) continue;
-        int32_t origin = w->regions[rcf_record_at(&w->index, groups[g].done)->owner].origin, part = rcf_new_region(w);
+        /* Two things that only a window restored from a false state needs, whose regions are not those of its records: what is known
+         * of this record of the stream may not be known of this region, and there may be no room for one more. */
+        int32_t from = rcf_record_at(&w->index, groups[g].done)->owner;
+        rcf_touch(w, from);
+        if (w->free_region < 0 && w->n_regions == w->capacity) continue;
+        int32_t origin = w->regions[from].origin, part = rcf_new_region(w);
         w->regions[part].origin = origin;
         for (int32_t c = groups[g].done; c >= 0; c = rcf_record_at(&w->index, c)->follow) {
             int32_t r = rcf_record_at(&w->index, c)->owner;
@@ -592,6 +597,31 @@ static int rcf_window_push(rcf_window *w, const double *record) {
     }
     w->seen++;
     return fine;
+}
+
+/* Fill a new window, which has room for them, with n records of which it is known how many neighbours each has, and, of a core, which
+ * region (0 .. n_regions - 1, each with a core), else the core that it is a border record of, or -1. What is not so
+ * makes wrong regions, and does no harm. */
+static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, const int32_t *counts, const int32_t *owners,
+                              int32_t n_regions) {
+    int d = w->index.dims;
+    for (int32_t r = 0; r < n_regions; r++) rcf_new_region(w);
+    for (int32_t slot = 0; slot < n; slot++) {
+        double *p = rcf_point_at(&w->index, slot);
+        rcf_record *x = rcf_record_at(&w->index, slot);
+        for (int j = 0; j < d; j++) p[j] = points[(size_t)slot * d + j] + 0.0; /* -0.0 is 0.0 */
+        rcf_index_insert(&w->index, slot);
+        x->mark = 0;
+        x->core = 0;
+        x->owner = x->borders = -1;
+        x->count = counts[slot];
+        if (x->count >= w->min_points) rcf_add_core(w, owners[slot], slot);
+    }
+    for (int32_t slot = 0; slot < n; slot++)
+        if (counts[slot] < w->min_points && owners[slot] >= 0) rcf_add_border(w, owners[slot], slot);
+    for (int32_t i = 0; i < w->n_touched; i++) w->regions[w->touched[i]].touched = 0;
+    w->n_touched = 0;
+    w->size = n;
 }
 
 static int rcf_window_open(rcf_window *w, int dims, int32_t window, double radius, int32_t min_points) {

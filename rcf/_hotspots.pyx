@@ -1,17 +1,19 @@
 """The native core of HotSpots: the window of records and its regions."""
 
+import os
 import threading
 
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "_dbscan.h" nogil:
     ctypedef struct rcf_index:
         int dims
+        uint64_t salt
 
     ctypedef struct rcf_record:
         int32_t count
@@ -59,6 +61,8 @@ cdef extern from "_dbscan.h" nogil:
     void rcf_window_close(rcf_window* w)
     int rcf_window_reserve(rcf_window* w, int64_t more)
     int rcf_window_push(rcf_window* w, const double* record)
+    void rcf_window_refill(rcf_window* w, int32_t n, const double* points, const int32_t* counts, const int32_t* owners,
+                           int32_t n_regions)
     void rcf_tighten(rcf_window* w, int32_t r)
     rcf_record* rcf_record_at(const rcf_index* x, int32_t slot)
     double* rcf_point_at(const rcf_index* x, int32_t slot)
@@ -107,6 +111,7 @@ cdef class Window:
         self.radius = scan_radius
         if not rcf_window_open(&self.w, n_features, <int32_t>window_size, scan_radius, <int32_t>min(min_points, 2**30)):
             raise MemoryError
+        self.w.index.salt = int.from_bytes(os.urandom(8), "little")
 
     def __dealloc__(self):
         rcf_window_close(&self.w)
@@ -274,12 +279,25 @@ cdef class Window:
     # ---- saving ------------------------------------------------------------------------------------------------
 
     def state(self):
-        """All that is needed to go on: numbers, and arrays of the records, their regions and the regions' sums."""
+        """All that is needed to go on: numbers, and arrays of the records, what each is to the others, and the regions' sums.
+
+        `counts` says how many neighbours a record has, itself included, `ids` the number of its region (-1 for noise), and `cores`
+        of a border record which core it goes with, by its place in the window (-1 for all others).
+        """
+        cdef int64_t i
         cdef int32_t r
         cdef int j, d = self.w.index.dims
+        cdef rcf_record* x
+        cdef int32_t[::1] counts, cores
         points, ids = self.points(), self.ids()
         regions, sums = [], []
         with self.lock:
+            state = {"counts": np.empty(self.w.size, dtype=np.int32), "cores": np.empty(self.w.size, dtype=np.int32)}
+            counts, cores = state["counts"], state["cores"]
+            for i in range(self.w.size):
+                x = rcf_record_at(&self.w.index, self.slot(i))
+                counts[i] = x.count
+                cores[i] = -1 if x.core or x.owner < 0 else <int32_t>self.rank(x.owner)
             for r in range(self.w.n_regions):
                 if self.w.regions[r].n_cores:
                     regions.append(self.w.regions[r].id)
@@ -287,46 +305,58 @@ cdef class Window:
         order = np.argsort(np.array(regions, dtype=np.int64))  # where a region stands in memory decides nothing
         return {
             "window_size": int(self.w.window), "scan_radius": self.radius, "min_points": int(self.w.min_points),
-            "seen": int(self.w.seen), "next_id": int(self.w.next_id), "points": points, "ids": ids,
+            "seen": int(self.w.seen), "next_id": int(self.w.next_id), "points": points, "ids": ids, **state,
             "regions": np.array(regions, dtype=np.int64)[order], "sums": np.array(sums).reshape(-1, 2 * d)[order],
         }
 
     @classmethod
     def restore(cls, state):
-        """The Window of a state. What regions there are follows from the records; their numbers and sums are taken over."""
+        """The Window of a state.
+
+        What its records are to each other is taken from it and held only to be possible: to find it again would cost what all the
+        records together once cost, which for a million equal ones is hours. A false state gives false regions and no worse.
+        """
         cdef Window self
-        cdef int64_t i, id
-        cdef int32_t slot, r
+        cdef int32_t r
         cdef int j
+        cdef const double[:, ::1] rows
+        cdef const int32_t[::1] count_of, owner_of
         points = np.ascontiguousarray(state["points"], dtype=np.float64)
         if points.ndim != 2 or points.shape[1] < 1:
             raise ValueError("points must have two dimensions")
         n, d = points.shape
-        ids = np.asarray(state["ids"], dtype=np.int64)
-        regions = np.asarray(state["regions"], dtype=np.int64)
+        ids, regions = np.asarray(state["ids"], dtype=np.int64), np.asarray(state["regions"], dtype=np.int64)
+        counts, cores = np.asarray(state["counts"], dtype=np.int64), np.asarray(state["cores"], dtype=np.int64)
         sums = np.asarray(state["sums"], dtype=np.float64)
-        if n < 1 or not 0 <= state["seen"] < 2**62 or not 0 <= state["next_id"] < 2**62:
+        if not 1 <= n < 2**30 or not 0 <= state["seen"] < 2**62 or not 0 <= state["next_id"] < 2**62:
             raise ValueError(f"impossible counts: {n} records, {state['seen']} seen, {state['next_id']} numbers of regions")
-        if ids.shape != (n,) or regions.ndim != 1 or sums.shape != (len(regions), 2 * d) or state["seen"] < n:
+        if (
+            not ids.shape == counts.shape == cores.shape == (n,) or regions.ndim != 1
+            or sums.shape != (len(regions), 2 * d) or state["seen"] < n
+        ):
             raise ValueError("the state's arrays do not fit each other")
         check_finite(points)
         if not np.isfinite(sums).all():
             raise ValueError("the sums are not finite")
         self = cls(d, max(n, state["window_size"]), state["scan_radius"], state["min_points"])
-        self.push(points)
-        fresh = self.ids()
-        pairs = set(zip(fresh.tolist(), ids.tolist()))
-        number = dict(pairs)
-        if len(number) != len(pairs) or len(set(number.values())) != len(pairs) or number.get(-1, -1) != -1:
-            raise ValueError("the state's regions are not those of its records")
-        row = {id: sum for id, sum in zip(regions.tolist(), sums)}
-        if set(row) != set(number.values()) - {-1} or any(id < 0 or id >= state["next_id"] for id in row):
-            raise ValueError("the state's regions are not those of its records")
+        is_core = counts >= state["min_points"]
+        if (
+            not ((counts >= 1) & (counts <= n) & (cores >= -1) & (cores < n)).all()
+            or (cores[is_core] >= 0).any() or not is_core[cores[cores >= 0]].all()
+            or (ids != np.where(is_core, ids, np.where(cores >= 0, ids[cores], -1))).any()
+            or not np.array_equal(np.unique(ids[is_core]), regions)
+            or (len(regions) and not (regions.min() >= 0 and regions.max() < state["next_id"]))
+        ):
+            raise ValueError("the state's regions cannot be those of its records")
+        rows, count_of = points, counts.astype(np.int32)
+        owner_of = np.where(is_core, np.searchsorted(regions, ids), cores).astype(np.int32)
+        if not rcf_window_reserve(&self.w, n):
+            raise MemoryError(f"no memory for {n} records")
+        rcf_window_refill(&self.w, n, &rows[0, 0], &count_of[0], &owner_of[0], len(regions))
         for r in range(self.w.n_regions):
-            if self.w.regions[r].n_cores:
-                self.w.regions[r].id = id = number[self.w.regions[r].id]
-                for j in range(2 * d):
-                    rcf_extent(&self.w, r)[2 * d + j] = row[id][j]
+            self.w.regions[r].id = regions[r]
+            for j in range(2 * d):
+                rcf_extent(&self.w, r)[2 * d + j] = sums[r, j]
         self.w.next_id = state["next_id"]
         self.w.seen = state["seen"]
         self.slide(state["window_size"])

@@ -79,6 +79,7 @@ typedef struct {
     rcf_block *blocks;
     int32_t *table;     /* open addressing: block or -1 */
     uint32_t mask;
+    uint64_t salt;      /* of the hash: records cannot be made up so that all their cells meet in it; decides nothing else */
     int32_t n_blocks, free_block;
 
     rcf_box_node *nodes;
@@ -123,8 +124,8 @@ static inline int64_t rcf_cell(const rcf_index *x, const double *point, int axis
     return cell - (q < (double)cell);
 }
 
-static inline uint32_t rcf_hash(const int64_t *at) {
-    uint64_t h = (uint64_t)at[0] * 0x9e3779b97f4a7c15ULL;
+static inline uint32_t rcf_hash(const rcf_index *x, const int64_t *at) {
+    uint64_t h = ((uint64_t)at[0] ^ x->salt) * 0x9e3779b97f4a7c15ULL;
     h = (h ^ (h >> 32) ^ (uint64_t)at[1]) * 0xbf58476d1ce4e5b9ULL;
     h = (h ^ (h >> 32) ^ (uint64_t)at[2]) * 0x94d049bb133111ebULL;
     return (uint32_t)(h >> 32);
@@ -135,24 +136,24 @@ static inline int rcf_is_at(const rcf_block *b, const int64_t *at) {
 }
 
 static inline int32_t rcf_find_block(const rcf_index *x, const int64_t *at) {
-    for (uint32_t i = rcf_hash(at) & x->mask;; i = (i + 1) & x->mask) {
+    for (uint32_t i = rcf_hash(x, at) & x->mask;; i = (i + 1) & x->mask) {
         int32_t b = x->table[i];
         if (b < 0 || rcf_is_at(&x->blocks[b], at)) return b;
     }
 }
 
 static void rcf_enter_table(rcf_index *x, int32_t b) {
-    uint32_t i = rcf_hash(x->blocks[b].at) & x->mask;
+    uint32_t i = rcf_hash(x, x->blocks[b].at) & x->mask;
     while (x->table[i] >= 0) i = (i + 1) & x->mask;
     x->table[i] = b;
 }
 
 static void rcf_leave_table(rcf_index *x, int32_t b) {
-    uint32_t hole = rcf_hash(x->blocks[b].at) & x->mask;
+    uint32_t hole = rcf_hash(x, x->blocks[b].at) & x->mask;
     while (x->table[hole] != b) hole = (hole + 1) & x->mask;
     /* what follows without a gap moves up where its own place allows it, so that no search ends early */
     for (uint32_t i = (hole + 1) & x->mask; x->table[i] >= 0; i = (i + 1) & x->mask) {
-        uint32_t home = rcf_hash(x->blocks[x->table[i]].at) & x->mask;
+        uint32_t home = rcf_hash(x, x->blocks[x->table[i]].at) & x->mask;
         if (((i - home) & x->mask) >= ((i - hole) & x->mask)) {
             x->table[hole] = x->table[i];
             hole = i;

@@ -1,7 +1,6 @@
 """The forest in the terms of river: `learn_one` and `score_one` on dicts.
 
-river need not be installed; where it is, :class:`RandomCutForest` is one of its anomaly detectors. PySAD asks for
-`fit_partial` and `score_partial`, which are `partial_fit` and `anomaly_score` of :class:`rcf.RandomCutForest` on one row.
+river need not be installed; where it is, :class:`RandomCutForest` is one of its anomaly detectors.
 """
 
 from __future__ import annotations

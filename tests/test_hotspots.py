@@ -469,31 +469,6 @@ def test_copies_go_on_alike(d):
             assert other.n_seen_ == spots.n_seen_
 
 
-def test_a_state_that_does_not_fit_is_refused():
-    from rcf._hotspots import Window
-
-    spots = HotSpots(300, 0.5, 5)
-    spots.update_many(np.random.default_rng(0).normal(size=(500, 2)))
-    state = spots._window.state()
-    assert len(state["regions"]) > 0
-    wrong = {
-        "points": [state["points"][:-1], state["points"] * np.nan, state["points"][0], state["points"][::-1] * 2],
-        "ids": [state["ids"][:-1], state["ids"] + 1, np.zeros_like(state["ids"])],
-        "regions": [state["regions"][:-1], state["regions"] + 1],
-        "sums": [state["sums"][:, :-1]],
-        "seen": [3],
-        "next_id": [0],
-        "scan_radius": [0.0, np.nan],
-        "min_points": [0],
-        "window_size": [0],
-    }
-    for name, values in wrong.items():
-        for value in values:
-            with pytest.raises(ValueError):
-                Window.restore({**state, name: value})
-    Window.restore(state)
-
-
 # ---- suggest_radius --------------------------------------------------------------------------------------------
 
 

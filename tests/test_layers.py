@@ -22,7 +22,7 @@ LAYERS = [
     ["_explain"],
     ["_detections", "_forecast", "_missing"],
     ["detector"],
-    ["plot", "river", "_tables", "keyed"],
+    ["plot", "river", "pysad", "_tables", "keyed"],
     ["_cli_detect", "_cli_stream", "_cli_hotspots"],
     ["cli"],
     ["__init__"],

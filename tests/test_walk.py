@@ -11,7 +11,7 @@ pytest.importorskip("numba", reason="the extra numba is not installed")
 walk = pytest.importorskip("rcf.walk")
 
 
-@pytest.fixture(params=[(3, 64, False), (8, 64, False), (1, 16, True), (21, 40, True)], ids=str)
+@pytest.fixture(params=[(3, 64, False), (8, 64, False), (1, 16, True), (21, 40, True), (130, 40, False)], ids=str)
 def forest_and_queries(request):
     d, capacity, rounded = request.param
     rng = np.random.default_rng(d)
@@ -21,7 +21,7 @@ def forest_and_queries(request):
     forest = RandomCutForest(13, capacity, random_state=0).partial_fit(X)
     for x in X[-20:-5]:
         forest.forget(x)
-    return forest, np.r_[X[-50:], rng.normal(size=(1200, d)) * 3 + 1e6]
+    return forest, np.r_[X[-50:], rng.normal(size=(9000, d)) * 3 + 1e6]  # more than pass through a tree at a time
 
 
 @pytest.mark.parametrize("kind", ["depth", "codisp", "displacement", "opensearch"])
@@ -31,6 +31,8 @@ def test_our_scores_as_visitors(forest_and_queries, kind):
     np.testing.assert_allclose(forest.walk(queries, getattr(walk, kind)), ours, rtol=1e-9, atol=1e-12)
     alone = forest.walk(queries, getattr(walk, kind))
     np.testing.assert_array_equal(alone, forest.set_params(n_jobs=3).walk(queries, getattr(walk, kind)))
+    some = forest.walk(queries[40:60], getattr(walk, kind))  # far fewer than leaves
+    np.testing.assert_array_equal(some, alone[40:60])
 
 
 def test_stations_are_what_the_notes_say():
@@ -72,7 +74,7 @@ def test_stations_are_what_the_notes_say():
                     value, depth, tree.mass[path[depth]], tree.n_records, ratios[depth], gap, tree.extent[path[depth]]
                 )
             expected[r] += value / 3
-    visitor = walk.Visitor(equal, unequal, ancestor, above=True)
+    visitor = walk.Visitor(equal, unequal, ancestor)
     np.testing.assert_allclose(forest.walk(queries, visitor), expected, rtol=1e-12)
 
 
@@ -91,6 +93,42 @@ def height_ancestor(value, depth, mass, n, above, gap, extent):
 @pytest.fixture
 def small():
     return RandomCutForest(5, 16, random_state=0).fit(np.random.default_rng(0).normal(size=(50, 2)))
+
+
+def by_gap(depth, mass, n, above, gap):
+    return 1.0 / gap
+
+
+def test_only_records_apart_are_unequal(small):
+    """A record that equals its leaf is told to `equal` alone, in trees of many leaves and of one."""
+    one = RandomCutForest(3, 8, random_state=0).partial_fit([[1.0, 2.0]] * 4)
+    for forest, same in ((small, small._held(50)), (one, [[1.0, 2.0]])):
+        apart = forest.walk(same, walk.Visitor(height_equal, by_gap, height_ancestor))
+        assert np.isfinite(apart).all()
+    assert one.walk([[1.0, 2.0], [1.0, 6.0]], walk.Visitor(height_equal, by_gap, height_ancestor)).tolist() == [0, 0.25]
+
+
+def nan_equal(depth, mass, n, above):
+    return np.nan
+
+
+def nan_unequal(depth, mass, n, above, gap):
+    return np.nan
+
+
+def forgets_nan(value, depth, mass, n, above, gap, extent):
+    return 1.0
+
+
+@pytest.mark.parametrize("rows", [[[1.0, 2.0]], np.random.default_rng(0).normal(size=(50, 2))], ids=len)
+def test_nan_of_each_function_is_named(rows):
+    forest = RandomCutForest(5, 16, random_state=0).partial_fit(rows)
+    held = forest._held(50)
+    with pytest.raises(ValueError, match=r"^equal of the visitor \(nan_equal, .*\) returned NaN for row 1$"):
+        forest.walk([[9.0, 9.0], held[0]], walk.Visitor(nan_equal, height_unequal, forgets_nan))
+    with pytest.raises(ValueError, match=r"^unequal of the visitor .* returned NaN for row 1$"):
+        forest.walk([held[0], [9.0, 9.0]], walk.Visitor(height_equal, nan_unequal, forgets_nan))
+    assert np.isfinite(forest.walk([held[0]], walk.Visitor(height_equal, height_unequal, forgets_nan))).all()
 
 
 def bad_ancestor(value, depth, mass, n, above, gap, extent):
