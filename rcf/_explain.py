@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import Forest
+from ._ensemble import Ensemble
 from ._transform import Step
 
 Floats = NDArray[np.float64]
@@ -56,53 +57,52 @@ class Explanation(NamedTuple):
     past: Floats
 
 
-def explain(
-    forest: Forest, point: Forest | None, window: Floats, moments: list[Step], score: str, total: float, share: float
-) -> Explanation:
+def explain(trees: Ensemble, window: Floats, moments: list[Step], total: float) -> Explanation:
     """Explain the score of a window.
 
-    The forests have just learned the window; both walks look past their only copy of it, and the parts are scaled to the
+    The trees have just learned the window; both walks look past their only copy of it, and the parts are scaled to the
     score that
     it had before.
     """
     size, d = len(moments), len(moments[0][0])
-    parts = (1.0 - share) * forest.attribution(window.reshape(1, -1), score).reshape(size, d, 2)
-    if point is not None:
-        parts[-1] += share * point.attribution(window[-d:].reshape(1, -1), score)[0]
+    parts = (1.0 - trees.share) * trees.whole.attribution(window.reshape(1, -1), trees.kind).reshape(size, d, 2)
+    if trees.point is not None:
+        parts[-1] += trees.share * trees.point.attribution(window[-d:].reshape(1, -1), trees.kind)[0]
     whole = parts.sum()
     if whole > 0.0:
         parts *= total / whole
     lag = size - 1 - int(parts.sum(axis=(1, 2)).argmax())
     place, moment = (size - 1 - lag) * d, Moment(*moments[size - 1 - lag])
-    found = np.median(completed(forest, window, list(range(place, place + d)), True), axis=0)
+    found = np.median(completed(trees.whole, window, list(range(place, place + d)), True), axis=0)
     expected = moment.restored(dict(enumerate(found.tolist())))
     return Explanation(parts, lag, np.array(list(expected.values())), np.array(moment.raw))
 
 
 class Replay:
-    """Explains, when first asked, the called records of a run that the forests have learned since.
+    """Explains, when first asked, the called records of a run that the trees have learned since.
 
     Most runs are looked at for their scores alone. To learn the run again, without scores, takes a third of what it took, and an
-    explanation as long as a hundred records; so the forests are kept as they were before, until then.
+    explanation as long as a hundred records; so the trees are kept as they were before, until then.
     """
 
     def __init__(
-        self, forest: Forest, point: Forest | None, windows: Floats, moments: Callable[[int], list[Step]],
-        called: list[int], totals: list[float], score: str, share: float,
-    ) -> None:  # fmt: skip
-        self.forest, self.point, self.windows, self.moments = forest, point, windows, moments
-        self.called, self.totals, self.score, self.share = called, totals, score, share
+        self,
+        trees: Ensemble,
+        windows: Floats,
+        moments: Callable[[int], list[Step]],
+        called: list[int],
+        totals: list[float],
+    ) -> None:
+        self.trees, self.windows, self.moments = trees, windows, moments
+        self.called, self.totals = called, totals
 
     def explanations(self) -> dict[int, Explanation]:
-        """Of all the called ones, by their place in the run; the forests are then used up."""
+        """Of all the called ones, by their place in the run; the trees are then used up."""
         found, done = {}, 0
         for i, total in zip(self.called, self.totals, strict=True):
             moments = self.moments(i)
             d = len(moments[0][0])
-            self.forest.update(self.windows[done : i + 1], None, None)
-            if self.point is not None:
-                self.point.update(self.windows[done : i + 1, -d:], None, None)
+            self.trees.follow(self.windows[done : i + 1, -d:], self.windows[done : i + 1])
             done = i + 1
-            window = np.ascontiguousarray(self.windows[i])
-            found[i] = explain(self.forest, self.point, window, moments, self.score, total, self.share)
+            found[i] = explain(self.trees, np.ascontiguousarray(self.windows[i]), moments, total)
         return found

@@ -232,7 +232,7 @@ def test_forest_fills_what_belongs_there():
     detector = StreamDetector(random_state=0, fill="forest")
     detector.update_many(x[:1000])
     detector.update(np.nan)
-    assert detector._last[-1][0] == pytest.approx(x[1000], abs=1.0)
+    assert detector._window.last[-1][0] == pytest.approx(x[1000], abs=1.0)
 
 
 def test_missing_records_are_told_by_the_clock():
