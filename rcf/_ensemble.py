@@ -18,11 +18,11 @@ class Ensemble:
     `point` is None where there is one view alone.
     """
 
-    __slots__ = ("kind", "point", "share", "warm_up", "whole")
+    __slots__ = ("kind", "point", "share", "warm", "warm_up", "whole")
 
     def __init__(self, whole: Forest, point: Forest | None, kind: str) -> None:
         self.whole, self.point, self.kind = whole, point, kind
-        self.warm_up = whole.capacity
+        self.warm_up, self.warm = whole.capacity, whole.n_seen > whole.capacity
         self.share = 0.0 if point is None else point.n_trees / (point.n_trees + whole.n_trees)
 
     @classmethod
@@ -35,7 +35,7 @@ class Ensemble:
     def learn(self, record: Floats, window: Floats | None) -> tuple[float, float]:
         """Score and learn: the mean over all trees, and that of the trees that watch the record alone.
 
-        Without a window, that is not full yet, the mean is 0.
+        The mean is 0 without a window, where that is not full yet, and until `warm_up` windows have been learned.
         """
         point = 0.0 if self.point is None else self.point.update_record(record, self.kind)
         if window is None:
@@ -51,6 +51,10 @@ class Ensemble:
     def _joined(self, whole: float, point: float) -> tuple[float, float]:
         if self.point is None:
             return whole, whole
+        if not self.warm:
+            self.warm = self.whole.n_seen > self.warm_up
+            if not self.warm:
+                return 0.0, point
         return self.share * point + (1.0 - self.share) * whole, point
 
     def _score(self, forest: Forest, row: Floats) -> float:
@@ -58,11 +62,14 @@ class Ensemble:
 
     def learn_many(self, records: Floats, windows: Floats) -> tuple[Floats, Floats]:
         """`learn` of rows in turn."""
+        cold = max(0, self.warm_up - self.whole.n_seen)
         whole: Floats = self.whole.update(windows, None, self.kind)
         if self.point is None:
             return whole, whole
         points: Floats = self.point.update(records, None, self.kind)
-        return self.share * points + (1.0 - self.share) * whole, points
+        scores = self.share * points + (1.0 - self.share) * whole
+        scores[:cold] = 0.0  # the point's trees are ahead: they need no full window
+        return scores, points
 
     def follow(self, records: Floats, windows: Floats) -> None:
         """Learn rows in turn and score none, in a third of the time."""

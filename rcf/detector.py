@@ -234,13 +234,13 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             values = known
         rows = self._window.take(values, missing / len(values), self._transform)
         if len(rows) != 1:
-            for row in rows[:-1]:
-                self._learn(row)
+            for ready in rows[:-1]:
+                self._learn(*ready)
             if not rows:
                 return Detection(
                     0.0, self._threshold.limit, 0.0, False, 0.0, 0.0, late or "warming up", self, self.n_seen_
                 )
-        score, point = self._learn(rows[-1])
+        score, point = self._learn(*rows[-1])
         return self._judge(score, point, late)
 
     def _bridge(self, missed: int) -> str | None:
@@ -253,8 +253,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             for _ in range(missed):
                 known = self._fill_in([float("nan")] * self.n_features_in_)
                 assert known is not None
-                for row in window.take(known, 1.0, self._transform):
-                    window.ring.push(np.array(row))
+                for ready in window.take(known, 1.0, self._transform, bridged=True):
+                    self._learn(*ready)
         return None
 
     def _fill_in(self, values: list[float]) -> list[float] | None:
@@ -264,17 +264,12 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             return completed_record(trees.whole, self._transform, window.row(), values, window.last[-1])
         return filled(values, self._filling, window.last)
 
-    def _learn(self, row: list[float]) -> tuple[float, float]:
-        """Score and learn one row: the mean over all trees, and that of the trees that watch the newest record alone.
-
-        A window of which more than half was filled in is scored and not learned.
-        """
+    def _learn(self, row: list[float], full: bool, doubtful: bool) -> tuple[float, float]:
+        """Score and learn one row: the mean over all trees, and that of the trees that watch the newest record alone."""
         record, window = np.array(row), self._window
         window.ring.push(record)
-        whole = window.row() if len(window.moments) == window.size else None
-        if window.any_filled and window.filled_share > 0.5:
-            return self._trees.look(record, whole)
-        return self._trees.learn(record, whole)
+        whole = window.row() if full else None
+        return self._trees.look(record, whole) if doubtful else self._trees.learn(record, whole)
 
     @property
     def _confidence(self) -> float:
@@ -512,8 +507,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             self.feature_names_in_ = np.array(names, dtype=object)
         self.n_seen_ = whole_number("n_seen", stream["n_seen"], 0, 2**62)
         self._clock.restore(stream)
-        self._window.restore(stream)
         self._transform.restore(stream["transform"])
+        self._window.restore(stream, len(self._transform.buffer or []))
         self._threshold.restore(stream["threshold"])
         self._calibration.restore(stream, self.n_seen_, d)
 

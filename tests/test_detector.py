@@ -260,6 +260,63 @@ def test_late_start():
     assert found.score[-1] > 0
 
 
+def assert_learned(detector, x, skip=()):
+    """The trees hold the windows of records side by side, all of them and nothing else, but for those over a place in `skip`."""
+    forest, transform, size = detector._trees.whole, detector._transform, detector.shingle_size
+    z = (x - transform.centre[0]) / transform.scale[0]
+    ends = [i for i in range(size, len(x) + 1) if not any(i - size < s < i for s in skip)]
+    windows = np.array([z[i - size : i] for i in ends]).reshape(-1, size)
+    held = np.concatenate([forest.points(i) for i in range(forest.n_trees)])
+    off = np.abs(held[:, None, :] - windows).max(axis=2)
+    assert forest.n_seen == len(windows)
+    if len(windows):
+        assert off.min(axis=1).max() < 1e-5
+        assert off.min(axis=0).max() < 1e-5
+
+
+@pytest.mark.parametrize("transform", ["none", "normalize"])
+@pytest.mark.parametrize("n", [7, 8, 63, 64, 66, 100])
+def test_only_windows_of_real_records_are_learned(transform, n):
+    x = np.random.default_rng(0).normal(5.0, size=n)
+    detector = StreamDetector(8, transform=transform, n_estimators=4, random_state=0)
+    for value in x:
+        detector.update(value)
+    if transform == "none" or n >= 64:
+        assert_learned(detector, x)
+
+
+@pytest.mark.parametrize("gap", [3, 20, 60])
+def test_no_window_reaches_over_a_gap_among_the_records_held_back(gap):
+    x = np.random.default_rng(0).normal(5.0, size=90)
+    times = np.arange(90.0) + np.where(np.arange(90) >= gap, 50.0, 0.0)
+    detector = StreamDetector(8, n_estimators=4, interval=1.0, random_state=0)
+    for value, t in zip(x, times, strict=True):
+        detector.update(value, t)
+    assert_learned(detector, x, skip=[gap])
+
+
+def test_what_is_filled_in_among_the_records_held_back_is_not_learned():
+    x = np.random.default_rng(0).normal(5.0, size=80)
+    x[20:28] = np.nan
+    detector = StreamDetector(8, n_estimators=4, random_state=0)
+    detector.update_many(x)
+    # of the windows that end in 24 to 30 five records or more are missing
+    assert detector._trees.whole.n_seen == 80 - 7 - 7
+    # the last of those held back is made up: the ones before it are learned all the same
+    keep = np.r_[0:60, 67:70]
+    detector = StreamDetector(8, n_estimators=4, interval=1.0, random_state=0)
+    detector.update_many(x[np.r_[28:80, 0:11]], keep.astype(float))
+    assert detector._trees.whole.n_seen == 60 - 7
+
+
+def test_scores_are_zero_until_the_windows_fill_the_trees():
+    x = np.random.default_rng(0).normal(size=300)
+    for transform in ("none", "normalize"):
+        score = StreamDetector(8, transform=transform, max_samples=100, random_state=0).update_many(x).score
+        assert (score[: 100 + 7] == 0).all()
+        assert (score[100 + 7 :] > 0.3).all()
+
+
 # ---- forecast ------------------------------------------------------------------------------------------------------
 
 
