@@ -71,11 +71,11 @@ class Ensemble:
         scores[:cold] = 0.0  # the point's trees are ahead: they need no full window
         return scores, points
 
-    def follow(self, records: Floats, windows: Floats) -> None:
+    def follow(self, windows: Floats) -> None:
         """Learn rows in turn and score none, in a third of the time."""
         self.whole.update(windows, None, None)
         if self.point is not None:
-            self.point.update(records, None, None)
+            self.point.update(windows[:, -self.point.n_features :], None, None)
 
     def copy(self) -> Ensemble:
         return Ensemble(self.whole.copy(), None if self.point is None else self.point.copy(), self.kind)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from threading import Lock
 from typing import NamedTuple
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,30 +82,70 @@ def explain(trees: Ensemble, window: Floats, moments: list[Step], total: float) 
 
 
 class Replay:
-    """Explains, when first asked, the called records of a run that the trees have learned since.
+    """A copy of the trees that stays behind, to explain records of runs that the trees have learned since.
 
-    Most runs are looked at for their scores alone. To learn the run again, without scores, takes a third of what it took, and an
-    explanation as long as a hundred records; so the trees are kept as they were before, until then.
+    Most runs are looked at for their scores alone. To learn a run again, without scores, takes a third of what it took, and an
+    explanation as long as a hundred records; so that is left until it is asked for. The copy then catches up, and goes on from
+    there: one serves run after run.
     """
 
+    def __init__(self, trees: Ensemble) -> None:
+        self.trees = trees
+        self._added = self._followed = 0  # rows, that the trees have learned and the copy has
+        self._runs: deque[tuple[Floats, ReferenceType[Stretch]]] = deque()
+        self._rest: Floats | None = None  # of the run that the copy stands in
+        self._lock = Lock()  # results may be read in other threads than the one that takes in records
+
+    @property
+    def lag(self) -> int:
+        """Rows by which the copy is behind."""
+        return self._added - self._followed
+
+    def add(
+        self, windows: Floats, moments: Callable[[int], list[Step]], called: list[int], totals: list[float]
+    ) -> Stretch:
+        """The trees have learned a run of windows; who holds on to the result can have those called explained."""
+        run = Stretch(self, moments, called, totals)
+        self._runs.append((windows, ref(run)))
+        self._added += len(windows)
+        return run
+
+    def catch_up(self, asked: Stretch) -> None:
+        with self._lock:
+            while asked.found is None:
+                if self._rest is not None:
+                    self._follow(self._rest)
+                windows, who = self._runs.popleft()
+                run, done = who(), 0
+                if run is not None:
+                    found = {}
+                    for i, total in zip(run.called, run.totals, strict=True):
+                        self._follow(windows[done : i + 1])
+                        done = i + 1
+                        found[i] = explain(self.trees, np.ascontiguousarray(windows[i]), run.moments(i), total)
+                    run.found = found
+                self._rest = windows[done:]
+
+    def _follow(self, windows: Floats) -> None:
+        self.trees.follow(windows)
+        self._followed += len(windows)
+
+
+class Stretch:
+    """Records of a run that were called, by their place in it, and their explanations once these have been asked for."""
+
+    __slots__ = ("__weakref__", "_replay", "called", "found", "moments", "totals")
+
     def __init__(
-        self,
-        trees: Ensemble,
-        windows: Floats,
-        moments: Callable[[int], list[Step]],
-        called: list[int],
-        totals: list[float],
+        self, replay: Replay, moments: Callable[[int], list[Step]], called: list[int], totals: list[float]
     ) -> None:
-        self.trees, self.windows, self.moments = trees, windows, moments
-        self.called, self.totals = called, totals
+        self._replay: Replay | None = replay
+        self.moments, self.called, self.totals = moments, called, totals
+        self.found: dict[int, Explanation] | None = None
 
     def explanations(self) -> dict[int, Explanation]:
-        """Of all the called ones, by their place in the run; the trees are then used up."""
-        found, done = {}, 0
-        for i, total in zip(self.called, self.totals, strict=True):
-            moments = self.moments(i)
-            d = len(moments[0][0])
-            self.trees.follow(self.windows[done : i + 1, -d:], self.windows[done : i + 1])
-            done = i + 1
-            found[i] = explain(self.trees, np.ascontiguousarray(self.windows[i]), moments, total)
-        return found
+        if self._replay is not None:
+            self._replay.catch_up(self)
+            self._replay = None
+        assert self.found is not None
+        return self.found

@@ -29,7 +29,9 @@ from .persist import Savable
 Floats = NDArray[np.float64]
 FORMAT = 1
 RUN = 1 << 16  # records given to the forests at once
-SHORT = 128  # records, below which they go alone: to copy the forests takes as long as these
+SHORT = 16  # records, below which they go alone: a run of arrays costs as much to begin
+ALONE = 128  # the same where the trees would have to be copied first
+LAG = 1 << 14  # records that a copy may be behind before another is made: to catch up takes 30 ms, to copy 0.4
 KEPT = 16  # runs in which records were called and not yet explained; each holds forests of 2 MB with the defaults
 
 
@@ -173,6 +175,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self._threshold = Threshold(s.anomaly_rate, size, samples, s.alert_once, least, most)
         self._clock = Clock(s.interval)
         self._calibration = Calibration()
+        self._replay: Replay | None = None
         self._warm = False
         self.n_seen_ = 0
         self.n_features_in_ = d
@@ -269,6 +272,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         record, window = np.array(row), self._window
         window.ring.push(record)
         whole = window.row() if full else None
+        self._replay = None
         return self._trees.look(record, whole) if doubtful else self._trees.learn(record, whole)
 
     @property
@@ -351,12 +355,12 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         while i < len(X):
             stop = int(stops[np.searchsorted(stops, i)])
             n = self._run_length(i, min(stop, i + RUN), times)
-            if n < SHORT:
+            if n < (ALONE if self._replay is None else SHORT):
                 alone = parts[-1] if parts else None
                 if not isinstance(alone, list):
                     alone = []
                     parts.append(alone)
-                # these go alone; the few that are not worth a copy of the forests with them
+                # these go alone; the few that are not worth a copy of the trees with them
                 for k in range(i, i + max(n, 1)):
                     alone.append(self._one(X[k].tolist(), None if times is None else float(times[k])))
                 i += max(n, 1)
@@ -366,7 +370,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
                 i += n
                 if times is not None:
                     self._clock.now = float(times[i - 1])
-                if run.replay is not None:
+                if run.unread is not None:
                     waiting.append(run)
                 if len(waiting) > KEPT:
                     waiting.popleft().explain()
@@ -395,17 +399,23 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             """Those of the window that ends in record i of the run."""
             return [step(k) if k >= 0 else earlier[k] for k in range(i - size + 1, i + 1)]
 
-        # as they are now, to explain from what is called
-        before = self._trees.copy()
-        first = before.whole.n_seen
+        replay = self._replay
+        if replay is None or replay.lag > LAG:
+            replay = self._replay = Replay(self._trees.copy())
+        first = self._trees.whole.n_seen
         scores, points = self._trees.learn_many(Z, windows)
         columns = self._threshold.steps(scores, points)
         called = np.flatnonzero(columns[3]).tolist()
-        replay = None
-        if called:
-            replay = Replay(before, windows, moments, called, scores[called].tolist())
-        confidence = np.minimum(1.0, np.arange(first + 1, first + n + 1) / (2 * before.warm_up))
-        run = Run(scores, columns, confidence, self.n_seen_, getattr(self, "feature_names_in_", None), replay)
+        unread = replay.add(windows, moments, called, scores[called].tolist())
+        confidence = np.minimum(1.0, np.arange(first + 1, first + n + 1) / (2 * self._trees.warm_up))
+        run = Run(
+            scores,
+            columns,
+            confidence,
+            self.n_seen_,
+            getattr(self, "feature_names_in_", None),
+            unread if called else None,
+        )
         if self._near is not None:
             for i in called:
                 if near_enough(self._near, run[i].past, run[i].expected):

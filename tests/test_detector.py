@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import pytest
 from sklearn.base import clone
 
 from rcf._core import ModelStateError
+from rcf._detections import Run
 from rcf.detector import StreamDetector
 from rcf.keyed import KeyedDetector
 
@@ -493,9 +495,45 @@ def test_called_records_are_explained_late_as_they_would_have_been_at_once(monke
     monkeypatch.setattr("rcf.detector.KEPT", 1)
     monkeypatch.setattr("rcf.detector.RUN", 150)
     cut = StreamDetector(random_state=0).update_many(x)
-    waiting = [part for part in cut._parts if getattr(part, "replay", None) is not None]
+    waiting = [part for part in cut._parts if getattr(part, "unread", None) is not None]
     assert len(waiting) <= 1
     same(singly, list(cut))
+
+
+@pytest.mark.parametrize("lag", [0, 300, 1 << 14])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 0, 3], [2, 4], [4, 2, 5, 0]])
+def test_runs_are_explained_in_any_order_or_not_at_all(monkeypatch, lag, order):
+    monkeypatch.setattr("rcf.detector.LAG", lag)
+    x = noisy(1400, 1)
+    x[250:1400:83] += 60
+    one, many = (
+        StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.2, alert_once=False, random_state=0)
+        for _ in range(2)
+    )
+    singly = [one.update(row) for row in x]
+    many.update_many(x[:200])
+    parts = {}
+    for k in range(6):
+        cut = slice(200 + 200 * k, 400 + 200 * k)
+        found = many.update_many(x[cut])
+        assert any(isinstance(part, Run) and part.unread for part in found._parts)
+        if k in order:
+            parts[k] = found, singly[cut]
+    for k in order:
+        found, expected = parts.pop(k)
+        same(expected, list(found))
+
+
+def test_results_are_read_in_a_thread_while_records_come():
+    x = noisy(6000, 1)
+    x[300::97] += 60
+    one, many = StreamDetector(4, n_estimators=10, random_state=0), StreamDetector(4, n_estimators=10, random_state=0)
+    expected = one.update_many(x)
+    with ThreadPoolExecutor(3) as pool:
+        read = [pool.submit(list, many.update_many(x[i : i + 200])) for i in range(0, 6000, 200)]
+        got = [result for part in read for result in part.result()]
+    assert len(expected.anomalies) > 30
+    same([expected[i] for i in expected.anomalies], [got[i] for i in expected.anomalies])
 
 
 def test_records_of_many_by_number():
