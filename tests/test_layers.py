@@ -14,7 +14,7 @@ LAYERS = [
     ["_version", "_rng"],
     ["sampling._reservoir", "shingle._ring", "_tree"],
     ["_score", "_complete"],
-    ["_core", "_hotspots"],
+    ["_core", "_hotspots", "_running"],
     ["_validate", "persist", "trees", "walk"],
     ["sampling.reservoir", "shingle.shingler"],
     ["sampling", "shingle"],
