@@ -39,18 +39,6 @@ def completed(forest: Forest, window: Floats, missing: list[int], held: bool) ->
     return found if len(found) else window[missing].reshape(1, -1)
 
 
-def band(found: Floats) -> Floats:
-    """(3, d): median, 10 and 90 % points of what the trees found.
-
-    Trees find the same point again and again; for the tails each counts once, at the place ``k / (n + 1)`` that an order
-    statistic of n holds on average.
-    """
-    rows = [np.median(found, axis=0)]
-    columns = [np.quantile(np.unique(column), [0.1, 0.9], method="weibull") for column in found.T]
-    rows.extend(np.array(columns).T)
-    return np.array([rows[0], np.minimum(rows[1], rows[0]), np.maximum(rows[2], rows[0])])
-
-
 class Explanation(NamedTuple):
     """Attribution (size, d, 2), the lag of its largest part, and the expected and actual record at that lag."""
 

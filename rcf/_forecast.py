@@ -1,4 +1,4 @@
-"""What comes next, by completing the window again and again, and how wide the band must be."""
+"""What comes next, by what came after windows like the last, and how wide the band must be."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._analogues import Analogues
 from ._core import Forest
-from ._explain import Moment, band, completed
 from ._transform import Transform
 from ._validate import finite, whole_number
 
@@ -29,22 +29,38 @@ class Forecast:
         return f"Forecast(median={self.median.tolist()}, lower={self.lower.tolist()}, upper={self.upper.tolist()})"
 
 
-def forecast(forest: Forest, transform: Transform, window: Floats, last: list[float], horizon: int) -> Forecast:
-    """The records after `window`, the last of which came as `last`; in the user's units."""
-    d = len(last)
-    missing = list(range(len(window) - d, len(window)))
+def forecast(forest: Forest, transform: Transform, window: Floats, horizon: int) -> Forecast:
+    """The records after `window`, in the user's units.
+
+    Each tree goes its own way, from what it found to what it finds next: the ways part as the future does, where one way in the
+    middle would make the steps ahead look surer than the first.
+    """
+    d = len(transform.centre)
+    analogues, missing = Analogues(forest, d), list(range(len(window) - d, len(window)))
+    windows = np.tile(window, (len(analogues), 1))
+    base = np.tile(transform.next_base(), (len(analogues), 1))
     bands = np.empty((3, horizon, d))
-    base = transform.next_base()
     for h in range(horizon):
-        window = np.concatenate([window[d:], window[-d:]])
-        found = band(completed(forest, window, missing, False))
-        window[-d:] = found[0]
-        if h and transform.origin == "previous":
-            base = bands[0, h - 1].tolist()
-        moment = Moment(last, base, transform.centre, transform.scale)
-        for k in range(3):
-            bands[k, h] = list(moment.restored(dict(enumerate(found[k].tolist()))).values())
+        windows = np.concatenate([windows[:, d:], windows[:, -d:]], axis=1)
+        windows[:, -d:] = found = analogues.found(windows, missing)
+        values = found * transform.scale + transform.centre + base
+        base = transform.base_after(base, values)
+        bands[:, h] = band(values)
     return Forecast(*bands)
+
+
+def band(found: Floats) -> Floats:
+    """(3, d): median, 10 and 90 % points of what the trees found (trees, d).
+
+    Trees find the same point again and again; for the tails each counts once, at the place ``k / (n + 1)`` that an order
+    statistic of n holds on average.
+    """
+    middle, tails = np.median(found, axis=0), np.empty((2, found.shape[1]))
+    for j, column in enumerate(found.T):
+        values = np.unique(column)
+        n = len(values)
+        tails[:, j] = np.interp([0.1 * (n + 1), 0.9 * (n + 1)], np.arange(1.0, n + 1), values)
+    return np.array([middle, np.minimum(tails[0], middle), np.maximum(tails[1], middle)])
 
 
 class Calibration:

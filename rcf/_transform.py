@@ -158,6 +158,12 @@ class Transform:
             return [0.0] * len(self.weights)
         return self.average if self.origin == "average" else self.previous or self.base
 
+    def base_after(self, base: Floats, values: Floats) -> Floats:
+        """The next base, if the next records were `values` (n, d) on bases (n, d)."""
+        if self.origin == "zero":
+            return base
+        return values if self.origin == "previous" else base + (values - base) / HELD_BACK
+
     def peek(self, x: Values) -> Values:
         """What the forest would see of x if it came next; learns nothing."""
         return self.scaled([v - b for v, b in zip(x, self.next_base(), strict=True)])

@@ -432,7 +432,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     def forecast(self, horizon: int = 1, *, calibrate: bool = False) -> Forecast:
         """What comes next, in the user's units; changes nothing but what `calibrate` remembers.
 
-        The forest completes the window by one record, the median of what its trees find is appended, and so on.
+        Each tree looks for the window it holds that is most like the last records, and takes what came next there, moved to
+        the level of these records; then it goes on from that. A trend is so carried on, whatever the transform. The forecast
+        is the median over the trees.
 
         Parameters
         ----------
@@ -460,7 +462,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         window = self._window
         if window.size < 2:
             raise ValueError("a forecast needs a shingle_size of at least 2")
-        found = forecast(self._trees.whole, self._transform, window.row(), window.last[-1], horizon)
+        found = forecast(self._trees.whole, self._transform, window.row(), horizon)
         return self._calibration.widen(self.n_seen_, found) if calibrate else found
 
     # ---- state -------------------------------------------------------------------------------------------------

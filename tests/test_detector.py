@@ -322,11 +322,51 @@ def test_scores_are_zero_until_the_windows_fill_the_trees():
 # ---- forecast ------------------------------------------------------------------------------------------------------
 
 
-def test_forecast_of_a_line():
-    detector = StreamDetector(transform="difference", random_state=0)
-    detector.update_many(np.arange(1000.0) + 7)
-    ahead = detector.forecast(5)
-    assert abs(ahead.median[:, 0] - np.arange(1007, 1012)).max() < 0.3
+@pytest.mark.parametrize(
+    "transform", ["none", "normalize", "difference", "normalize_difference", "subtract_moving_average"]
+)
+def test_forecast_of_a_line(transform):
+    t = np.arange(1010.0)
+    x = np.c_[t + 7, 100 - 0.3 * t]
+    detector = StreamDetector(transform=transform, random_state=0)
+    detector.update_many(x[:1000])
+    ahead = detector.forecast(10)
+    assert abs(ahead.median - x[1000:]).max() < (0.6 if transform == "subtract_moving_average" else 0.01)
+    single = StreamDetector(random_state=0)
+    single.update_many(x[:1000, 0])
+    assert abs(single.forecast(5).median[:, 0] - x[1000:1005, 0]).max() < 0.01
+
+
+def test_forecast_goes_on_at_the_level_of_now():
+    x = 0.5 * np.arange(2000) + np.random.default_rng(0).normal(size=2000)
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x[:1000])
+    errors = []
+    for i in range(1000, 1990, 5):
+        errors.append(detector.forecast(5).median[:, 0] - x[i : i + 5])
+        detector.update_many(x[i : i + 5])
+    assert abs(np.mean(errors, axis=0)).max() < 0.3  # what the trees hold is twenty records old in the mean, and 10 lower
+    assert np.std(errors, axis=0).max() < 2.0  # twice the noise
+    # a spike is no level
+    detector.update(x[1990] + 500)
+    assert abs(detector.forecast(1).median[0, 0] - x[1991]) < 3.0
+
+
+def test_bands_widen_as_the_future_does():
+    rng = np.random.default_rng(0)
+    x = np.zeros(4000)
+    for i in range(1, 4000):
+        x[i] = 0.9 * x[i - 1] + rng.normal()
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x[:2000])
+    inside, widths = [], []
+    for i in range(2000, 3990, 5):
+        ahead = detector.forecast(5)
+        inside.append((ahead.lower[:, 0] <= x[i : i + 5]) & (x[i : i + 5] <= ahead.upper[:, 0]))
+        widths.append((ahead.upper - ahead.lower)[:, 0])
+        detector.update_many(x[i : i + 5])
+    assert (np.mean(inside, axis=0) > 0.7).all()
+    assert np.mean(widths, axis=0)[4] > 1.3 * np.mean(widths, axis=0)[0]
 
 
 def test_forecast_of_a_noisy_cosine():
@@ -337,7 +377,7 @@ def test_forecast_of_a_noisy_cosine():
     detector = StreamDetector(random_state=0)
     detector.update_many(x[:1000])
     errors = []
-    for i in range(1000, 4900, 3):
+    for i in range(1000, 4990, 3):
         errors.append(detector.forecast(5).median[:, 0] - x[i : i + 5])
         detector.update_many(x[i : i + 3])
     assert (np.sqrt(np.mean(np.square(errors), axis=0)) <= 1.15 * published).all()
