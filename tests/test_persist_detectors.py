@@ -478,6 +478,37 @@ def test_saved_at_intervals(values, tmp_path):
     assert rcf.load(state).n_seen_ >= 6
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that interrupts a read")
+def test_a_stream_that_falls_silent_is_saved(values, tmp_path):
+    state = tmp_path / "state.rcf"
+    with started(state, "--save-every", "0.2") as run:
+        feed(run, values[:5])
+        until = time.monotonic() + 60
+        while (not state.exists() or rcf.load(state).n_seen_ < 5) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert rcf.load(state).n_seen_ == 5
+        written = state.stat().st_mtime_ns
+        time.sleep(0.6)
+        assert state.stat().st_mtime_ns == written  # nothing new, nothing written
+        run.kill()
+        run.wait()
+    assert rcf.load(state).n_seen_ == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_signals_among_saves_lose_nothing(values, whole, tmp_path):
+    state, got = tmp_path / "state.rcf", []
+    for part in np.array_split(np.array(values), 8):
+        with started(state, "--save-every", "0.1") as run:
+            got += feed(run, part.tolist())
+            time.sleep(0.1)  # about when it is saved
+            run.terminate()
+            assert run.wait() == 0
+            assert run.stderr.read() == ""
+    assert got == whole
+    assert os.listdir(tmp_path) == ["state.rcf"]
+
+
 def test_a_state_that_is_none_is_named_and_stays(tmp_path):
     pytest.importorskip("typer")
     state = tmp_path / "state.rcf"
