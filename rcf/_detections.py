@@ -53,7 +53,8 @@ class Detection:
         score there is. Defined for every record, called or not; rank records by it, or choose one threshold of your own
         for many streams.
     confidence : float
-        In [0, 1]: the share of the window that was not filled in, times how far the forest has warmed up.
+        In [0, 1]: the share of the window that is known, neither missing after a gap nor filled in, times how far the
+        forest has warmed up.
     reason : str or None
         Why a record was not called though its score is high ("noise": high, but below the threshold; "echo": the cause
         was called and still stands

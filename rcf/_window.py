@@ -39,6 +39,12 @@ class Window:
     def filled_share(self) -> float:
         return sum(self.filled) / self.size if self.any_filled else 0.0
 
+    @property
+    def known_share(self) -> float:
+        if self.any_filled or self.ring.seen < self.size:
+            return min(self.ring.seen, self.size) / self.size - self.filled_share
+        return 1.0
+
     def row(self) -> Floats:
         """What the forests see: (size * d,), the oldest record first."""
         return self.ring.window(False)

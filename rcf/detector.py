@@ -277,7 +277,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     @property
     def _confidence(self) -> float:
-        known = 1.0 - self._window.filled_share
+        known = self._window.known_share
         if self._warm:
             return known
         n, sure = self._trees.whole.n_seen, 2 * self._trees.warm_up
@@ -289,7 +289,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         if self._calibration.pending:
             self._calibration.compare(self.n_seen_, self._window.last[-1])
         if score == 0.0:
-            why = late or "warming up"
+            # a window that has to fill again, when the trees know enough
+            gap = self._trees.whole.n_seen > self._trees.warm_up and not self._window.full
+            why = late or ("gap" if gap else "warming up")
             return Detection(0.0, self._threshold.limit, 0.0, False, 0.0, self._confidence, why, self, self.n_seen_)
         limit, likelihood, call, reason = self._threshold.step(score, point)
         grade = self._threshold.grade(score) if call else 0.0
@@ -333,9 +335,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         ValueError
             As `update`, naming the row; nothing is taken in then.
         """
-        names, X = table(records, timestamps)
-        if isinstance(timestamps, str):
-            timestamps = records[timestamps].to_numpy()
+        names, X, timestamps = table(records, timestamps)
+        known = getattr(self, "feature_names_in_", None)
+        if names is not None and known is not None and names != known.tolist():
+            raise ValueError(f"the columns are {names}, but {known.tolist()} are expected, in this order")
         if self._started and X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has {X.shape[1]} features, but {self.n_features_in_} are expected.")
         before = self._clock.now if self._started else None

@@ -249,7 +249,8 @@ def test_missing_records_are_told_by_the_clock():
     assert found.confidence[1007] == 1.0
     keep = np.r_[0:1000, 1020:1200]
     found = StreamDetector(random_state=0).update_many(x[keep], [times[i] for i in keep])
-    assert found.reason[1000] == "gap"
+    assert (found.reason[1000:1007] == "gap").all()
+    np.testing.assert_allclose(found.confidence[1000:1008], np.arange(1, 9) / 8)
     assert (found.score[1000:1007] == 0).all()
     assert found.score[1007] > 0
 
@@ -345,7 +346,9 @@ def test_forecast_goes_on_at_the_level_of_now():
     for i in range(1000, 1990, 5):
         errors.append(detector.forecast(5).median[:, 0] - x[i : i + 5])
         detector.update_many(x[i : i + 5])
-    assert abs(np.mean(errors, axis=0)).max() < 0.3  # what the trees hold is twenty records old in the mean, and 10 lower
+    assert (
+        abs(np.mean(errors, axis=0)).max() < 0.3
+    )  # what the trees hold is twenty records old in the mean, and 10 lower
     assert np.std(errors, axis=0).max() < 2.0  # twice the noise
     # a spike is no level
     detector.update(x[1990] + 500)
@@ -436,6 +439,27 @@ def test_bad_records_leave_it_unchanged():
         detector.update_many(x[500:504], [500.0, 501.0, 502.0, 502.0])
     times = np.arange(500.0, 600.0)
     same(detector.update_many(x[500:], times), twin.update_many(x[500:], times))
+
+
+def test_frames_that_do_not_fit_are_refused():
+    pd = pytest.importorskip("pandas")
+    pl = pytest.importorskip("polars")
+    for kind in (pd.DataFrame, pl.DataFrame):
+        frame = kind({"when": [datetime(2024, 1, 1), datetime(2024, 1, 2)], "load": [1.0, 2.0], "heat": [3, 4]})
+        detector = StreamDetector(random_state=0)
+        with pytest.raises(ValueError, match="column 'when' must hold numbers"):
+            detector.update_many(frame)
+        with pytest.raises(ValueError, match="the column 'time'"):
+            detector.update_many(frame, "time")
+        assert not hasattr(detector, "n_seen_")
+        detector.update_many(frame, "when")
+        later = kind({"heat": [1.0], "load": [2.0], "when": [datetime(2024, 1, 3)]})
+        with pytest.raises(ValueError, match=r"\['heat', 'load'\], but \['load', 'heat'\] are expected"):
+            detector.update_many(later, "when")
+        detector.update_many(later[["when", "load", "heat"]], "when")
+        assert detector.n_seen_ == 3
+    with pytest.raises(ValueError, match="no frame"):
+        StreamDetector().update_many([1.0, 2.0], "when")
 
 
 @pytest.mark.parametrize("params", [

@@ -1,5 +1,7 @@
 """Model files of the detectors: what is restored goes on bit for bit, and no file does harm."""
 
+import io
+import itertools
 import json
 import os
 import pickle
@@ -7,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -466,16 +469,20 @@ def test_a_broken_pipe_loses_nothing(values, tmp_path):
     assert rcf.load(state).n_seen_ == 101
 
 
-def test_saved_at_intervals(values, tmp_path):
-    state = tmp_path / "state.rcf"
-    with started(state, "--save-every", "0.1") as run:
-        feed(run, values[:5])
-        time.sleep(0.2)
-        feed(run, values[5:6])
-        feed(run, values[6:7])  # the save of the sixth is over when the seventh is answered
-        run.kill()
-        run.wait()
-    assert rcf.load(state).n_seen_ >= 6
+@pytest.mark.parametrize("timer", [True, False])
+def test_saved_at_intervals(values, tmp_path, monkeypatch, capsys, timer):
+    pytest.importorskip("typer")
+    from rcf import _cli_stream
+
+    saves, clock = [], itertools.count()
+    monkeypatch.setattr(StreamDetector, "save", lambda self, path: saves.append(self.n_seen_))
+    monkeypatch.setattr(_cli_stream, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(csv_lines(values[:20])))
+    if not timer:
+        monkeypatch.delattr("signal.setitimer", raising=False)
+    _cli_stream.stream(trees=2, state=tmp_path / "state.rcf", save_every=4.0)
+    assert saves == [4, 8, 12, 16, 20]  # the clock is looked at once a record
+    assert len(capsys.readouterr().out.splitlines()) == 20
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that interrupts a read")
