@@ -571,7 +571,7 @@ def test_runs_are_explained_in_any_order_or_not_at_all(monkeypatch, lag, order):
     x = noisy(1400, 1)
     x[250:1400:83] += 60
     one, many = (
-        StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.2, alert_once=False, random_state=0)
+        StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.5, alert_once=False, random_state=0)
         for _ in range(2)
     )
     singly = [one.update(row) for row in x]
@@ -590,13 +590,13 @@ def test_runs_are_explained_in_any_order_or_not_at_all(monkeypatch, lag, order):
 
 def test_results_are_read_in_a_thread_while_records_come():
     x = noisy(6000, 1)
-    x[300::97] += 60
+    x[500::650] += 80
     one, many = StreamDetector(4, n_estimators=10, random_state=0), StreamDetector(4, n_estimators=10, random_state=0)
     expected = one.update_many(x)
     with ThreadPoolExecutor(3) as pool:
         read = [pool.submit(list, many.update_many(x[i : i + 200])) for i in range(0, 6000, 200)]
         got = [result for part in read for result in part.result()]
-    assert len(expected.anomalies) > 30
+    assert len(expected.anomalies) >= 6
     same([expected[i] for i in expected.anomalies], [got[i] for i in expected.anomalies])
 
 
