@@ -40,8 +40,7 @@ class Ensemble:
         point = 0.0 if self.point is None else self.point.update_record(record, self.kind)
         if window is None:
             return 0.0, point
-        whole = self.whole.update_record(window, self.kind)
-        return self._joined(whole, point)
+        return self._joined(self.whole.update_record(window, self.kind), point)
 
     def look(self, record: Floats, window: Floats | None) -> tuple[float, float]:
         """Score alone."""

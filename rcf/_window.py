@@ -41,8 +41,8 @@ class Window:
 
     @property
     def known_share(self) -> float:
-        if self.any_filled or self.ring.seen < self.size:
-            return min(self.ring.seen, self.size) / self.size - self.filled_share
+        if self.any_filled or len(self.moments) < self.size:
+            return len(self.moments) / self.size - self.filled_share
         return 1.0
 
     def row(self) -> Floats:
@@ -69,10 +69,10 @@ class Window:
             centre, scale = transform.centre, transform.scale
             self.moments = deque(((raw, base, centre, scale) for raw, base, _, _ in self.moments), self.size)
         doubtful = bridged or (self.any_filled and self.filled_share > 0.5)
-        fate = len(self.moments) == self.size, doubtful
+        full = len(self.moments) == self.size
         if len(rows) == 1 and not self.held:
-            return [(rows[0], *fate)]
-        self.held.append(fate)
+            return [(rows[0], full, doubtful)]
+        self.held.append((full, doubtful))
         if not rows:
             return []
         held, self.held = self.held, []
