@@ -68,6 +68,7 @@ setup(
                 ("_core", lambda name: name not in HOTSPOTS),
                 ("_hotspots", lambda name: name in HOTSPOTS),
                 ("_threshold", lambda name: False),
+                ("_running", lambda name: False),
             )
         ],
         compiler_directives={

@@ -92,6 +92,7 @@ def stream(
 
     A line that cannot be read is named on stderr and left out; the exit status is then 1. If none of the first ten can be
     read, that is the end. SIGTERM and a closed pipe end the run in order: the state holds every record whose line was written.
+    It is saved at intervals whether records come or not.
     """
     resumed = state is not None and state.exists()
     try:
@@ -114,6 +115,7 @@ def stream(
 
     # between records only: a signal waits until the line that is being worked on is out
     asked, idle = False, False
+    failed, unsaved, saved_at = False, False, time.monotonic()
 
     def remember(*_: Any) -> None:
         nonlocal asked, idle
@@ -122,18 +124,32 @@ def stream(
             idle = False  # a second signal must not break off what the first has begun
             raise Stop
 
-    def save() -> bool:
-        if state is None or not detector.__sklearn_is_fitted__():
-            return True
-        try:
-            detector.save(state)
-        except OSError as error:
-            print(f"rcf stream: {state} could not be written: {error}", file=sys.stderr)
-            return False
-        return True
+    def save() -> None:
+        nonlocal failed, unsaved, saved_at
+        if state is not None and unsaved:
+            try:
+                detector.save(state)
+                unsaved = False
+            except OSError as error:
+                print(f"rcf stream: {state} could not be written: {error}", file=sys.stderr)
+                failed = True
+        saved_at = time.monotonic()
+
+    def save_while_idle(*_: Any) -> None:
+        nonlocal idle
+        if idle and unsaved:
+            idle = False
+            save()
+            idle = True
+            if asked:
+                remember()
 
     old = [(number, signal.signal(number, remember)) for number in (signal.SIGTERM, signal.SIGINT)]
-    failed, saved_at = False, time.monotonic()
+    if state is not None and hasattr(
+        signal, "setitimer"
+    ):  # not on Windows: there a stream that falls silent waits for its end
+        old.append((signal.SIGALRM, signal.signal(signal.SIGALRM, save_while_idle)))
+        signal.setitimer(signal.ITIMER_REAL, save_every, save_every)
     any_read, unread = False, 0
     try:
         lines = iter(sys.stdin)
@@ -183,16 +199,15 @@ def stream(
                 import numpy as np
 
                 detector.feature_names_in_ = np.array([names[i] for i in picked], dtype=object)
-            any_read = True
+            any_read = unsaved = True
             known = row(number, result)
             if output is Format.json:
                 sys.stdout.write(json.dumps(known) + "\n")
             else:
                 writer.writerow([json.dumps(v) if isinstance(v, list) else v for v in map(known.get, COLUMNS)])
             sys.stdout.flush()
-            if state is not None and time.monotonic() - saved_at >= save_every:
-                failed |= not save()
-                saved_at = time.monotonic()
+            if time.monotonic() - saved_at >= save_every:
+                save()
     except Stop:
         pass
     except BrokenPipeError:
@@ -203,7 +218,9 @@ def stream(
         failed = True
     finally:
         idle = False
-        failed |= not save()
+        save()
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number_, handler in old:
             signal.signal(number_, handler)
     if failed:

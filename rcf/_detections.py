@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._explain import Explanation, Replay
+from ._explain import Explanation, Stretch
 from ._threshold import REASONS
 
 Floats = NDArray[np.float64]
@@ -53,7 +53,8 @@ class Detection:
         score there is. Defined for every record, called or not; rank records by it, or choose one threshold of your own
         for many streams.
     confidence : float
-        In [0, 1]: the share of the window that was not filled in, times how far the forest has warmed up.
+        In [0, 1]: the share of the window that is known, neither missing after a gap nor filled in, times how far the
+        forest has warmed up.
     reason : str or None
         Why a record was not called though its score is high ("noise": high, but below the threshold; "echo": the cause
         was called and still stands
@@ -150,11 +151,12 @@ class Run:
 
     def __init__(
         self, score: Floats, columns: tuple[Floats, Floats, Floats, NDArray[np.bool_], NDArray[np.uint8]],
-        confidence: Floats, seen: int, names: Any, replay: Replay | None,
+        confidence: Floats, seen: int, names: Any, unread: Stretch | None,
     ) -> None:  # fmt: skip
         self.score, self.confidence = score, confidence
         self.threshold, self.grade, self.likelihood, self.is_anomaly, self._reasons = columns
-        self.seen, self.names, self.replay = seen, names, replay  # `seen` before the first
+        self.seen, self.names = seen, names  # `seen` before the first
+        self.unread = unread
         self._found: dict[int, Explanation] = {}
         self.last: Source | None = None  # who explains the last record, called or not, until the next one comes
 
@@ -163,9 +165,9 @@ class Run:
         return np.array(REASONS, dtype=object)[self._reasons]
 
     def explain(self) -> None:
-        if self.replay is not None:
-            self._found.update(self.replay.explanations())
-            self.replay = None
+        if self.unread is not None:
+            self._found.update(self.unread.explanations())
+            self.unread = None
 
     def _explanation(self, result: Detection) -> Explanation:
         self.explain()

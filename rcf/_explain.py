@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from threading import Lock
 from typing import NamedTuple
+from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import Forest
+from ._ensemble import Ensemble
 from ._transform import Step
 
 Floats = NDArray[np.float64]
@@ -35,18 +39,6 @@ def completed(forest: Forest, window: Floats, missing: list[int], held: bool) ->
     return found if len(found) else window[missing].reshape(1, -1)
 
 
-def band(found: Floats) -> Floats:
-    """(3, d): median, 10 and 90 % points of what the trees found.
-
-    Trees find the same point again and again; for the tails each counts once, at the place ``k / (n + 1)`` that an order
-    statistic of n holds on average.
-    """
-    rows = [np.median(found, axis=0)]
-    columns = [np.quantile(np.unique(column), [0.1, 0.9], method="weibull") for column in found.T]
-    rows.extend(np.array(columns).T)
-    return np.array([rows[0], np.minimum(rows[1], rows[0]), np.maximum(rows[2], rows[0])])
-
-
 class Explanation(NamedTuple):
     """Attribution (size, d, 2), the lag of its largest part, and the expected and actual record at that lag."""
 
@@ -56,53 +48,92 @@ class Explanation(NamedTuple):
     past: Floats
 
 
-def explain(
-    forest: Forest, point: Forest | None, window: Floats, moments: list[Step], score: str, total: float, share: float
-) -> Explanation:
+def explain(trees: Ensemble, window: Floats, moments: list[Step], total: float) -> Explanation:
     """Explain the score of a window.
 
-    The forests have just learned the window; both walks look past their only copy of it, and the parts are scaled to the
+    The trees have just learned the window; both walks look past their only copy of it, and the parts are scaled to the
     score that
     it had before.
     """
     size, d = len(moments), len(moments[0][0])
-    parts = (1.0 - share) * forest.attribution(window.reshape(1, -1), score).reshape(size, d, 2)
-    if point is not None:
-        parts[-1] += share * point.attribution(window[-d:].reshape(1, -1), score)[0]
+    parts = (1.0 - trees.share) * trees.whole.attribution(window.reshape(1, -1), trees.kind).reshape(size, d, 2)
+    if trees.point is not None:
+        parts[-1] += trees.share * trees.point.attribution(window[-d:].reshape(1, -1), trees.kind)[0]
     whole = parts.sum()
     if whole > 0.0:
         parts *= total / whole
     lag = size - 1 - int(parts.sum(axis=(1, 2)).argmax())
     place, moment = (size - 1 - lag) * d, Moment(*moments[size - 1 - lag])
-    found = np.median(completed(forest, window, list(range(place, place + d)), True), axis=0)
+    found = np.median(completed(trees.whole, window, list(range(place, place + d)), True), axis=0)
     expected = moment.restored(dict(enumerate(found.tolist())))
     return Explanation(parts, lag, np.array(list(expected.values())), np.array(moment.raw))
 
 
 class Replay:
-    """Explains, when first asked, the called records of a run that the forests have learned since.
+    """A copy of the trees that stays behind, to explain records of runs that the trees have learned since.
 
-    Most runs are looked at for their scores alone. To learn the run again, without scores, takes a third of what it took, and an
-    explanation as long as a hundred records; so the forests are kept as they were before, until then.
+    Most runs are looked at for their scores alone. To learn a run again, without scores, takes a third of what it took, and an
+    explanation as long as a hundred records; so that is left until it is asked for. The copy then catches up, and goes on from
+    there: one serves run after run.
     """
 
+    def __init__(self, trees: Ensemble) -> None:
+        self.trees = trees
+        self._added = self._followed = 0  # rows, that the trees have learned and the copy has
+        self._runs: deque[tuple[Floats, ReferenceType[Stretch]]] = deque()
+        self._rest: Floats | None = None  # of the run that the copy stands in
+        self._lock = Lock()  # results may be read in other threads than the one that takes in records
+
+    @property
+    def lag(self) -> int:
+        """Rows by which the copy is behind."""
+        return self._added - self._followed
+
+    def add(
+        self, windows: Floats, moments: Callable[[int], list[Step]], called: list[int], totals: list[float]
+    ) -> Stretch:
+        """The trees have learned a run of windows; who holds on to the result can have those called explained."""
+        run = Stretch(self, moments, called, totals)
+        self._runs.append((windows, ref(run)))
+        self._added += len(windows)
+        return run
+
+    def catch_up(self, asked: Stretch) -> None:
+        with self._lock:
+            while asked.found is None:
+                if self._rest is not None:
+                    self._follow(self._rest)
+                windows, who = self._runs.popleft()
+                run, done = who(), 0
+                if run is not None:
+                    found = {}
+                    for i, total in zip(run.called, run.totals, strict=True):
+                        self._follow(windows[done : i + 1])
+                        done = i + 1
+                        found[i] = explain(self.trees, np.ascontiguousarray(windows[i]), run.moments(i), total)
+                    run.found = found
+                self._rest = windows[done:]
+
+    def _follow(self, windows: Floats) -> None:
+        self.trees.follow(windows)
+        self._followed += len(windows)
+
+
+class Stretch:
+    """Records of a run that were called, by their place in it, and their explanations once these have been asked for."""
+
+    __slots__ = ("__weakref__", "_replay", "called", "found", "moments", "totals")
+
     def __init__(
-        self, forest: Forest, point: Forest | None, windows: Floats, moments: Callable[[int], list[Step]],
-        called: list[int], totals: list[float], score: str, share: float,
-    ) -> None:  # fmt: skip
-        self.forest, self.point, self.windows, self.moments = forest, point, windows, moments
-        self.called, self.totals, self.score, self.share = called, totals, score, share
+        self, replay: Replay, moments: Callable[[int], list[Step]], called: list[int], totals: list[float]
+    ) -> None:
+        self._replay: Replay | None = replay
+        self.moments, self.called, self.totals = moments, called, totals
+        self.found: dict[int, Explanation] | None = None
 
     def explanations(self) -> dict[int, Explanation]:
-        """Of all the called ones, by their place in the run; the forests are then used up."""
-        found, done = {}, 0
-        for i, total in zip(self.called, self.totals, strict=True):
-            moments = self.moments(i)
-            d = len(moments[0][0])
-            self.forest.update(self.windows[done : i + 1], None, None)
-            if self.point is not None:
-                self.point.update(self.windows[done : i + 1, -d:], None, None)
-            done = i + 1
-            window = np.ascontiguousarray(self.windows[i])
-            found[i] = explain(self.forest, self.point, window, moments, self.score, total, self.share)
-        return found
+        if self._replay is not None:
+            self._replay.catch_up(self)
+            self._replay = None
+        assert self.found is not None
+        return self.found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ._analogues import Analogues
 from ._core import LIMIT, Forest
-from ._explain import Moment, completed
+from ._explain import Moment
 from ._transform import Transform
 
 Floats = NDArray[np.float64]
@@ -33,7 +34,9 @@ def completed_record(
     d = len(values)
     known = transform.peek([b if v != v else v for v, b in zip(values, last, strict=True)])
     gaps = [j for j, v in enumerate(values) if v != v]
-    found = completed(forest, np.concatenate([window[d:], known]), [len(window) - d + j for j in gaps], False)
+    analogues = Analogues(forest, d)
+    windows = np.tile(np.concatenate([window[d:], known]), (len(analogues), 1))
+    found = np.median(analogues.found(windows, [len(window) - d + j for j in gaps]), axis=0)
     moment = Moment(last, transform.next_base(), transform.centre, transform.scale)
-    guess = moment.restored(dict(zip(gaps, np.median(found, axis=0).tolist(), strict=True)))
+    guess = moment.restored(dict(zip(gaps, found.tolist(), strict=True)))
     return [guess.get(j, v) for j, v in enumerate(values)]

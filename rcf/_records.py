@@ -77,14 +77,29 @@ def moments_of(timestamps: Any, n: int, before: float | None) -> Floats:
     return times
 
 
-def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats]:
-    """The names of the columns, of a frame, and the records as (n, d) without the column that `timestamps` names."""
+def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats, Any]:
+    """The names of the columns, of a frame; the records as (n, d); the time stamps, which may be a column of the frame."""
     names = None
     if hasattr(records, "columns"):
-        names = [str(c) for c in records.columns]
+        columns = list(records.columns)
         if isinstance(timestamps, str):
-            names.remove(timestamps)
-        records = records[names].to_numpy()
+            if timestamps not in columns:
+                raise ValueError(f"timestamps names the column {timestamps!r}, but there are {columns}")
+            columns.remove(timestamps)
+            timestamps = records[timestamps].to_numpy()
+        for column in columns:
+            values = np.asarray(records[column])
+            try:
+                if values.dtype.kind in "mM":  # which numpy would take for nanoseconds
+                    raise TypeError(f"got {values.dtype}")
+                values.astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"column {column!r} must hold numbers: {error} (timestamps={column!r}, if it is the time)"
+                ) from None
+        names, records = [str(column) for column in columns], records[columns].to_numpy()
+    elif isinstance(timestamps, str):
+        raise ValueError(f"timestamps={timestamps!r} names a column, but the records are no frame")
     try:
         X = np.array(records, dtype=np.float64, ndmin=1)
     except (TypeError, ValueError) as error:
@@ -97,7 +112,7 @@ def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats]:
     if len(bad):
         row, j = bad[0]
         raise ValueError(f"Input X contains {X[row, j]}, infinite or beyond float32 (row {row}, feature {j}).")
-    return names, np.ascontiguousarray(X)
+    return names, np.ascontiguousarray(X), timestamps
 
 
 def nearness(rules: Any, d: int) -> Nearness | None:

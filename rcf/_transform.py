@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import pairwise
 from math import inf, sqrt
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import LIMIT
+from ._running import averages, learn, learn_rows
 from ._validate import finite, whole_number
 
 Values = list[float]
@@ -29,6 +32,7 @@ KINDS: dict[str, tuple[str, bool]] = {
 HELD_BACK = 64  # records that settle centre and scale; their sd is then known to about 9 %
 CLIP = 1e6  # in units of the scale: beyond, a float32 box could no longer tell ordinary values apart
 REVISED_EVERY = 256
+SLOW = 10 * REVISED_EVERY  # records that the running spread is over, once there are so many
 REVISED_BEYOND = 8.0  # times the spread, or a part of it
 
 
@@ -82,14 +86,7 @@ class Transform:
             change = [v - b for v, b in zip(x, self.base, strict=True)]
         if not self.scales or (len(x) == 1 and self.buffer is None):  # alone, a feature needs no scale anew
             return [self.scaled(change)]
-        rate = 1.0 / n if n < 10 * REVISED_EVERY else 0.1 / REVISED_EVERY
-        mean, square = self.mean, self.square
-        for i, v in enumerate(change):
-            off = v - mean[i]
-            off = CLIP_RAW if off > CLIP_RAW else -CLIP_RAW if off < -CLIP_RAW else off
-            step = rate * off
-            mean[i] += step
-            square[i] = (1.0 - rate) * (square[i] + off * step)
+        learn(change, self.mean, self.square, 1.0 / n if n < SLOW else 1.0 / SLOW)
         if self.buffer is not None:
             self.buffer.append(change)
             if n < self.hold:
@@ -103,28 +100,50 @@ class Transform:
 
     def push_many(self, X: Floats) -> tuple[Floats, Callable[[int], Step]]:
         """`push` of each row once all is settled, and what gives the step of a row."""
-        if self.origin == "average" or (self.scales and X.shape[1] > 1):
-            steps: list[Step] = []
-            ready = []
-            for x in X.tolist():
-                ready.extend(self.push(x))
-                steps.append((x, self.base, self.centre, self.scale))
-            return np.array(ready), steps.__getitem__
-        # nothing is learned from these: all rows at once
+        first, d = self.n + 1, X.shape[1]
+        number = np.arange(first, first + len(X))
         self.n += len(X)
-        centre, scale = self.centre, self.scale
-        if self.origin == "zero":
-            base = self.base
-            change = X
-        else:
+        bases = None
+        change = X
+        if self.origin == "average":
+            average, bases = np.array(self.average), np.empty_like(X)
+            averages(X, np.maximum(1.0 / number, 1.0 / HELD_BACK), average, bases)
+            self.average = average.tolist()
+        elif self.origin == "previous":
             bases = np.vstack([X[:1] if self.previous is None else [self.previous], X[:-1]])
+            self.previous = X[-1].tolist()
+        if bases is not None:
             change = X - bases
-            self.base, self.previous = bases[-1].tolist(), X[-1].tolist()
+            self.base = bases[-1].tolist()
+        base, centre = self.base, self.centre
+        if not self.scales or d == 1:  # alone, a feature needs no scale anew
+            begins, scales = [0], [self.scale]
+            Z = (change - centre) / self.scale
+        else:
+            begins, scales = [], []
+            Z = np.empty_like(X)
+            mean, square, rates = np.array(self.mean), np.array(self.square), 1.0 / np.minimum(number, SLOW)
+            # a record that the scale is revised at has the new one: up to it, and from it on
+            cuts = [0, *(np.flatnonzero(number % REVISED_EVERY == 0)).tolist(), len(X)]
+            for a, b in pairwise(cuts):
+                if a < b:
+                    learn_rows(change[a : a + 1], rates[a : a + 1], mean, square)
+                    self.mean, self.square = mean.tolist(), square.tolist()
+                    if number[a] % REVISED_EVERY == 0:
+                        self.revise()
+                    begins.append(a)
+                    scales.append(self.scale)
+                    Z[a:b] = (change[a:b] - centre) / self.scale
+                    learn_rows(change[a + 1 : b], rates[a + 1 : b], mean, square)
+            self.mean, self.square = mean.tolist(), square.tolist()
         clip = CLIP if self.scales else LIMIT
-        Z = np.clip((change - centre) / scale, -clip, clip)
-        if self.origin == "zero":
-            return Z, lambda i: (X[i].tolist(), base, centre, scale)
-        return Z, lambda i: (X[i].tolist(), bases[i].tolist(), centre, scale)
+        np.clip(Z, -clip, clip, out=Z)
+
+        def step(i: int) -> Step:
+            scale = scales[bisect_right(begins, i) - 1]
+            return X[i].tolist(), base if bases is None else bases[i].tolist(), centre, scale
+
+        return Z, step
 
     def scaled(self, change: Values) -> Values:
         row, clip = [], CLIP if self.scales else LIMIT
@@ -138,6 +157,12 @@ class Transform:
         if self.origin == "zero" or self.n == 0:
             return [0.0] * len(self.weights)
         return self.average if self.origin == "average" else self.previous or self.base
+
+    def base_after(self, base: Floats, values: Floats) -> Floats:
+        """The next base, if the next records were `values` (n, d) on bases (n, d)."""
+        if self.origin == "zero":
+            return base
+        return values if self.origin == "previous" else base + (values - base) / HELD_BACK
 
     def peek(self, x: Values) -> Values:
         """What the forest would see of x if it came next; learns nothing."""
@@ -192,6 +217,3 @@ class Transform:
             raise ValueError(f"the transform holds back {len(buffer)} of {n} records")
         self.previous = previous.tolist() or None
         self.buffer = None if settled else buffer.tolist()
-
-
-CLIP_RAW = 1e150  # its square is still a float

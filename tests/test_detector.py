@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import pytest
 from sklearn.base import clone
 
 from rcf._core import ModelStateError
+from rcf._detections import Run
 from rcf.detector import StreamDetector
 from rcf.keyed import KeyedDetector
 
@@ -232,7 +234,7 @@ def test_forest_fills_what_belongs_there():
     detector = StreamDetector(random_state=0, fill="forest")
     detector.update_many(x[:1000])
     detector.update(np.nan)
-    assert detector._last[-1][0] == pytest.approx(x[1000], abs=1.0)
+    assert detector._window.last[-1][0] == pytest.approx(x[1000], abs=1.0)
 
 
 def test_missing_records_are_told_by_the_clock():
@@ -247,7 +249,8 @@ def test_missing_records_are_told_by_the_clock():
     assert found.confidence[1007] == 1.0
     keep = np.r_[0:1000, 1020:1200]
     found = StreamDetector(random_state=0).update_many(x[keep], [times[i] for i in keep])
-    assert found.reason[1000] == "gap"
+    assert (found.reason[1000:1007] == "gap").all()
+    np.testing.assert_allclose(found.confidence[1000:1008], np.arange(1, 9) / 8)
     assert (found.score[1000:1007] == 0).all()
     assert found.score[1007] > 0
 
@@ -260,14 +263,113 @@ def test_late_start():
     assert found.score[-1] > 0
 
 
+def assert_learned(detector, x, skip=()):
+    """The trees hold the windows of records side by side, all of them and nothing else, but for those over a place in `skip`."""
+    forest, transform, size = detector._trees.whole, detector._transform, detector.shingle_size
+    z = (x - transform.centre[0]) / transform.scale[0]
+    ends = [i for i in range(size, len(x) + 1) if not any(i - size < s < i for s in skip)]
+    windows = np.array([z[i - size : i] for i in ends]).reshape(-1, size)
+    held = np.concatenate([forest.points(i) for i in range(forest.n_trees)])
+    off = np.abs(held[:, None, :] - windows).max(axis=2)
+    assert forest.n_seen == len(windows)
+    if len(windows):
+        assert off.min(axis=1).max() < 1e-5
+        assert off.min(axis=0).max() < 1e-5
+
+
+@pytest.mark.parametrize("transform", ["none", "normalize"])
+@pytest.mark.parametrize("n", [7, 8, 63, 64, 66, 100])
+def test_only_windows_of_real_records_are_learned(transform, n):
+    x = np.random.default_rng(0).normal(5.0, size=n)
+    detector = StreamDetector(8, transform=transform, n_estimators=4, random_state=0)
+    for value in x:
+        detector.update(value)
+    if transform == "none" or n >= 64:
+        assert_learned(detector, x)
+
+
+@pytest.mark.parametrize("gap", [3, 20, 60])
+def test_no_window_reaches_over_a_gap_among_the_records_held_back(gap):
+    x = np.random.default_rng(0).normal(5.0, size=90)
+    times = np.arange(90.0) + np.where(np.arange(90) >= gap, 50.0, 0.0)
+    detector = StreamDetector(8, n_estimators=4, interval=1.0, random_state=0)
+    for value, t in zip(x, times, strict=True):
+        detector.update(value, t)
+    assert_learned(detector, x, skip=[gap])
+
+
+def test_what_is_filled_in_among_the_records_held_back_is_not_learned():
+    x = np.random.default_rng(0).normal(5.0, size=80)
+    x[20:28] = np.nan
+    detector = StreamDetector(8, n_estimators=4, random_state=0)
+    detector.update_many(x)
+    # of the windows that end in 24 to 30 five records or more are missing
+    assert detector._trees.whole.n_seen == 80 - 7 - 7
+    # the last of those held back is made up: the ones before it are learned all the same
+    keep = np.r_[0:60, 67:70]
+    detector = StreamDetector(8, n_estimators=4, interval=1.0, random_state=0)
+    detector.update_many(x[np.r_[28:80, 0:11]], keep.astype(float))
+    assert detector._trees.whole.n_seen == 60 - 7
+
+
+def test_scores_are_zero_until_the_windows_fill_the_trees():
+    x = np.random.default_rng(0).normal(size=300)
+    for transform in ("none", "normalize"):
+        score = StreamDetector(8, transform=transform, max_samples=100, random_state=0).update_many(x).score
+        assert (score[: 100 + 7] == 0).all()
+        assert (score[100 + 7 :] > 0.3).all()
+
+
 # ---- forecast ------------------------------------------------------------------------------------------------------
 
 
-def test_forecast_of_a_line():
-    detector = StreamDetector(transform="difference", random_state=0)
-    detector.update_many(np.arange(1000.0) + 7)
-    ahead = detector.forecast(5)
-    assert abs(ahead.median[:, 0] - np.arange(1007, 1012)).max() < 0.3
+@pytest.mark.parametrize(
+    "transform", ["none", "normalize", "difference", "normalize_difference", "subtract_moving_average"]
+)
+def test_forecast_of_a_line(transform):
+    t = np.arange(1010.0)
+    x = np.c_[t + 7, 100 - 0.3 * t]
+    detector = StreamDetector(transform=transform, random_state=0)
+    detector.update_many(x[:1000])
+    ahead = detector.forecast(10)
+    assert abs(ahead.median - x[1000:]).max() < (0.6 if transform == "subtract_moving_average" else 0.01)
+    single = StreamDetector(random_state=0)
+    single.update_many(x[:1000, 0])
+    assert abs(single.forecast(5).median[:, 0] - x[1000:1005, 0]).max() < 0.01
+
+
+def test_forecast_goes_on_at_the_level_of_now():
+    x = 0.5 * np.arange(2000) + np.random.default_rng(0).normal(size=2000)
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x[:1000])
+    errors = []
+    for i in range(1000, 1990, 5):
+        errors.append(detector.forecast(5).median[:, 0] - x[i : i + 5])
+        detector.update_many(x[i : i + 5])
+    assert (
+        abs(np.mean(errors, axis=0)).max() < 0.3
+    )  # what the trees hold is twenty records old in the mean, and 10 lower
+    assert np.std(errors, axis=0).max() < 2.0  # twice the noise
+    # a spike is no level
+    detector.update(x[1990] + 500)
+    assert abs(detector.forecast(1).median[0, 0] - x[1991]) < 3.0
+
+
+def test_bands_widen_as_the_future_does():
+    rng = np.random.default_rng(0)
+    x = np.zeros(4000)
+    for i in range(1, 4000):
+        x[i] = 0.9 * x[i - 1] + rng.normal()
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x[:2000])
+    inside, widths = [], []
+    for i in range(2000, 3990, 5):
+        ahead = detector.forecast(5)
+        inside.append((ahead.lower[:, 0] <= x[i : i + 5]) & (x[i : i + 5] <= ahead.upper[:, 0]))
+        widths.append((ahead.upper - ahead.lower)[:, 0])
+        detector.update_many(x[i : i + 5])
+    assert (np.mean(inside, axis=0) > 0.7).all()
+    assert np.mean(widths, axis=0)[4] > 1.3 * np.mean(widths, axis=0)[0]
 
 
 def test_forecast_of_a_noisy_cosine():
@@ -278,7 +380,7 @@ def test_forecast_of_a_noisy_cosine():
     detector = StreamDetector(random_state=0)
     detector.update_many(x[:1000])
     errors = []
-    for i in range(1000, 4900, 3):
+    for i in range(1000, 4990, 3):
         errors.append(detector.forecast(5).median[:, 0] - x[i : i + 5])
         detector.update_many(x[i : i + 3])
     assert (np.sqrt(np.mean(np.square(errors), axis=0)) <= 1.15 * published).all()
@@ -337,6 +439,27 @@ def test_bad_records_leave_it_unchanged():
         detector.update_many(x[500:504], [500.0, 501.0, 502.0, 502.0])
     times = np.arange(500.0, 600.0)
     same(detector.update_many(x[500:], times), twin.update_many(x[500:], times))
+
+
+def test_frames_that_do_not_fit_are_refused():
+    pd = pytest.importorskip("pandas")
+    pl = pytest.importorskip("polars")
+    for kind in (pd.DataFrame, pl.DataFrame):
+        frame = kind({"when": [datetime(2024, 1, 1), datetime(2024, 1, 2)], "load": [1.0, 2.0], "heat": [3, 4]})
+        detector = StreamDetector(random_state=0)
+        with pytest.raises(ValueError, match="column 'when' must hold numbers"):
+            detector.update_many(frame)
+        with pytest.raises(ValueError, match="the column 'time'"):
+            detector.update_many(frame, "time")
+        assert not hasattr(detector, "n_seen_")
+        detector.update_many(frame, "when")
+        later = kind({"heat": [1.0], "load": [2.0], "when": [datetime(2024, 1, 3)]})
+        with pytest.raises(ValueError, match=r"\['heat', 'load'\], but \['load', 'heat'\] are expected"):
+            detector.update_many(later, "when")
+        detector.update_many(later[["when", "load", "heat"]], "when")
+        assert detector.n_seen_ == 3
+    with pytest.raises(ValueError, match="no frame"):
+        StreamDetector().update_many([1.0, 2.0], "when")
 
 
 @pytest.mark.parametrize("params", [
@@ -436,9 +559,45 @@ def test_called_records_are_explained_late_as_they_would_have_been_at_once(monke
     monkeypatch.setattr("rcf.detector.KEPT", 1)
     monkeypatch.setattr("rcf.detector.RUN", 150)
     cut = StreamDetector(random_state=0).update_many(x)
-    waiting = [part for part in cut._parts if getattr(part, "replay", None) is not None]
+    waiting = [part for part in cut._parts if getattr(part, "unread", None) is not None]
     assert len(waiting) <= 1
     same(singly, list(cut))
+
+
+@pytest.mark.parametrize("lag", [0, 300, 1 << 14])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 0, 3], [2, 4], [4, 2, 5, 0]])
+def test_runs_are_explained_in_any_order_or_not_at_all(monkeypatch, lag, order):
+    monkeypatch.setattr("rcf.detector.LAG", lag)
+    x = noisy(1400, 1)
+    x[250:1400:83] += 60
+    one, many = (
+        StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.5, alert_once=False, random_state=0)
+        for _ in range(2)
+    )
+    singly = [one.update(row) for row in x]
+    many.update_many(x[:200])
+    parts = {}
+    for k in range(6):
+        cut = slice(200 + 200 * k, 400 + 200 * k)
+        found = many.update_many(x[cut])
+        assert any(isinstance(part, Run) and part.unread for part in found._parts)
+        if k in order:
+            parts[k] = found, singly[cut]
+    for k in order:
+        found, expected = parts.pop(k)
+        same(expected, list(found))
+
+
+def test_results_are_read_in_a_thread_while_records_come():
+    x = noisy(6000, 1)
+    x[500::650] += 80
+    one, many = StreamDetector(4, n_estimators=10, random_state=0), StreamDetector(4, n_estimators=10, random_state=0)
+    expected = one.update_many(x)
+    with ThreadPoolExecutor(3) as pool:
+        read = [pool.submit(list, many.update_many(x[i : i + 200])) for i in range(0, 6000, 200)]
+        got = [result for part in read for result in part.result()]
+    assert len(expected.anomalies) >= 6
+    same([expected[i] for i in expected.anomalies], [got[i] for i in expected.anomalies])
 
 
 def test_records_of_many_by_number():

@@ -1,5 +1,7 @@
 """Model files of the detectors: what is restored goes on bit for bit, and no file does harm."""
 
+import io
+import itertools
 import json
 import os
 import pickle
@@ -7,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -477,16 +480,51 @@ def test_a_broken_pipe_loses_nothing(values, tmp_path):
     assert rcf.load(state).n_seen_ == 101
 
 
-def test_saved_at_intervals(values, tmp_path):
+@pytest.mark.parametrize("timer", [True, False])
+def test_saved_at_intervals(values, tmp_path, monkeypatch, capsys, timer):
+    pytest.importorskip("typer")
+    from rcf import _cli_stream
+
+    saves, clock = [], itertools.count()
+    monkeypatch.setattr(StreamDetector, "save", lambda self, path: saves.append(self.n_seen_))
+    monkeypatch.setattr(_cli_stream, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(csv_lines(values[:20])))
+    if not timer:
+        monkeypatch.delattr("signal.setitimer", raising=False)
+    _cli_stream.stream(trees=2, state=tmp_path / "state.rcf", save_every=4.0)
+    assert saves == [4, 8, 12, 16, 20]  # the clock is looked at once a record
+    assert len(capsys.readouterr().out.splitlines()) == 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that interrupts a read")
+def test_a_stream_that_falls_silent_is_saved(values, tmp_path):
     state = tmp_path / "state.rcf"
-    with started(state, "--save-every", "0.1") as run:
+    with started(state, "--save-every", "0.2") as run:
         feed(run, values[:5])
-        time.sleep(0.2)
-        feed(run, values[5:6])
-        feed(run, values[6:7])  # the save of the sixth is over when the seventh is answered
+        until = time.monotonic() + 60
+        while (not state.exists() or rcf.load(state).n_seen_ < 5) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert rcf.load(state).n_seen_ == 5
+        written = state.stat().st_mtime_ns
+        time.sleep(0.6)
+        assert state.stat().st_mtime_ns == written  # nothing new, nothing written
         run.kill()
         run.wait()
-    assert rcf.load(state).n_seen_ >= 6
+    assert rcf.load(state).n_seen_ == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
+def test_signals_among_saves_lose_nothing(values, whole, tmp_path):
+    state, got = tmp_path / "state.rcf", []
+    for part in np.array_split(np.array(values), 8):
+        with started(state, "--save-every", "0.1") as run:
+            got += feed(run, part.tolist())
+            time.sleep(0.1)  # about when it is saved
+            run.terminate()
+            assert run.wait() == 0
+            assert run.stderr.read() == ""
+    assert got == whole
+    assert os.listdir(tmp_path) == ["state.rcf"]
 
 
 def test_a_state_that_is_none_is_named_and_stays(tmp_path):
