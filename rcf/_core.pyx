@@ -1085,7 +1085,7 @@ cdef class Forest:
 
     def copy(self):
         """The same forest in memory of its own, by plain copying (a hundredth of the time of `state`)."""
-        cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, 0)
+        cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None)
         cdef int i
         cdef rcf_tree* t
         self.gate.read()
@@ -1156,8 +1156,8 @@ cdef class Forest:
                 self.write_nodes(i, &inner_of[nodes], &cut_of[inner_nodes], &dim_of[inner_nodes], &stack[0])
                 nodes += max(2 * leaves_of[i] - 1, 0)
                 inner_nodes += max(leaves_of[i] - 1, 0)
-        arrival = np.unique(arrivals[:slots])
-        record = np.searchsorted(arrival, arrivals).astype(np.int32)
+        arrival, record = np.unique(arrivals[:slots], return_inverse=True)
+        record = record.astype(np.int32)
         points = np.empty((len(arrival) + 1, self.n_features), dtype=np.float32)
         cdef const int32_t[::1] record_of = record
         cdef float[:, ::1] point_of = points
