@@ -1,0 +1,256 @@
+"""Put faults into the code, one at a time, and see whether the tests find them.
+
+    python tests/faults.py              # all of them, on a copy of the checkout; some twenty minutes
+    python tests/faults.py decay heap   # those whose description has one of the words
+    python tests/faults.py --check      # only whether the lines to be changed are still there; a second
+
+Each fault is a change of text in one file. The extension that it touches is built anew and the tests named run until
+the first failure. A fault that no test finds, and one whose text has gone or stands there twice, is an error: the list is
+to follow the code. The copy lies in the folder for temporary files and is removed.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 400  # seconds for the tests of one fault; a fault may make them run for ever, which is found too
+
+
+class Fault(NamedTuple):
+    what: str
+    file: str
+    tests: str  # names of test files without "test_" and ".py"
+    old: str
+    new: str
+
+
+FAULTS = [
+    # ---- a tree: where a record goes, cuts, boxes, masses
+    Fault("a record that equals a cut goes to the other side", "rcf/_kernels.h", "forest_edges forest_machine",
+          "v = node->child[x[node->dim] > node->cut];", "v = node->child[x[node->dim] >= node->cut];"),
+    Fault("a cut may lie on the upper side of its box", "rcf/_kernels.h", "hooks forest_machine",
+          "if ((double)c > v || c >= top) {", "if ((double)c > v || c > top) {"),
+    Fault("-0.0 is kept apart from 0.0", "rcf/_kernels.h", "forest_machine",
+          "row[i] = (float)(x[i] - origin[i]) + 0.0f;", "row[i] = (float)(x[i] - origin[i]);"),
+    Fault("the mass above an insertion is not counted", "rcf/_walks.h", "forest_machine",
+          "t->nodes[v].mass += 1;", "t->nodes[v].mass += n >= 0;"),
+    Fault("the mass above a deletion is not counted down", "rcf/_walks.h", "forest_machine",
+          "        node->mass -= 1;\n        if (!touched) continue;",
+          "        if (!touched) continue;\n        node->mass -= 1;"),
+    Fault("a box is not shrunk on its upper side", "rcf/_walks.h", "forest_machine",
+          "touches |= (x[i] == lower[i]) | (x[i] == upper[i]);", "touches |= x[i] == lower[i];"),
+    Fault("an insertion keeps the lowest separation", "rcf/_tree.pxd", "tree_law",
+          "            n -= k + 1\n            break\n", "            n -= k + 1\n"),
+    Fault("the gaps passed are not subtracted when a record is cut off a box", "rcf/_tree.pxd", "tree_law",
+          "        rest -= gap\n", "        rest -= 0.5 * gap\n"),
+    Fault("a build cuts the later features too seldom", "rcf/_tree.pxd", "tree_law",
+          "                    u -= side\n", "                    u -= 0.5 * side\n"),
+    Fault("a node that was freed is not used again", "rcf/_tree.pxd", "forest_machine forest_edges memory",
+          "    t.free_node = v\n", "    pass\n"),
+    Fault("an empty leaf's sibling hangs below the wrong parent", "rcf/_tree.pxd", "forest_machine",
+          "    replace_child(t, v, parent, sibling)\n", "    replace_child(t, parent, parent, sibling)\n"),
+    Fault("the trees are not grown again when the origin moves", "rcf/_core.pyx", "forest_machine",
+          "            if s.size == 0:\n                continue\n", "            if s.size > 0:\n                continue\n"),
+    # ---- scores
+    Fault("log2(m + 1) for log2(m) where a record equals a leaf", "rcf/_kernels.h", "forest_machine",
+          "return 1.0 / (h + rcf_log2_count(m));", "return 1.0 / (h + rcf_log2_count(m + 1));"),
+    Fault("opensearch is scaled by log2(N)", "rcf/_kernels.h", "forest_machine",
+          "return rcf_log2_count(n + 1);", "return rcf_log2_count(n);"),
+    Fault("the ratio of masses of the codisp lacks the record itself", "rcf/_kernels.h", "forest_machine oracle_rrcf",
+          "(double)(node->mass - mass) / (mass + 1.0)", "(double)(node->mass - mass) / (double)mass"),
+    Fault("the depth is not counted down on the way up", "rcf/_walks.h", "forest_machine",
+          "        h -= 1;\n        v = node->parent;", "        v = node->parent;"),
+    Fault("a sweep of many records takes the depth of the parent", "rcf/_walks.h", "forest_machine determinism estimator",
+          "span.depth + 1, 0,", "span.depth, 0,"),
+    Fault("the portable code adds in another order", "rcf/_kernels.h", "determinism",
+          "return ((s[0] + s[4]) + (s[2] + s[6]))", "return ((s[0] + s[2]) + (s[4] + s[6]))"),
+    Fault("attribution: high and low are exchanged", "rcf/_score.pxd", "attribution forest_machine",
+          "gap[2 * i] = high if high > 0.0 else 0.0\n        gap[2 * i + 1] = low if low > 0.0 else 0.0",
+          "gap[2 * i] = low if low > 0.0 else 0.0\n        gap[2 * i + 1] = high if high > 0.0 else 0.0"),
+    Fault("density: a record's own mass does not count", "rcf/_score.pxd", "trees forest_machine estimator",
+          "mass_of(t, v) + own, x", "mass_of(t, v), x"),
+    Fault("scores of the batch before are left in", "rcf/_core.pyx", "forest_machine determinism",
+          "memset(<void*>out_at, 0, self._blocks() * part * sizeof(double))", "pass"),
+    Fault("the record that enters a tree goes unscored", "rcf/_core.pyx", "forest_machine determinism",
+          "(enters + 1 if enters < n_rows else n_rows) - begin", "enters - begin"),
+    Fault("no scores after fit until the sample is full again", "rcf/_core.pyx", "forest_machine estimator",
+          "            self.warm_up = 0\n", "            self.warm_up = self.capacity\n"),
+    Fault("forget takes the newest of equal records", "rcf/_core.pyx", "forest_machine",
+          "s.slots[j].arrival < s.slots[oldest].arrival", "s.slots[j].arrival > s.slots[oldest].arrival"),
+    Fault("readers do not wait for a writer", "rcf/_core.pyx", "threads",
+          "        if self.readers == 0:\n            take(self.writing)\n        self.readers += 1\n",
+          "        if self.readers == 0:\n            PyThread_acquire_lock(self.writing, NOWAIT_LOCK)\n        self.readers += 1\n"),
+    # ---- the sampler
+    Fault("time decay has the wrong sign", "sampling/_reservoir.pxd", "sampling_law",
+          "return rcf_log(e / weight) - s.decay * <double>n", "return rcf_log(e / weight) + s.decay * <double>n"),
+    Fault("the weight is left out of the key", "sampling/_reservoir.pxd", "sampling_law",
+          "return rcf_log(e / weight)", "return rcf_log(e)"),
+    Fault("skip-ahead goes one record too far", "sampling/_reservoir.pxd", "sampling_law reservoir_machine",
+          "    s.next += s.settled\n", "    s.next += s.settled + 1\n"),
+    Fault("a key that moved in the heap sinks but never rises", "sampling/_reservoir.pxd", "forest_edges forest_machine",
+          "if i > 0 and s.slots[(i - 1) >> 1].key < last.key:", "if False:"),
+    Fault("the sampler's budget is not restored with the forest", "rcf/_core.pyx", "determinism persist",
+          'state["threshold"][i], state["budget"][i]', 'state["threshold"][i], 0.5'),
+    Fault("merge of forests does not move the keys in time", "rcf/_core.pyx", "merge sampling_law",
+          'theirs["key"][two] - self.time_decay * before', 'theirs["key"][two]'),
+    Fault("merge of reservoirs does not move the keys in time", "sampling/reservoir.py", "reservoir_machine sampling_law",
+          'theirs["key"] -= self.time_decay * self.n_seen', 'theirs["key"] -= self.time_decay'),
+    # ---- shingles
+    Fault("the window of a stream is off by one", "shingle/_ring.pxd", "shingle shingle_api",
+          "return r.values + (r.seen % r.size) * r.width", "return r.values + ((r.seen + 1) % r.size) * r.width"),
+    Fault("scores of windows come one time stamp late", "shingle/shingler.py", "shingle shingle_api",
+          "ends = np.arange(values.size) * step + size - 1", "ends = np.arange(values.size) * step + size"),
+    # ---- detectors
+    Fault("a score above the threshold moves it as it is", "rcf/_threshold.pyx", "detector",
+          "                score = limit\n", "                score = score\n"),
+    Fault("a gap is filled with one record too many", "rcf/detector.py", "detector",
+          "missed = round(step / self._step) - 1", "missed = round(step / self._step)"),
+    Fault("the lag is counted from the oldest record", "rcf/_explain.py", "detector detector_stream",
+          "lag = size - 1 - int(parts.sum(axis=(1, 2)).argmax())", "lag = int(parts.sum(axis=(1, 2)).argmax())"),
+    Fault("what was expected is not put back on its scale", "rcf/_explain.py", "detector",
+          "z * self.scale[j] + self.centre[j]", "z + self.centre[j]"),
+    Fault("update_many forgets the last records of a run", "rcf/detector.py", "detector detector_stream",
+          "        for row in Z[-size:]:\n", "        for row in Z[-size:-1]:\n"),
+    Fault("the key longest held goes, not the one longest unused", "rcf/keyed.py", "detector keyed",
+          "        self._held.move_to_end(key)\n", ""),
+    # ---- hot spots
+    Fault("a neighbour in the grid at the radius itself does not count", "rcf/_neighbours.h", "hotspots_exact hotspots",
+          "n += d2 <= x->radius2;", "n += d2 < x->radius2;"),
+    Fault("a neighbour in the tree at the radius itself does not count", "rcf/_neighbours.h", "hotspots_exact hotspots",
+          "if (d2 <= x->radius2) {", "if (d2 < x->radius2) {"),
+    Fault("a record is a core one neighbour too late", "rcf/_dbscan.h", "hotspots_exact",
+          "if (x->count >= w->min_points) w->turned", "if (x->count > w->min_points) w->turned"),
+    Fault("a region that falls apart stays one", "rcf/_dbscan.h", "hotspots_exact",
+          "if (k > 1) rcf_part(w, w->near_b, k);", "if (k > 2) rcf_part(w, w->near_b, k);"),
+    Fault("a region's box is not shrunk when a record leaves", "rcf/_dbscan.h", "hotspots_exact hotspots",
+          "if (p[j] == e[j] || p[j] == e[d + j]) w->regions[r].loose = 1;", "if (p[j] == e[j]) w->regions[r].loose = 1;"),
+    Fault("of equally near cores a border takes any", "rcf/_dbscan.h", "hotspots_exact",
+          "rcf_age_rank(w, found[i]) < rcf_age_rank(w, found[best])", "rcf_age_rank(w, found[i]) > rcf_age_rank(w, found[best])"),
+    # ---- model files
+    Fault("the checksum of a model file is not looked at", "rcf/persist.py", "persist",
+          "[0] != zlib.crc32(view[:-4])", "[0] == -1"),
+    Fault("a model file of another class is accepted", "rcf/persist.py", "persist persist_detectors",
+          "if not issubclass(_class_of(kind), due):", "if False:"),
+    Fault("numbers saved as steps lose their last", "rcf/persist.py", "persist",
+          "if low >= 0 and high < 2**62 and flat.size > 16", "if high < 2**62 and flat.size > 16"),
+    Fault("a saved detector forgets how its scores ran", "rcf/detector.py", "persist_detectors",
+          '        self._threshold.restore(stream["threshold"])\n', ""),
+    # ---- the estimator
+    Fault("the sign of decision_function", "rcf/estimator.py", "estimator estimator_checks",
+          "return self.score_samples(X) - self.offset_", "return self.offset_ - self.score_samples(X)"),
+    Fault("a call that fails leaves its traces", "rcf/estimator.py", "estimator bad_input",
+          "            self.__dict__.update(before)\n            raise", "            raise"),
+]  # fmt: skip
+
+
+def extensions(file: str) -> list[str]:
+    """What has to be built anew after a change of the file."""
+    if file.endswith(".py"):
+        return []
+    if file.endswith("_dbscan.h") or file.endswith("_neighbours.h"):
+        return ["_hotspots"]
+    return ["_threshold"] if file.endswith("_threshold.pyx") else ["_core"]
+
+
+def problem(fault: Fault) -> str | None:
+    """Why it cannot be put in; None if it can."""
+    path = ROOT / fault.file
+    if not path.exists():
+        return f"{fault.file} IS GONE"
+    n = path.read_text().count(fault.old)
+    if n != 1:
+        return f"TEXT {'NOT FOUND' if n == 0 else f'FOUND {n} TIMES'} in {fault.file}: {fault.old.strip()!r}"
+    if not test_files(fault):
+        return f"NO TESTS of the names {fault.tests}"
+    return None
+
+
+def test_files(fault: Fault) -> list[str]:
+    """Those that there are."""
+    return [f"tests/test_{name}.py" for name in fault.tests.split() if (ROOT / f"tests/test_{name}.py").exists()]
+
+
+def build(at: Path, modules: list[str]) -> str | None:
+    """Build the extensions in the copy; what went wrong, or None."""
+    for module in modules:  # setuptools does not look into headers
+        for old in [at / f"rcf/{module}.c", *(at / "rcf").glob(f"{module}.*.so"), *at.glob(f"build/*/rcf/{module}.*")]:
+            old.unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=at, env={**os.environ, "RCF_CFLAGS": "-O1 -g0"}, capture_output=True, text=True,
+    )  # fmt: skip
+    return None if done.returncode == 0 else (done.stdout + done.stderr)[-2000:]
+
+
+def found_by(at: Path, fault: Fault) -> str | None:
+    """The test that finds the fault; None if all pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-rfE", "--tb=no", "-o", "addopts="]
+    command += ["--import-mode=importlib", "-m", "not slow"]
+    environment = {**os.environ, "PYTHONPATH": str(at), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.setdefault("RCF_DATA", str(ROOT / "../shared/data"))
+    for file in test_files(fault):
+        try:
+            done = subprocess.run([*command, file], cwd=at, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            return f"{file} (does not end)"
+        if done.returncode == 5:  # no tests in it
+            continue
+        if done.returncode != 0:
+            lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+            return lines[0].split(" - ")[0].split(" ", 1)[1] if lines else f"{file} (exit {done.returncode})"
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="run only the faults whose description has one of these words")
+    parser.add_argument("--check", action="store_true", help="only look whether the text to be changed is there")
+    arguments = parser.parse_args()
+    faults = [f for f in FAULTS if not arguments.words or any(word in f"{f.what} {f.file}" for word in arguments.words)]
+    wrong = {fault.what: why for fault in faults if (why := problem(fault)) is not None}
+    if arguments.check or not faults:
+        for what, why in wrong.items():
+            print(f"{what}: {why}")
+        print(f"{len(faults) - len(wrong)} of {len(faults)} faults can be put in")
+        return bool(wrong) or not faults
+    with tempfile.TemporaryDirectory(prefix="rcf-faults.") as name:
+        at = Path(name)
+        known = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ).stdout  # fmt: skip
+        for file in filter(None, known.decode().split("\0")):
+            if (ROOT / file).exists():
+                (at / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, at / file)
+        if (failure := build(at, [])) is not None:
+            sys.exit(failure)
+        missed, stale = 0, []  # stale: extensions in which the last fault still is
+        for fault in faults:
+            begun = time.monotonic()
+            if fault.what in wrong:
+                print(f"{'-':>5}    {fault.what}: {wrong[fault.what]}", flush=True)
+                continue
+            path = at / fault.file
+            right = path.read_text()
+            path.write_text(right.replace(fault.old, fault.new))
+            failure = build(at, sorted({*stale, *extensions(fault.file)}))
+            stale = extensions(fault.file)
+            found = "does not build" if failure else found_by(at, fault)
+            path.write_text(right)
+            missed += found is None or failure is not None
+            print(f"{time.monotonic() - begun:5.0f} s  {fault.what}: {found or 'MISSED'}", flush=True)
+            if failure:
+                print(failure, flush=True)
+    print(f"{len(faults) - len(wrong) - missed} of {len(faults)} faults found, {missed} missed, {len(wrong)} not put in")
+    return bool(missed or wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
