@@ -74,7 +74,7 @@ FAULTS = [
     Fault("attribution: high and low are exchanged", "rcf/_score.pxd", "attribution forest_machine",
           "gap[2 * i] = high if high > 0.0 else 0.0\n        gap[2 * i + 1] = low if low > 0.0 else 0.0",
           "gap[2 * i] = low if low > 0.0 else 0.0\n        gap[2 * i + 1] = high if high > 0.0 else 0.0"),
-    Fault("density: a record's own mass does not count", "rcf/_score.pxd", "trees forest_machine estimator",
+    Fault("density: a record's own mass does not count", "rcf/_score.pxd", "walk estimator",
           "mass_of(t, v) + own, x", "mass_of(t, v), x"),
     Fault("scores of the batch before are left in", "rcf/_core.pyx", "forest_machine determinism",
           "memset(<void*>out_at, 0, self._blocks() * part * sizeof(double))", "pass"),
@@ -85,8 +85,8 @@ FAULTS = [
     Fault("forget takes the newest of equal records", "rcf/_core.pyx", "forest_machine",
           "s.slots[j].arrival < s.slots[oldest].arrival", "s.slots[j].arrival > s.slots[oldest].arrival"),
     Fault("readers do not wait for a writer", "rcf/_core.pyx", "threads",
-          "        if self.readers == 0:\n            take(self.writing)\n        self.readers += 1\n",
-          "        if self.readers == 0:\n            PyThread_acquire_lock(self.writing, NOWAIT_LOCK)\n        self.readers += 1\n"),
+          "            take(self.writing)\n        self.readers += 1\n",
+          "            PyThread_acquire_lock(self.writing, NOWAIT_LOCK)\n        self.readers += 1\n"),
     # ---- the sampler
     Fault("time decay has the wrong sign", "sampling/_reservoir.pxd", "sampling_law",
           "return rcf_log(e / weight) - s.decay * <double>n", "return rcf_log(e / weight) + s.decay * <double>n"),
@@ -150,15 +150,6 @@ FAULTS = [
 ]  # fmt: skip
 
 
-def extensions(file: str) -> list[str]:
-    """What has to be built anew after a change of the file."""
-    if file.endswith(".py"):
-        return []
-    if file.endswith("_dbscan.h") or file.endswith("_neighbours.h"):
-        return ["_hotspots"]
-    return ["_threshold"] if file.endswith("_threshold.pyx") else ["_core"]
-
-
 def problem(fault: Fault) -> str | None:
     """Why it cannot be put in; None if it can."""
     path = ROOT / fault.file
@@ -177,35 +168,38 @@ def test_files(fault: Fault) -> list[str]:
     return [f"tests/test_{name}.py" for name in fault.tests.split() if (ROOT / f"tests/test_{name}.py").exists()]
 
 
-def build(at: Path, modules: list[str]) -> str | None:
-    """Build the extensions in the copy; what went wrong, or None."""
-    for module in modules:  # setuptools does not look into headers
-        for old in [at / f"rcf/{module}.c", *(at / "rcf").glob(f"{module}.*.so"), *at.glob(f"build/*/rcf/{module}.*")]:
-            old.unlink(missing_ok=True)
+def build(at: Path) -> str | None:
+    """Build what is older than its sources; what went wrong, or None."""
     done = subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
-        cwd=at, env={**os.environ, "RCF_CFLAGS": "-O1 -g0"}, capture_output=True, text=True,
-    )  # fmt: skip
+        cwd=at,
+        env={**os.environ, "RCF_CFLAGS": "-O1 -g0"},
+        capture_output=True,
+        text=True,
+    )
     return None if done.returncode == 0 else (done.stdout + done.stderr)[-2000:]
 
 
-def found_by(at: Path, fault: Fault) -> str | None:
-    """The test that finds the fault; None if all pass."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-rfE", "--tb=no", "-o", "addopts="]
-    command += ["--import-mode=importlib", "-m", "not slow"]
+def run(at: Path, *files: str) -> str | None:
+    """The first test that fails; None if all pass."""
+    command = "-m pytest -x -q -p no:cacheprovider -rfE --tb=no -o addopts= --import-mode=importlib -m".split()
     environment = {**os.environ, "PYTHONPATH": str(at), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.setdefault("RCF_DATA", str(ROOT / "../shared/data"))
-    for file in test_files(fault):
-        try:
-            done = subprocess.run([*command, file], cwd=at, env=environment, capture_output=True, text=True, timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            return f"{file} (does not end)"
-        if done.returncode == 5:  # no tests in it
-            continue
-        if done.returncode != 0:
-            lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-            return lines[0].split(" - ")[0].split(" ", 1)[1] if lines else f"{file} (exit {done.returncode})"
-    return None
+    try:
+        done = subprocess.run(
+            [sys.executable, *command, "not slow", *files],
+            cwd=at,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * len(files),
+        )
+    except subprocess.TimeoutExpired:
+        return f"{files[0]} (does not end)"
+    if done.returncode == 0:
+        return None
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[0].split(" - ")[0].split(" ", 1)[1] if lines else f"{' '.join(files)} (exit {done.returncode})"
 
 
 def main() -> int:
@@ -229,9 +223,11 @@ def main() -> int:
             if (ROOT / file).exists():
                 (at / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / file, at / file)
-        if (failure := build(at, [])) is not None:
-            sys.exit(failure)
-        missed, stale = 0, []  # stale: extensions in which the last fault still is
+        if (failure := build(at)) or (
+            failure := run(at, *sorted({file for fault in faults for file in test_files(fault)}))
+        ):
+            sys.exit(f"without any fault: {failure}")
+        missed = 0
         for fault in faults:
             begun = time.monotonic()
             if fault.what in wrong:
@@ -240,15 +236,16 @@ def main() -> int:
             path = at / fault.file
             right = path.read_text()
             path.write_text(right.replace(fault.old, fault.new))
-            failure = build(at, sorted({*stale, *extensions(fault.file)}))
-            stale = extensions(fault.file)
-            found = "does not build" if failure else found_by(at, fault)
+            failure = build(at)  # and takes the last fault out again
+            found = "does not build" if failure else run(at, *test_files(fault))
             path.write_text(right)
             missed += found is None or failure is not None
             print(f"{time.monotonic() - begun:5.0f} s  {fault.what}: {found or 'MISSED'}", flush=True)
             if failure:
                 print(failure, flush=True)
-    print(f"{len(faults) - len(wrong) - missed} of {len(faults)} faults found, {missed} missed, {len(wrong)} not put in")
+    print(
+        f"{len(faults) - len(wrong) - missed} of {len(faults)} faults found, {missed} missed, {len(wrong)} not put in"
+    )
     return bool(missed or wrong)
 
 

@@ -122,8 +122,10 @@ def test_instruction_sets(d):
             found[name] = work(d)
     finally:
         use_instructions(available[-1])
-    assert len(set(found.values())) == 1
     assert "portable" in found
+    assert len(set(found.values())) == 1
+    if len(found) == 1:
+        pytest.skip("the portable code alone is here: a debug build, or a machine without AVX2; test_golden holds its bits")
 
 
 @pytest.mark.parametrize("how", ["pickle", "copy"])
