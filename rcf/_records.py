@@ -83,8 +83,12 @@ def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats]:
     if hasattr(records, "columns"):
         names = [str(c) for c in records.columns]
         if isinstance(timestamps, str):
+            if timestamps not in names:
+                raise ValueError(f"no column {timestamps!r} among {', '.join(map(repr, names))}")
             names.remove(timestamps)
         records = records[names].to_numpy()
+    elif isinstance(timestamps, str):
+        raise ValueError(f"timestamps={timestamps!r} names a column, but the records are a {type(records).__name__}")
     try:
         X = np.array(records, dtype=np.float64, ndmin=1)
     except (TypeError, ValueError) as error:

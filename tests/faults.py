@@ -182,12 +182,12 @@ def build(at: Path) -> str | None:
 
 def run(at: Path, *files: str) -> str | None:
     """The first test that fails; None if all pass."""
-    command = "-m pytest -x -q -p no:cacheprovider -rfE --tb=no -o addopts= --import-mode=importlib -m".split()
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": str(at), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.setdefault("RCF_DATA", str(ROOT / "../shared/data"))
     try:
         done = subprocess.run(
-            [sys.executable, *command, "not slow", *files],
+            [*command, "-o", "addopts=--import-mode=importlib", "-m", "not slow", *files],
             cwd=at,
             env=environment,
             capture_output=True,

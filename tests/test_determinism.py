@@ -125,7 +125,9 @@ def test_instruction_sets(d):
     assert "portable" in found
     assert len(set(found.values())) == 1
     if len(found) == 1:
-        pytest.skip("the portable code alone is here: a debug build, or a machine without AVX2; test_golden holds its bits")
+        pytest.skip(
+            "the portable code alone is here: a debug build, or a machine without AVX2; test_golden holds its bits"
+        )
 
 
 @pytest.mark.parametrize("how", ["pickle", "copy"])
