@@ -18,13 +18,14 @@ SECONDS = 1.0
 
 
 def run(*jobs, seconds=SECONDS, repeat=True):
-    """Each job in a thread of its own, over and over until the time is up; what one raises is raised here."""
+    """Each job in a thread of its own, over and over until the time is up or one returns True; what one raises is raised here."""
     errors, stop = [], threading.Event()
 
     def loop(job):
         try:
             while not stop.is_set():
-                job()
+                if job() is True:
+                    stop.set()
                 if not repeat:
                     return
         except BaseException as error:
@@ -61,22 +62,30 @@ def test_a_reader_sees_the_forest_before_or_after_a_batch(n_jobs):
     order = {scores: i for i, scores in enumerate(known)}
 
     forest = Forest(20, 64, 3, 1 / 640, [1])
-    batches = iter(X)
-    readings = [[] for _ in range(4)]
+    write_and_read(
+        [lambda batch=batch: forest.update(batch, None, None, n_jobs) for batch in X],
+        lambda: order[forest.score(queries, "depth", n_jobs).tobytes()],
+    )
+    assert forest.n_seen == 60 * 200
 
-    def learn():
-        batch = next(batches, None)
-        if batch is not None:
-            forest.update(batch, None, None, n_jobs)
 
-    def read(into):
-        into.append(order[forest.score(queries, "depth", n_jobs).tobytes()])
+def write_and_read(writes, read, readers=4):
+    """Call the writes in turn in one thread while others read; each begins to read before the first and ends after the last."""
+    todo, readings = iter(writes), [[] for _ in range(readers)]
 
-    run(learn, *(lambda into=into: read(into) for into in readings))
+    def write():
+        if not all(readings):
+            return False
+        call = next(todo, None)
+        if call is not None:
+            call()
+            return False
+        return all(seen[-1] == len(writes) for seen in readings)
+
+    run(write, *(lambda into=into: into.append(read()) for into in readings), seconds=50)
     for seen in readings:
         assert seen == sorted(seen)
-    assert len({i for seen in readings for i in seen}) > 1
-    assert forest.n_seen == 60 * 200
+        assert (seen[0], seen[-1]) == (0, len(writes))
 
 
 def test_everything_at_once():
@@ -114,21 +123,20 @@ def test_everything_at_once():
 
 
 def test_refitted_while_others_score():
-    tables = [np.random.default_rng(i).normal(size=(300, 2)) for i in range(2)]
+    """Each fit throws all trees away and moves the origin; a reading is that of one fit or of the next."""
+    tables = [np.random.default_rng(i).normal(size=(300, 2)) + 1000 * i for i in range(2)]
     queries = np.ascontiguousarray(tables[0][:10])
+    alone, known = Forest(10, 64, 2, 0.0, [3]), {}
+    for i in range(300):
+        alone.fit(tables[i % 2], None, False, False, 1)
+        known[alone.score(queries, "depth", 1).tobytes()] = i
+    assert len(known) == 300
     forest = Forest(10, 64, 2, 0.0, [3])
     forest.fit(tables[0], None, False, False, 1)
-    turn = iter(range(10**9))
-
-    def fit():
-        forest.fit(tables[next(turn) % 2], None, False, False, 2)
-
-    def read():
-        scores = forest.score(queries, "depth", 1)
-        assert (scores > 0).all()
-        assert (scores < 6.1).all()
-
-    run(fit, read, read, read)
+    write_and_read(
+        [lambda i=i: forest.fit(tables[i % 2], None, False, False, 2) for i in range(1, 300)],
+        lambda: known[forest.score(queries, "depth", 1).tobytes()],
+    )
 
 
 def test_a_refused_call_lets_others_in():
