@@ -219,7 +219,10 @@ def main() -> int:
         known = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
         ).stdout  # fmt: skip
-        for file in filter(None, known.decode().split("\0")):
+        built = [
+            path.relative_to(ROOT) for ending in ("so", "pyd", "c") for path in (ROOT / "rcf").glob(f"_*.{ending}")
+        ]
+        for file in [*filter(None, known.decode().split("\0")), *built]:  # with what is built, if it is not older
             if (ROOT / file).exists():
                 (at / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / file, at / file)
