@@ -46,27 +46,35 @@ def run(*jobs, seconds=SECONDS, repeat=True):
         raise error
 
 
-@pytest.mark.parametrize("n_jobs", [1, 3])
-def test_a_reader_sees_the_forest_before_or_after_a_batch(n_jobs):
+@pytest.mark.parametrize(("batch", "n_jobs"), [(200, 1), (200, 3), (1, 1)])
+def test_a_reader_sees_the_forest_before_or_after_a_batch(batch, n_jobs):
     """The scores after each batch are known from a forest that nobody reads; every reading is one of
     them, in order.
     """
-    X = np.random.default_rng(0).normal(size=(60, 200, 3))
-    queries = np.ascontiguousarray(X[0, :20])
-    alone = Forest(20, 64, 3, 1 / 640, [1])
+    X = np.random.default_rng(0).normal(size=(61, batch, 3))
+    queries = np.random.default_rng(1).normal(size=(20, 3))
+
+    def learn(forest, rows):
+        if batch == 1:
+            forest.update_record(rows[0], "depth")
+        else:
+            forest.update(rows, None, None, n_jobs)
+
+    alone, forest = Forest(20, 64, 3, 1 / 64, [1]), Forest(20, 64, 3, 1 / 64, [1])
+    for one in (alone, forest):
+        one.update(np.random.default_rng(2).normal(size=(100, 3)), None, None, 1)
+        learn(one, X[0])
     known = [alone.score(queries, "depth", 1).tobytes()]
-    for batch in X:
-        alone.update(batch, None, None, 1)
+    for rows in X[1:]:
+        learn(alone, rows)
         known.append(alone.score(queries, "depth", 1).tobytes())
     assert len(set(known)) == len(known)
     order = {scores: i for i, scores in enumerate(known)}
-
-    forest = Forest(20, 64, 3, 1 / 640, [1])
     write_and_read(
-        [lambda batch=batch: forest.update(batch, None, None, n_jobs) for batch in X],
+        [lambda rows=rows: learn(forest, rows) for rows in X[1:]],
         lambda: order[forest.score(queries, "depth", n_jobs).tobytes()],
     )
-    assert forest.n_seen == 60 * 200
+    assert forest.n_seen == alone.n_seen
 
 
 def write_and_read(writes, read, readers=4):
