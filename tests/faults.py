@@ -216,6 +216,8 @@ def run(at: Path, *files: str) -> str | None:
         return f"{files[0]} (does not end)"
     if done.returncode == 0:
         return None
+    if done.returncode in (3, 4, 5):  # pytest did not come to run a test: that finds nothing
+        sys.exit(f"pytest could not run {' '.join(files)}:\n{(done.stdout + done.stderr)[-2000:]}")
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return lines[0].split(" - ")[0].split(" ", 1)[1] if lines else f"{' '.join(files)} (exit {done.returncode})"
 
