@@ -1,7 +1,6 @@
 """Build the extensions; everything else is in pyproject.toml.
 
-``RCF_DEBUG=1``      bounds checks and C asserts on, little optimisation
-``RCF_NO_CLONES=1``  the portable walks alone, without those for AVX2 and AVX-512
+``RCF_DEBUG=1``      bounds checks and C asserts on, little optimisation, the portable walks alone
 ``RCF_CFLAGS``       more compiler flags, after ours (sanitizers, coverage)
 """
 
@@ -43,8 +42,6 @@ else:
     cflags += ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
 if DEBUG:
     macros.append(("RCF_DEBUG", "1"))
-if os.environ.get("RCF_NO_CLONES", "") not in ("", "0"):
-    macros.append(("RCF_NO_CLONES", "1"))
 cflags += shlex.split(os.environ.get("RCF_CFLAGS", ""))
 
 # The hot spots share no code with the forest, so they are a module of their own, which builds in 7 s (the core: 40 s) and

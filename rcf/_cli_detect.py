@@ -91,7 +91,7 @@ def _times(frame: pd.DataFrame, time: str | None, start: int, name: str) -> NDAr
         numbers: NDArray[np.float64] = column.to_numpy(np.float64, na_value=np.nan)
         if not np.isfinite(numbers).all():
             row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-            raise TableError(f"{name}: row {start + row + 1}, column {time!r}: {column.iloc[row]!r}, not a time")
+            raise TableError(f"{name}: row {start + row + 1}, column {time!r}: {numbers[row]}, not a time")
         return numbers
     stamps = pd.to_datetime(column, errors="coerce", utc=True, format="mixed")
     if stamps.isna().any():

@@ -254,7 +254,7 @@ RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) 
 #define RCF_WIDTH 0
 #include "_walks.h"
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)) && !defined(RCF_NO_CLONES) && !defined(RCF_DEBUG)
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)) && !defined(RCF_DEBUG)
 #define RCF_X86
 #include <immintrin.h>
 

@@ -84,7 +84,7 @@ def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats, Any]
         columns = list(records.columns)
         if isinstance(timestamps, str):
             if timestamps not in columns:
-                raise ValueError(f"timestamps names the column {timestamps!r}, but there are {columns}")
+                raise ValueError(f"no column {timestamps!r} among {', '.join(map(repr, columns))}")
             columns.remove(timestamps)
             timestamps = records[timestamps].to_numpy()
         for column in columns:
@@ -99,7 +99,7 @@ def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats, Any]
                 ) from None
         names, records = [str(column) for column in columns], records[columns].to_numpy()
     elif isinstance(timestamps, str):
-        raise ValueError(f"timestamps={timestamps!r} names a column, but the records are no frame")
+        raise ValueError(f"timestamps={timestamps!r} names a column, but the records are a {type(records).__name__}")
     try:
         X = np.array(records, dtype=np.float64, ndmin=1)
     except (TypeError, ValueError) as error:

@@ -88,7 +88,7 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
         return
     if kind == RCF_CODISP:
         kind = RCF_DISPLACEMENT  # its ratios are those of another path; displacement shares out alike
-    # down the sibling, which takes the place of the parent
+    # down the sibling, which takes the place of the parent; the parent's cut has x outside all of its boxes
     h -= 1
     v = t.nodes[step].child[1] if t.nodes[step].child[0] == ~leaf else t.nodes[step].child[0]
     other = v
@@ -101,28 +101,25 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
         v = t.leaves[~v].parent if v < 0 else t.nodes[v].parent
         h -= 1
         total = gaps(lower_of(t, v), upper_of(t, v), x, t.dims, gap)
-        if total == 0.0:
-            break
         size = total + t.nodes[v].range
         blend(parts, gap, n, t.nodes[v].range / size, rcf_value_separated(kind, h, t.nodes[v].mass, 0.0) / size)
-    if total > 0.0:
-        # above, the boxes without x
-        rcf_walks.hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
-        box = shadow + 2 * t.stride
+    # above, the boxes without x
+    rcf_walks.hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
+    box = shadow + 2 * t.stride
+    v = step
+    step = t.nodes[v].parent
+    while step >= 0:
+        h -= 1
+        other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
+        size = rcf_walks.hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
+        total = gaps(box, box + t.stride, x, t.dims, gap)
+        if total == 0.0:
+            break
+        blend(parts, gap, n, size / (total + size),
+              rcf_value_separated(kind, h, t.nodes[step].mass - mass, 0.0) / (total + size))
+        shadow, box = box, shadow
         v = step
-        step = t.nodes[v].parent
-        while step >= 0:
-            h -= 1
-            other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
-            size = rcf_walks.hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
-            total = gaps(box, box + t.stride, x, t.dims, gap)
-            if total == 0.0:
-                break
-            blend(parts, gap, n, size / (total + size),
-                  rcf_value_separated(kind, h, t.nodes[step].mass - mass, 0.0) / (total + size))
-            shadow, box = box, shadow
-            v = step
-            step = t.nodes[step].parent
+        step = t.nodes[step].parent
     total = 0.0
     for i in range(n):
         total += parts[i]
@@ -189,20 +186,18 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
         density_step(lower_of(t, v), upper_of(t, v), 0.0, mass_of(t, v) + own, x, t.dims, gap, sums)
         while v != other:
             v = t.leaves[~v].parent if v < 0 else t.nodes[v].parent
-            if not density_step(lower_of(t, v), upper_of(t, v), t.nodes[v].range, t.nodes[v].mass + own, x, t.dims, gap, sums):
+            density_step(lower_of(t, v), upper_of(t, v), t.nodes[v].range, t.nodes[v].mass + own, x, t.dims, gap, sums)
+        rcf_walks.hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
+        v = step
+        step = t.nodes[v].parent
+        while step >= 0:
+            other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
+            extent = rcf_walks.hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
+            if not density_step(box, box + t.stride, extent, t.nodes[step].mass, x, t.dims, gap, sums):
                 break
-        else:
-            rcf_walks.hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
+            shadow, box = box, shadow
             v = step
-            step = t.nodes[v].parent
-            while step >= 0:
-                other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
-                extent = rcf_walks.hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
-                if not density_step(box, box + t.stride, extent, t.nodes[step].mass, x, t.dims, gap, sums):
-                    break
-                shadow, box = box, shadow
-                v = step
-                step = t.nodes[step].parent
+            step = t.nodes[step].parent
     for k in range(n):
         out[k] += sums[k] / t.mass
         out[n + k] += sums[n + k]

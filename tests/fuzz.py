@@ -1,16 +1,18 @@
-"""Fuzz the forest: random calls on random numbers, and random damage to saved states.
+"""Fuzz forests, detectors and hot spots: random calls on random numbers, and random damage to what was saved.
 
 pip install atheris
 python tests/fuzz.py -runs=100000 [-seed=1]
 
 Nothing may crash the interpreter, and nothing but a ValueError (or a TypeError at the door) may come
 out. After every call that succeeds the trees are checked whole; after every one that is refused the
-forest is as it was.
+forest is as it was. A damaged model file is refused with ModelFileError, or what it gives can be used and saved.
 """
 
 import contextlib
 import pickle
+import struct
 import sys
+import zlib
 
 import atheris
 import numpy as np
@@ -18,8 +20,9 @@ import numpy as np
 with atheris.instrument_imports(include=["rcf", "naive"]):
     import naive
 
-    from rcf import RandomCutForest
+    from rcf import HotSpots, KeyedDetector, RandomCutForest, StreamDetector
     from rcf._core import Forest
+    from rcf.persist import ModelFileError, Savable
 
 PARTS = [0.0, -0.0, 1.0, 48.08, 48.08001, 1e30, -1e30, 1.7e38, 1.8e38, 1e-45, 5e-324, float("nan"), float("inf")]
 KINDS = [*naive.KINDS, "nonsense"]
@@ -31,6 +34,13 @@ def numbers(data, n):
         return np.array([PARTS[data.ConsumeIntInRange(0, len(PARTS) - 1)] for _ in range(n)])
     raw = data.ConsumeBytes(8 * n).ljust(8 * n, b"\0")
     return np.frombuffer(raw, np.float64).copy()
+
+
+def mostly_fine(data, rows):
+    """One call in eight may be refused; long batches otherwise always would be."""
+    if data.ConsumeIntInRange(0, 7) == 0:
+        return rows
+    return np.where(np.abs(rows) <= 1.7e38, rows, 2.0)
 
 
 def check(forest):
@@ -94,35 +104,129 @@ def damaged(data, state):
 
 
 @atheris.instrument_func
+def drive_detector(data):
+    """A detector, given records with gaps and time stamps that jump; a call that is refused leaves it as it was."""
+    d = data.ConsumeIntInRange(1, 3)
+    kind = data.PickValueInList(["normalize", "difference", "normalize_difference", "subtract_moving_average", "none"])
+    fill = data.PickValueInList(["previous", "linear", "forest", "zero", 1.5])
+    size = data.ConsumeIntInRange(1, 3)
+    detector = StreamDetector(size, n_estimators=3, max_samples=8, transform=kind, fill=fill, random_state=1)
+    timed, time = data.ConsumeBool(), 0.0
+    for _ in range(data.ConsumeIntInRange(1, 30)):
+        if not data.remaining_bytes():
+            break
+        n = data.ConsumeIntInRange(0, 40)
+        rows = mostly_fine(data, numbers(data, n * d).reshape(n, d))
+        if n and data.ConsumeIntInRange(0, 3) == 0:
+            rows[data.ConsumeIntInRange(0, n - 1), 0] = np.nan
+        steps = np.cumsum([data.PickValueInList([1.0, 1.0, 1.0, 0.5, 3.0, 1e6, 0.0]) for _ in range(n)])
+        before = detector.to_bytes()
+        try:
+            match data.ConsumeIntInRange(0, 3):
+                case 0:
+                    detector.update(rows[0] if n else [], time + 1.0 if timed else None)
+                    time += 1.0
+                case 1:
+                    detector.update_many(rows, time + steps if timed else None)
+                    time += float(steps[-1]) if n else 0.0
+                case 2:
+                    found = detector.forecast(data.ConsumeIntInRange(1, 4))
+                    assert np.isfinite(found.median).all()
+                case 3:
+                    detector = StreamDetector.from_bytes(detector.to_bytes())
+                    assert detector.to_bytes() == before
+        except (ValueError, TypeError):
+            assert detector.to_bytes() == before
+
+
+@atheris.instrument_func
+def drive_spots(data):
+    """Hot spots of nasty numbers; a batch that is refused leaves them as they were."""
+    d = data.ConsumeIntInRange(1, 10)
+    spots = HotSpots(data.ConsumeIntInRange(4, 30), data.PickValueInList([1e-150, 1e-9, 1.0, 50.0, 1e150]),
+                     data.ConsumeIntInRange(1, 4))  # fmt: skip
+    for _ in range(data.ConsumeIntInRange(1, 20)):
+        if not data.remaining_bytes():
+            break
+        n = data.ConsumeIntInRange(0, 20)
+        rows, before = mostly_fine(data, numbers(data, n * d).reshape(n, d)), spots.to_bytes()
+        try:
+            if data.ConsumeBool():
+                spots.update_many(rows)
+            else:
+                spots.follow(rows)
+        except (ValueError, TypeError):
+            assert spots.to_bytes() == before
+            continue
+        held, cores = np.bincount(spots.labels_ + 1, minlength=1), spots.core_sample_indices_
+        assert sorted(spot.count for spot in spots.hot_spots_) == sorted(held[1:][held[1:] > 0])
+        assert (spots.labels_[cores] >= 0).all()
+
+
+@atheris.instrument_func
 def from_bytes(data):
-    """A saved estimator with some of its bytes changed."""
-    raw = bytearray(SAVED)
-    for _ in range(data.ConsumeIntInRange(1, 8)):
-        raw[data.ConsumeIntInRange(0, len(raw) - 1)] = data.ConsumeIntInRange(0, 255)
-    raw = bytes(raw[: data.ConsumeIntInRange(0, len(raw))]) if data.ConsumeIntInRange(0, 9) == 0 else bytes(raw)
-    with contextlib.suppress(ValueError, TypeError):
-        restored = RandomCutForest.from_bytes(raw)
-        restored.anomaly_score(np.zeros((1, 3)))
-        check(restored._forest)
+    """A model file with some of its bytes changed or cut; mostly with a checksum that fits, for what lies behind it."""
+    raw = bytearray(data.PickValueInList(SAVED))
+    for _ in range(data.ConsumeIntInRange(1, 3)):
+        at = data.ConsumeIntInRange(0, len(raw) - 5)
+        if data.ConsumeBool():
+            raw[at] = data.ConsumeIntInRange(0, 255)
+        else:  # the numbers that the header is made of
+            digits = [i for i in range(at, min(at + 200, len(raw) - 4)) if chr(raw[i]).isdigit()]
+            if digits:
+                raw[digits[0]] = ord("0") + data.ConsumeIntInRange(0, 9)
+    if data.ConsumeIntInRange(0, 9) == 0:
+        del raw[data.ConsumeIntInRange(0, len(raw)) :]
+    elif data.ConsumeIntInRange(0, 9) > 0:
+        raw[-4:] = struct.pack("<I", zlib.crc32(raw[:-4]))
+    try:
+        restored = Savable.from_bytes(bytes(raw))
+    except ModelFileError:
+        return
+    COUNTS[type(restored).__name__] = COUNTS.get(type(restored).__name__, 0) + 1
+    restored.to_bytes()
+    with contextlib.suppress(ValueError, TypeError):  # another number of features, a time stamp that is due
+        match restored:
+            case RandomCutForest():
+                restored.anomaly_score(np.zeros((1, 3)))
+                check(restored._forest)
+            case StreamDetector():
+                for value in (0.0, 1.0, float("nan"), 1e30):
+                    restored.update([value, value])
+                restored.forecast(2)
+            case KeyedDetector():
+                for key in restored.keys():  # noqa: SIM118
+                    restored.update(key, 1.0)
+                restored.update("another", 1.0)
+            case HotSpots():
+                restored.update_many(np.arange(20.0).reshape(10, 2))
 
 
 def saved():
+    rng = np.random.default_rng(0)
     forest = RandomCutForest(3, 8, random_state=0)
-    forest.update(np.random.default_rng(0).normal(size=(40, 3)))
-    return forest.to_bytes() if hasattr(forest, "to_bytes") else b""
+    forest.update(rng.normal(size=(40, 3)))
+    detector = StreamDetector(3, n_estimators=4, max_samples=16, random_state=0)
+    detector.update_many(rng.normal(size=(90, 2)))
+    detector.forecast(3, calibrate=True)
+    detector.update([float("nan"), 1.0])
+    keyed = KeyedDetector(StreamDetector(2, n_estimators=2, max_samples=4, random_state=0))
+    for i in range(40):
+        keyed.update(("a", i % 3), float(i), float(i))
+    spots = HotSpots(20, 1.0, 3)
+    spots.update_many(rng.normal(size=(50, 2)))
+    return [model.to_bytes() for model in (forest, detector, keyed, spots)]
 
 
 SAVED = saved()
+COUNTS: dict[str, int] = {}  # damaged files that could be read
 
 
 def one(raw):
     # The C code is not instrumented, so short inputs are not grown by what they reach: a random tail, which
     # depends on the input, stands in for that.
-    data = atheris.FuzzedDataProvider(raw + np.random.default_rng([1, *raw]).bytes(2048))
-    if SAVED and data.ConsumeIntInRange(0, 3) == 0:
-        from_bytes(data)
-    else:
-        drive(data)
+    data = atheris.FuzzedDataProvider(raw + np.random.default_rng([1, *raw]).bytes(4096))
+    data.PickValueInList([from_bytes, from_bytes, drive, drive, drive_detector, drive_spots])(data)
 
 
 if __name__ == "__main__":

@@ -223,6 +223,44 @@ def attribution(tree, x, kind):
     return score(tree, x, kind) * parts / parts.sum()
 
 
+def density(tree, x):
+    """(3, d, 2): for lying above and below in each feature, the expected mass (as a part of all) and length of the box that
+    a random cut parts from x, times the share of that side, and the share itself.
+    """
+    if tree is None:
+        return np.zeros((3, len(x), 2))
+    own = path(tree, x)[-1]
+    own = own.mass if np.array_equal(own.point, x) else 0
+    rest = remove(tree, x)
+    if rest is None:
+        even = np.full((len(x), 2), 0.5 / len(x))
+        return np.stack([even, 0 * even, even])
+
+    def walk(node):
+        gap, size = gaps(node, x)
+        share = gap / (gap.sum() + size)
+        sides = np.ptp(node.points, axis=0)[:, None]
+        here = np.stack([share * (node.mass + own), share * (gap + sides), share])
+        return here if isinstance(node, Leaf) else here + size / (gap.sum() + size) * walk(node.side(x))
+
+    out = walk(rest)
+    out[0] /= tree.mass
+    return out
+
+
+def nearest(tree, x, missing, held):
+    """The points that complete x, all equally good: nearest in the known features, then heaviest; with `held`, not x itself."""
+    if tree is None:
+        return []
+    leaves = [tree]
+    while any(isinstance(node, Node) for node in leaves):
+        leaves = [child for node in leaves for child in ([node] if isinstance(node, Leaf) else [node.left, node.right])]
+    leaves = [leaf for leaf in leaves if not (held and leaf.mass == 1 and np.array_equal(leaf.point, x))]
+    known = [j for j in range(len(x)) if j not in missing]
+    ranks = [(sum(abs(x[j] - leaf.point[j]) for j in known), -leaf.mass) for leaf in leaves]
+    return [leaf.point for leaf, rank in zip(leaves, ranks, strict=True) if rank == min(ranks)]
+
+
 def insertions(tree, x):
     """Every tree that inserting x can give, with its probability; the cut is put in the middle of its gap."""
     if isinstance(tree, Leaf) and np.array_equal(tree.point, x):

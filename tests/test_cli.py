@@ -121,6 +121,39 @@ def test_parquet_in_equals_csv_in(table, tmp_path):
     assert a.returncode == b.returncode == c.returncode == 0
 
 
+def test_version():
+    from rcf import __version__
+
+    done = rcf("--version")
+    assert (done.returncode, done.stdout.decode()) == (0, f"rcf {__version__}\n")
+
+
+def test_the_demonstration_can_be_kept(tmp_path):
+    done = rcf("detect", "--output", tmp_path / "made_up.csv")
+    assert done.returncode == 0
+    kept, series = pd.read_csv(tmp_path / "made_up.csv"), make_series()
+    np.testing.assert_array_equal(kept["value"], series.values)
+    assert kept["is_anomaly"][series.anomalies[0, 0] : series.anomalies[0, 1] + 23].any()
+    assert kept["score"].isna().sum() == 23  # before the first window of 24 is full
+
+
+def test_times_that_are_numbers(tmp_path):
+    """Of any size, at even steps; an uneven step is told, and one that is no number named."""
+    frame = pd.DataFrame({"t": np.arange(800) * 0.5 + 3, "v": np.sin(np.arange(800) / 4)})
+    frame.to_csv(tmp_path / "even.csv", index=False)
+    arguments = ["--time", "t", "--shingle", 4, "--trees", 5, "--top", 1]
+    done = rcf("detect", tmp_path / "even.csv", *arguments)
+    assert done.stderr == b""
+    frame.drop(index=[500]).to_csv(tmp_path / "uneven.csv", index=False)
+    done = rcf("detect", tmp_path / "uneven.csv", *arguments)
+    assert b"1 of 798 time steps differ from the usual 0.5" in done.stderr
+    frame.loc[600, "t"] = np.nan
+    frame.to_csv(tmp_path / "hole.csv", index=False)
+    done = rcf("detect", tmp_path / "hole.csv", *arguments)
+    assert done.returncode == 1
+    assert b"hole.csv: row 601, column 't': nan, not a time" in done.stderr
+
+
 def test_columns_by_name(table):
     done = rcf("detect", table, "--column", "b", "--trees", 10, "--top", 1)
     assert "b (" not in done.stdout.decode()  # one feature has no share
@@ -285,6 +318,16 @@ def test_plot_is_refused_before_the_work(table, tmp_path):
         assert done.returncode == 1
         assert done.stdout == b""
         assert b"--plot" in done.stderr
+
+
+def test_a_plot_that_cannot_be_written(table, tmp_path):
+    """The anomalies are printed all the same: they were found."""
+    (tmp_path / "p.png").mkdir()
+    done = rcf("detect", table, "--trees", 5, "--plot", tmp_path / "p.png")
+    assert done.returncode == 1
+    assert b"rows flagged" in done.stdout
+    assert b"p.png: Is a directory" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_output_that_cannot_be_written(table, tmp_path):

@@ -10,7 +10,7 @@ typer = pytest.importorskip("typer")
 from typer.testing import CliRunner  # noqa: E402
 
 from rcf._cli_hotspots import hotspots  # noqa: E402
-from rcf.hotspots import HotSpots  # noqa: E402
+from rcf.hotspots import HotSpots, suggest_radius  # noqa: E402
 
 
 @pytest.fixture
@@ -85,6 +85,18 @@ def test_nothing_found_is_no_error(run, tmp_path):
     assert result.exit_code == 0
     assert "0 regions among the last 3 of 3 rows" in result.output
     assert (tmp_path / "none.csv").read_text() == "row,change,region,other,count\n"
+
+
+def test_fewer_rows_than_a_window_suggest_a_radius_too(run, tmp_path):
+    X = np.random.default_rng(1).normal(size=(200, 2))
+    path = tmp_path / "few.csv"
+    pd.DataFrame(X, columns=["x", "y"]).to_csv(path, index=False)
+    result = run(path, "--json", "-m", 10)
+    assert result.exit_code == 0, result.output
+    spots = HotSpots(1000, suggest_radius(X, 10), 10)
+    spots.update_many(X)
+    assert json.loads(result.stdout) == json.loads(spots.kinesis_json())
+    assert len(spots.hot_spots_) > 0
 
 
 @pytest.mark.parametrize(

@@ -119,11 +119,15 @@ def test_instruction_sets(d):
     try:
         for name in available:
             use_instructions(name)
-            found[name] = work(d)
+            found[name] = work(d), one_at_a_time(d)
     finally:
         use_instructions(available[-1])
-    assert len(set(found.values())) == 1
     assert "portable" in found
+    assert len(set(found.values())) == 1
+    if len(found) == 1:
+        pytest.skip(
+            "the portable code alone is here: a debug build, or a machine without AVX2; test_golden holds its bits"
+        )
 
 
 @pytest.mark.parametrize("how", ["pickle", "copy"])
@@ -194,6 +198,14 @@ def work(d):
     forest.fit(X, None, False, False, 2)
     scores.append(forest.update(np.repeat(X[:50], 3, axis=0), None, "opensearch", 1))
     return digest(forest, *scores)
+
+
+def one_at_a_time(d):
+    """Single records go through all trees at once, by a walk of their own."""
+    X = rows(300, d)
+    forest = Forest(11, 32, d, 1 / 320, [SEED])
+    forest.update(X[:100], None, None, 1)
+    return digest(forest, [forest.update_record(x, KINDS[i % 4]) for i, x in enumerate(X[100:])])
 
 
 @pytest.mark.parametrize("d", WIDTHS)

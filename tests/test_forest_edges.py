@@ -97,3 +97,35 @@ def test_many_live_points():
     assert forest.masses().sum() == 300 * 256 > 2**16
     for i in (0, 150, 299):
         naive.check(forest.tree(i))
+
+
+def test_no_rows():
+    """A batch of none, before the first record and after: nothing comes out, and nothing changes."""
+    empty, forest = np.empty((0, 2)), Forest(3, 8, 2, 0.0, [1])
+    for _ in range(2):
+        seen = forest.n_seen
+        assert forest.update(empty, None, "depth", 2).shape == (0,)
+        assert forest.update(empty, None, None, 1) is None
+        assert forest.score(empty, "depth", 2).shape == (0,)
+        assert forest.attribution(empty, "depth", 1).shape == (0, 2, 2)
+        assert forest.density(empty, 1).shape == (0, 3, 2, 2)
+        assert forest.n_seen == seen
+        whole(forest)
+        forest.update(np.arange(40.0).reshape(20, 2), None, None, 1)
+
+
+def test_trees_that_are_empty_when_the_origin_settles():
+    """All fifteen records are taken back; the sixteenth enters a tree only if its key would have been among the smallest."""
+    X = np.random.default_rng(0).normal(size=(40, 2)) + 100
+    forest = Forest(60, 1, 2, 0.0, [1])
+    forest.update(X[:15], None, None, 1)
+    for x in X[:15]:
+        forest.forget(x)
+    assert not forest.masses().any()
+    forest.update(X[15:16], None, None, 1)
+    assert 0 < forest.masses().sum() < 60
+    np.testing.assert_array_equal(forest.origin_, np.median(X[:16], axis=0))
+    whole(forest)
+    forest.update(X[16:], None, "depth", 1)
+    assert forest.masses().any()
+    whole(forest)

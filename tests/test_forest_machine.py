@@ -187,6 +187,23 @@ class ForestMachine(RuleBasedStateMachine):
             assert part == pytest.approx(self.expected(x, kind, naive.attribution), rel=1e-9, abs=1e-12)
             assert part.sum() == pytest.approx(score, rel=1e-10, abs=1e-14)
 
+    @rule(data=st.data(), jobs=st.integers(1, 3))
+    def density(self, data, jobs):
+        queries = self.rows(data, 3)
+        for x, found in zip(queries, self.forest.density(queries, jobs), strict=True):
+            expected = np.mean([naive.density(tree, self.narrow(x)) for tree in self.trees()], axis=0)
+            assert found == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+    @rule(data=st.data(), held=st.booleans())
+    def complete(self, data, held):
+        x = self.rows(data, 1)[0]
+        missing = sorted(data.draw(st.sets(st.integers(0, self.d - 1), min_size=1)))
+        found = self.forest.complete(x, missing, held)
+        choices = [c for tree in self.trees() if (c := naive.nearest(tree, self.narrow(x), missing, held))]
+        assert len(found) == len(choices)
+        for got, points in zip(found, choices, strict=True):
+            assert any(np.array_equal(got, point[missing] + self.forest.origin_[missing]) for point in points)
+
     # ---- a copy goes on as the original would have
 
     @rule(how=st.sampled_from([copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))]))
@@ -204,6 +221,8 @@ class ForestMachine(RuleBasedStateMachine):
             lambda: self.forest.fit(rows, None, False, False, 1),
             lambda: self.forest.score(rows, "depth", 1),
             lambda: self.forest.attribution(rows, "depth", 1),
+            lambda: self.forest.density(rows, 1),
+            lambda: self.forest.complete(rows[n - 1], [0]),
             lambda: self.forest.update_record(rows[n - 1], "depth"),
             lambda: self.forest.forget(rows[n - 1]),
         ):
@@ -229,6 +248,8 @@ class ForestMachine(RuleBasedStateMachine):
             lambda: self.forest.fit(wide, None, False, False, 1),
             lambda: self.forest.score(wide, "depth", 1),
             lambda: self.forest.attribution(wide, "depth", 1),
+            lambda: self.forest.density(wide, 1),
+            lambda: self.forest.complete(wide[0], [0]),
             lambda: self.forest.forget(wide[0]),
         ):
             with pytest.raises(ValueError, match=f"X has {self.d + 1} features"):

@@ -453,6 +453,16 @@ def test_another_class_is_refused(things):
         Thing.from_bytes(fitted_on_table().to_bytes())
 
 
+def test_one_bit_is_enough():
+    """Wherever it lies, also in a number that would be as good as any other."""
+    data = fitted_on_table().to_bytes()
+    for at in [*range(0, len(data), max(1, len(data) // 400)), *range(len(data) - 40, len(data))]:
+        damaged = bytearray(data)
+        damaged[at] ^= 1
+        with pytest.raises(ModelFileError):
+            RandomCutForest.from_bytes(bytes(damaged))
+
+
 def mutated(data, rng):
     """One to three places changed: bits, bytes, runs, moves. Half of the time the checksum is made right again."""
     data = bytearray(data)

@@ -195,3 +195,20 @@ def test_extreme_decay(decay):
     assert len(reservoir) == 3
     if decay > 100:
         assert reservoir.sample() == [99_997, 99_998, 99_999]
+
+
+def test_usual_records_after_one_of_enormous_weight():
+    """Without decay they enter once in 10^150; with it, when the weight has decayed away after ln(10^150) / decay records."""
+    for decay, held in ((0.0, ["heavy"]), (1e-3, [])):
+        reservoir = Reservoir(1, time_decay=decay, random_state=0)
+        reservoir.offer("heavy", 1e150)
+        reservoir.extend(range(300_000))
+        assert reservoir.sample() == ["heavy"]
+        reservoir.extend(range(10**6))
+        assert [item for item in reservoir.sample() if item == "heavy"] == held
+        assert reservoir.n_seen == 1 + 1_300_000
+        entered = sum(reservoir.offer(i, 1e150) for i in range(100))
+        assert 0 < entered < 100
+    reservoir = Reservoir(1, random_state=0)
+    reservoir.offer("heavy", 1e150)
+    assert reservoir.extend(range(10**18)).sample() == ["heavy"]

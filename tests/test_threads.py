@@ -18,13 +18,14 @@ SECONDS = 1.0
 
 
 def run(*jobs, seconds=SECONDS, repeat=True):
-    """Each job in a thread of its own, over and over until the time is up; what one raises is raised here."""
+    """Each job in a thread of its own, over and over until the time is up or one returns True; what one raises is raised here."""
     errors, stop = [], threading.Event()
 
     def loop(job):
         try:
             while not stop.is_set():
-                job()
+                if job() is True:
+                    stop.set()
                 if not repeat:
                     return
         except BaseException as error:
@@ -45,38 +46,54 @@ def run(*jobs, seconds=SECONDS, repeat=True):
         raise error
 
 
-@pytest.mark.parametrize("n_jobs", [1, 3])
-def test_a_reader_sees_the_forest_before_or_after_a_batch(n_jobs):
+@pytest.mark.parametrize(("batch", "n_jobs"), [(200, 1), (200, 3), (1, 1)])
+def test_a_reader_sees_the_forest_before_or_after_a_batch(batch, n_jobs):
     """The scores after each batch are known from a forest that nobody reads; every reading is one of
     them, in order.
     """
-    X = np.random.default_rng(0).normal(size=(60, 200, 3))
-    queries = np.ascontiguousarray(X[0, :20])
-    alone = Forest(20, 64, 3, 1 / 640, [1])
+    X = np.random.default_rng(0).normal(size=(61, batch, 3))
+    queries = np.random.default_rng(1).normal(size=(20, 3))
+
+    def learn(forest, rows):
+        if batch == 1:
+            forest.update_record(rows[0], "depth")
+        else:
+            forest.update(rows, None, None, n_jobs)
+
+    alone, forest = Forest(20, 64, 3, 1 / 64, [1]), Forest(20, 64, 3, 1 / 64, [1])
+    for one in (alone, forest):
+        one.update(np.random.default_rng(2).normal(size=(100, 3)), None, None, 1)
+        learn(one, X[0])
     known = [alone.score(queries, "depth", 1).tobytes()]
-    for batch in X:
-        alone.update(batch, None, None, 1)
+    for rows in X[1:]:
+        learn(alone, rows)
         known.append(alone.score(queries, "depth", 1).tobytes())
     assert len(set(known)) == len(known)
     order = {scores: i for i, scores in enumerate(known)}
+    write_and_read(
+        [lambda rows=rows: learn(forest, rows) for rows in X[1:]],
+        lambda: order[forest.score(queries, "depth", n_jobs).tobytes()],
+    )
+    assert forest.n_seen == alone.n_seen
 
-    forest = Forest(20, 64, 3, 1 / 640, [1])
-    batches = iter(X)
-    readings = [[] for _ in range(4)]
 
-    def learn():
-        batch = next(batches, None)
-        if batch is not None:
-            forest.update(batch, None, None, n_jobs)
+def write_and_read(writes, read, readers=4):
+    """Call the writes in turn in one thread while others read; each begins to read before the first and ends after the last."""
+    todo, readings = iter(writes), [[] for _ in range(readers)]
 
-    def read(into):
-        into.append(order[forest.score(queries, "depth", n_jobs).tobytes()])
+    def write():
+        if not all(readings):
+            return False
+        call = next(todo, None)
+        if call is not None:
+            call()
+            return False
+        return all(seen[-1] == len(writes) for seen in readings)
 
-    run(learn, *(lambda into=into: read(into) for into in readings))
+    run(write, *(lambda into=into: into.append(read()) for into in readings), seconds=50)
     for seen in readings:
         assert seen == sorted(seen)
-    assert len({i for seen in readings for i in seen}) > 1
-    assert forest.n_seen == 60 * 200
+        assert (seen[0], seen[-1]) == (0, len(writes))
 
 
 def test_everything_at_once():
@@ -114,21 +131,20 @@ def test_everything_at_once():
 
 
 def test_refitted_while_others_score():
-    tables = [np.random.default_rng(i).normal(size=(300, 2)) for i in range(2)]
+    """Each fit throws all trees away and moves the origin; a reading is that of one fit or of the next."""
+    tables = [np.random.default_rng(i).normal(size=(300, 2)) + 1000 * i for i in range(2)]
     queries = np.ascontiguousarray(tables[0][:10])
+    alone, known = Forest(10, 64, 2, 0.0, [3]), {}
+    for i in range(300):
+        alone.fit(tables[i % 2], None, False, False, 1)
+        known[alone.score(queries, "depth", 1).tobytes()] = i
+    assert len(known) == 300
     forest = Forest(10, 64, 2, 0.0, [3])
     forest.fit(tables[0], None, False, False, 1)
-    turn = iter(range(10**9))
-
-    def fit():
-        forest.fit(tables[next(turn) % 2], None, False, False, 2)
-
-    def read():
-        scores = forest.score(queries, "depth", 1)
-        assert (scores > 0).all()
-        assert (scores < 6.1).all()
-
-    run(fit, read, read, read)
+    write_and_read(
+        [lambda i=i: forest.fit(tables[i % 2], None, False, False, 2) for i in range(1, 300)],
+        lambda: known[forest.score(queries, "depth", 1).tobytes()],
+    )
 
 
 def test_a_refused_call_lets_others_in():

@@ -1,0 +1,278 @@
+"""Put faults into the code, one at a time, and see whether the tests find them.
+
+    python tests/faults.py              # all of them, on a copy of the checkout; some twenty minutes
+    python tests/faults.py decay heap   # those whose description has one of the words
+    python tests/faults.py --check      # only whether the lines to be changed are still there; a second
+
+Each fault is a change of text in one file. The extension that it touches is built anew and the tests named run until
+the first failure. A fault that no test finds, and one whose text has gone or stands there twice, is an error: the list is
+to follow the code. The copy lies in the folder for temporary files and is removed.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 400  # seconds for the tests of one fault; a fault may make them run for ever, which is found too
+
+
+class Fault(NamedTuple):
+    what: str
+    file: str
+    tests: str  # names of test files without "test_" and ".py"
+    old: str
+    new: str
+
+
+FAULTS = [
+    # ---- a tree: where a record goes, cuts, boxes, masses
+    Fault("a record that equals a cut goes to the other side", "rcf/_kernels.h", "forest_edges forest_machine",
+          "v = node->child[x[node->dim] > node->cut];", "v = node->child[x[node->dim] >= node->cut];"),
+    Fault("a cut may lie on the upper side of its box", "rcf/_kernels.h", "hooks forest_machine",
+          "if ((double)c > v || c >= top) {", "if ((double)c > v || c > top) {"),
+    Fault("-0.0 is kept apart from 0.0", "rcf/_kernels.h", "forest_machine",
+          "row[i] = (float)(x[i] - origin[i]) + 0.0f;", "row[i] = (float)(x[i] - origin[i]);"),
+    Fault("the mass above an insertion is not counted", "rcf/_walks.h", "forest_machine",
+          "t->nodes[v].mass += 1;", "t->nodes[v].mass += n >= 0;"),
+    Fault("the mass above a deletion is not counted down", "rcf/_walks.h", "forest_machine",
+          "        node->mass -= 1;\n        if (!changed) continue;",
+          "        if (!changed) continue;\n        node->mass -= 1;"),
+    Fault("a box is not shrunk when a record goes", "rcf/_walks.h", "forest_machine",
+          "if (!changed) continue;", "continue;"),
+    Fault("an insertion keeps the lowest separation", "rcf/_tree.pxd", "tree_law",
+          "            n -= k + 1\n            break\n", "            n -= k + 1\n"),
+    Fault("the gaps passed are not subtracted when a record is cut off a box", "rcf/_walks.h", "tree_law",
+          "u -= gaps[i];", "u -= 0.5 * gaps[i];"),
+    Fault("a build cuts the later features too seldom", "rcf/_tree.pxd", "tree_law",
+          "                    u -= side\n", "                    u -= 0.5 * side\n"),
+    Fault("a node that was freed is not used again", "rcf/_tree.pxd", "forest_machine forest_edges memory",
+          "    t.free_node = v\n", "    pass\n"),
+    Fault("an empty leaf's sibling hangs below the wrong parent", "rcf/_tree.pxd", "forest_machine",
+          "    replace_child(t, v, parent, sibling)\n", "    replace_child(t, parent, parent, sibling)\n"),
+    Fault("the trees are not grown again when the origin moves", "rcf/_core.pyx", "forest_machine",
+          "            if s.size == 0:\n                continue\n", "            if s.size > 0:\n                continue\n"),
+    # ---- scores
+    Fault("log2(m + 1) for log2(m) where a record equals a leaf", "rcf/_kernels.h", "forest_machine",
+          "return 1.0 / (h + rcf_log2_count(m));", "return 1.0 / (h + rcf_log2_count(m + 1));"),
+    Fault("opensearch is scaled by log2(N)", "rcf/_kernels.h", "forest_machine",
+          "return rcf_log2_count(n + 1);", "return rcf_log2_count(n);"),
+    Fault("the ratio of masses of the codisp lacks the record itself", "rcf/_kernels.h", "forest_machine oracle_rrcf",
+          "(double)(node->mass - mass) / (mass + 1.0)", "(double)(node->mass - mass) / (double)mass"),
+    Fault("the way up begins a level too deep", "rcf/_walks.h", "forest_machine",
+          "h[on] = depth[p];", "h[on] = depth[p] + 1;"),
+    Fault("a sweep of many records takes the depth of the parent", "rcf/_sweep.h", "forest_machine determinism estimator",
+          "span.depth + 1, 0,", "span.depth, 0,"),
+    Fault("the portable code adds in another order", "rcf/_kernels.h", "determinism",
+          "return ((s[0] + s[4]) + (s[2] + s[6]))", "return ((s[0] + s[2]) + (s[4] + s[6]))"),
+    Fault("attribution: high and low are exchanged", "rcf/_score.pxd", "attribution forest_machine",
+          "gap[2 * i] = high if high > 0.0 else 0.0\n        gap[2 * i + 1] = low if low > 0.0 else 0.0",
+          "gap[2 * i] = low if low > 0.0 else 0.0\n        gap[2 * i + 1] = high if high > 0.0 else 0.0"),
+    Fault("density: a record's own mass does not count", "rcf/_score.pxd", "forest_machine",
+          "mass_of(t, v) + own, x", "mass_of(t, v), x"),
+    Fault("density: a box ends where the record does not", "rcf/_score.pxd", "forest_machine",
+          "share * (gap[k] + <double>upper", "share * (<double>upper"),
+    Fault("completion: a feature that is missing counts", "rcf/_complete.pxd", "forest_machine",
+          "        if missing[i]:\n            continue\n", ""),
+    Fault("completion gives the record itself", "rcf/_complete.pxd", "forest_machine",
+          "if held and is_itself(t, ~v, x):", "if False:"),
+    Fault("scores of the batch before are left in", "rcf/_core.pyx", "forest_machine determinism",
+          "memset(<void*>out_at, 0, self._blocks() * part * sizeof(double))", "pass"),
+    Fault("the record that enters a tree goes unscored", "rcf/_core.pyx", "forest_machine determinism",
+          "if enters[g] >= silent else &unused", "if enters[g] > n_rows else &unused"),
+    Fault("no scores after fit until the sample is full again", "rcf/_core.pyx", "forest_machine estimator",
+          "            self.warm_up = 0\n", "            self.warm_up = self.capacity\n"),
+    Fault("forget takes the newest of equal records", "rcf/_core.pyx", "forest_machine",
+          "s.slots[j].arrival < s.slots[oldest].arrival", "s.slots[j].arrival > s.slots[oldest].arrival"),
+    Fault("readers do not wait for a writer", "rcf/_core.pyx", "threads",
+          "            take(self.writing)\n        self.readers += 1\n",
+          "            PyThread_acquire_lock(self.writing, NOWAIT_LOCK)\n        self.readers += 1\n"),
+    # ---- the sampler
+    Fault("time decay has the wrong sign", "sampling/_reservoir.pxd", "sampling_law",
+          "rcf_log(e / weight) - s.decay", "rcf_log(e / weight) + s.decay"),
+    Fault("the weight is left out of the key", "sampling/_reservoir.pxd", "sampling_law",
+          "rcf_log(e / weight)", "rcf_log(e)"),
+    Fault("skip-ahead goes one record too far", "sampling/_reservoir.pxd", "sampling_law reservoir_machine",
+          "    s.next += s.settled\n", "    s.next += s.settled + 1\n"),
+    Fault("a key that moved in the heap sinks but never rises", "sampling/_reservoir.pxd", "forest_edges forest_machine",
+          "if i > 0 and s.slots[(i - 1) >> 1].key < last.key:", "if False:"),
+    Fault("the sampler's budget is not restored with the forest", "rcf/_core.pyx", "determinism persist",
+          'state["threshold"][i], state["budget"][i]', 'state["threshold"][i], 0.5'),
+    Fault("merge of forests does not move the keys in time", "rcf/_core.pyx", "merge sampling_law",
+          'theirs["key"][two] - self.time_decay * before', 'theirs["key"][two]'),
+    Fault("merge of reservoirs does not move the keys in time", "sampling/reservoir.py", "reservoir_machine sampling_law",
+          'theirs["key"] -= self.time_decay * self.n_seen', 'theirs["key"] -= self.time_decay'),
+    # ---- shingles
+    Fault("the window of a stream is off by one", "shingle/_ring.pxd", "shingle shingle_api",
+          "return r.values + (r.seen % r.size) * r.width", "return r.values + ((r.seen + 1) % r.size) * r.width"),
+    Fault("scores of windows come one time stamp late", "shingle/shingler.py", "shingle shingle_api",
+          "ends = np.arange(values.size) * step + size - 1", "ends = np.arange(values.size) * step + size"),
+    # ---- detectors
+    Fault("a score above the threshold moves it as it is", "rcf/_threshold.pyx", "detector",
+          "                score = limit\n", "                score = score\n"),
+    Fault("a gap is filled with one record too many", "rcf/detector.py", "detector",
+          "missed = round(step / self._step) - 1", "missed = round(step / self._step)"),
+    Fault("the lag is counted from the oldest record", "rcf/_explain.py", "detector detector_stream",
+          "lag = size - 1 - int(parts.sum(axis=(1, 2)).argmax())", "lag = int(parts.sum(axis=(1, 2)).argmax())"),
+    Fault("what was expected is not put back on its scale", "rcf/_explain.py", "detector",
+          "z * self.scale[j] + self.centre[j]", "z + self.centre[j]"),
+    Fault("update_many forgets the last records of a run", "rcf/detector.py", "detector detector_stream",
+          "        for row in Z[-size:]:\n", "        for row in Z[-size:-1]:\n"),
+    Fault("the key longest held goes, not the one longest unused", "rcf/keyed.py", "detector keyed",
+          "        self._held.move_to_end(key)\n", ""),
+    # ---- hot spots
+    Fault("a neighbour in the grid at the radius itself does not count", "rcf/_neighbours.h", "hotspots_exact hotspots",
+          "n += d2 <= x->radius2;", "n += d2 < x->radius2;"),
+    Fault("a neighbour in the tree at the radius itself does not count", "rcf/_neighbours.h", "hotspots_exact hotspots",
+          "if (d2 <= x->radius2) {", "if (d2 < x->radius2) {"),
+    Fault("a record is a core one neighbour too late", "rcf/_dbscan.h", "hotspots_exact",
+          "if (x->count >= w->min_points) w->turned", "if (x->count > w->min_points) w->turned"),
+    Fault("a region that falls apart stays one", "rcf/_dbscan.h", "hotspots_exact",
+          "if (k > 1) rcf_part(w, w->near_b, k);", "if (k > 2) rcf_part(w, w->near_b, k);"),
+    Fault("a region's box is not shrunk when a record leaves", "rcf/_dbscan.h", "hotspots_exact hotspots",
+          "if (p[j] == e[j] || p[j] == e[d + j]) w->regions[r].loose = 1;", "if (p[j] == e[j]) w->regions[r].loose = 1;"),
+    Fault("of equally near cores a border takes any", "rcf/_dbscan.h", "hotspots_exact",
+          "rcf_age_rank(w, found[i]) < rcf_age_rank(w, found[best])", "rcf_age_rank(w, found[i]) > rcf_age_rank(w, found[best])"),
+    # ---- model files
+    Fault("the checksum of a model file is not looked at", "rcf/persist.py", "persist",
+          "[0] != zlib.crc32(view[:-4])", "[0] == -1"),
+    Fault("a model file of another class is accepted", "rcf/persist.py", "persist persist_detectors",
+          "if not issubclass(_class_of(kind), due):", "if False:"),
+    Fault("numbers saved as steps forget where they begin", "rcf/persist.py", "persist",
+          "np.diff(flat, prepend=kind.type(0))", "np.diff(flat, prepend=flat[:1])"),
+    Fault("a saved detector forgets how its scores ran", "rcf/detector.py", "persist_detectors",
+          '        self._threshold.restore(stream["threshold"])\n', ""),
+    # ---- the estimator
+    Fault("the sign of decision_function", "rcf/estimator.py", "estimator estimator_checks",
+          "return self.score_samples(X) - self.offset_", "return self.offset_ - self.score_samples(X)"),
+    Fault("a call that fails leaves its traces", "rcf/estimator.py", "estimator bad_input",
+          "            self.__dict__.update(before)\n            raise", "            raise"),
+]  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """This file as a plugin of pytest: a history that fails need not be made small, which takes minutes."""
+    from hypothesis import Phase, settings
+
+    settings.register_profile("faults", phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
+    settings.load_profile("faults")
+
+
+def problem(fault: Fault) -> str | None:
+    """Why it cannot be put in; None if it can."""
+    path = ROOT / fault.file
+    if not path.exists():
+        return f"{fault.file} IS GONE"
+    n = path.read_text().count(fault.old)
+    if n != 1:
+        return f"TEXT {'NOT FOUND' if n == 0 else f'FOUND {n} TIMES'} in {fault.file}: {fault.old.strip()!r}"
+    if not test_files(fault):
+        return f"NO TESTS of the names {fault.tests}"
+    return None
+
+
+def test_files(fault: Fault) -> list[str]:
+    """Those that there are."""
+    return [f"tests/test_{name}.py" for name in fault.tests.split() if (ROOT / f"tests/test_{name}.py").exists()]
+
+
+def build(at: Path) -> str | None:
+    """Build what is older than its sources; what went wrong, or None."""
+    done = subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=at,
+        env={**os.environ, "RCF_CFLAGS": "-O1 -g0"},
+        capture_output=True,
+        text=True,
+    )
+    return None if done.returncode == 0 else (done.stdout + done.stderr)[-2000:]
+
+
+def run(at: Path, *files: str) -> str | None:
+    """The first test that fails; None if all pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", "-p", "faults"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(at), str(at / "tests")]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    environment.setdefault("RCF_DATA", str(ROOT / "../shared/data"))
+    try:
+        done = subprocess.run(
+            [*command, "-o", "addopts=--import-mode=importlib", "-m", "not slow", *files],
+            cwd=at,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * len(files),
+        )
+    except subprocess.TimeoutExpired:
+        return f"{files[0]} (does not end)"
+    if done.returncode == 0:
+        return None
+    if done.returncode in (3, 4, 5):  # pytest did not come to run a test: that finds nothing
+        sys.exit(f"pytest could not run {' '.join(files)}:\n{(done.stdout + done.stderr)[-2000:]}")
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[0].split(" - ")[0].split(" ", 1)[1] if lines else f"{' '.join(files)} (exit {done.returncode})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="run only the faults whose description has one of these words")
+    parser.add_argument("--check", action="store_true", help="only look whether the text to be changed is there")
+    parser.add_argument("--trust", action="store_true", help="do not run the tests without a fault first")
+    arguments = parser.parse_args()
+    faults = [f for f in FAULTS if not arguments.words or any(word in f"{f.what} {f.file}" for word in arguments.words)]
+    wrong = {fault.what: why for fault in faults if (why := problem(fault)) is not None}
+    if arguments.check or not faults:
+        for what, why in wrong.items():
+            print(f"{what}: {why}")
+        print(f"{len(faults) - len(wrong)} of {len(faults)} faults can be put in")
+        return bool(wrong) or not faults
+    with tempfile.TemporaryDirectory(prefix="rcf-faults.") as name:
+        at = Path(name)
+        known = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ).stdout  # fmt: skip
+        built = [
+            path.relative_to(ROOT) for ending in ("so", "pyd", "c") for path in (ROOT / "rcf").glob(f"_*.{ending}")
+        ]
+        for file in [*filter(None, known.decode().split("\0")), *built]:  # with what is built, if it is not older
+            if (ROOT / file).exists():
+                (at / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / file, at / file)
+        failure = build(at)
+        if not failure and not arguments.trust:
+            failure = run(at, *sorted({file for fault in faults for file in test_files(fault)}))
+        if failure:
+            sys.exit(f"without any fault: {failure}")
+        missed = 0
+        for fault in faults:
+            begun = time.monotonic()
+            if fault.what in wrong:
+                print(f"{'-':>5}    {fault.what}: {wrong[fault.what]}", flush=True)
+                continue
+            path = at / fault.file
+            right = path.read_text()
+            path.write_text(right.replace(fault.old, fault.new))
+            failure = build(at)  # and takes the last fault out again
+            found = "does not build" if failure else run(at, *test_files(fault))
+            path.write_text(right)
+            missed += found is None or failure is not None
+            print(f"{time.monotonic() - begun:5.0f} s  {fault.what}: {found or 'MISSED'}", flush=True)
+            if failure:
+                print(failure, flush=True)
+    print(
+        f"{len(faults) - len(wrong) - missed} of {len(faults)} faults found, {missed} missed, {len(wrong)} not put in"
+    )
+    return bool(missed or wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

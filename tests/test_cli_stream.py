@@ -1,0 +1,73 @@
+"""``rcf stream``: which columns it watches, and what becomes of a state that cannot be saved."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from rcf.detector import StreamDetector
+
+pytest.importorskip("typer", reason="the command line needs rcf[cli]")
+COMMAND = [sys.executable, "-m", "rcf.cli", "stream", "--seed", "0", "--trees", "6", "--samples", "32"]
+
+
+def stream(text, *arguments):
+    return subprocess.run([*COMMAND, *arguments], input=text, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("columns", ["heat, load", "3,2"])
+def test_columns_by_name_and_by_number(columns):
+    """In the order they are asked for; lines without a word count for nothing."""
+    X = np.random.default_rng(0).normal(size=(120, 2)).round(3)
+    X[100, 1] += 30
+    lines = "".join(f"m{i},{load},{heat}\n{chr(10) * (i % 7 == 0)}" for i, (load, heat) in enumerate(X.tolist()))
+    done = stream("name,load,heat\n" + lines, "--header", "--columns", columns)
+    assert (done.returncode, done.stderr) == (0, "")
+    got = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["record"] for line in got] == list(range(1, 121))
+    expected = StreamDetector(n_estimators=6, max_samples=32, random_state=0).update_many(X[:, ::-1])
+    assert [line["score"] for line in got] == expected.score.tolist()
+    assert [line["record"] - 1 for line in got if line["is_anomaly"]] == expected.anomalies.tolist() != []
+    assert got[100]["feature"] == "heat"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--columns", "load,cold"], "no column 'cold' among ['name', 'load']"),
+        (["--columns", "3"], "no column '3' among ['name', 'load']"),
+        (["--time", "0", "--columns", "load"], "no column '0' among ['name', 'load']"),
+    ],
+)
+def test_a_column_that_is_not_there_ends_it(arguments, message):
+    done = stream("name,load\na,1\nb,2\n", "--header", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"rcf stream: {message}\n")
+
+
+def test_a_state_that_cannot_be_saved_is_told_and_the_stream_goes_on(tmp_path):
+    folder = tmp_path / "states"
+    folder.mkdir()
+    with subprocess.Popen(
+        [*COMMAND, "--state", folder / "state.rcf", "--save-every", "0.1"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as run:  # fmt: skip
+
+        def answer(value):
+            run.stdin.write(f"{value}\n")
+            run.stdin.flush()
+            return json.loads(run.stdout.readline())["record"]
+
+        assert answer(1.0) == 1
+        shutil.rmtree(folder)
+        time.sleep(0.2)
+        assert answer(2.0) == 2
+        assert "states/state.rcf could not be written: " in run.stderr.readline()
+        assert answer(3.0) == 3
+        run.stdin.close()
+        assert run.wait() == 1
+        assert "could not be written" in run.stderr.read()
+    assert not folder.exists()
