@@ -48,7 +48,8 @@ def test_one_high_block_leaves_the_limit_where_it_was():
     scores = 1.0 + rng.exponential(0.2, 4000)
     spiked = scores.copy()
     spiked[3000:3008] = 7.0
-    plain, other = (threshold().steps(s, s)[0] for s in (scores, spiked))
+    # a memory too short for the other limit, the highest score in it
+    plain, other = (threshold(samples=64).steps(s, s)[0] for s in (scores, spiked))
     # the maxima tell nothing of it; eight scores that enter the deviation as the limit move it
     assert abs(other / plain - 1.0).max() < 0.05
     assert (other != plain).any()
@@ -62,6 +63,16 @@ def test_what_comes_in_more_than_a_quarter_of_the_blocks_is_how_the_stream_is():
     assert called[4000:4801].sum() >= 4
     assert called[7000:].sum() == 0
     assert (threshold().steps(scores, scores)[0][7000:] > 5.0).all()
+
+
+def test_a_new_height_is_called_where_most_are_alike_and_some_much_higher():
+    rng = np.random.default_rng(7)
+    scores = 1.0 + rng.exponential(0.1, 6000)
+    scores[::288] = 4.0 + 0.2 * rng.random(21)  # a spike a day; the law of the mixture would put the limit above 4.8
+    scores[5000] = 4.6
+    limits, _, _, called, _ = threshold().steps(scores, scores)
+    assert np.flatnonzero(called[3000:]).tolist() == [2000]
+    assert 4.2 < limits[5000] < 4.45
 
 
 def test_an_event_ends_when_scores_have_been_ordinary_for_a_window():
