@@ -185,7 +185,7 @@ cdef class Threshold:
     half as high again.
     """
 
-    cdef readonly double unit
+    cdef readonly double most
     cdef readonly int64_t hold, span
     cdef readonly bint alert_once
     cdef Tail scores, points
@@ -204,7 +204,7 @@ cdef class Threshold:
         self.hold = max(shingle_size, 8)
         self.span = 7 * max_samples // 4
         self.alert_once = alert_once
-        self.unit = most * most
+        self.most = most
         self.peak = 0.0
         self.t = 0
         self.last_high = -(1 << 40)
@@ -216,16 +216,18 @@ cdef class Threshold:
     def limit(self):
         return self.scores.limit
 
-    cdef double likelihood(self, double score) noexcept:
+    cdef double novelty(self, double score) noexcept:
         """How far a score stands above all of the last `span`; it then joins them."""
         # squares, for what is far out is then told better from the many that just stand out (2-3 points of the benchmark
         # that ranks by this)
         cdef int64_t room = self.times.shape[0], last
-        cdef double surprise = score * score, found
+        cdef double surprise = score * score, unit, found
         while self.held and self.times[self.first] < self.t - self.span:
             self.first = (self.first + 1) % room
             self.held -= 1
-        found = (surprise - self.heights[self.first] if self.held else surprise) / self.unit
+        # in units of the limit one threshold suits streams with ordinary scores of any spread (1 point)
+        unit = self.most * (self.most if self.scores.n < SETTLED else self.scores.limit)
+        found = (surprise - self.heights[self.first] if self.held else surprise) / unit
         while self.held:
             last = (self.first + self.held - 1) % room
             if self.heights[last] > surprise:
@@ -234,14 +236,14 @@ cdef class Threshold:
         last = (self.first + self.held) % room
         self.times[last], self.heights[last] = self.t, surprise
         self.held += 1
-        return 0.0 if found < 0.0 else 1.0 if found > 1.0 else found
+        return max(found, 0.0)
 
     cdef Verdict judge(self, double score, double point) noexcept:
         cdef Verdict out
-        cdef double limit = self.scores.limit
+        cdef double limit = self.scores.limit, novelty
         cdef bint point_high
         self.t += 1
-        out.likelihood = self.likelihood(score)
+        novelty = self.novelty(score)
         out.call, out.reason = False, NONE
         if self.scores.n < SETTLED:
             out.reason = WARMING_UP
@@ -264,6 +266,9 @@ cdef class Threshold:
             out.reason = NOISE
             if self.t - self.last_high <= self.hold:  # an event begins above the limit and goes on while this lasts
                 self.last_high = self.t
+        if out.call:  # high for the longer memory too: counts double (1 point; with any factor from 1.5 to 5 much the same)
+            novelty *= 2.0
+        out.likelihood = novelty / (1.0 + novelty)
         if not out.call and point < self.points.ordinary:
             self.interrupted = True
         self.scores.add(score)

@@ -68,7 +68,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     anomaly_rate : float, default=0.005
         An upper estimate of the share of records in anomalies; lower makes fewer alarms. Of the alarms one in ten may then be
         chance: the threshold is where the tail of the last ``8 * max_samples`` scores has the mass ``anomaly_rate / 10``, so on a
-        stream where nothing stands out some five to ten records in 10 000 are called. What comes again and again, in
+        stream where nothing stands out some three to ten records in 10 000 are called. What comes again and again, in
         more than a quarter of the blocks of ``max_samples / 2`` records, is taken for how the stream is.
     alert_once : bool, default=True
         Whether a state that lasts is one alarm. If not, each of its records is called until the forest has learned it. An
