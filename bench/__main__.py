@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from . import accuracy, cases, detectors, files, memory, report, services, speed, walks
+from . import accuracy, alarms, cases, detectors, files, memory, report, services, speed, walks
 from .peers import PEERS, Rcf, can, installed
 
 
@@ -103,7 +103,8 @@ def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, see
     peers = {name: peer for name, peer in installed(names).items() if names or name not in ("rrcf", "river HST")}
     book.table(services.compare(report.ANCHORS["service"], folder, seeds), f"The services' own figures, {seeds} seeds")
     with console.status("alarms"):
-        book.alarms(pd.DataFrame(accuracy.alarms(folder, seeds)))
+        book.alarms(alarms.labelled(folder, seeds))
+        book.noise(pd.DataFrame(alarms.on_noise(4 * seeds)))
     for part in ("adbench", "numenta", "taxi"):
         with console.status(part):
             rows = list(getattr(accuracy, part)(folder, peers, seeds))

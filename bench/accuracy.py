@@ -1,4 +1,4 @@
-"""Measures accuracy: the taxi protocol, labelled tables, and the Numenta Anomaly Benchmark."""
+"""Measures the accuracy of scores: the taxi protocol, labelled tables, and the Numenta Anomaly Benchmark."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -10,9 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from rcf import StreamDetector
-
 from . import nab
+from .alarms import nab_scores
 from .peers import Peer, can
 
 Peers = Mapping[str, type[Peer]]
@@ -140,32 +139,3 @@ def numenta(folder: Path, peers: Peers, seeds: int) -> Iterator[Record]:
                         "seed": seed,
                         **nab_scores(detections, corpus),
                     }
-
-
-def nab_scores(detections: Mapping[str, NDArray[np.float64]], corpus: list[nab.Series]) -> dict[str, float]:
-    return {name: nab.score(detections, corpus, profile)[0] for name, profile in nab.PROFILES.items()}
-
-
-def alarms(folder: Path, seeds: int) -> Iterator[Record]:
-    """StreamDetector as it comes, on the NAB series: how well its likelihood ranks, and its own alarms, series by series.
-
-    An alarm counts as right inside a labelled window, a window as found if there is an alarm in it; probation is left out.
-    """
-    corpus = nab.load(folder / "nab")
-    for seed in range(seeds):
-        found = {s.name: StreamDetector(random_state=seed).update_many(s.values) for s in corpus}
-        likelihood = {name: result.likelihood for name, result in found.items()}
-        yield {"seed": seed, "series": "all, likelihood", **nab_scores(likelihood, corpus)}
-        for s in corpus:
-            called = found[s.name].anomalies
-            called = called[called >= nab.probation(len(s.values))]
-            hits = [(called >= left) & (called <= right) for left, right in s.windows]
-            yield {
-                "seed": seed,
-                "series": s.name,
-                "records": len(s.values),
-                "windows": len(s.windows),
-                "alarms": len(called),
-                "right": int(np.sum(np.any(hits, axis=0))) if hits else 0,
-                "found": sum(bool(hit.any()) for hit in hits),
-            }

@@ -48,10 +48,9 @@ class Detection:
         0 if it was not called, else from 0.5 towards 1.
     is_anomaly : bool
     likelihood : float
-        In [0, 1]: how far the score stands above all scores of the last 448 records (``7/4 * max_samples``), both
-        squared, as a share of the highest
-        score there is. Defined for every record, called or not; rank records by it, or choose one threshold of your own
-        for many streams.
+        In [0, 1): ``x / (1 + x)``, where x tells how far the score stands above all scores of the last 448 records (``7/4 *
+        max_samples``): both squared, over the threshold and the highest score there is; twice that if the record was called.
+        Defined for every record; rank records by it, or choose one threshold of your own for many streams.
     confidence : float
         In [0, 1]: the share of the window that is known, neither missing after a gap nor filled in, times how far the
         forest has warmed up.

@@ -69,9 +69,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     weights : sequence of float or None, default=None
         By which each transformed feature is multiplied: what a feature counts for in the forest. None is 1 each.
     anomaly_rate : float, default=0.005
-        An upper estimate of the share of records in anomalies; lower makes fewer alarms. The threshold lies ``ln(1 /
-        anomaly_rate)`` standard
-        deviations above the mean of the last ``2 / anomaly_rate`` scores or so.
+        An upper estimate of the share of records in anomalies; lower makes fewer alarms. Of the alarms one in ten may then be
+        chance: the threshold is where the tail of the last ``8 * max_samples`` scores has the mass ``anomaly_rate / 10``, so on a
+        stream where nothing stands out some three to ten records in 10 000 are called. What comes again and again, in
+        more than a quarter of the blocks of ``max_samples / 2`` records, is taken for how the stream is.
     alert_once : bool, default=True
         Whether a state that lasts is one alarm. If not, each of its records is called until the forest has learned it. An
         echo inside the
@@ -293,8 +294,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             gap = self._trees.whole.n_seen > self._trees.warm_up and not self._window.full
             why = late or ("gap" if gap else "warming up")
             return Detection(0.0, self._threshold.limit, 0.0, False, 0.0, self._confidence, why, self, self.n_seen_)
-        limit, likelihood, call, reason = self._threshold.step(score, point)
-        grade = self._threshold.grade(score) if call else 0.0
+        limit, grade, likelihood, call, reason = self._threshold.step(score, point)
         result = Detection(score, limit, grade, call, likelihood, self._confidence, reason or late, self, self.n_seen_)
         if call:
             result._found = self._explanation(result)

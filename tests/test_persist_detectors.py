@@ -379,7 +379,7 @@ def test_the_state_of_another_version():
         lambda s: s["stream"].update(widening=[{"$float": "nan"}]),
         lambda s: s["stream"]["transform"].update(scale=[0.0, 1.0]),
         lambda s: s["stream"]["transform"].update(square=[-1.0, 1.0]),
-        lambda s: s["stream"]["threshold"]["numbers"].__setitem__(1, -1.0),
+        lambda s: s["stream"]["threshold"]["points"]["numbers"].__setitem__(1, -1.0),
         lambda s: s["stream"].update(pending_made=[1, 1]),
         lambda s: s["stream"].update(feature_names=["a"]),
     ],
