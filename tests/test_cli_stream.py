@@ -22,17 +22,17 @@ def stream(text, *arguments):
 @pytest.mark.parametrize("columns", ["heat, load", "3,2"])
 def test_columns_by_name_and_by_number(columns):
     """In the order they are asked for; lines without a word count for nothing."""
-    X = np.random.default_rng(0).normal(size=(120, 2)).round(3)
-    X[100, 1] += 30
+    X = np.random.default_rng(0).normal(size=(220, 2)).round(3)
+    X[200, 1] += 30
     lines = "".join(f"m{i},{load},{heat}\n{chr(10) * (i % 7 == 0)}" for i, (load, heat) in enumerate(X.tolist()))
     done = stream("name,load,heat\n" + lines, "--header", "--columns", columns)
     assert (done.returncode, done.stderr) == (0, "")
     got = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["record"] for line in got] == list(range(1, 121))
+    assert [line["record"] for line in got] == list(range(1, 221))
     expected = StreamDetector(n_estimators=6, max_samples=32, random_state=0).update_many(X[:, ::-1])
     assert [line["score"] for line in got] == expected.score.tolist()
     assert [line["record"] - 1 for line in got if line["is_anomaly"]] == expected.anomalies.tolist() != []
-    assert got[100]["feature"] == "heat"
+    assert got[200]["feature"] == "heat"
 
 
 @pytest.mark.parametrize(
