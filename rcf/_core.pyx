@@ -38,6 +38,7 @@ cdef enum:
     BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
     GROUP = 8       # trees that score and learn together
     CHUNK = 1024    # rows that a tree scores at a time: with the tree they fit in the second-level cache
+    FEW = 16        # rows that are scored by all trees together
     SWEEP = 8192    # rows that go through a frozen tree at a time: the more come to a leaf the better; a few MB
     BATCH = 16384   # rows held as floats, and as scores by block, at a time
     HEAD = 16       # records after which the origin is settled
@@ -796,6 +797,9 @@ cdef class Forest:
         cdef double* target = <double*>out
         cdef rcf_sweep sweep
         cdef Work work
+        if last - first <= FEW:
+            self._score_few_rows(X, step, first, last, kind, out)
+            return
         cdef Memory memory = room_to_work(&work, self.depth_room, most, self.stride, 1)
         cdef Memory sweep_memory = room_to_sweep(&sweep, most)
         with nogil:
@@ -807,7 +811,7 @@ cdef class Forest:
                 for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                     memset(work.scores, 0, n * sizeof(double))
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                        if self.trees[i].root >= 0 and n >= 2 * (self.trees[i].n_leaves - 1):
+                        if self.trees[i].root >= 0 and n >= 8 * self.trees[i].n_leaves:
                             rcf_walks.sweep_rows(kind, &self.trees[i], work.rows, n, &sweep, work.scores)
                         else:
                             score_few(kind, &self.trees[i], work.rows, n, &work)
@@ -816,6 +820,38 @@ cdef class Forest:
                 for r in range(n):
                     target[begin + r] /= self.n_trees
                 begin += n
+
+    def _score_few_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
+        """The same for so few rows that pairs are gathered across the trees."""
+        cdef int i, block, at_once = pairs_at_once(kind), p = 0
+        cdef int64_t r, n = last - first, done = 0
+        cdef double* target = <double*>out
+        cdef double sum_of_block
+        cdef rcf_walk walk
+        cdef Work work
+        cdef Memory memory = room_to_work(&work, self.depth_room, n, self.stride, self.n_trees)
+        with nogil:
+            for r in range(n):
+                rcf_narrow(work.rows + r * self.stride, (<const double*>X) + (first + r) * step,
+                           self.origin, self.n_features, self.stride)
+            for i in range(self.n_trees):
+                for r in range(n):
+                    walk.pair[p].tree = &self.trees[i]
+                    walk.pair[p].x = work.rows + r * self.stride
+                    p += 1
+                    if p == at_once or (i == self.n_trees - 1 and r == n - 1):
+                        rcf_walks.score_pairs(kind, &walk, p, 0, work.ratios, work.levels, True)
+                        memcpy(work.scores + done, walk.score, p * sizeof(double))
+                        done += p
+                        p = 0
+            for block in range((self.n_trees + BLOCK - 1) // BLOCK):
+                for r in range(n):
+                    sum_of_block = 0.0
+                    for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
+                        sum_of_block += work.scores[i * n + r]
+                    target[first + r] += sum_of_block
+            for r in range(n):
+                target[first + r] /= self.n_trees
 
     def attribution(self, const double[:, :] X, str score not None, int n_jobs=1):
         """(n, n_features, 2): what each feature adds to the score, [..., 0] by lying high and [..., 1] by lying low."""
