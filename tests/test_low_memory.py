@@ -202,10 +202,14 @@ def test_no_memory_for_a_record():
     chain = np.cumprod(np.full(100, 2.0))[:, None]  # nearly every node of a chain needs a box
     _py_starve(True)
     try:
-        with pytest.raises(MemoryError, match="no memory for the boxes of a tree"):
-            for x in chain:
-                before, seen = inside(forest), forest.n_seen
+        for x in chain:
+            before, seen = inside(forest), forest.n_seen
+            try:
                 forest.update_record(x, "depth")
+            except MemoryError:
+                break
+        else:
+            pytest.fail("memory was never short")
     finally:
         _py_starve(False)
     assert seen > 200
