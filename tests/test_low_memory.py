@@ -115,10 +115,13 @@ def test_no_worse_than_a_box_for_each_node():
     assert low.nbytes() < 1.1 * usual.nbytes()
 
 
-def test_boxes_are_used_again():
-    """Over a long stream, the boxes that nodes no longer need serve others."""
+@pytest.mark.parametrize("equal", [False, True])
+def test_boxes_are_used_again(equal):
+    """Over a long stream, the boxes that nodes no longer need serve others; also where equal records come and go."""
     forest = Forest(10, 64, 3, 1 / 640, [1], True)
     X = np.random.default_rng(5).normal(size=(20_000, 3))
+    if equal:
+        X = np.round(4.0 * X[:, :1]) * [1.0, 1.0, 1.0]
     forest.update(X, None, None, 1)
     before = forest.nbytes()
     for _ in range(5):
