@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from . import accuracy, alarms, cases, detectors, files, memory, report, services, speed, walks
-from .peers import PEERS, Rcf, can, installed
+from .peers import PEERS, Rcf, RcfLowMemory, can, installed
 
 
 class Part(StrEnum):
@@ -59,6 +59,12 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
     pair: speed.Contestants = {"rcf": Rcf, "rcf, 2 threads": partial(Rcf, threads=2)}
     rows = list(speed.run_streaming(setting, ["update_batch", "score"], pair, rounds, seconds))
     book.threads(speed.summary(pd.DataFrame(rows), by="wall"))
+    console.print("low memory")
+    pair, rows = {"rcf": Rcf, RcfLowMemory.name: RcfLowMemory}, []
+    for shape in shapes[:2]:
+        setting = cases.Setting(shape, warm_up=warm_up)
+        rows += speed.run_streaming(setting, ["update_one", "update_batch", "score"], pair, rounds, seconds)
+    book.low_memory(speed.summary(pd.DataFrame(rows)))
     book.latency(speed.latencies(setting, rivals, 2_000 if quick else 20_000))
     book.start_up(start_up())
     book.detector(pd.DataFrame(detectors.measure(3 if quick else 9)))
@@ -78,6 +84,7 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
 
     settings = [s if not quick else cases.Setting(s.shape, s.trees, s.samples, warm_up) for s in cases.MEMORY]
     names = [name for name in peers if name != "rrcf"] if names is None else list(peers)
+    names.insert(1, RcfLowMemory.name)
     book.memory(pd.DataFrame(track(list(memory.measure(settings, names)), "memory", console=console)))
 
 

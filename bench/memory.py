@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from .cases import Setting, stream
-from .peers import PEERS, Peer, can
+from .peers import PEERS, Peer, RcfLowMemory, can
 
+MODELS = {**PEERS, RcfLowMemory.name: RcfLowMemory}
 COPIES = 4
 
 
@@ -60,4 +61,4 @@ def measure(settings: list[Setting], names: list[str]) -> Iterator[dict[str, Any
 
 if __name__ == "__main__":
     name, shape, trees, warm_up = sys.argv[1:]
-    print(bytes_per_model(PEERS[name], Setting(shape, trees=int(trees), warm_up=int(warm_up))))
+    print(bytes_per_model(MODELS[name], Setting(shape, trees=int(trees), warm_up=int(warm_up))))

@@ -121,6 +121,16 @@ class Rcf(Streaming):
         return __version__
 
 
+class RcfLowMemory(Rcf):
+    """This package, keeping few boxes."""
+
+    name = "rcf, low memory"
+
+    def build(self) -> None:
+        super().build()
+        self.forest.set_params(low_memory=True)
+
+
 class Krcf(Streaming):
     """AWS's own Rust code, from PyPI. Boxes all cached: without them it is 4 times slower."""
 

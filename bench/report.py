@@ -133,6 +133,13 @@ class Report:
         measured = measured.assign(**{"speed-up": measured["rate"] / measured["case"].map(one)})
         self.table(measured.drop(columns="wall_rate"), "Two threads against one, records per second of wall time")
 
+    def low_memory(self, measured: pd.DataFrame) -> None:
+        usual = measured[measured["peer"] == "rcf"].set_index("case")["rate"]
+        measured = measured.assign(price=measured["case"].map(usual) / measured["rate"])
+        self.spread(
+            measured, "What low_memory costs: records per second of CPU time, and how many times as long a record takes"
+        )
+
     def latency(self, times: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]) -> None:
         rows = []
         for name, values in times.items():

@@ -7,15 +7,17 @@ its own, so the points that a forest finds spread as the missing features do.
 
 from libc.stdint cimport int32_t, uint8_t
 
-from rcf._tree cimport lower_of, mass_of, rcf_tree, upper_of
+from rcf._tree cimport corners_of, mass_of, rcf_tree
 
 
-cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const uint8_t* missing) noexcept nogil:
+cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const uint8_t* missing,
+                             float* scratch) noexcept nogil:
     """How far x lies outside the box of v, summed over the features that are known."""
-    cdef const float* lower = lower_of(t, v)
-    cdef const float* upper = upper_of(t, v)
+    cdef const float* lower
+    cdef const float* upper
     cdef double total = 0.0
     cdef int32_t i
+    corners_of(t, v, scratch, &lower, &upper)
     for i in range(t.dims):
         if missing[i]:
             continue
@@ -39,10 +41,10 @@ cdef inline bint is_itself(const rcf_tree* t, int32_t leaf, const float* x) noex
 
 
 cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8_t* missing, bint held,
-                                  int32_t* stack) noexcept nogil:
+                                  int32_t* stack, float* scratch) noexcept nogil:
     """The leaf whose known features lie nearest to x's (L1).
 
-    -1 where the tree is empty or holds only the record itself. `stack` has room for every node. With `held`, a leaf that
+    -1 where the tree is empty or holds only the record itself. `stack` has room for every node, `scratch` for a box. With `held`, a leaf that
     holds x alone is passed over. Boxes farther than the best leaf so far are not opened; of equal leaves the heavier wins, then
     the first found.
     """
@@ -55,7 +57,7 @@ cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8
     while top > 0:
         top -= 1
         v = stack[top]
-        gap = known_gap(t, v, x, missing)
+        gap = known_gap(t, v, x, missing, scratch)
         if gap > least:
             continue
         if v < 0:

@@ -17,7 +17,7 @@ from cpython.pythread cimport (
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 from rcf._complete cimport tree_complete
 from rcf._rng cimport Rng, below, exponential, next_word, uniform
@@ -211,10 +211,11 @@ cdef void score_few(int kind, const rcf_tree* tree, const float* rows, int64_t n
         r += count
 
 
-cdef Memory room_to_sweep(rcf_sweep* sweep, int64_t n_rows):
+cdef Memory room_to_sweep(rcf_sweep* sweep, int64_t n_rows, int stride):
     """Memory that the pointers of `sweep` are set into."""
     cdef int64_t places = n_rows + 8
-    cdef Memory memory = Memory(places * (4 * sizeof(rcf_span) + 2 * sizeof(double) + 3 * sizeof(int32_t)))
+    cdef Memory memory = Memory(places * (4 * sizeof(rcf_span) + 2 * sizeof(double) + 3 * sizeof(int32_t))
+                                + 2 * stride * sizeof(float))
     sweep.spans = <rcf_span*>memory.at
     sweep.waiting = sweep.spans + 2 * places
     sweep.value = <double*>(sweep.waiting + 2 * places)
@@ -222,6 +223,7 @@ cdef Memory room_to_sweep(rcf_sweep* sweep, int64_t n_rows):
     sweep.order = <int32_t*>(sweep.done_value + places)
     sweep.spare = sweep.order + places
     sweep.done_row = sweep.spare + places
+    sweep.box = <float*>(sweep.done_row + places)
     return memory
 
 
@@ -281,12 +283,15 @@ cdef inline void copy_tree(rcf_tree* to, const rcf_tree* of) noexcept nogil:
     """All of a tree into one with room for it."""
     cdef rcf_tree old = to[0]
     if of.n_leaves > 0:
-        memcpy(to.boxes, of.boxes, <size_t>of.n_nodes * 2 * of.stride * sizeof(float))
+        memcpy(to.boxes, of.boxes, <size_t>(of.n_boxes if of.small else of.n_nodes) * 2 * of.stride * sizeof(float))
+        if of.small:
+            memcpy(to.box_at, of.box_at, <size_t>of.n_nodes * sizeof(int32_t))
         memcpy(to.nodes, of.nodes, <size_t>of.n_nodes * sizeof(rcf_node))
         memcpy(to.points, of.points, <size_t>of.n_leaves * of.stride * sizeof(float))
         memcpy(to.leaves, of.leaves, <size_t>of.n_leaves * sizeof(rcf_leaf))
     to[0] = of[0]
     to.boxes, to.nodes, to.points, to.leaves, to.capacity = old.boxes, old.nodes, old.points, old.leaves, old.capacity
+    to.box_at, to.box_memory, to.box_room = old.box_at, old.box_memory, old.box_room
 
 
 cdef inline void copy_sample(Sample* to, const Sample* of) noexcept nogil:
@@ -306,6 +311,8 @@ cdef class Forest:
         Decay of a record's chance to be kept, per record that follows.
     seed : sequence of int, or None
         Entropy for :class:`numpy.random.SeedSequence`; None where the words of a saved forest follow.
+    low_memory : bool
+        Keep no boxes of small nodes.
     """
     cdef rcf_tree* trees
     cdef Sample* samples
@@ -320,20 +327,22 @@ cdef class Forest:
     cdef Gate gate
     cdef readonly int n_trees, capacity, n_features
     cdef readonly double time_decay
+    cdef readonly bint low_memory
+    cdef bint starved      # a record was left out of a tree, for want of memory
     cdef int stride
     cdef int64_t seen
     cdef int64_t warm_up   # update() scores the records before this one as 0
     cdef int64_t table     # so many records of a table came together, without an order, and nothing before them
     cdef int32_t depth_room
 
-    def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, **_):
+    def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, bint low_memory=False, **_):
         cdef int i, j
         if n_trees < 1 or capacity < 1 or n_features < 1:
             raise ValueError("n_trees, capacity and n_features must be at least 1")
         if not 0.0 <= time_decay < float("inf"):
             raise ValueError(f"time_decay must be finite and not negative, got {time_decay}")
         self.n_trees, self.capacity, self.n_features = n_trees, capacity, n_features
-        self.time_decay = time_decay
+        self.time_decay, self.low_memory = time_decay, low_memory
         self.stride = 4 if n_features <= 4 else (n_features + 7) // 8 * 8
         self.gate = Gate()
         self.trees = <rcf_tree*>calloc(n_trees, sizeof(rcf_tree))
@@ -356,6 +365,7 @@ cdef class Forest:
         for i in range(n_trees):
             self.trees[i].dims = n_features
             self.trees[i].stride = self.stride
+            self.trees[i].small = RCF_SMALL if low_memory else 0
             tree_clear(&self.trees[i])
             self.samples[i].capacity = capacity
             self.samples[i].decay = time_decay
@@ -369,6 +379,9 @@ cdef class Forest:
         self.warm_up = capacity
 
     def __dealloc__(self):
+        cdef int i
+        for i in range(self.n_trees if self.trees != NULL else 0):
+            free(self.trees[i].box_memory)
         free(self.trees)
         free(self.samples)
         free(self.rngs)
@@ -391,7 +404,7 @@ cdef class Forest:
         if leaves <= t.capacity:
             return 0
         room = <int32_t>min(most, max(leaves, 2 * <int64_t>t.capacity))
-        memory = Memory(tree_bytes(room, self.stride))
+        memory = Memory(tree_bytes(room, self.stride, self.low_memory))
         slots = Memory(<Py_ssize_t>room * sizeof(Slot))
         self.depth_room = max(self.depth_room, room)
         tree_move(t, memory.at, room)
@@ -400,6 +413,12 @@ cdef class Forest:
         self.samples[i].slots = <Slot*>slots.at
         self.memory[i] = memory
         self.slot_memory[i] = slots
+        return self.reserve_boxes(i, 2)
+
+    cdef int reserve_boxes(self, int i, int32_t boxes) except -1:
+        """Room for that many boxes in a tree that keeps few."""
+        if self.low_memory and not rcf_box_reserve(&self.trees[i], boxes):
+            raise MemoryError("no memory for the boxes of a tree")
         return 0
 
     cdef int reserve_all(self, int64_t more) except -1:
@@ -434,6 +453,13 @@ cdef class Forest:
         cdef int32_t leaf = tree_insert(&self.trees[i], walk.pair[p].x, &self.rngs[i], walk.leaf[p], walk.n_open[p],
                                         <rcf_step*>walk.open[p], scratch)
         cdef int32_t evicted = sample_enter(&self.samples[i], n, weight, leaf, &self.rngs[i])
+        cdef int32_t j = 0
+        if leaf < 0:
+            # no memory for a box: the tree forgets the record again
+            self.starved = True
+            while self.samples[i].slots[j].item >= 0:
+                j += 1
+            sample_remove(&self.samples[i], j)
         if evicted >= 0:
             tree_forget(&self.trees[i], evicted)
 
@@ -575,6 +601,9 @@ cdef class Forest:
                 done += part
                 if self.head != NULL and self.seen == HEAD:
                     self.settle_origin()
+                if self.starved:
+                    self.starved = False
+                    raise MemoryError(f"no memory for all boxes: of {n} records {done} were learned, some of them not by every tree")
         finally:
             self.gate.write_done()
         if kind >= 0:
@@ -591,6 +620,8 @@ cdef class Forest:
         cdef int32_t[::1] items = np.empty(HEAD, dtype=np.int32)
         for j in range(self.n_features):
             self.origin[j] = middle[j]
+        for i in range(self.n_trees):
+            self.reserve_boxes(i, HEAD)  # as many as they may come to
         for i in range(self.n_trees):
             s = &self.samples[i]
             if s.size == 0:
@@ -630,10 +661,14 @@ cdef class Forest:
             if bad >= 0:
                 refuse((<double*>view.buf)[bad], 0, bad)
             self.gate.write()
+            n = self.seen + 1
+            for i in range(self.n_trees if self.low_memory else 0):
+                if self.samples[i].next == n and not rcf_box_ready(&self.trees[i]):
+                    self.gate.write_done()
+                    raise MemoryError("no memory for the boxes of a tree")
             rcf_narrow(self.row, <double*>view.buf, self.origin, self.n_features, self.stride)
         finally:
             PyBuffer_Release(&view)
-        n = self.seen + 1
         share_room(self.depth_room)
         # the trees that take the record in (a tenth) come first: of these the walk keeps what the insertion needs
         for i in range(self.n_trees):
@@ -801,7 +836,7 @@ cdef class Forest:
             self._score_few_rows(X, step, first, last, kind, out)
             return
         cdef Memory memory = room_to_work(&work, self.depth_room, most, self.stride, 1)
-        cdef Memory sweep_memory = room_to_sweep(&sweep, most)
+        cdef Memory sweep_memory = room_to_sweep(&sweep, most, self.stride)
         with nogil:
             while begin < last:
                 n = min(most, last - begin)
@@ -877,7 +912,7 @@ cdef class Forest:
         cdef double* target
         cdef Work work
         cdef Memory memory = room_to_work(&work, self.depth_room, 1, self.stride, 0)
-        cdef Memory parts = Memory(2 * width * sizeof(double) + 4 * self.stride * sizeof(float))
+        cdef Memory parts = Memory(2 * width * sizeof(double) + 6 * self.stride * sizeof(float))
         with nogil:
             for r in range(first, last):
                 target = (<double*>out) + r * width
@@ -908,7 +943,7 @@ cdef class Forest:
         cdef int64_t r, k
         cdef int width = 6 * self.n_features
         cdef float* row = <float*>malloc(self.stride * sizeof(float))
-        cdef double* work = <double*>malloc(8 * self.n_features * sizeof(double) + 4 * self.stride * sizeof(float))
+        cdef double* work = <double*>malloc(8 * self.n_features * sizeof(double) + 6 * self.stride * sizeof(float))
         cdef double* target
         if row == NULL or work == NULL:
             free(row)
@@ -1040,7 +1075,7 @@ cdef class Forest:
             raise ValueError(f"the two forests lie further apart than {2 * LIMIT}, the range of float32")
         table = np.pad(table.astype(np.float32) + np.float32(0), ((0, 0), (0, self.stride - self.n_features)))
         arrivals = np.concatenate([mine["arrival"], theirs["arrival"] + before])
-        grown = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None)
+        grown = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None, self.low_memory)
         grown.seen, grown.warm_up = before + theirs["seen"], min(mine["warm_up"], theirs["warm_up"])
         grown.table = before + after if after else 0
         if growing:
@@ -1092,7 +1127,7 @@ cdef class Forest:
         cdef int64_t[::1] places = np.ascontiguousarray(missing, dtype=np.int64)
         cdef uint8_t[::1] mask = np.zeros(self.n_features, dtype=np.uint8)
         cdef int32_t[::1] stack = np.empty(2 * <Py_ssize_t>self.capacity + 3, dtype=np.int32)
-        cdef float[::1] row = np.zeros(self.stride, dtype=np.float32)
+        cdef float[::1] row = np.zeros(self.stride, dtype=np.float32), box = np.empty(2 * self.stride, dtype=np.float32)
         cdef double[:, ::1] out = np.empty((self.n_trees, places.shape[0]))
         if record.shape[0] != self.n_features:
             raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
@@ -1108,7 +1143,7 @@ cdef class Forest:
             rcf_narrow(&row[0], &record[0], self.origin, self.n_features, self.stride)
             with nogil:
                 for i in range(self.n_trees):
-                    leaf = tree_complete(&self.trees[i], &row[0], &mask[0], held, &stack[0])
+                    leaf = tree_complete(&self.trees[i], &row[0], &mask[0], held, &stack[0], &box[0])
                     if leaf < 0:
                         continue
                     for j in range(places.shape[0]):
@@ -1121,7 +1156,7 @@ cdef class Forest:
 
     def copy(self):
         """The same forest in memory of its own, by plain copying (a hundredth of the time of `state`)."""
-        cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None)
+        cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None, self.low_memory)
         cdef int i
         cdef rcf_tree* t
         self.gate.read()
@@ -1136,6 +1171,7 @@ cdef class Forest:
             for i in range(self.n_trees):
                 other.reserve(i, self.trees[i].capacity)
                 t = &self.trees[i]
+                other.reserve_boxes(i, t.box_room)
                 other.rngs[i] = self.rngs[i]
                 copy_sample(&other.samples[i], &self.samples[i])
                 copy_tree(&other.trees[i], t)
@@ -1246,8 +1282,8 @@ cdef class Forest:
         return n
 
     @staticmethod
-    def from_state(state):
-        """The forest of a `state()`; ModelStateError where the arrays do not describe one. Trusts nothing."""
+    def from_state(state, bint low_memory=False):
+        """The forest of a `state()`, in which there are no boxes, so it may come to keep few of them; ModelStateError where the arrays do not describe one. Trusts nothing."""
         cdef Forest self
         cdef int i
         cdef int32_t n, k
@@ -1310,7 +1346,7 @@ cdef class Forest:
             raise ModelStateError("the records do not ascend within the stream")
         if ((state["next"] <= seen) | (state["settled"] > seen) | (state["settled"] < 0)).any():
             raise ModelStateError("the next record to enter lies in the past")
-        self = Forest(n_trees, capacity, n_features, decay, None)
+        self = Forest(n_trees, capacity, n_features, decay, None, low_memory)
         self.seen, self.warm_up, self.table = seen, warm_up, table
         if growing:
             (<object>np.asarray(<double[:HEAD, :n_features]>self.head))[:seen] = state["head"]
@@ -1396,7 +1432,7 @@ cdef class Forest:
         cdef rcf_tree* t = &self.trees[i]
         cdef Sample* s = &self.samples[i]
         cdef const float* x
-        cdef int32_t k, leaf, v, left, right
+        cdef int32_t k, leaf, v, large = 0
         for k in range(n):
             if not 0 <= record[k] < n_records:
                 return b"a record that is not there"
@@ -1418,16 +1454,20 @@ cdef class Forest:
                 return b"a leaf that no record falls into"
         # children stand after their parents: from the last node up
         for v in range(t.n_nodes - 1, -1, -1):
-            left, right = t.nodes[v].child[0], t.nodes[v].child[1]
-            t.nodes[v].mass = mass_of(t, left) + mass_of(t, right)
-            t.nodes[v].range = rcf_walks.hull(lower_of(t, v), lower_of(t, left), upper_of(t, left),
-                                        lower_of(t, right), upper_of(t, right), t.stride)
+            t.nodes[v].mass = mass_of(t, t.nodes[v].child[0]) + mass_of(t, t.nodes[v].child[1])
+            large += t.nodes[v].mass > t.small
+        if t.small and not rcf_box_reserve(t, large + 2):
+            return b"no memory for its boxes"
+        for v in range(t.n_nodes - 1, -1, -1):
+            if t.small:
+                t.box_at[v] = 0
+            t.nodes[v].range = rcf_walks.hull_of_children(t, v, new_box(t, v))
         t.mass = n
         s.size = n
         return NULL
 
     def __reduce__(self):
-        return Forest.from_state, (self.state(),)
+        return Forest.from_state, (self.state(), self.low_memory)
 
     # ---- looking inside ----------------------------------------------------------------------------------------
 
@@ -1446,7 +1486,8 @@ cdef class Forest:
 
     def nbytes(self):
         """Bytes of memory that the trees and their samples take."""
-        return sum(len(memoryview(m)) for m in self.memory + self.slot_memory)
+        return (sum(len(memoryview(m)) for m in self.memory + self.slot_memory)
+                + sum(box_bytes(&self.trees[i]) for i in range(self.n_trees)))
 
     def points(self, int i):
         """The distinct records that tree i holds, as they came but for the rounding to float32: (leaves, n_features)."""
@@ -1462,9 +1503,13 @@ cdef class Forest:
             self.gate.read_done()
 
     def tree(self, int i):
-        """Read-only arrays over the memory of tree i; they change as the tree learns."""
+        """Read-only arrays over the memory of tree i; they change as the tree learns. Where few boxes are kept, `boxes` is a copy."""
         cdef rcf_tree* t
         cdef uintptr_t start
+        cdef float[:, :, ::1] box_of
+        cdef const float* lower
+        cdef const float* upper
+        cdef int32_t v
         if not 0 <= i < self.n_trees:
             raise IndexError(f"tree {i} of {self.n_trees}")
         t = &self.trees[i]
@@ -1474,6 +1519,16 @@ cdef class Forest:
         def view(kind, uintptr_t at, *shape):
             return np.ndarray(shape, kind, memory, at - start)
 
+        if t.small:
+            boxes = np.zeros((t.n_nodes, 2, self.stride), dtype=np.float32)
+            box_of = boxes
+            for v in range(t.n_nodes):
+                if t.nodes[v].mass > 0:
+                    corners_of(t, v, &box_of[v, 0, 0], &lower, &upper)
+                    memmove(&box_of[v, 0, 0], lower, 2 * self.stride * sizeof(float))
+            boxes.flags.writeable = False
+        else:
+            boxes = view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.stride)
         nodes = np.dtype([("child", np.int32, 2), ("cut", np.float32), ("dim", np.int32), ("range", np.float64),
                           ("mass", np.int32), ("parent", np.int32)])
         leaves = np.dtype([("mass", np.int32), ("parent", np.int32)])
@@ -1482,10 +1537,10 @@ cdef class Forest:
             "root": t.root,
             "mass": t.mass,
             "nodes": view(nodes, <uintptr_t>t.nodes, t.n_nodes),
-            "boxes": view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.stride)[:, :, :self.n_features],
+            "boxes": boxes[:, :, :self.n_features],
             "points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.stride)[:, :self.n_features],
             # with the zeros that fill up a row
-            "wide_boxes": view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.stride),
+            "wide_boxes": boxes,
             "wide_points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.stride),
             "leaves": view(leaves, <uintptr_t>t.leaves, t.n_leaves),
             "slots": np.ndarray((self.samples[i].size,), slot, slots),
@@ -1652,3 +1707,9 @@ def _py_random(str name, words, int n, uint64_t bound=0):
 
 def _py_cut_between(double v, float base, float top):
     return rcf_cut_between(v, base, top)
+
+
+def _py_starve(bint starved):
+    """From now on there is no memory for another box of a tree that keeps few, or there is again."""
+    global rcf_starved
+    rcf_starved = starved

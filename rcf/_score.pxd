@@ -6,8 +6,8 @@ The scores themselves are in _kernels.h, where a group of records goes through a
 from libc.stdint cimport int32_t
 
 from rcf._tree cimport (
-    lower_of, mass_of, rcf_ratios, rcf_scale, rcf_tree, rcf_walks,
-    rcf_value_equal, rcf_value_separated, same_point, upper_of, RCF_CODISP, RCF_DISPLACEMENT,
+    corners_of, mass_of, rcf_ratios, rcf_scale, rcf_tree, rcf_walks,
+    rcf_value_equal, rcf_value_separated, same_point, RCF_CODISP, RCF_DISPLACEMENT,
 )
 
 
@@ -22,6 +22,24 @@ cdef inline double gaps(const float* lower, const float* upper, const float* x, 
         gap[2 * i + 1] = low if low > 0.0 else 0.0
         total += gap[2 * i] + gap[2 * i + 1]
     return total
+
+
+cdef inline double gaps_of(const rcf_tree* t, int32_t v, const float* x, float* scratch, double* gap) noexcept nogil:
+    """The gaps between x and the box of node v, or the point of a leaf."""
+    cdef const float* lower
+    cdef const float* upper
+    corners_of(t, v, scratch, &lower, &upper)
+    return gaps(lower, upper, x, t.dims, gap)
+
+
+cdef inline double join_box(const rcf_tree* t, int32_t v, float* scratch, const float* box, float* joined) noexcept nogil:
+    """joined = the hull of the box, if there is one, and that of node v; returns its range."""
+    cdef const float* lower
+    cdef const float* upper
+    corners_of(t, v, scratch, &lower, &upper)
+    if box == NULL:
+        return rcf_walks.hull(joined, lower, upper, lower, upper, t.stride)
+    return rcf_walks.hull(joined, box, box + t.stride, lower, upper, t.stride)
 
 
 cdef inline void begin(double* parts, const double* gap, int32_t n, double add) noexcept nogil:
@@ -41,7 +59,7 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
                                 double* out) noexcept nogil:
     """out[2 i], out[2 i + 1] += what feature i, x above or below, adds to the score of x by this tree.
 
-    `work` holds 4 * dims doubles and 4 * stride floats after them. A record that equals a leaf is cut off
+    `work` holds 4 * dims doubles and 6 * stride floats after them. A record that equals a leaf is cut off
     by no box of its own path, so its score is shared out as that of the same record in the tree without it: the
     boxes above are then the hulls of the siblings on the path.
     """
@@ -50,6 +68,7 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
     cdef double* gap = work + n
     cdef float* box
     cdef float* shadow = <float*>(work + 2 * n)
+    cdef float* scratch = shadow + 4 * t.stride
     cdef double above = 0.0, total, size, score, factor
     cdef bint within
     if t.mass == 0:
@@ -64,12 +83,12 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
     within = same_point(t, leaf, x)
     if not within:
         score = 0.0
-        total = gaps(lower_of(t, v), upper_of(t, v), x, t.dims, gap)
+        total = gaps_of(t, v, x, scratch, gap)
         begin(parts, gap, n, rcf_value_separated(kind, h, t.leaves[leaf].mass, above) / total)
         step = t.leaves[leaf].parent
         while step >= 0:
             h -= 1
-            total = gaps(lower_of(t, step), upper_of(t, step), x, t.dims, gap)
+            total = gaps_of(t, step, x, scratch, gap)
             if total == 0.0:
                 break
             size = total + t.nodes[step].range
@@ -95,23 +114,23 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
     while v >= 0:
         v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
         h += 1
-    total = gaps(lower_of(t, v), upper_of(t, v), x, t.dims, gap)
+    total = gaps_of(t, v, x, scratch, gap)
     begin(parts, gap, n, rcf_value_separated(kind, h, mass_of(t, v), 0.0) / total)
     while v != other:
         v = t.leaves[~v].parent if v < 0 else t.nodes[v].parent
         h -= 1
-        total = gaps(lower_of(t, v), upper_of(t, v), x, t.dims, gap)
+        total = gaps_of(t, v, x, scratch, gap)
         size = total + t.nodes[v].range
         blend(parts, gap, n, t.nodes[v].range / size, rcf_value_separated(kind, h, t.nodes[v].mass, 0.0) / size)
     # above, the boxes without x
-    rcf_walks.hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
+    join_box(t, other, scratch, NULL, shadow)
     box = shadow + 2 * t.stride
     v = step
     step = t.nodes[v].parent
     while step >= 0:
         h -= 1
         other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
-        size = rcf_walks.hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
+        size = join_box(t, other, scratch, shadow, box)
         total = gaps(box, box + t.stride, x, t.dims, gap)
         if total == 0.0:
             break
@@ -149,10 +168,19 @@ cdef inline bint density_step(const float* lower, const float* upper, double ext
     return True
 
 
+cdef inline bint density_node(const rcf_tree* t, int32_t v, double mass, const float* x, float* scratch, double* gap,
+                              double* out) noexcept nogil:
+    """The step at node v, or at a leaf."""
+    cdef const float* lower
+    cdef const float* upper
+    corners_of(t, v, scratch, &lower, &upper)
+    return density_step(lower, upper, t.nodes[v].range if v >= 0 else 0.0, mass, x, t.dims, gap, out)
+
+
 cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, double* out) noexcept nogil:
     """out[0 : 6 dims] += mass, length and share of `density_step` for x in this tree, the masses as parts of the tree's.
 
-    `work` holds 8 * dims doubles and 4 * stride floats after them. A record that the tree holds is seen from the tree
+    `work` holds 8 * dims doubles and 6 * stride floats after them. A record that the tree holds is seen from the tree
     without it, as in `tree_attribute`, and its own mass counts with each box.
     """
     cdef int32_t n = 2 * t.dims, k, v = t.root, step, other, own
@@ -160,6 +188,7 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
     cdef double* sums = work + n
     cdef float* shadow = <float*>(work + 4 * n)
     cdef float* box = shadow + 2 * t.stride
+    cdef float* scratch = box + 2 * t.stride
     cdef double extent
     if t.mass == 0:
         return
@@ -170,9 +199,8 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
     own = t.leaves[~v].mass
     step = t.leaves[~v].parent
     if not same_point(t, ~v, x):
-        density_step(lower_of(t, v), upper_of(t, v), 0.0, own, x, t.dims, gap, sums)
-        while step >= 0 and density_step(lower_of(t, step), upper_of(t, step), t.nodes[step].range, t.nodes[step].mass,
-                                         x, t.dims, gap, sums):
+        density_node(t, v, own, x, scratch, gap, sums)
+        while step >= 0 and density_node(t, step, t.nodes[step].mass, x, scratch, gap, sums):
             step = t.nodes[step].parent
     elif step < 0:
         for k in range(n):  # the only value there is: no length, any side
@@ -183,16 +211,16 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
         v = other
         while v >= 0:
             v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
-        density_step(lower_of(t, v), upper_of(t, v), 0.0, mass_of(t, v) + own, x, t.dims, gap, sums)
+        density_node(t, v, mass_of(t, v) + own, x, scratch, gap, sums)
         while v != other:
             v = t.leaves[~v].parent if v < 0 else t.nodes[v].parent
-            density_step(lower_of(t, v), upper_of(t, v), t.nodes[v].range, t.nodes[v].mass + own, x, t.dims, gap, sums)
-        rcf_walks.hull(shadow, lower_of(t, other), upper_of(t, other), lower_of(t, other), upper_of(t, other), t.stride)
+            density_node(t, v, t.nodes[v].mass + own, x, scratch, gap, sums)
+        join_box(t, other, scratch, NULL, shadow)
         v = step
         step = t.nodes[v].parent
         while step >= 0:
             other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
-            extent = rcf_walks.hull(box, shadow, shadow + t.stride, lower_of(t, other), upper_of(t, other), t.stride)
+            extent = join_box(t, other, scratch, shadow, box)
             if not density_step(box, box + t.stride, extent, t.nodes[step].mass, x, t.dims, gap, sums):
                 break
             shadow, box = box, shadow

@@ -87,7 +87,9 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
         rcf_span *span = s->spans + k;
         if (span->node < 0) continue;
         const rcf_node *node = t->nodes + span->node;
-        const float *box = t->boxes + (size_t)span->node * 2 * stride;
+        const float *box = s->box;
+        if (node->mass > t->small) box = rcf_box(t, span->node);
+        else RCF_ISA(rcf_hull_of_children)(t, span->node, s->box);
         double here = rcf_value_separated(kind, span->depth, node->mass, span->above);
         int32_t to = span->begin;
         for (int side = 0; side < 2; side++) {

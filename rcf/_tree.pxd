@@ -21,8 +21,8 @@ cdef extern from "_kernels.h" nogil:
     enum:
         RCF_LANES
         RCF_PAIRS
+        RCF_SMALL
         RCF_STEPS
-
 
     ctypedef struct rcf_node:
         int32_t[2] child
@@ -41,6 +41,12 @@ cdef extern from "_kernels.h" nogil:
         float* boxes
         float* points
         rcf_leaf* leaves
+        int32_t* box_at
+        void* box_memory
+        int32_t small
+        int32_t box_room
+        int32_t n_boxes
+        int32_t free_box
         int32_t capacity
         int32_t n_nodes
         int32_t n_leaves
@@ -51,6 +57,12 @@ cdef extern from "_kernels.h" nogil:
         int32_t dims
         int32_t stride
 
+    int rcf_starved
+    float* rcf_box(const rcf_tree* t, int32_t v)
+    bint rcf_box_reserve(rcf_tree* t, int32_t room)
+    bint rcf_box_ready(rcf_tree* t)
+    float* rcf_box_take(rcf_tree* t, int32_t v)
+    void rcf_box_drop(rcf_tree* t, int32_t v)
     void rcf_fill_tables()
     ctypedef struct rcf_path:
         const rcf_tree* tree
@@ -85,6 +97,7 @@ cdef extern from "_kernels.h" nogil:
         double* done_value
         rcf_span* spans
         rcf_span* waiting
+        float* box
 
     ctypedef struct rcf_walk_table:
         void (*score_pairs)(int kind, rcf_walk* w, int n, int n_kept, double* ratios, ptrdiff_t levels, int cold) noexcept nogil
@@ -97,6 +110,7 @@ cdef extern from "_kernels.h" nogil:
                             double* within) noexcept nogil
         double (*hull)(float* box, const float* a_lower, const float* a_upper,
                        const float* b_lower, const float* b_upper, int stride) noexcept nogil
+        double (*hull_of_children)(const rcf_tree* t, int32_t v, float* box) noexcept nogil
         double (*hull_of_rows)(float* box, const float* rows, const int32_t* order,
                                int32_t begin, int32_t end, int stride) noexcept nogil
 
@@ -115,15 +129,27 @@ cdef extern from "_kernels.h" nogil:
 
 # ---- memory ----------------------------------------------------------------------------------------------------
 
-cdef inline size_t tree_bytes(int32_t capacity, int32_t stride) noexcept nogil:
-    """Of the arrays of a tree of `capacity` leaves, and what it takes to start on a cache line."""
-    return <size_t>capacity * (sizeof(rcf_node) + sizeof(rcf_leaf) + 3 * sizeof(float) * <size_t>stride) + 64
+cdef inline size_t tree_bytes(int32_t capacity, int32_t stride, bint low_memory) noexcept nogil:
+    """Of the arrays of a tree of `capacity` leaves, and what it takes to start on a cache line.
+
+    In little memory the boxes lie elsewhere: nodes of at most RCF_SMALL records have none, which is three of four. Whoever needs theirs takes
+    the hull of the points below.
+    """
+    cdef size_t box = sizeof(int32_t) if low_memory else 2 * sizeof(float) * <size_t>stride
+    return <size_t>capacity * (sizeof(rcf_node) + sizeof(rcf_leaf) + sizeof(float) * <size_t>stride + box) + 64
+
+
+cdef inline size_t box_bytes(const rcf_tree* t) noexcept nogil:
+    """Of the boxes that lie elsewhere."""
+    return <size_t>t.box_room * 2 * sizeof(float) * t.stride + 63 if t.box_room else 0
 
 
 cdef inline void tree_clear(rcf_tree* t) noexcept nogil:
     t.n_nodes = t.n_leaves = t.mass = 0
     t.free_node = t.free_leaf = -1
     t.root = -1
+    t.free_box = 0
+    t.n_boxes = 1
     if t.leaves != NULL:
         # a walk over an empty tree ends in leaf 0
         t.leaves[0].mass = 0
@@ -135,16 +161,22 @@ cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept
     cdef rcf_tree old = t[0]
     # boxes first, on a cache line: up to 8 features a box is one line
     cdef char* at = <char*>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
-    t.boxes = <float*>at
-    at += <size_t>capacity * 2 * t.stride * sizeof(float)
+    if not t.small:
+        t.boxes = <float*>at
+        at += <size_t>capacity * 2 * t.stride * sizeof(float)
     t.nodes = <rcf_node*>at
     at += <size_t>capacity * sizeof(rcf_node)
     t.points = <float*>at
     at += <size_t>capacity * t.stride * sizeof(float)
     t.leaves = <rcf_leaf*>at
+    if t.small:
+        t.box_at = <int32_t*>(at + <size_t>capacity * sizeof(rcf_leaf))
     t.capacity = capacity
     if old.n_leaves > 0:
-        memcpy(t.boxes, old.boxes, <size_t>old.n_nodes * 2 * t.stride * sizeof(float))
+        if t.small:
+            memcpy(t.box_at, old.box_at, <size_t>old.n_nodes * sizeof(int32_t))
+        else:
+            memcpy(t.boxes, old.boxes, <size_t>old.n_nodes * 2 * t.stride * sizeof(float))
         memcpy(t.nodes, old.nodes, <size_t>old.n_nodes * sizeof(rcf_node))
         memcpy(t.points, old.points, <size_t>old.n_leaves * t.stride * sizeof(float))
         memcpy(t.leaves, old.leaves, <size_t>old.n_leaves * sizeof(rcf_leaf))
@@ -159,6 +191,8 @@ cdef inline int32_t new_node(rcf_tree* t) noexcept nogil:
     else:
         v = t.n_nodes
         t.n_nodes += 1
+    if t.small:
+        t.box_at[v] = 0
     return v
 
 
@@ -175,6 +209,8 @@ cdef inline int32_t new_leaf(rcf_tree* t, const float* x) noexcept nogil:
 
 
 cdef inline void free_node(rcf_tree* t, int32_t v) noexcept nogil:
+    if t.small:
+        rcf_box_drop(t, v)
     memset(t.nodes + v, 0, sizeof(rcf_node))
     t.nodes[v].child[0] = t.free_node
     t.free_node = v
@@ -188,17 +224,24 @@ cdef inline void free_leaf(rcf_tree* t, int32_t leaf) noexcept nogil:
 
 # ---- small steps -----------------------------------------------------------------------------------------------
 
-cdef inline float* lower_of(const rcf_tree* t, int32_t v) noexcept nogil:
-    """The lower corner of the box of node v; of a leaf, its point."""
+cdef inline void corners_of(const rcf_tree* t, int32_t v, float* scratch, const float** lower, const float** upper) noexcept nogil:
+    """The corners of the box of node v; of a leaf, both are its point. `scratch` is for a box that is not in memory."""
     if v < 0:
-        return t.points + <size_t>(~v) * t.stride
-    return t.boxes + <size_t>v * 2 * t.stride
+        lower[0] = upper[0] = t.points + <size_t>(~v) * t.stride
+        return
+    if t.nodes[v].mass <= t.small:
+        rcf_walks.hull_of_children(t, v, scratch)
+        lower[0] = scratch
+    else:
+        lower[0] = rcf_box(t, v)
+    upper[0] = lower[0] + t.stride
 
 
-cdef inline float* upper_of(const rcf_tree* t, int32_t v) noexcept nogil:
-    if v < 0:
-        return t.points + <size_t>(~v) * t.stride
-    return t.boxes + <size_t>v * 2 * t.stride + t.stride
+cdef inline float* new_box(rcf_tree* t, int32_t v) noexcept nogil:
+    """Where the box of node v, new and of known mass, is to be written: scratch, if it is not kept."""
+    if not t.small:
+        return rcf_box(t, v)
+    return rcf_box_take(t, v) if t.nodes[v].mass > t.small else t.boxes
 
 
 cdef inline int32_t mass_of(const rcf_tree* t, int32_t v) noexcept nogil:
@@ -240,13 +283,15 @@ cdef inline bint same_point(const rcf_tree* t, int32_t leaf, const float* x) noe
 
 cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, double u) noexcept nogil:
     """Make x the sibling of v. u, uniform in [0, excess), says where in the gaps between x and the box of v the cut lies."""
-    cdef const float* lower = lower_of(t, v)
-    cdef const float* upper = upper_of(t, v)
-    cdef int32_t parent = parent_of(t, v), node
+    cdef const float* lower
+    cdef const float* upper
+    cdef int32_t parent = parent_of(t, v), node, dim
     cdef double within
-    cdef int32_t dim = rcf_walks.find_gap(lower, upper, x, t.stride, u, &within)
     cdef float cut
-    cdef bint high = x[dim] > upper[dim]
+    cdef bint high
+    corners_of(t, v, t.boxes, &lower, &upper)
+    dim = rcf_walks.find_gap(lower, upper, x, t.stride, u, &within)
+    high = x[dim] > upper[dim]
     if high:
         cut = rcf_cut_between(<double>upper[dim] + within, upper[dim], x[dim])
     else:
@@ -256,7 +301,7 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
     t.nodes[node].cut = cut
     t.nodes[node].dim = dim
     t.nodes[node].mass = mass_of(t, v) + 1
-    t.nodes[node].range = rcf_walks.hull(lower_of(t, node), lower, upper, x, x, t.stride)
+    t.nodes[node].range = rcf_walks.hull(new_box(t, node), lower, upper, x, x, t.stride)
     replace_child(t, parent, v, node)
     t.nodes[node].child[1 if high else 0] = ~leaf
     t.nodes[node].child[0 if high else 1] = v
@@ -266,7 +311,7 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
 
 cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t leaf, int32_t n, rcf_step* open,
                                 rcf_step* scratch) noexcept nogil:
-    """Insert x and return its leaf; the caller has made room.
+    """Insert x and return its leaf; the caller has made room. -1 where there is no memory for a box: then nothing has changed.
 
     `leaf`, `n` and `open` are what a walk of x found: the leaf that x comes to and the boxes on the way up that do not contain it.
     With more than RCF_STEPS they are looked for again, in `scratch`, which holds a step per level of the tree.
@@ -284,6 +329,8 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
         t.root = ~leaf
         t.mass = 1
         return leaf
+    if t.small and not rcf_box_ready(t):
+        return -1
     t.mass += 1
     if n > RCF_STEPS:
         open = scratch
@@ -305,7 +352,7 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
     if beside < 0:
         # no box was separated: the leaf is
         size = 0.0
-        point = lower_of(t, beside)
+        point = t.points + <size_t>(~beside) * t.stride
         for i in range(t.dims):
             size += fabs(<double>x[i] - <double>point[i])
         u = uniform(rng) * size
@@ -327,6 +374,8 @@ cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
     if t.leaves[leaf].mass > 0:
         while parent >= 0:
             t.nodes[parent].mass -= 1
+            if t.nodes[parent].mass <= t.small:
+                rcf_box_drop(t, parent)
             parent = t.nodes[parent].parent
         return
     if parent < 0:
@@ -373,6 +422,9 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
     order = <int32_t*>(stack + n)
     spare = order + n
     tree_clear(t)
+    if t.small and not rcf_box_reserve(t, 2 + n // 4):  # about what it will come to
+        free(scratch)
+        return False
     t.mass = n
     for i in range(n):
         order[i] = i
@@ -388,7 +440,11 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
         v = t.n_nodes
         size = 0.0
         if span.end - span.begin > 1:
-            lower = t.boxes + <size_t>v * 2 * t.stride
+            if t.small and not rcf_box_ready(t):
+                tree_clear(t)
+                free(scratch)
+                return False
+            lower = t.boxes if t.small else rcf_box(t, v)
             upper = lower + t.stride
             size = rcf_walks.hull_of_rows(lower, rows, order, span.begin, span.end, t.stride)
         if size == 0.0:
@@ -402,6 +458,10 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
             t.n_nodes += 1
             t.nodes[v].range = size
             t.nodes[v].mass = span.end - span.begin
+            if t.small:
+                t.box_at[v] = 0
+                if t.nodes[v].mass > t.small:
+                    memcpy(rcf_box_take(t, v), lower, 2 * t.stride * sizeof(float))
             t.nodes[v].parent = span.parent
             u = uniform(rng) * size
             dim = -1

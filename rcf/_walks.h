@@ -226,11 +226,24 @@ RCF_TARGET static double RCF_ISA(rcf_hull_of_rows)(float *restrict box, const fl
 
 /* ---- paths: from a node up --------------------------------------------------------------------------------- */
 
+/* box = the hull of what lies below inner node v, taken from its children; returns its range. */
+RCF_TARGET static double RCF_ISA(rcf_hull_of_children)(const rcf_tree *t, int32_t v, float *box) {
+    const float *lower[2 * RCF_SMALL], *upper[2 * RCF_SMALL];
+    int n = rcf_parts(t, t->nodes[v].child[0], lower, upper, 0), changed;
+    n = rcf_parts(t, t->nodes[v].child[1], lower, upper, n);
+    double range = RCF_ISA(rcf_join)(box, lower[0], upper[0], lower[1], upper[1], t->stride, &changed);
+    for (int k = 2; k < n; k++)
+        range = RCF_ISA(rcf_join)(box, box, box + t->stride, lower[k], upper[k], t->stride, &changed);
+    return range;
+}
+
 /* The boxes that do not contain x, of node v and of those above it; returns how many. */
 RCF_TARGET static int32_t RCF_ISA(rcf_open_boxes)(const rcf_tree *t, const float *x, int32_t v, rcf_step *open) {
     int32_t n = 0;
     for (; v >= 0; v = t->nodes[v].parent) {
-        const float *box = t->boxes + (size_t)v * 2 * t->stride;
+        float *box = t->boxes;
+        if (t->nodes[v].mass > t->small) box = rcf_box(t, v);
+        else RCF_ISA(rcf_hull_of_children)(t, v, box);
         double e = RCF_ISA(rcf_excess)(box, box + t->stride, x, t->stride);
         if (e == 0.0) break;
         open[n].excess = e;
@@ -239,11 +252,18 @@ RCF_TARGET static int32_t RCF_ISA(rcf_open_boxes)(const rcf_tree *t, const float
     return n;
 }
 
-/* Take x into n boxes from node v up, and count it in all nodes from v up. */
+/* x is in a leaf below v: take it into n boxes from node v up, and count it in all nodes from v up. In little memory the caller has made room
+ * for a box: at most one node on a path comes to need it. */
 RCF_TARGET static void RCF_ISA(rcf_widen_path)(rcf_tree *t, const float *x, int32_t v, int32_t n) {
+    for (; v >= 0 && t->nodes[v].mass <= t->small; v = t->nodes[v].parent, n--) {
+        rcf_node *node = t->nodes + v;
+        node->mass += 1;
+        if (node->mass > t->small) node->range = RCF_ISA(rcf_hull_of_children)(t, v, rcf_box_take(t, v));
+        else if (n > 0) node->range = RCF_ISA(rcf_hull_of_children)(t, v, t->boxes);
+    }
     for (; v >= 0; v = t->nodes[v].parent) {
         if (n-- > 0) {
-            float *box = t->boxes + (size_t)v * 2 * t->stride;
+            float *box = rcf_box(t, v);
             int changed;
             t->nodes[v].range = RCF_ISA(rcf_join)(box, box, box + t->stride, x, x, t->stride, &changed);
         }
@@ -261,8 +281,19 @@ RCF_TARGET static void RCF_ISA(rcf_shrink_path)(rcf_tree *t, int32_t v) {
     for (int changed = 1; v >= 0; v = t->nodes[v].parent) {
         rcf_node *node = t->nodes + v;
         node->mass -= 1;
+        if (node->mass <= t->small) {
+            rcf_box_drop(t, v);
+            node->range = RCF_ISA(rcf_hull_of_children)(t, v, t->boxes);
+            continue;
+        }
         if (!changed) continue;
-        float *box = t->boxes + (size_t)v * 2 * t->stride;
+        float *box = rcf_box(t, v);
+        if (t->small) {
+            float *hull = t->boxes;
+            RCF_ISA(rcf_hull_of_children)(t, v, hull);
+            node->range = RCF_ISA(rcf_join)(box, hull, hull + t->stride, hull, hull + t->stride, t->stride, &changed);
+            continue;
+        }
         const float *left = RCF_ISA(rcf_lower)(t, node->child[0]), *right = RCF_ISA(rcf_lower)(t, node->child[1]);
         node->range = RCF_ISA(rcf_join)(box, left, node->child[0] < 0 ? left : left + t->stride,
                                         right, node->child[1] < 0 ? right : right + t->stride, t->stride, &changed);
@@ -314,11 +345,134 @@ RCF_LOCAL void RCF_ISA(rcf_descend_lanes)(int kind, const rcf_pair *pair, int32_
 RCF_LOCAL void RCF_ISA(rcf_prefetch_nodes)(const rcf_walk *w, const int32_t *who, const int32_t *v, int n, int stride) {
     for (int i = 0; i < n; i++) {
         const rcf_tree *t = w->pair[who[i]].tree;
-        const char *box = (const char *)(t->boxes + (size_t)v[i] * 2 * stride);
+        const char *box = (const char *)rcf_box(t, v[i]);
         RCF_PREFETCH(t->nodes + v[i]);
         for (int b = 0; b < 8 * stride; b += 64) RCF_PREFETCH(box + b);
     }
 }
+
+/* How far x lies outside the boxes of the nodes above its leaf that have none in memory; returns how many these are.
+ * On the way up points come in as the boxes grow; eight features of a box are in a register, and no box is ever written. */
+RCF_LOCAL int RCF_ISA(rcf_small_steps)(const rcf_tree *t, const float *x, int32_t leaf, int stride, rcf_step *step) {
+    const float *point[RCF_SMALL], *same[RCF_SMALL];
+    int end[RCF_SMALL], n = 0, k = 1;
+    int32_t below = ~leaf, v = t->leaves[leaf].parent;
+    point[0] = t->points + (size_t)leaf * stride;
+    while (v >= 0 && t->nodes[v].mass <= t->small) {
+        const rcf_node *node = t->nodes + v;
+        k = rcf_parts(t, node->child[0] ^ node->child[1] ^ below, point, same, k);
+        end[n] = k;
+        step[n++].node = v;
+        below = v;
+        v = node->parent;
+    }
+    double lanes[RCF_SMALL][8];
+    for (int b = 0; b < stride; b += 8) {
+#if RCF_WIDTH
+        __m256 at = _mm256_loadu_ps(x + b), low = _mm256_loadu_ps(point[0] + b), high = low;
+#else
+        float low[8], high[8];
+        for (int i = 0; i < 8; i++) low[i] = high[i] = point[0][b + i];
+#endif
+        k = 1;
+        for (int s = 0; s < n; s++) {
+            for (; k < end[s]; k++) {
+#if RCF_WIDTH
+                __m256 p = _mm256_loadu_ps(point[k] + b);
+                low = _mm256_min_ps(low, p);
+                high = _mm256_max_ps(high, p);
+#else
+                for (int i = 0; i < 8; i++) {
+                    float p = point[k][b + i];
+                    low[i] = p < low[i] ? p : low[i];
+                    high[i] = p > high[i] ? p : high[i];
+                }
+#endif
+            }
+#if RCF_WIDTH == 512
+            __m256 clamped = _mm256_min_ps(_mm256_max_ps(at, low), high);
+            __m512d gap = _mm512_abs_pd(_mm512_sub_pd(_mm512_cvtps_pd(at), _mm512_cvtps_pd(clamped)));
+            _mm512_storeu_pd(lanes[s], b == 0 ? gap : _mm512_add_pd(_mm512_loadu_pd(lanes[s]), gap));
+#elif RCF_WIDTH == 256
+            __m256 clamped = _mm256_min_ps(_mm256_max_ps(at, low), high);
+            const __m256d sign = _mm256_set1_pd(-0.0);
+            __m256d first = _mm256_andnot_pd(sign, _mm256_sub_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(at)),
+                                                                 _mm256_cvtps_pd(_mm256_castps256_ps128(clamped))));
+            __m256d second = _mm256_andnot_pd(sign, _mm256_sub_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(at, 1)),
+                                                                  _mm256_cvtps_pd(_mm256_extractf128_ps(clamped, 1))));
+            _mm256_storeu_pd(lanes[s], b == 0 ? first : _mm256_add_pd(_mm256_loadu_pd(lanes[s]), first));
+            _mm256_storeu_pd(lanes[s] + 4, b == 0 ? second : _mm256_add_pd(_mm256_loadu_pd(lanes[s] + 4), second));
+#else
+            if (b == 0) memset(lanes[s], 0, sizeof lanes[s]);
+            for (int i = 0; i < 8; i++) {
+                float c = x[b + i] > low[i] ? x[b + i] : low[i];
+                c = c < high[i] ? c : high[i];
+                double gap = (double)x[b + i] - (double)c;
+                lanes[s][i] += gap < 0 ? -gap : gap;
+            }
+#endif
+        }
+    }
+    for (int s = 0; s < n; s++) step[s].excess = rcf_add_lanes(lanes[s]);
+    return n;
+}
+
+/* What inserting x is worth from this node on, given that below. */
+RCF_LOCAL double RCF_ISA(rcf_value_at)(int kind, const rcf_node *node, int32_t level, double excess, const double *ratios, double value) {
+    double q = excess / (excess + node->range);
+    return value + q * (rcf_value_separated(kind, level, node->mass, kind == RCF_CODISP ? ratios[level] : 0.0) - value);
+}
+
+/* The part of a climb that goes through nodes without boxes; returns the node where it goes on, -1 where it has ended. */
+RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, rcf_walk *w, int p, int kept, int stride, const double *ratios,
+                                           int32_t *level, double *value) {
+    const rcf_tree *t = w->pair[p].tree;
+    const float *x = w->pair[p].x;
+    int32_t below = ~w->leaf[p], v = t->leaves[w->leaf[p]].parent;
+    if (stride <= 8) {
+        float box[16];
+        const float *lower[RCF_SMALL], *upper[RCF_SMALL];
+        memcpy(box, t->points + (size_t)~below * stride, sizeof(float) * (size_t)stride);
+        memcpy(box + stride, box, sizeof(float) * (size_t)stride);
+        while (v >= 0 && t->nodes[v].mass <= t->small) {
+            const rcf_node *node = t->nodes + v;
+            int n = rcf_parts(t, node->child[0] ^ node->child[1] ^ below, lower, upper, 0), changed;
+            for (int k = 0; k < n; k++) RCF_ISA(rcf_join)(box, box, box + stride, lower[k], lower[k], stride, &changed);
+            double excess = RCF_ISA(rcf_excess)(box, box + stride, x, stride);
+            if (kept) rcf_keep_step(w, p, v, excess);
+            if (excess == 0.0) return -1;
+            *level -= 1;
+            *value = RCF_ISA(rcf_value_at)(kind, node, *level, excess, ratios, *value);
+            below = v;
+            v = node->parent;
+        }
+        return v;
+    }
+    rcf_step step[RCF_SMALL];
+    int n = RCF_ISA(rcf_small_steps)(t, x, w->leaf[p], stride, step);
+    for (int s = 0; s < n; s++) {
+        const rcf_node *node = t->nodes + step[s].node;
+        double excess = step[s].excess;
+        if (kept) rcf_keep_step(w, p, step[s].node, excess);
+        if (excess == 0.0) return -1;
+        *level -= 1;
+        *value = RCF_ISA(rcf_value_at)(kind, node, *level, excess, ratios, *value);
+        v = node->parent;
+    }
+    return v;
+}
+
+/* Functions of their own, or the climb through boxes runs out of registers. */
+#define RCF_CLIMB_SMALL(name, width)                                                                                             \
+    RCF_TARGET RCF_ALONE static int32_t RCF_ISA(name)(int kind, rcf_walk *w, int p, int kept, int stride, const double *ratios, \
+                                                      int32_t *level, double *value) {                                           \
+        (void)stride;                                                                                                            \
+        return RCF_ISA(rcf_climb_small)(kind, w, p, kept, width, ratios, level, value);                                          \
+    }
+RCF_CLIMB_SMALL(rcf_climb_small_4, 4)
+RCF_CLIMB_SMALL(rcf_climb_small_8, 8)
+RCF_CLIMB_SMALL(rcf_climb_small_any, stride)
+#undef RCF_CLIMB_SMALL
 
 /* From the leaves up: at each box that does not contain x, inserting it cuts it off with probability q = excess / (excess + range);
  * a pair is done at the first box that contains x, for so do all above it.
@@ -330,19 +484,24 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
                                   const double *ratios, ptrdiff_t levels, int cold) {
     int32_t who[RCF_PAIRS + 8], v[RCF_PAIRS + 8], h[RCF_PAIRS + 8], done_who[RCF_PAIRS + 8];
     double score[RCF_PAIRS + 8], done_score[RCF_PAIRS + 8];
-    int on = 0, done = 0;
+    int on = 0, done = 0, small = w->pair[0].tree->small;
     for (int p = 0; p < n; p++) {
         const rcf_tree *t = w->pair[p].tree;
         const rcf_leaf *leaf = t->leaves + w->leaf[p];
         double value = rcf_value_separated(kind, depth[p], leaf->mass, kind == RCF_CODISP ? ratios[p * levels + depth[p]] : 0.0);
-        int32_t below_node = leaf->parent >= 0;
+        int32_t parent = leaf->parent, level = depth[p];
+        if (p < n_kept) w->n_open[p] = 0;
+        if (small)
+            parent = (stride == 4   ? RCF_ISA(rcf_climb_small_4)
+                      : stride == 8 ? RCF_ISA(rcf_climb_small_8)
+                                    : RCF_ISA(rcf_climb_small_any))(kind, w, p, p < n_kept, stride, ratios + p * levels, &level, &value);
+        int32_t below_node = parent >= 0;
         who[on] = done_who[done] = p;
         score[on] = done_score[done] = value;
-        v[on] = leaf->parent;
-        h[on] = depth[p];
+        v[on] = parent;
+        h[on] = level;
         on += below_node;
         done += 1 - below_node;
-        if (p < n_kept) w->n_open[p] = 0;
     }
     for (int first = 1; on > 0 || first; first = 0) {
         int n_on = on, i = 0;
@@ -360,7 +519,7 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
             for (int g = 0; g < 8; g++) {
                 const rcf_tree *t = w->pair[who[i + g]].tree;
                 const rcf_node *node = t->nodes + v[i + g];
-                const float *box = t->boxes + (size_t)v[i + g] * 2 * stride;
+                const float *box = t->boxes + (size_t)(small ? t->box_at[v[i + g]] : v[i + g]) * 2 * stride;
                 lanes[g] = RCF_ISA(rcf_gaps)(box, box + stride, w->pair[who[i + g]].x, stride);
                 range_at[g] = (const int64_t *)&node->range;
                 mass_at[g] = (const int64_t *)&node->mass; /* and the parent after it */
@@ -397,11 +556,9 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
         for (; i < n_on; i++) {
             const rcf_tree *t = w->pair[who[i]].tree;
             const rcf_node *node = t->nodes + v[i];
-            const float *box = t->boxes + (size_t)v[i] * 2 * stride;
+            const float *box = t->boxes + (size_t)(small ? t->box_at[v[i]] : v[i]) * 2 * stride;
             double excess = RCF_ISA(rcf_excess)(box, box + stride, w->pair[who[i]].x, stride);
-            double here = rcf_value_separated(kind, h[i] - 1, node->mass,
-                                              kind == RCF_CODISP ? ratios[who[i] * levels + h[i] - 1] : 0.0);
-            double q = excess / (excess + node->range), value = score[i] + q * (here - score[i]);
+            double value = RCF_ISA(rcf_value_at)(kind, node, h[i] - 1, excess, ratios + who[i] * levels, score[i]);
             int32_t up = (excess != 0.0) & (node->parent >= 0);
             if (who[i] < n_kept) rcf_keep_step(w, who[i], v[i], excess);
             who[on] = done_who[done] = who[i];

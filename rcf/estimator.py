@@ -76,6 +76,11 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         are then scored.
     n_jobs : int or None, default=None
         Threads for batches; None is 1, -1 all cores. Results do not depend on it.
+    low_memory : bool, default=False
+        Keep no bounding boxes of nodes with six records or fewer, and take them from the records whenever they are needed. The
+        results are the same, bit for bit. 100 trees of 256 records take 3.1 MiB in place of 3.9 with 8 features, 9.9 in place of
+        15.7 with 48; `update` takes 1.3 to 1.5 times as long, scoring of large batches no longer. It takes effect when the forest
+        is grown: by `fit`, or by the first record of a stream.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same forest, bit for bit, on any machine.
 
@@ -141,6 +146,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         "time_decay": [None, Interval(Real, 0, None, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "n_jobs": [None, Integral],
+        "low_memory": ["boolean"],
         "random_state": ["random_state", np.random.Generator],
     }
 
@@ -153,6 +159,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         time_decay: float | None = None,
         contamination: float | Literal["auto"] = "auto",
         n_jobs: int | None = None,
+        low_memory: bool = False,
         random_state: Any = None,
     ) -> None:
         self.n_estimators = n_estimators
@@ -161,6 +168,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         self.time_decay = time_decay
         self.contamination = contamination
         self.n_jobs = n_jobs
+        self.low_memory = low_memory
         self.random_state = random_state
 
     # ---- learning ----------------------------------------------------------------------------------------------
@@ -202,7 +210,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         disjoint = isinstance(self.max_samples, str) and self.max_samples == "disjoint"
         capacity = max(256, len(data) // self.n_estimators) if disjoint else self._capacity(len(data))
         decay = self._decay(capacity)
-        forest = Forest(self.n_estimators, capacity, data.shape[1], decay, seed)
+        forest = Forest(self.n_estimators, capacity, data.shape[1], decay, seed, bool(self.low_memory))
         forest.fit(data, weights, bool(self.time_decay), disjoint, self._threads())
         self._forest, self.time_decay_ = forest, decay
         self.max_samples_ = int(forest.masses().max())
@@ -547,7 +555,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         fitted = state["fitted"]
         if state["forest"] is None:
             return self
-        forest = Forest.from_state(state["forest"])
+        forest = Forest.from_state(state["forest"], bool(self.low_memory))
         offset, names = fitted.get("_offset"), fitted.get("feature_names_in_")
         if not (
             set(fitted) <= set(_FITTED)
@@ -587,7 +595,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
                 )
             capacity = self._capacity(256)
             self.time_decay_ = self._decay(capacity)
-            forest = Forest(self.n_estimators, capacity, n_features, self.time_decay_, seed_entropy(self.random_state))
+            seed, low_memory = seed_entropy(self.random_state), bool(self.low_memory)
+            forest = Forest(self.n_estimators, capacity, n_features, self.time_decay_, seed, low_memory)
             self._forest, self.max_samples_ = forest, capacity
         return self._forest
 

@@ -16,7 +16,8 @@ class Tree:
 
     Inner nodes and leaves are numbered apart, each from 0. Where a number stands for either, as in `root` and `children`, one
     of at least 0 is an inner node and ``v < 0`` is leaf ``~v``. The arrays are views, not copies: nothing is spent on
-    taking them, and they change, or fall behind, as the forest learns; take ``forest.trees_[i]`` again then.
+    taking them, and they change, or fall behind, as the forest learns; take ``forest.trees_[i]`` again then. A forest of
+    `low_memory` does not hold all of the boxes: there they are a copy.
 
     Numbers within the tree are relative to `origin`, which the forest subtracts from each feature before it narrows to 32 bits.
 

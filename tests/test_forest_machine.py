@@ -58,6 +58,8 @@ def state(forest):
 
 
 class ForestMachine(RuleBasedStateMachine):
+    low_memory = False
+
     @initialize(
         d=st.sampled_from([1, 2, 3, 4, 5, 9, 17]),
         capacity=st.sampled_from([1, 2, 3, 5, 17, 40]),
@@ -65,7 +67,7 @@ class ForestMachine(RuleBasedStateMachine):
         seed=st.integers(0, 3),
     )
     def start(self, d, capacity, decay, seed):
-        self.forest = Forest(3, capacity, d, decay, [seed])
+        self.forest = Forest(3, capacity, d, decay, [seed], self.low_memory)
         self.twin = Forest(3, capacity, d, decay, [seed])  # the same, fed in another way
         self.d, self.capacity = d, capacity
         self.records = {}
@@ -281,6 +283,16 @@ class ForestMachine(RuleBasedStateMachine):
 
 ForestMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=25, deadline=None, derandomize=True)
 test_forest = ForestMachine.TestCase
+
+
+class LowMemory(ForestMachine):
+    """Held against a twin that keeps all boxes."""
+
+    low_memory = True
+
+
+LowMemory.TestCase.settings = ForestMachine.TestCase.settings
+test_forest_low_memory = LowMemory.TestCase
 
 
 class Longer(ForestMachine):

@@ -1,0 +1,240 @@
+"""A forest of `low_memory` keeps few boxes: the bytes are fewer, and everything else is the same, bit for bit."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import rcf
+from rcf import RandomCutForest
+from rcf._core import Forest, _py_starve, use_instructions
+
+KINDS = ("depth", "codisp", "displacement", "opensearch")
+
+
+def rows(n, d, seed=1):
+    """With records that come often, and features that many share."""
+    rng = np.random.default_rng([seed, d])
+    X = rng.normal(size=(n, d)) * 10.0 ** rng.integers(-3, 3, d)
+    X[::3] = np.round(X[::3])
+    X[n // 2 : n // 2 + n // 8] = X[n // 2]
+    return X
+
+
+def inside(forest):
+    """Every node in use with its box, and the samples, as bytes; free of where boxes stand in memory."""
+    shown = []
+    for i in range(forest.n_trees):
+        tree = forest.tree(i)
+        used = tree["nodes"]["mass"] > 0
+        shown += [tree["nodes"][used], tree["wide_boxes"][used], tree["points"], tree["leaves"], tree["slots"]]
+    return [part.tobytes() for part in shown]
+
+
+def life(forest, X):
+    """All that is seen of a forest that learns, forgets, and is asked everything on the way."""
+    n = len(X) // 3
+    for kind in KINDS:
+        yield forest.update(X[:n], None, kind, 1)
+        yield [forest.update_record(x, kind) for x in X[n : n + 20]]
+    yield forest.score(X[:40], "codisp")
+    yield [forest.forget(x) for x in X[n // 2 : n]]
+    yield inside(forest)
+    yield forest.update(X, np.linspace(0.5, 2.0, len(X)), "depth", 2)
+    for queries in (X[:5], X):  # row by row, and rows parted at each node
+        for kind in KINDS:
+            yield forest.score(queries, kind)
+    for kind in KINDS:
+        yield forest.attribution(X[:40], kind)
+    yield forest.density(X[:40])
+    if X.shape[1] > 1:
+        yield [forest.complete(x, [0]) for x in X[:10]]
+        yield forest.complete(X[-1], [1], True)
+    yield inside(forest)
+    for x in X[::-1]:
+        yield forest.forget(x)
+    yield forest.masses()
+    forest.fit(X, None, False, False, 2)
+    yield inside(forest)
+    yield forest.update(X, None, "depth", 2)
+    yield inside(forest)
+
+
+@pytest.mark.parametrize("instructions", ["portable", "avx2", "avx512"])
+@pytest.mark.parametrize("d", [1, 3, 8, 20, 48])
+def test_same_bits(d, instructions):
+    X = rows(900, d)
+    try:
+        if not use_instructions(instructions):
+            pytest.skip(f"this machine has no {instructions}")
+        pair = [Forest(7, 40, d, 0.002, [3], low) for low in (False, True)]
+        for step, (usual, low) in enumerate(zip(*(life(forest, X) for forest in pair), strict=True)):
+            assert pickle.dumps(np.asarray(usual).tolist()) == pickle.dumps(np.asarray(low).tolist()), step
+    finally:
+        for name in ("portable", "avx2", "avx512"):
+            use_instructions(name)
+
+
+def test_more_open_boxes_than_a_walk_keeps():
+    """A chain: each record lies beyond all others, so that the next one is outside of every box."""
+    X = np.cumprod(np.full(60, 2.0))[:, None] * [1.0, -1.0]
+    usual, low = [Forest(5, 60, 2, 0.0, [1], mode) for mode in (False, True)]
+    for forest in (usual, low):
+        for x in np.r_[X, X[::-1]]:
+            forest.update_record(x, "depth")
+    assert max(rcf.trees.Trees(low)[i].parent.size for i in range(5)) > 40
+    assert inside(usual) == inside(low)
+
+
+# ---- bytes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("d", "share"), [(8, 0.80), (48, 0.66)])
+@pytest.mark.parametrize("how", ["stream", "fit", "copy", "load"])
+def test_bytes(d, share, how):
+    """Of 100 x 256 records: below krcf's 3.5 MiB at 8 features and 12.6 MiB at 48 (python -m bench speed)."""
+    X = np.random.default_rng(4).normal(size=(6000, d))
+    usual, low = [RandomCutForest(100, 256, low_memory=mode, random_state=1) for mode in (False, True)]
+    for forest in (usual, low):
+        forest.partial_fit(X) if how != "fit" else forest.fit(X)
+    if how == "copy":
+        low = copy.deepcopy(low)
+    if how == "load":
+        low = RandomCutForest.from_bytes(low.to_bytes())
+    assert low._forest.nbytes() < share * usual._forest.nbytes()
+    assert low._forest.nbytes() < {8: 3.2, 48: 10.3}[d] * 2**20
+
+
+def test_no_worse_than_a_box_for_each_node():
+    """In a chain nearly every node is large."""
+    X = np.cumprod(np.full(100, 2.0))[:, None]
+    usual, low = [Forest(10, 100, 1, 0.0, [1], mode) for mode in (False, True)]
+    for forest in (usual, low):
+        forest.update(X, None, None, 1)
+    assert low.nbytes() < 1.1 * usual.nbytes()
+
+
+@pytest.mark.parametrize("equal", [False, True])
+def test_boxes_are_used_again(equal):
+    """Over a long stream, the boxes that nodes no longer need serve others; also where equal records come and go."""
+    forest = Forest(10, 64, 3, 1 / 640, [1], True)
+    X = np.random.default_rng(5).normal(size=(20_000, 3))
+    if equal:
+        X = np.round(4.0 * X[:, :1]) * [1.0, 1.0, 1.0]
+    forest.update(X, None, None, 1)
+    before = forest.nbytes()
+    for _ in range(5):
+        forest.update(X, None, None, 1)
+        for x in X[:300]:
+            forest.forget(x)
+    assert forest.nbytes() < 1.05 * before
+
+
+# ---- the setting stays ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        copy.deepcopy,
+        lambda f: pickle.loads(pickle.dumps(f)),
+        lambda f: RandomCutForest.from_bytes(f.to_bytes()),
+        lambda f: f.merge(RandomCutForest(10, 64, random_state=9).partial_fit(rows(500, 8, 2))),
+    ],
+    ids=["copy", "pickle", "file", "merge"],
+)
+def test_it_is_kept(again):
+    X = rows(600, 8)
+    made = [again(RandomCutForest(10, 64, low_memory=low, random_state=1).partial_fit(X)) for low in (False, True)]
+    usual, low = made
+    assert low.low_memory
+    assert low._forest.low_memory
+    assert not usual._forest.low_memory
+    assert low._forest.nbytes() < 0.95 * usual._forest.nbytes()
+    np.testing.assert_array_equal(usual.update(X), low.update(X))
+    np.testing.assert_array_equal(usual.anomaly_score(X), low.anomaly_score(X))
+
+
+def test_a_file_does_not_depend_on_it():
+    """But for the parameter: a model of either kind may be opened as the other."""
+    X = rows(600, 8)
+    usual, low = [RandomCutForest(10, 64, low_memory=mode, random_state=1).partial_fit(X) for mode in (False, True)]
+    first, second = usual._forest.state(), low._forest.state()
+    assert first.keys() == second.keys()
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_trees_show_all_boxes():
+    X = rows(300, 3)
+    usual, low = [RandomCutForest(5, 64, low_memory=mode, random_state=1).fit(X) for mode in (False, True)]
+    for one, two in zip(usual.trees_, low.trees_, strict=True):
+        used = one.mass > 0
+        np.testing.assert_array_equal(one.boxes[used], two.boxes[used])
+        assert not two.boxes.flags.writeable
+        if one.n_records:
+            assert one.to_dict() == two.to_dict()
+
+
+def test_visitors():
+    walk = pytest.importorskip("rcf.walk")
+    X = rows(300, 3)
+    usual, low = [RandomCutForest(5, 64, low_memory=mode, random_state=1).fit(X) for mode in (False, True)]
+    np.testing.assert_array_equal(usual.walk(X, walk.depth), low.walk(X, walk.depth))
+
+
+# ---- no memory -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hungry():
+    """A forest that has room for no further box, and rows that need some."""
+    forest = Forest(6, 64, 3, 0.0, [2], True)
+    X = np.random.default_rng(6).normal(size=(64, 3))
+    forest.update(X[:30], None, None, 1)
+    _py_starve(True)
+    yield forest, X[30:]
+    _py_starve(False)
+
+
+def test_no_memory_for_a_record():
+    """A full forest: it is as it was."""
+    forest = Forest(6, 32, 1, 0.05, [2], True)
+    forest.update(np.random.default_rng(6).normal(size=(200, 1)), None, None, 1)
+    chain = np.cumprod(np.full(100, 2.0))[:, None]  # nearly every node of a chain needs a box
+    _py_starve(True)
+    try:
+        for x in chain:
+            before, seen = inside(forest), forest.n_seen
+            try:
+                forest.update_record(x, "depth")
+            except MemoryError:
+                break
+        else:
+            pytest.fail("memory was never short")
+    finally:
+        _py_starve(False)
+    assert seen > 200
+    assert forest.n_seen == seen
+    assert inside(forest) == before
+    assert forest.update_record(x, "depth") > 0
+    assert forest.n_seen == seen + 1
+
+
+def test_no_memory_in_a_batch(hungry):
+    """Trees without memory for a record go without it; all are whole, and go on."""
+    forest, X = hungry
+    with pytest.raises(MemoryError, match="of 34 records 34 were learned, some of them not by every tree"):
+        forest.update(X, None, None, 1)
+    assert forest.n_seen == 64
+    assert (forest.masses() < 64).any()
+    for i in range(forest.n_trees):
+        tree = forest.tree(i)
+        assert len(tree["slots"]) == tree["mass"] == tree["leaves"]["mass"].sum()
+    _py_starve(False)
+    again = Forest.from_state(forest.state())
+    for kind in KINDS:
+        np.testing.assert_array_equal(forest.score(X, kind), again.score(X, kind))
+    forest.update(X, None, None, 1)
+    assert forest.n_seen == 98
