@@ -846,7 +846,7 @@ cdef class Forest:
                 for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                     memset(work.scores, 0, n * sizeof(double))
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                        if self.trees[i].root >= 0 and n >= 8 * self.trees[i].n_leaves:
+                        if self.trees[i].root >= 0 and n >= 4 * self.trees[i].n_leaves:
                             rcf_walks.sweep_rows(kind, &self.trees[i], work.rows, n, &sweep, work.scores)
                         else:
                             score_few(kind, &self.trees[i], work.rows, n, &work)

@@ -1,0 +1,111 @@
+"""``python -m bench.profile``: where the time of a record goes, by sampling.
+
+perf (Linux) looks at a process on its clock four thousand times a second; hardware counters are not needed, so it works on a
+virtual machine too. The shares times the nanoseconds a tree and record say what each part costs.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+import rcf
+
+from . import cases
+
+OPERATIONS = ["update_one", "update_batch", "score"]
+# Which function of the core does what, the first that fits.
+PARTS = {
+    "descents": r"rcf_descend",
+    "boxes on the way up": r"rcf_climb|rcf_walk",
+    "sweep of a frozen tree": r"rcf_sweep",
+    "insertion: which cut, where": r"learn\b|find_gap|open_boxes|hull",
+    "boxes that grow": r"widen_path",
+    "boxes that shrink": r"shrink_path",
+    "sampler": r"reservoir|sample_",
+    "gathering pairs, fetching ahead": r"learn_rows|learn_blocks|update_record|score_rows",
+}
+
+
+def work(path: Path, case: cases.Case, seconds: float) -> float:
+    """Do the operation for that long with the forest of the file; returns nanoseconds of CPU time a tree and record.
+
+    perf looks from the moment when it is told so: not at imports, the file and the stream.
+    """
+    forest = rcf.load(path)
+    records = cases.stream(case.setting, case.setting.warm_up + 20_000)[case.setting.warm_up :]
+    path.with_name("control").write_text("enable\n")
+    done, begin = 0, time.process_time()
+    while time.process_time() - begin < seconds:
+        if case.operation == "score":
+            forest.anomaly_score(records)
+            done += len(records)
+            continue
+        at = done % len(records)
+        batch = records[at : at + cases.BATCH]
+        if case.operation == "update_batch":
+            forest.update(batch)
+        else:
+            for record in batch:
+                forest.update(record)
+        done += len(batch)
+    return (time.process_time() - begin) / done / case.setting.trees * 1e9
+
+
+def parts(case: cases.Case, seconds: float, folder: Path) -> dict[str, float]:
+    """Nanoseconds a tree and record of each part, and of all."""
+    forest = rcf.RandomCutForest(
+        case.setting.trees, case.setting.samples, time_decay=case.setting.decay, score="depth", random_state=1
+    )
+    forest.update(cases.stream(case.setting, case.setting.warm_up))
+    model, samples = folder / "forest.rcf", folder / "perf.data"
+    forest.save(model)
+    child = [sys.executable, "-m", "bench.profile", "--child", str(model), "--case", case.name, "--seconds", str(seconds)]
+    os.mkfifo(folder / "control")
+    perf = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "4000", "-o", str(samples)]
+    perf += ["--delay=-1", f"--control=fifo:{folder / 'control'}", "--"]
+    out = subprocess.run([*perf, *child], capture_output=True, text=True, check=True).stdout
+    whole = float(out.split()[-1])
+    shown = ["perf", "report", "--stdio", "-i", str(samples), "-F", "overhead,symbol", "--percent-limit", "0.1"]
+    found = subprocess.run(shown, capture_output=True, text=True, check=True).stdout
+    cost = dict.fromkeys([*PARTS, "the rest: Python"], 0.0)
+    for share, symbol in re.findall(r"^\s*([\d.]+)%\s+\[.\]\s+(\S+)", found, re.MULTILINE):
+        part = next((name for name, pattern in PARTS.items() if re.search(pattern, symbol)), "the rest: Python")
+        cost[part] += float(share) / 100 * whole
+    return {**cost, "all": whole}
+
+
+def main(
+    shapes: Annotated[str, typer.Option(help="streams, separated by commas")] = ",".join(cases.SHAPES),
+    seconds: Annotated[float, typer.Option(help="how long each case is looked at")] = 8.0,
+    child: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    case: Annotated[str, typer.Option(hidden=True)] = "",
+) -> None:
+    """Print a table of nanoseconds a tree and record: operations by parts."""
+    every = {c.name: c for shape in shapes.split(",") for op in OPERATIONS for c in [cases.Case(op, cases.Setting(shape))]}
+    if child is not None:
+        named = {c.name: c for c in cases.STREAMING}
+        print(work(child, named[case], seconds))
+        return
+    if shutil.which("perf") is None:
+        raise typer.BadParameter("perf is not installed: it comes with the kernel's tools (linux-perf, linux-tools)")
+    with tempfile.TemporaryDirectory() as folder:
+        columns = {}
+        for i, (name, c) in enumerate(every.items()):
+            at = Path(folder, str(i))
+            at.mkdir()
+            columns[name] = parts(c, seconds, at)
+        table = pd.DataFrame(columns)
+    print(table.round(1).to_string())
+
+
+if __name__ == "__main__":
+    typer.run(main)
