@@ -472,3 +472,11 @@ def test_displacement_of_rows_that_every_tree_holds_is_zero():
     assert forest.anomaly_score([[9.0, -9.0]])[0] > 0.0
     for other in ("depth", "codisp", "opensearch"):
         assert forest.anomaly_score(table, other).argmax() == 200
+
+
+def test_a_forest_fitted_to_few_rows_scores_what_comes_next():
+    """Its sample is not full, but it has been given its data: no warming up."""
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    forest = RandomCutForest(10, random_state=0).fit(X)
+    assert forest.update([9.0, 9.0, 9.0]) > 1.5
+    assert (forest.update(X[:5] + 0.01) > 0).all()
