@@ -43,7 +43,7 @@ class KeyedDetector(Savable):
 
     Notes
     -----
-    With `on_evict`, a key that goes costs 1 to 3 milliseconds, in which its model file is written, where a record takes some tens of
+    With `on_evict`, a key that goes costs 1 to 3 milliseconds, in which its model file is written; a record takes some tens of
     microseconds. Let `max_keys` be above the number of keys in use.
 
     Memory is that of the trees, about 110 bytes for each record that each tree holds: 0.48 MB a key for 30 trees of 128 windows of
