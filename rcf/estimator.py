@@ -72,8 +72,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     contamination : "auto" or float, default="auto"
         Where `predict` draws the line. "auto" is the mean plus three standard deviations of the training scores, as
         SageMaker recommends, estimated from at most 2048 training rows so that `fit` costs the same for any number
-        of them. A float in (0, 0.5] is the share of training rows called outliers, as in IsolationForest; all of them
-        are then scored.
+        of them. Where anomalies are many, a third of the table say, they raise the line themselves, and few or none are
+        called: pass their share. A float in (0, 0.5] is the share of training rows called outliers, as in IsolationForest; all
+        of them are then scored.
     n_jobs : int or None, default=None
         Threads for batches; None is 1, -1 all cores. Results do not depend on it.
     low_memory : bool, default=False
