@@ -68,7 +68,17 @@ def parts(case: cases.Case, seconds: float, folder: Path) -> dict[str, float]:
     forest.update(cases.stream(case.setting, case.setting.warm_up))
     model, samples = folder / "forest.rcf", folder / "perf.data"
     forest.save(model)
-    child = [sys.executable, "-m", "bench.profile", "--child", str(model), "--case", case.name, "--seconds", str(seconds)]
+    child = [
+        sys.executable,
+        "-m",
+        "bench.profile",
+        "--child",
+        str(model),
+        "--case",
+        case.name,
+        "--seconds",
+        str(seconds),
+    ]
     os.mkfifo(folder / "control")
     perf = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "4000", "-o", str(samples)]
     perf += ["--delay=-1", f"--control=fifo:{folder / 'control'}", "--"]
@@ -90,7 +100,9 @@ def main(
     case: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Print a table of nanoseconds a tree and record: operations by parts."""
-    every = {c.name: c for shape in shapes.split(",") for op in OPERATIONS for c in [cases.Case(op, cases.Setting(shape))]}
+    every = {
+        c.name: c for shape in shapes.split(",") for op in OPERATIONS for c in [cases.Case(op, cases.Setting(shape))]
+    }
     if child is not None:
         named = {c.name: c for c in cases.STREAMING}
         print(work(child, named[case], seconds))

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from ._detections import Detection
+from ._settings import checked_settings
 from .detector import StreamDetector
 
 COLUMNS = ("record", "score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason", "feature", "lag", "side",
@@ -27,9 +29,13 @@ class Format(StrEnum):
     csv = "csv"
 
 
+# Options, and the detector's parameters that they are.
+PARAMETERS = {"shingle_size": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "transform": "transform",
+              "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip
 # Lines that may fail before any is read: a stream of which nothing can be read wants other options, not a message a line.
 PATIENCE = 10
-HINT = " (--header if the first line has names; --time and --columns say what the columns are)"
+NAMED = "--header if the first line has names"
+HINT = f" ({NAMED}; --time and --columns say what the columns are)"
 
 
 class Stop(Exception):
@@ -59,7 +65,30 @@ def _stamp(text: str) -> Any:
         return datetime.fromisoformat(text.strip())
 
 
+def _asked(**options: Any) -> StreamDetector:
+    """The detector that the options ask for; a usage error where one cannot be used."""
+    with suppress(ValueError):
+        options["fill"] = float(options["fill"])
+    detector = StreamDetector(**{PARAMETERS[name]: value for name, value in options.items()})
+    try:
+        checked_settings(detector.get_params(deep=False))
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        option = next(option for option, parameter in PARAMETERS.items() if parameter == name)
+        raise typer.BadParameter(f"--{option.replace('_', '-')} {rest}") from error
+    return detector
+
+
+def _check_folder(state: Path) -> None:
+    folder = state.absolute().parent
+    if not folder.is_dir():
+        raise OSError(f"{state} cannot be written: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise OSError(f"{state} cannot be written: no permission to write in {folder}")
+
+
 def stream(
+    context: typer.Context = None,  # type: ignore[assignment]
     columns: Annotated[
         str | None, typer.Option(help="Names or numbers (from 1) of the columns to watch, by commas. All but --time's.")
     ] = None,
@@ -81,10 +110,12 @@ def stream(
     fill: Annotated[
         str, typer.Option(help="What stands in for a missing value: previous, linear, forest, zero or a number.")
     ] = "previous",
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same results.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same results.")] = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="File to resume from, with the parameters it has, and to save to: on exit and at intervals."),
+        typer.Option(
+            help="File to resume from, whose parameters stand whatever the options say, and to save to: on exit and at intervals."
+        ),
     ] = None,
     save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 60.0,
 ) -> None:
@@ -93,23 +124,27 @@ def stream(
     A line that cannot be read is named on stderr and left out; the exit status is then 1. If none of the first ten can be
     read, that is the end. SIGTERM and a closed pipe end the run in order: the state holds every record whose line was written.
     It is saved at intervals whether records come or not.
+
+    Exit code 0: done. 1: a line could not be read, or the state not be written. 2: wrong options; no line was read.
     """
+    detector = _asked(shingle_size=shingle_size, trees=trees, samples=samples, transform=transform, anomaly_rate=anomaly_rate,
+                      fill=fill, seed=seed)  # fmt: skip
+    for option, text in (("--columns", columns), ("--time", time_column)):
+        for name in [] if header or text is None else text.split(","):
+            if not name.strip().isdigit():
+                raise typer.BadParameter(f"{option}: no column {name.strip()!r} without names ({NAMED})")
     resumed = state is not None and state.exists()
     try:
         if resumed:
             assert state is not None
-            detector = StreamDetector.from_bytes(state.read_bytes())
-        else:
-            try:
-                filling: Any = float(fill)
-            except ValueError:
-                filling = fill
-            detector = StreamDetector(
-                shingle_size, n_estimators=trees, max_samples=samples, transform=transform, anomaly_rate=anomaly_rate,
-                fill=filling, random_state=seed,
-            )  # fmt: skip
-        if state is not None and not os.access(state.absolute().parent, os.W_OK):
-            raise OSError(f"{state} cannot be written")
+            given, detector = detector, StreamDetector.from_bytes(state.read_bytes())
+            for option, name in PARAMETERS.items():
+                mine, theirs = getattr(detector, name), getattr(given, name)
+                if mine != theirs and getattr(context.get_parameter_source(option), "name", None) == "COMMANDLINE":
+                    shown = f"--{option.replace('_', '-')} {theirs}"
+                    print(f"rcf stream: {shown} is not used: {state} was begun with {mine}", file=sys.stderr)
+        if state is not None:
+            _check_folder(state)
     except (ValueError, OSError) as error:
         sys.exit(f"rcf stream: {error}" if not resumed or str(state) in str(error) else f"rcf stream: {state}: {error}")
 
@@ -159,13 +194,14 @@ def stream(
         writer = csv.writer(sys.stdout, lineterminator="\n")
         if output is Format.csv:
             writer.writerow(COLUMNS)
-        number = 0
+        at, number = 0, 0  # lines of the file, those of them that are records
         while not asked:
             idle = True
             line = next(lines, None)
             idle = False
             if line is None:
                 break
+            at += 1
             if not line.strip():
                 continue
             number += 1
@@ -192,7 +228,7 @@ def stream(
                     unread += 1
                     if unread == PATIENCE:
                         raise ValueError(f"none of the first {PATIENCE} lines can be read: {error}{HINT}") from error
-                print(f"rcf stream: line {number}: {error}{HINT if number == 1 else ''}", file=sys.stderr)
+                print(f"rcf stream: line {at}: {error}{HINT if number == 1 else ''}", file=sys.stderr)
                 failed = True
                 continue
             if names is not None and not hasattr(detector, "feature_names_in_"):

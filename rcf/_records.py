@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._core import LIMIT
 
 Floats = NDArray[np.float64]
+_TIMES = "a number of seconds or a date (as text in ISO form, such as 2026-01-31T12:00:00Z)"
 Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
 
 
@@ -39,14 +40,20 @@ def values_of(record: Any) -> list[float]:
 
 
 def seconds(timestamp: Any) -> float:
+    """Seconds since 1970 of a number of them, a date, or a text that is a date; without a zone it is UTC."""
     if isinstance(timestamp, np.datetime64):
         time = float(timestamp.astype("datetime64[us]").astype(np.int64)) / 1e6 if not np.isnat(timestamp) else np.nan
     elif isinstance(timestamp, datetime):
         time = timestamp.timestamp() if timestamp.tzinfo else (timestamp - datetime(1970, 1, 1)).total_seconds()
     elif isinstance(timestamp, Real) and not isinstance(timestamp, bool):
         time = float(timestamp)
+    elif isinstance(timestamp, str):
+        try:
+            return seconds(datetime.fromisoformat(timestamp.strip()))
+        except ValueError:
+            raise ValueError(f"timestamp must be {_TIMES}, got {timestamp!r}") from None
     else:
-        raise ValueError(f"timestamp must be a number of seconds or a date, got {timestamp!r}")
+        raise ValueError(f"timestamp must be {_TIMES}, got {timestamp!r}")
     if not isfinite(time):
         raise ValueError(f"timestamp must be finite, got {timestamp!r}")
     return time

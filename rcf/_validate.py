@@ -62,6 +62,14 @@ def finite(
     return array
 
 
+def names_of(record: Any) -> list[str] | None:
+    """The names of a pandas Series, its labels where all are strings; None of anything else."""
+    if not (hasattr(record, "to_frame") and hasattr(record, "index")):  # a list too has an index
+        return None
+    labels = list(record.index)
+    return labels if labels and all(isinstance(label, str) for label in labels) else None
+
+
 def as_record(x: Any, n_features: int | None) -> NDArray[np.float64]:
     """One record as a float64 array ``(n_features,)``."""
     try:

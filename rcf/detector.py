@@ -22,7 +22,7 @@ from ._records import checked_time, moments_of, near_enough, nearness, seconds, 
 from ._settings import Fill, checked_settings, plain
 from ._threshold import Threshold
 from ._transform import HELD_BACK, Step, Transform
-from ._validate import seed_entropy, whole_number
+from ._validate import names_of, seed_entropy, whole_number
 from ._window import Window
 from .persist import Savable
 
@@ -211,7 +211,12 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         ValueError
             For an infinite value, another number of features, a time stamp that does not move on; the detector is then as it was.
         """
-        values = [record] if type(record) is float and -LIMIT <= record <= LIMIT else values_of(record)
+        names = None
+        if type(record) is float and -LIMIT <= record <= LIMIT:
+            values = [record]
+        else:
+            values, names = values_of(record), names_of(record)
+            self._check_names(names)
         if "_trees" not in self.__dict__:
             time = None if timestamp is None else seconds(timestamp)
             self._start(len(values))
@@ -219,7 +224,14 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             if len(values) != self.n_features_in_:
                 raise ValueError(f"X has {len(values)} features, but {self.n_features_in_} are expected.")
             time = None if timestamp is None and self._clock.now is None else checked_time(timestamp, self._clock.now)
+        if names is not None and not hasattr(self, "feature_names_in_"):
+            self.feature_names_in_ = np.array(names, dtype=object)
         return self._one(values, time)
+
+    def _check_names(self, names: list[str] | None) -> None:
+        known = getattr(self, "feature_names_in_", None)
+        if names is not None and known is not None and names != known.tolist():
+            raise ValueError(f"the features are {names}, but {known.tolist()} are expected, in this order")
 
     def _one(self, values: list[float], time: float | None) -> Detection:
         """Take in a record that has been checked."""
@@ -336,9 +348,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             As `update`, naming the row; nothing is taken in then.
         """
         names, X, timestamps = table(records, timestamps)
-        known = getattr(self, "feature_names_in_", None)
-        if names is not None and known is not None and names != known.tolist():
-            raise ValueError(f"the columns are {names}, but {known.tolist()} are expected, in this order")
+        self._check_names(names)
         if self._started and X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has {X.shape[1]} features, but {self.n_features_in_} are expected.")
         before = self._clock.now if self._started else None

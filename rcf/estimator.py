@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
-from ._validate import as_record, not_negative, seed_entropy, whole_number
+from ._validate import as_record, names_of, not_negative, seed_entropy, whole_number
 from .persist import Savable
 from .trees import Trees
 
@@ -72,8 +72,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     contamination : "auto" or float, default="auto"
         Where `predict` draws the line. "auto" is the mean plus three standard deviations of the training scores, as
         SageMaker recommends, estimated from at most 2048 training rows so that `fit` costs the same for any number
-        of them. A float in (0, 0.5] is the share of training rows called outliers, as in IsolationForest; all of them
-        are then scored.
+        of them. Where anomalies are many, a third of the table say, they raise the line themselves, and few or none are
+        called: pass their share. A float in (0, 0.5] is the share of training rows called outliers, as in IsolationForest; all
+        of them are then scored.
     n_jobs : int or None, default=None
         Threads for batches; None is 1, -1 all cores. Results do not depend on it.
     low_memory : bool, default=False
@@ -249,8 +250,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Parameters
         ----------
         X : array-like of shape (d,) or (n, d)
-            One record or a batch. A batch gives the same scores as its records one at a time, bit for bit,
-            but faster, and on `n_jobs` threads. A float64 array is taken as it is.
+            One record or a batch. The names of a frame and the labels of a Series are those of the features, in their order.
+            A batch gives the same scores as its records one at a time, bit for bit, but faster, and on `n_jobs` threads. A float64
+            array is taken as it is.
 
         Returns
         -------
@@ -261,7 +263,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         ValueError
-            For a record that is not finite or of another width; nothing is learned then, of the whole batch.
+            For a record that is not finite, of another width, or with other names or in another order of them; nothing is learned
+            then, of the whole batch.
         """
         if type(X) is np.ndarray and X.ndim == 1 and self._grown:
             if X.dtype is not _FLOAT64 or not X.flags.c_contiguous:
@@ -271,7 +274,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             if not self._grown:
                 self._validate_params()
             if not hasattr(X, "columns") and np.ndim(X) < 2:
-                record = as_record(X, self.n_features_in_ if self._grown else None)
+                record = self._record(X)
                 self.n_features_in_ = record.size
                 return self._stream(record.size).update_record(record, self.score)
             data = self._checked(X, reset=not self._grown)
@@ -293,7 +296,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             How many trees held it; 0 if none did.
         """
         check_is_fitted(self)
-        held = self._forest.forget(as_record(x, self.n_features_in_))
+        held = self._forest.forget(self._record(x))
         if held:
             self.__dict__.pop("_offset", None)  # the count of records, by which it is kept, is the same
         return held
@@ -472,7 +475,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             many trees gave each.
         """
         check_is_fitted(self)
-        record = as_record(x, self.n_features_in_)
+        record = self._record(x)
         most = np.inf if max_distance is None else not_negative("max_distance", max_distance)
         found, trees = np.unique(self._forest.leaves_of(record), axis=0, return_counts=True)
         points = found + self._forest.origin_
@@ -617,6 +620,14 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         """X as float64; the core looks for what is not finite, and names the place."""
         data: NDArray[np.float64] = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False)
         return data
+
+    def _record(self, x: Any) -> NDArray[np.float64]:
+        """One record as float64; the names of a Series are held against the features', in the words that `predict` has."""
+        names = names_of(x)
+        known = list(getattr(self, "feature_names_in_", [])) if self._grown else None
+        if names is not None and known != [] and known != names:
+            validate_data(self, x.to_frame().T, reset=not self._grown, skip_check_array=True)
+        return as_record(x, self.n_features_in_ if self._grown else None)
 
     @staticmethod
     def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64] | None:

@@ -1,6 +1,7 @@
 """``rcf stream``: which columns it watches, and what becomes of a state that cannot be saved."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,56 @@ def test_columns_by_name_and_by_number(columns):
 def test_a_column_that_is_not_there_ends_it(arguments, message):
     done = stream("name,load\na,1\nb,2\n", "--header", *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"rcf stream: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--transform", "zz"], "--transform must be one of 'none', 'normalize',"),
+        (["--fill", "mean"], "--fill must be 'previous', 'linear', 'forest', 'zero' or a number, got 'mean'"),
+        (["--anomaly-rate", "2"], "--anomaly-rate must be above 0 and at most 0.5, got 2.0"),
+        (["--samples", str(2**40)], "--samples must be between 1 and"),
+        (["--seed", "-1"], "--seed"),
+        (["--columns", "1,value"], "--columns: no column 'value' without names (--header if the first line has names)"),
+        (["--time", "when"], "--time: no column 'when' without names (--header if the first line has names)"),
+    ],
+)
+def test_wrong_options_are_a_usage_error_before_a_line_is_read(arguments, message):
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
+    ) as run:  # fmt: skip
+        assert run.wait(60) == 2  # with standard input still open
+        assert run.stdout.read() == ""
+        told = " ".join(run.stderr.read().replace("│", " ").split())  # the box wraps lines
+        assert told.count(message) == 1
+
+
+def test_a_state_keeps_its_parameters_and_says_so(tmp_path):
+    """Only of options that were given: defaults ask for nothing."""
+    state = ["--state", str(tmp_path / "state.rcf")]
+    assert stream("1\n2\n", *state, "--transform", "none").returncode == 0
+    done = stream("3\n", *state)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = stream("4\n", *state, "--transform", "difference", "--shingle-size", "8", "--fill", "0")
+    assert done.returncode == 0
+    told = [f"rcf stream: {option} is not used: {state[1]} was begun with {value}"
+            for option, value in (("--transform difference", "none"), ("--fill 0.0", "previous"))]  # fmt: skip
+    assert done.stderr.splitlines() == told
+    assert StreamDetector.from_bytes((tmp_path / "state.rcf").read_bytes()).n_seen_ == 4
+
+
+def test_a_state_without_a_folder_is_told_at_once(tmp_path):
+    done = stream("1\n", "--state", tmp_path / "none" / "state.rcf")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().endswith(f"state.rcf cannot be written: there is no folder {tmp_path / 'none'}")
+
+
+def test_lines_are_counted_as_in_the_file():
+    done = stream("name\n\n1\nx\n2\n", "--header")
+    assert (done.returncode, done.stderr.split(": ")[1]) == (1, "line 4")
+    assert [json.loads(line)["record"] for line in done.stdout.splitlines()] == [1, 3]
 
 
 def test_a_state_that_cannot_be_saved_is_told_and_the_stream_goes_on(tmp_path):

@@ -604,3 +604,17 @@ def test_records_of_many_by_number():
         with pytest.raises(RuntimeError, match="moved on"):
             _ = found[i].lag
     assert len(detector.update_many(np.empty((0, 2)))) == 0
+
+
+def test_names_of_a_series_are_those_of_the_features():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=list("abc"))
+    for begin in (lambda d: d.update_many(frame), lambda d: d.update(frame.iloc[0])):
+        detector = StreamDetector(2, n_estimators=2, max_samples=8, random_state=0)
+        begin(detector)
+        before = pickle.dumps(detector)
+        with pytest.raises(ValueError, match=r"\['c', 'b', 'a'\], but \['a', 'b', 'c'\] are expected, in this order"):
+            detector.update(frame[list("cba")].iloc[0])
+        assert pickle.dumps(detector) == before
+        detector.update(frame.iloc[1])
+        detector.update(frame.iloc[1].to_numpy())

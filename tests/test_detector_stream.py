@@ -41,7 +41,11 @@ def test_bad_lines_are_named_and_left_out():
                          text=True, check=False)  # fmt: skip
     assert run.returncode == 1
     assert [line.split(",")[0] for line in run.stdout.splitlines()] == ["record", "1", "5"]
-    assert [line.split(":")[1].strip() for line in run.stderr.splitlines()] == ["line 2", "line 3", "line 4"]
+    assert [line.split(":")[1].strip() for line in run.stderr.splitlines()] == [
+        "line 3",
+        "line 4",
+        "line 5",
+    ]  # of the file
 
 
 def test_a_file_of_which_nothing_can_be_read_ends_soon_and_says_what_to_do():

@@ -480,3 +480,31 @@ def test_a_forest_fitted_to_few_rows_scores_what_comes_next():
     forest = RandomCutForest(10, random_state=0).fit(X)
     assert forest.update([9.0, 9.0, 9.0]) > 1.5
     assert (forest.update(X[:5] + 0.01) > 0).all()
+
+
+@pytest.mark.parametrize("grown", ["fit", "partial_fit", "update of a frame", "update of a Series"])
+def test_names_of_what_is_learned_are_those_of_the_features(grown):
+    """A Series has them in its labels; in another order it would be learned by position, and wrongly."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
+    forest = RandomCutForest(5, 16, random_state=0)
+    if grown == "update of a Series":
+        for _, row in frame.iterrows():
+            forest.update(row)
+    else:
+        {"fit": forest.fit, "partial_fit": forest.partial_fit}.get(grown, forest.update)(frame)
+    before = pickle.dumps(forest.__dict__)
+    other = frame[list("cba")]
+    calls = (forest.update, forest.forget, forest.neighbors)
+    for call, X in [(call, other.iloc[0]) for call in calls] + [
+        (forest.update, other[:1]),
+        (forest.partial_fit, other),
+    ]:
+        with pytest.raises(ValueError, match="must be in the same order as they were in fit"):
+            call(X)
+    with pytest.raises(ValueError, match="Feature names unseen at fit time:\n- z"):
+        forest.update(pd.Series([1.0, 2.0, 3.0], index=list("abz")))
+    assert pickle.dumps(forest.__dict__) == before
+    twin = pickle.loads(before)["_forest"]
+    for row in (frame.iloc[3], pd.Series([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]):  # what has no names goes by position
+        assert forest.update(row) == twin.update_record(np.array(row, dtype=float), forest.score)
+    assert RandomCutForest(5, 16).partial_fit(frame.to_numpy()).update(other.iloc[0]) >= 0

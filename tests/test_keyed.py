@@ -3,6 +3,8 @@
 That streams do not mix, and which key goes first, is in test_detector.py; model files in test_persist_detectors.py.
 """
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,62 @@ def test_a_key_that_was_away_too_long_starts_anew():
     keyed.update("a", 1.0, 21.5)
     assert gone == [("a", 3)]
     assert keyed.detector("a").n_seen_ == 1
+
+
+STAMPS = {"date": lambda t: t, "datetime64": np.datetime64, "seconds": datetime.timestamp, "ISO": datetime.isoformat}
+
+
+@pytest.mark.parametrize("stamp", STAMPS.values(), ids=STAMPS)
+def test_keys_go_by_the_time_of_the_records(stamp):
+    """Dates as well as numbers: a file of last year, read in a second, has its own clock."""
+    moments = [datetime(2020, 1, 1, 0, 0, s) for s in (0, 1, 20, 30, 31)]
+    keyed = small(ttl=10.0)
+    for key, moment in zip("abaac", moments, strict=True):
+        keyed.update(key, 1.0, stamp(moment))
+    assert keyed.keys() == ["a", "c"]
+    assert keyed.detector("a").n_seen_ == 2  # of 20 and 30 seconds
+
+
+def test_a_key_that_cannot_go_lets_no_other_in():
+    """Nothing is learned then that is not learned again when the record comes again."""
+
+    def refuse(key, data):
+        raise OSError("the disk is full")
+
+    keyed = small(max_keys=2, on_evict=refuse, on_miss=lambda key: known if key == "known" else None)
+    known = StreamDetector(2, n_estimators=2, max_samples=8, random_state=0).to_bytes()
+    keyed.update("a", 1.0, 0.0)
+    keyed.update("b", 1.0, 1.0)
+    before = keyed.to_bytes()
+    for key in ("c", "known"):
+        with pytest.raises(OSError, match="the disk is full"):
+            keyed.update(key, 1.0, 2.0)
+        assert keyed.to_bytes() == before
+    keyed.ttl = 5.0
+    for key in ("a", "b", "c"):  # by age: also the records of a key that is held wait
+        before = keyed.to_bytes()
+        with pytest.raises(OSError, match="the disk is full"):
+            keyed.update(key, 1.0, 5.5)
+        assert keyed.to_bytes() == before
+    keyed.on_evict = None
+    keyed.update("c", 1.0, 5.5)
+    assert keyed.keys() == ["b", "c"]
+
+
+def test_a_record_that_is_refused_sends_no_key_away():
+    keyed = small(max_keys=1, ttl=5.0)
+    keyed.update("a", 1.0, 0.0)
+    for record, timestamp in [(np.inf, 1.0), (1.0, np.inf), (1.0, True)]:
+        with pytest.raises(ValueError):
+            keyed.update("b", record, timestamp)
+    assert keyed.keys() == ["a"]
+
+
+def test_it_shows_what_it_holds():
+    keyed = small(max_keys=5)
+    keyed.update("a", 1.0)
+    assert repr(keyed).startswith("KeyedDetector(StreamDetector(")
+    assert repr(keyed).endswith("max_keys=5, ttl=None): 1 keys")
 
 
 def test_the_detector_of_a_key():
