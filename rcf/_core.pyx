@@ -37,6 +37,7 @@ LIMIT = 1.7e38  # half of the largest float: the difference of two such numbers 
 cdef enum:
     BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
     GROUP = 8       # trees that score and learn together
+    AHEAD = 900000  # bytes: two groups and some rows that a second-level cache of a megabyte holds
     CHUNK = 1024    # rows that a tree scores at a time: with the tree they fit in the second-level cache
     FEW = 16        # rows that are scored by all trees together
     SWEEP = 8192    # rows that go through a frozen tree at a time: the more come to a leaf the better; a few MB
@@ -472,6 +473,20 @@ cdef class Forest:
             row += 1
         return row
 
+    cdef inline void fetch_ahead(self, int* tree, int last, size_t* at) noexcept nogil:
+        """Bring the next kilobytes of the trees up to `last` into the second-level cache: they learn next."""
+        cdef int lines = 96  # of 64 bytes; in a round of some 80 pairs this is a hundredth of the time
+        cdef size_t size = tree_bytes(self.trees[0].capacity, self.stride, False)
+        if tree[0] >= last or self.low_memory or 2 * GROUP * size > AHEAD:
+            return
+        while lines > 0 and tree[0] < last:
+            rcf_prefetch_l2(<const char*>self.trees[tree[0]].boxes + at[0])
+            at[0] += 64
+            lines -= 1
+            if at[0] >= size:
+                at[0] = 0
+                tree[0] += 1
+
     cdef void learn_rows(self, int first, int last, const float* rows, int64_t n_rows, int64_t seen, const double* weights,
                          int kind, Work* work) noexcept nogil:
         """Trees first .. last - 1, at most GROUP, learn the rows in turn; `seen` came before them.
@@ -485,7 +500,8 @@ cdef class Forest:
         cdef int[GROUP] learner
         cdef double* place[RCF_PAIRS]
         cdef double unused
-        cdef bint enter
+        cdef int ahead = last, ahead_last = min(last + GROUP, self.n_trees)
+        cdef size_t ahead_at = 0
         cdef rcf_walk walk
         for g in range(n_trees):
             at[g] = 0
@@ -514,6 +530,7 @@ cdef class Forest:
             if n == 0:
                 return
             rcf_walks.score_pairs(max(kind, 0), &walk, n, entering, work.ratios, work.levels, False)
+            self.fetch_ahead(&ahead, ahead_last, &ahead_at)
             for p in range(n):
                 place[p][0] = walk.score[p]
             for p in range(entering):

@@ -20,10 +20,12 @@
 #define RCF_INLINE static inline __attribute__((always_inline))
 #define RCF_ALONE __attribute__((noinline))
 #define RCF_PREFETCH(p) __builtin_prefetch(p)
+#define RCF_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
 #else
 #define RCF_INLINE static __forceinline
 #define RCF_ALONE __declspec(noinline)
 #define RCF_PREFETCH(p) ((void)0)
+#define RCF_PREFETCH_L2(p) ((void)0)
 #endif
 
 static int rcf_starved; /* set by tests: as if memory were used up */
@@ -206,7 +208,7 @@ typedef struct {
     int32_t at; /* the leaf to begin with, -1 for none; then the node on the way */
 } rcf_path;
 
-static inline void rcf_prefetch(const void *p) { RCF_PREFETCH(p); }
+static inline void rcf_prefetch_l2(const void *p) { RCF_PREFETCH_L2(p); }
 
 /* Bring the ways up from k leaves into the inner caches, a level of all of them at a time: the waits for memory overlap. */
 static inline void rcf_prefetch_paths(rcf_path *paths, int k) {

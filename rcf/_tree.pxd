@@ -68,7 +68,7 @@ cdef extern from "_kernels.h" nogil:
         const rcf_tree* tree
         int32_t at
 
-    void rcf_prefetch(const void* p)
+    void rcf_prefetch_l2(const void* p)
     void rcf_prefetch_paths(rcf_path* paths, int k)
 
     ctypedef struct rcf_step:
