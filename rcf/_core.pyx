@@ -196,7 +196,7 @@ cdef inline int pairs_at_once(int kind) noexcept nogil:
     return RCF_LANES if kind == RCF_CODISP else RCF_PAIRS
 
 
-cdef void score_few(int kind, const rcf_tree* tree, const float* rows, int64_t n, Work* work) noexcept nogil:
+cdef void score_rows(int kind, const rcf_tree* tree, const float* rows, int64_t n, Work* work) noexcept nogil:
     """work.scores[r] += the score of each of n rows by the tree."""
     cdef rcf_walk walk
     cdef int64_t r = 0
@@ -487,9 +487,9 @@ cdef class Forest:
                 at[0] = 0
                 tree[0] += 1
 
-    cdef void learn_rows(self, int first, int last, const float* rows, int64_t n_rows, int64_t seen, const double* weights,
+    cdef void learn_rows(self, int first, int last, int next_last, const float* rows, int64_t n_rows, int64_t seen, const double* weights,
                          int kind, Work* work) noexcept nogil:
-        """Trees first .. last - 1, at most GROUP, learn the rows in turn; `seen` came before them.
+        """Trees first .. last - 1, at most GROUP, learn the rows in turn; `seen` came before them. Trees last .. next_last - 1 are next.
 
         With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. The rows up to the
         next one that enters a tree meet the same tree; those of all trees are walked together.
@@ -500,7 +500,7 @@ cdef class Forest:
         cdef int[GROUP] learner
         cdef double* place[RCF_PAIRS]
         cdef double unused
-        cdef int ahead = last, ahead_last = min(last + GROUP, self.n_trees)
+        cdef int ahead = last
         cdef size_t ahead_at = 0
         cdef rcf_walk walk
         for g in range(n_trees):
@@ -530,7 +530,7 @@ cdef class Forest:
             if n == 0:
                 return
             rcf_walks.score_pairs(max(kind, 0), &walk, n, entering, work.ratios, work.levels, False)
-            self.fetch_ahead(&ahead, ahead_last, &ahead_at)
+            self.fetch_ahead(&ahead, next_last, &ahead_at)
             for p in range(n):
                 place[p][0] = walk.score[p]
             for p in range(entering):
@@ -552,7 +552,8 @@ cdef class Forest:
                 n = min(<int64_t>CHUNK, n_rows - begin)
                 while begin_tree < end_tree:
                     after = min(begin_tree + GROUP, end_tree)
-                    self.learn_rows(begin_tree, after, (<const float*>rows) + begin * self.stride, n, self.seen + begin,
+                    self.learn_rows(begin_tree, after, min(after + GROUP, end_tree),
+                                    (<const float*>rows) + begin * self.stride, n, self.seen + begin,
                                     NULL if weights == 0 else (<double*>weights) + begin, kind, &work)
                     if kind >= 0:
                         for i in range(begin_tree, after):
@@ -668,6 +669,7 @@ cdef class Forest:
         if self.head != NULL or self.trees[0].capacity <= self.capacity:
             # still growing
             return float(self.update(np.ascontiguousarray(record, dtype=np.float64).reshape(1, -1), None, score)[0])
+        share_room(self.capacity + 1)  # before the gate: it may fail
         PyObject_GetBuffer(record, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         try:
             if view.format == NULL or view.format[0] != b"d" or view.format[1] != 0 or view.ndim != 1:
@@ -686,7 +688,6 @@ cdef class Forest:
             rcf_narrow(self.row, <double*>view.buf, self.origin, self.n_features, self.stride)
         finally:
             PyBuffer_Release(&view)
-        share_room(self.depth_room)
         # the trees that take the record in (a tenth) come first: of these the walk keeps what the insertion needs
         for i in range(self.n_trees):
             # without a branch: it could not be guessed
@@ -866,7 +867,7 @@ cdef class Forest:
                         if self.trees[i].root >= 0 and n >= 4 * self.trees[i].n_leaves:
                             rcf_walks.sweep_rows(kind, &self.trees[i], work.rows, n, &sweep, work.scores)
                         else:
-                            score_few(kind, &self.trees[i], work.rows, n, &work)
+                            score_rows(kind, &self.trees[i], work.rows, n, &work)
                     for r in range(n):
                         target[begin + r] += work.scores[r]
                 for r in range(n):

@@ -190,7 +190,7 @@ RCF_TARGET static int32_t RCF_ISA(rcf_find_gap)(const float *lower, const float 
         if (u < sum) break;
         u -= sum;
     }
-    /* past the end, by rounding, lies the end of the last gap */
+    /* where rounding leaves u past the end, any place in a gap of the last eight will do */
     RCF_ISA(rcf_eight_gaps)(gaps, lower + begin, upper + begin, x + begin, stride);
     for (int i = 0; i < 8; i++) {
         last = gaps[i] > 0.0 ? i : last;
