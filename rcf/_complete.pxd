@@ -67,9 +67,9 @@ cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8
                 least = gap
                 best = ~v
             continue
-        near = 1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0
-        stack[top] = t.nodes[v].child[1 - near]
+        near = 1 if x[t.cuts[v].dim] > t.cuts[v].value else 0
+        stack[top] = t.cuts[v].child[1 - near]
         top += 1
-        stack[top] = t.nodes[v].child[near]
+        stack[top] = t.cuts[v].child[near]
         top += 1
     return best

@@ -249,10 +249,7 @@ cdef int kind_of(score) except -1:
 cdef ptrdiff_t first_bad(const double* x, ptrdiff_t n) noexcept nogil:
     """The place of the first number that is not finite or beyond LIMIT, or -1."""
     cdef ptrdiff_t i
-    cdef int bad = 0
-    for i in range(n):
-        bad |= not (-1.7e38 <= x[i] <= 1.7e38)
-    if not bad:
+    if rcf_walks.all_within(x, n, 1.7e38):
         return -1
     for i in range(n):
         if not (-1.7e38 <= x[i] <= 1.7e38):
@@ -287,11 +284,12 @@ cdef inline void copy_tree(rcf_tree* to, const rcf_tree* of) noexcept nogil:
         memcpy(to.boxes, of.boxes, <size_t>(of.n_boxes if of.small else of.n_nodes) * 2 * of.stride * sizeof(float))
         if of.small:
             memcpy(to.box_at, of.box_at, <size_t>of.n_nodes * sizeof(int32_t))
+        memcpy(to.cuts, of.cuts, <size_t>of.n_nodes * sizeof(rcf_cut))
         memcpy(to.nodes, of.nodes, <size_t>of.n_nodes * sizeof(rcf_node))
         memcpy(to.points, of.points, <size_t>of.n_leaves * of.stride * sizeof(float))
         memcpy(to.leaves, of.leaves, <size_t>of.n_leaves * sizeof(rcf_leaf))
     to[0] = of[0]
-    to.boxes, to.nodes, to.points, to.leaves, to.capacity = old.boxes, old.nodes, old.points, old.leaves, old.capacity
+    to.cuts, to.boxes, to.nodes, to.points, to.leaves, to.capacity = old.cuts, old.boxes, old.nodes, old.points, old.leaves, old.capacity
     to.box_at, to.box_memory, to.box_room = old.box_at, old.box_memory, old.box_room
 
 
@@ -440,6 +438,11 @@ cdef class Forest:
             raise ValueError(f"X has {X.shape[1]} features, but the forest has {self.n_features}.")
         if X.strides[1] != sizeof(double) or X.strides[0] % <Py_ssize_t>sizeof(double):
             X = np.ascontiguousarray(X)
+        if X.shape[0] > 0 and X.strides[0] == self.n_features * <Py_ssize_t>sizeof(double):
+            bad = first_bad(&X[0, 0], X.shape[0] * self.n_features)
+            if bad >= 0:
+                refuse(X[bad // self.n_features, bad % self.n_features], bad // self.n_features, bad % self.n_features)
+            return X
         for r in range(X.shape[0]):
             bad = first_bad(&X[r, 0], self.n_features)
             if bad >= 0:
@@ -448,21 +451,33 @@ cdef class Forest:
 
     # ---- learning ----------------------------------------------------------------------------------------------
 
-    cdef inline void learn(self, const rcf_walk* walk, int p, int64_t n, double weight, rcf_step* scratch) noexcept nogil:
-        """The record of pair p of the walk, number n, enters the tree of the pair."""
-        cdef int i = walk.pair[p].tree - self.trees
-        cdef int32_t leaf = tree_insert(&self.trees[i], walk.pair[p].x, &self.rngs[i], walk.leaf[p], walk.n_open[p],
-                                        <rcf_step*>walk.open[p], scratch)
-        cdef int32_t evicted = sample_enter(&self.samples[i], n, weight, leaf, &self.rngs[i])
-        cdef int32_t j = 0
-        if leaf < 0:
-            # no memory for a box: the tree forgets the record again
-            self.starved = True
-            while self.samples[i].slots[j].item >= 0:
-                j += 1
-            sample_remove(&self.samples[i], j)
-        if evicted >= 0:
-            tree_forget(&self.trees[i], evicted)
+    cdef inline void learn(self, const rcf_walk* walk, int n, const int64_t* numbers, const double* weights,
+                           rcf_step* scratch) noexcept nogil:
+        """The records of the first n pairs of the walk enter the trees of the pairs, no two of them the same one."""
+        cdef int i, p
+        cdef int32_t j, starved = 0
+        cdef int32_t items[RCF_PAIRS]
+        cdef Sample* samples[RCF_PAIRS]
+        cdef Rng* rngs[RCF_PAIRS]
+        for p in range(n):
+            i = walk.pair[p].tree - self.trees
+            samples[p], rngs[p] = &self.samples[i], &self.rngs[i]
+            items[p] = tree_insert(&self.trees[i], walk.pair[p].x, rngs[p], walk.leaf[p], walk.n_open[p],
+                                   <rcf_step*>walk.open[p], scratch)
+            starved |= items[p] < 0
+        samples_enter(samples, rngs, numbers, weights, items, n)
+        for p in range(n):
+            if items[p] >= 0:
+                tree_forget(<rcf_tree*>walk.pair[p].tree, items[p])
+        if not starved:
+            return
+        self.starved = True
+        for p in range(n):
+            # where there was no memory for a box the tree forgets the record again
+            for j in range(samples[p].size):
+                if samples[p].slots[j].item < 0:
+                    sample_remove(samples[p], j)
+                    break
 
     cdef inline int64_t next_entering(self, int i, int64_t row, int64_t n_rows, int64_t seen, const double* weights) noexcept nogil:
         """The next row, from `row` on, that enters tree i; n_rows if none does."""
@@ -474,16 +489,20 @@ cdef class Forest:
         return row
 
     cdef inline void fetch_ahead(self, int* tree, int last, size_t* at) noexcept nogil:
-        """Bring the next kilobytes of the trees up to `last` into the second-level cache: they learn next."""
+        """Bring the next kilobytes of the trees up to `last`, and of their samples, into the second-level cache: they learn next."""
         cdef int lines = 96  # of 64 bytes; in a round of some 80 pairs this is a hundredth of the time
-        cdef size_t size = tree_bytes(self.trees[0].capacity, self.stride, False)
-        if tree[0] >= last or self.low_memory or 2 * GROUP * size > AHEAD:
+        cdef size_t of_tree = tree_bytes(self.trees[0].capacity, self.stride, False)
+        cdef size_t of_both = of_tree + self.trees[0].capacity * sizeof(Slot)
+        if tree[0] >= last or self.low_memory or 2 * GROUP * of_both > AHEAD:
             return
         while lines > 0 and tree[0] < last:
-            rcf_prefetch_l2(<const char*>self.trees[tree[0]].boxes + at[0])
+            if at[0] < of_tree:
+                rcf_prefetch_l2(<const char*>self.trees[tree[0]].boxes + at[0])
+            else:
+                rcf_prefetch_l2(<const char*>self.samples[tree[0]].slots + (at[0] - of_tree))
             at[0] += 64
             lines -= 1
-            if at[0] >= size:
+            if at[0] >= of_both:
                 at[0] = 0
                 tree[0] += 1
 
@@ -498,6 +517,8 @@ cdef class Forest:
         cdef int64_t silent = n_rows if kind < 0 else min(max(self.warm_up - seen, <int64_t>0), n_rows), r
         cdef int64_t[GROUP] at, end, enters
         cdef int[GROUP] learner
+        cdef int64_t[GROUP] numbers
+        cdef double[GROUP] weight_of
         cdef double* place[RCF_PAIRS]
         cdef double unused
         cdef int ahead = last
@@ -516,6 +537,8 @@ cdef class Forest:
                 end[g] = min(min(at[g] + share, enters[g] + 1), n_rows)
                 if end[g] > enters[g]:
                     learner[n] = g
+                    numbers[n] = seen + enters[g] + 1
+                    weight_of[n] = 1.0 if weights == NULL else weights[enters[g]]
                     walk.pair[n].tree = &self.trees[first + g]
                     walk.pair[n].x = rows + enters[g] * self.stride
                     place[n] = work.scores + g * n_rows + enters[g] if enters[g] >= silent else &unused
@@ -533,9 +556,9 @@ cdef class Forest:
             self.fetch_ahead(&ahead, next_last, &ahead_at)
             for p in range(n):
                 place[p][0] = walk.score[p]
+            self.learn(&walk, entering, numbers, weight_of, work.open)
             for p in range(entering):
                 g = learner[p]
-                self.learn(&walk, p, seen + enters[g] + 1, 1.0 if weights == NULL else weights[enters[g]], work.open)
                 enters[g] = self.next_entering(first + g, enters[g] + 1, n_rows, seen, weights)
             for g in range(n_trees):
                 at[g] = end[g]
@@ -664,6 +687,8 @@ cdef class Forest:
         cdef ptrdiff_t bad
         cdef Sample* sample
         cdef Sample* heaps[RCF_PAIRS]
+        cdef int64_t numbers[RCF_PAIRS]
+        cdef double weights[RCF_PAIRS]
         cdef rcf_path paths[RCF_PAIRS]
         cdef rcf_walk walk
         if self.head != NULL or self.trees[0].capacity <= self.capacity:
@@ -708,13 +733,12 @@ cdef class Forest:
             # what the records that make room for it touch lies in the outer caches
             for p in range(learning):
                 sample = &self.samples[self.order[begin + p]]
-                heaps[p] = sample
+                heaps[p], numbers[p], weights[p] = sample, n, 1.0
                 paths[p].tree = walk.pair[p].tree
                 paths[p].at = sample.slots[0].item if sample.size == self.capacity else -1
             rcf_prefetch_paths(paths, learning)
-            prefetch_paths(heaps, learning)
-            for p in range(learning):
-                self.learn(&walk, p, n, 1.0, shared.open)
+            prefetch_heaps(heaps, learning)
+            self.learn(&walk, learning, numbers, weights, shared.open)
             begin += count
         if n > self.warm_up:
             for block in range(self._blocks()):
@@ -1286,10 +1310,10 @@ cdef class Forest:
             inner[0] = v >= 0
             inner += 1
             if v >= 0:
-                cut[0], dim[0] = t.nodes[v].cut, t.nodes[v].dim
+                cut[0], dim[0] = t.cuts[v].value, t.cuts[v].dim
                 cut += 1
                 dim += 1
-                stack[top], stack[top + 1] = t.nodes[v].child[1], t.nodes[v].child[0]
+                stack[top], stack[top + 1] = t.cuts[v].child[1], t.cuts[v].child[0]
                 top += 2
 
     cdef int32_t leaf_count(self, int i) noexcept:
@@ -1419,8 +1443,8 @@ cdef class Forest:
                     return b"a cut of a feature that is not there"
                 v = node
                 node += 1
-                t.nodes[v].cut, t.nodes[v].dim = cut[v], dim[v]
-                t.nodes[v].child[0] = t.nodes[v].child[1] = waits
+                t.cuts[v].value, t.cuts[v].dim = cut[v], dim[v]
+                t.cuts[v].child[0] = t.cuts[v].child[1] = waits
             else:
                 if leaf == n_leaves:
                     return b"more leaves than it says"
@@ -1430,18 +1454,19 @@ cdef class Forest:
             set_parent(t, v, parent)
             if parent < 0:
                 t.root = v
-            elif t.nodes[parent].child[0] == waits:
-                t.nodes[parent].child[0] = v
+            elif t.cuts[parent].child[0] == waits:
+                t.cuts[parent].child[0] = v
             else:
-                t.nodes[parent].child[1] = v
+                t.cuts[parent].child[1] = v
             if v >= 0:
                 parent = v
             else:
-                while parent >= 0 and t.nodes[parent].child[1] != waits:
+                while parent >= 0 and t.cuts[parent].child[1] != waits:
                     parent = t.nodes[parent].parent
         if parent >= 0 or leaf != n_leaves:
             return b"the nodes do not make a tree"
         t.n_nodes, t.n_leaves = node, leaf
+        rcf_fill_top(t)
         return NULL
 
     cdef const char* read_slots(self, int i, int32_t n, const double* key, const int32_t* record, int64_t n_records,
@@ -1472,7 +1497,7 @@ cdef class Forest:
                 return b"a leaf that no record falls into"
         # children stand after their parents: from the last node up
         for v in range(t.n_nodes - 1, -1, -1):
-            t.nodes[v].mass = mass_of(t, t.nodes[v].child[0]) + mass_of(t, t.nodes[v].child[1])
+            t.nodes[v].mass = mass_of(t, t.cuts[v].child[0]) + mass_of(t, t.cuts[v].child[1])
             large += t.nodes[v].mass > t.small
         if t.small and not rcf_box_reserve(t, large + 2):
             return b"no memory for its boxes"
@@ -1547,13 +1572,14 @@ cdef class Forest:
             boxes.flags.writeable = False
         else:
             boxes = view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.stride)
-        nodes = np.dtype([("child", np.int32, 2), ("cut", np.float32), ("dim", np.int32), ("range", np.float64),
-                          ("mass", np.int32), ("parent", np.int32)])
+        cuts = np.dtype([("child", np.int32, 2), ("value", np.float32), ("dim", np.int32)])
+        nodes = np.dtype([("range", np.float64), ("mass", np.int32), ("parent", np.int32)])
         leaves = np.dtype([("mass", np.int32), ("parent", np.int32)])
         slot = np.dtype([("key", np.float64), ("arrival", np.int64), ("leaf", np.int32), ("spare", np.int32)])
         return {
             "root": t.root,
             "mass": t.mass,
+            "cuts": view(cuts, <uintptr_t>t.cuts, t.n_nodes),
             "nodes": view(nodes, <uintptr_t>t.nodes, t.n_nodes),
             "boxes": boxes[:, :, :self.n_features],
             "points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.stride)[:, :self.n_features],

@@ -32,13 +32,16 @@ static int rcf_starved; /* set by tests: as if memory were used up */
 
 enum { RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH };
 
-/* 32 bytes: one step of a descent touches one cache line, and the climb back finds the range and the mass there. */
+/* What a descent reads of a node; what a climb reads stands apart, so that four steps of a descent fit into a cache line. */
 typedef struct {
-    int32_t child[2]; /* x[dim] <= cut goes to child[0]; >= 0 is an inner node, < 0 the leaf ~child */
-    float cut;
+    int32_t child[2]; /* x[dim] <= value goes to child[0]; >= 0 is an inner node, < 0 the leaf ~child; of a free node, child[0] is the next free one */
+    float value;
     int32_t dim;
+} rcf_cut;
+
+typedef struct {
     double range;   /* the sum of the sides of the box */
-    int32_t mass;   /* records below; 0 marks a free node, child[0] is then the next free one */
+    int32_t mass;   /* records below; 0 marks a free node */
     int32_t parent; /* -1 at the root */
 } rcf_node;
 
@@ -51,7 +54,20 @@ typedef struct {
  * the boxes, and to score and learn a record of 8 features takes 1.27, 1.40 and 1.56 times as long. */
 enum { RCF_SMALL = 6 };
 
+enum { RCF_TOP = 16, RCF_TOP_LEVELS = 4 };
+
+/* The first levels of a tree once more, side by side: a vector compares a record with all of their cuts at once. Place 1 is the root,
+ * 2 k and 2 k + 1 are the children of place k; ends[k - 16] is the node or leaf that would stand at place k, or the leaf above it. */
 typedef struct {
+    float value[RCF_TOP];
+    int32_t dim[RCF_TOP];
+    int32_t end[RCF_TOP];
+    int32_t depth[RCF_TOP]; /* of the ends */
+} rcf_top;
+
+typedef struct {
+    rcf_top top;
+    rcf_cut *cuts;
     rcf_node *nodes;
     float *boxes;  /* of the inner nodes */
     float *points; /* of the leaves */
@@ -122,7 +138,7 @@ typedef struct {
     float *box;                /* scratch, for a box that is not in memory */
 } rcf_sweep;
 
-_Static_assert(sizeof(rcf_node) == 32, "two nodes to a cache line");
+_Static_assert(sizeof(rcf_cut) == 16 && sizeof(rcf_node) == 16, "four to a cache line");
 _Static_assert(sizeof(rcf_leaf) == 8, "leaves are packed");
 
 RCF_INLINE double rcf_add_lanes(const double *s) {
@@ -133,10 +149,41 @@ RCF_INLINE double rcf_add_lanes(const double *s) {
 static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
     int32_t v = t->root;
     while (v >= 0) {
-        const rcf_node *node = t->nodes + v;
-        v = node->child[x[node->dim] > node->cut];
+        const rcf_cut *cut = t->cuts + v;
+        v = cut->child[x[cut->dim] > cut->value];
     }
     return ~v;
+}
+
+/* Write down the top of the tree again. */
+static void rcf_fill_top(rcf_tree *t) {
+    int32_t node[2 * RCF_TOP], depth[2 * RCF_TOP];
+    node[1] = t->root;
+    depth[1] = 0;
+    for (int k = 1; k < RCF_TOP; k++) {
+        int32_t v = node[k];
+        rcf_cut cut = {{v, v}, 0.0f, 0}; /* from a leaf to itself */
+        if (v >= 0) cut = t->cuts[v];
+        t->top.value[k] = cut.value;
+        t->top.dim[k] = cut.dim;
+        for (int side = 0; side < 2; side++) {
+            node[2 * k + side] = cut.child[side];
+            depth[2 * k + side] = depth[k] + (v >= 0);
+        }
+    }
+    memcpy(t->top.end, node + RCF_TOP, sizeof t->top.end);
+    memcpy(t->top.depth, depth + RCF_TOP, sizeof t->top.depth);
+}
+
+/* The node or leaf v has come to where it is: write down the top again, if it stands there. */
+static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
+    for (int level = 0; level <= RCF_TOP_LEVELS; level++) {
+        v = v < 0 ? t->leaves[~v].parent : t->nodes[v].parent;
+        if (v < 0) {
+            rcf_fill_top(t);
+            return;
+        }
+    }
 }
 
 /* ---- boxes in little memory ------------------------------------------------------------------------------ */
@@ -194,7 +241,7 @@ static inline int rcf_parts(const rcf_tree *t, int32_t v, const float **lower, c
         return n + 1;
     }
     for (;;) {
-        for (; v >= 0; v = t->nodes[v].child[0]) later[waiting++] = t->nodes[v].child[1];
+        for (; v >= 0; v = t->cuts[v].child[0]) later[waiting++] = t->cuts[v].child[1];
         lower[n] = upper[n] = t->points + (size_t)~v * t->stride;
         n += 1;
         if (waiting == 0) return n;
@@ -250,20 +297,21 @@ static int32_t rcf_partition(const float *rows, int32_t *order, int32_t *spare, 
     return left;
 }
 
+/* The float before c. */
+static inline float rcf_float_before(float c) {
+    uint32_t b;
+    memcpy(&b, &c, 4);
+    b = (b << 1) == 0 ? 0x80000001u : b - 1 + 2 * (b >> 31);
+    memcpy(&c, &b, 4);
+    return c;
+}
+
 /* The largest float at or below v, at least `base` and below `top`: a cut between them, whatever the rounding.
  * Rounding down keeps the law exact: no float lies between v and the cut. */
 static inline float rcf_cut_between(double v, float base, float top) {
-    float c = (float)v;
-    if ((double)c > v || c >= top) {
-        float limit = (double)c > v && c < top ? c : top;
-        /* the float before `limit` */
-        uint32_t b;
-        memcpy(&b, &limit, 4);
-        if (limit > 0) b -= 1;
-        else if (limit == 0) b = 0x80000001u;
-        else b += 1;
-        memcpy(&c, &b, 4);
-    }
+    float c = (float)v, before = rcf_float_before(c);
+    c = (double)c > v ? before : c; /* half the time: a branch would be guessed wrong */
+    if (c >= top) c = rcf_float_before(top);
     if (!(c >= base)) c = base;
     assert(base <= c && c < top);
     return c == 0 ? 0.0f : c;
@@ -313,12 +361,11 @@ RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) 
     int32_t v = t->root, h = 0;
     double largest = 0.0;
     while (v >= 0) {
-        const rcf_node *node = t->nodes + v;
+        const rcf_cut *cut = t->cuts + v;
         ratios[h++] = largest;
-        int side = x[node->dim] > node->cut;
-        int32_t next = node->child[side];
+        int32_t next = cut->child[x[cut->dim] > cut->value];
         int32_t mass = next < 0 ? t->leaves[~next].mass : t->nodes[next].mass;
-        double ratio = (double)(node->mass - mass) / (mass + 1.0);
+        double ratio = (double)(t->nodes[v].mass - mass) / (mass + 1.0);
         largest = ratio > largest ? ratio : largest;
         v = next;
     }
@@ -356,6 +403,7 @@ typedef struct {
     void (*widen_path)(rcf_tree *, const float *, int32_t, int32_t);
     void (*shrink_path)(rcf_tree *, int32_t);
     int32_t (*find_gap)(const float *, const float *, const float *, int, double, double *);
+    int (*all_within)(const double *, int64_t, double);
     double (*hull)(float *, const float *, const float *, const float *, const float *, int);
     double (*hull_of_children)(const rcf_tree *, int32_t, float *);
     double (*hull_of_rows)(float *, const float *, const int32_t *, int32_t, int32_t, int);
@@ -371,6 +419,7 @@ static rcf_walk_table rcf_walks;
         rcf_walks.widen_path = rcf_widen_path_##isa;             \
         rcf_walks.shrink_path = rcf_shrink_path_##isa;           \
         rcf_walks.find_gap = rcf_find_gap_##isa;                 \
+        rcf_walks.all_within = rcf_all_within_##isa;             \
         rcf_walks.hull = rcf_hull_##isa;                         \
         rcf_walks.hull_of_children = rcf_hull_of_children_##isa; \
         rcf_walks.hull_of_rows = rcf_hull_of_rows_##isa;         \

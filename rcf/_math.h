@@ -39,9 +39,10 @@ static inline double rcf_log(double x) {
     if (x > 1.7976931348623157e308) return x;
     if (x < 2.2250738585072014e-308) { x *= 18014398509481984.0; k = -54; } /* 2^54: subnormals */
     uint64_t b = rcf_bits(x);
-    k += (int64_t)(b >> 52) - 1023;
-    double m = rcf_from_bits((b & 0x000fffffffffffffULL) | 0x3ff0000000000000ULL);
-    if (m > 1.4142135623730951) { m *= 0.5; k += 1; }
+    /* x = m 2^k with m from above sqrt(1/2) to sqrt(2), the bits of which these are, without a branch that could not be guessed */
+    int64_t shift = (int64_t)(b - 0x3fe6a09e667f3bceULL) >> 52;
+    double m = rcf_from_bits(b - ((uint64_t)shift << 52));
+    k += shift;
     return (double)k * RCF_LN2_HIGH + (rcf_log1p_small(m - 1.0) + (double)k * RCF_LN2_LOW);
 }
 

@@ -75,7 +75,7 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
         return
     factor = rcf_scale(kind, t.mass)
     while v >= 0:
-        v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
+        v = t.cuts[v].child[1 if x[t.cuts[v].dim] > t.cuts[v].value else 0]
         h += 1
     leaf = ~v
     if kind == RCF_CODISP:
@@ -109,10 +109,10 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
         kind = RCF_DISPLACEMENT  # its ratios are those of another path; displacement shares out alike
     # down the sibling, which takes the place of the parent; the parent's cut has x outside all of its boxes
     h -= 1
-    v = t.nodes[step].child[1] if t.nodes[step].child[0] == ~leaf else t.nodes[step].child[0]
+    v = t.cuts[step].child[1] if t.cuts[step].child[0] == ~leaf else t.cuts[step].child[0]
     other = v
     while v >= 0:
-        v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
+        v = t.cuts[v].child[1 if x[t.cuts[v].dim] > t.cuts[v].value else 0]
         h += 1
     total = gaps_of(t, v, x, scratch, gap)
     begin(parts, gap, n, rcf_value_separated(kind, h, mass_of(t, v), 0.0) / total)
@@ -129,7 +129,7 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
     step = t.nodes[v].parent
     while step >= 0:
         h -= 1
-        other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
+        other = t.cuts[step].child[1] if t.cuts[step].child[0] == v else t.cuts[step].child[0]
         size = join_box(t, other, scratch, shadow, box)
         total = gaps(box, box + t.stride, x, t.dims, gap)
         if total == 0.0:
@@ -195,7 +195,7 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
     for k in range(3 * n):
         sums[k] = 0.0
     while v >= 0:
-        v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
+        v = t.cuts[v].child[1 if x[t.cuts[v].dim] > t.cuts[v].value else 0]
     own = t.leaves[~v].mass
     step = t.leaves[~v].parent
     if not same_point(t, ~v, x):
@@ -207,10 +207,10 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
             sums[k] = <double>own / n
             sums[2 * n + k] = 1.0 / n
     else:
-        other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
+        other = t.cuts[step].child[1] if t.cuts[step].child[0] == v else t.cuts[step].child[0]
         v = other
         while v >= 0:
-            v = t.nodes[v].child[1 if x[t.nodes[v].dim] > t.nodes[v].cut else 0]
+            v = t.cuts[v].child[1 if x[t.cuts[v].dim] > t.cuts[v].value else 0]
         density_node(t, v, mass_of(t, v) + own, x, scratch, gap, sums)
         while v != other:
             v = t.leaves[~v].parent if v < 0 else t.nodes[v].parent
@@ -219,7 +219,7 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
         v = step
         step = t.nodes[v].parent
         while step >= 0:
-            other = t.nodes[step].child[1] if t.nodes[step].child[0] == v else t.nodes[step].child[0]
+            other = t.cuts[step].child[1] if t.cuts[step].child[0] == v else t.cuts[step].child[0]
             extent = join_box(t, other, scratch, shadow, box)
             if not density_step(box, box + t.stride, extent, t.nodes[step].mass, x, t.dims, gap, sums):
                 break

@@ -67,16 +67,16 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
             for (int32_t i = span.begin; i < span.end; i++) s->value[i] = value;
             continue;
         }
-        const rcf_node *node = t->nodes + v;
-        int32_t middle = rcf_partition(rows, s->order, s->spare, span.begin, span.end, node->dim, node->cut, stride);
+        const rcf_cut *cut = t->cuts + v;
+        int32_t middle = rcf_partition(rows, s->order, s->spare, span.begin, span.end, cut->dim, cut->value, stride);
         s->spans[k].first = middle > span.begin;
         for (int side = 1; side >= 0; side--) {
-            int32_t begin = side ? middle : span.begin, end = side ? span.end : middle, c = node->child[side];
+            int32_t begin = side ? middle : span.begin, end = side ? span.end : middle, c = cut->child[side];
             double above = 0.0;
             if (begin == end) continue;
             if (kind == RCF_CODISP) {
                 int32_t mass = c < 0 ? t->leaves[~c].mass : t->nodes[c].mass;
-                above = (double)(node->mass - mass) / (mass + 1.0);
+                above = (double)(t->nodes[v].mass - mass) / (mass + 1.0);
                 above = span.above > above ? span.above : above;
             }
             s->waiting[waiting++] = (rcf_span){c, begin, end, span.depth + 1, 0, side ? k : -1, above};

@@ -24,10 +24,12 @@ cdef extern from "_kernels.h" nogil:
         RCF_SMALL
         RCF_STEPS
 
-    ctypedef struct rcf_node:
+    ctypedef struct rcf_cut:
         int32_t[2] child
-        float cut
+        float value
         int32_t dim
+
+    ctypedef struct rcf_node:
         double range
         int32_t mass
         int32_t parent
@@ -37,6 +39,7 @@ cdef extern from "_kernels.h" nogil:
         int32_t parent
 
     ctypedef struct rcf_tree:
+        rcf_cut* cuts
         rcf_node* nodes
         float* boxes
         float* points
@@ -108,12 +111,15 @@ cdef extern from "_kernels.h" nogil:
         void (*shrink_path)(rcf_tree* t, int32_t v) noexcept nogil
         int32_t (*find_gap)(const float* lower, const float* upper, const float* x, int stride, double u,
                             double* within) noexcept nogil
+        bint (*all_within)(const double* x, int64_t n, double limit) noexcept nogil
         double (*hull)(float* box, const float* a_lower, const float* a_upper,
                        const float* b_lower, const float* b_upper, int stride) noexcept nogil
         double (*hull_of_children)(const rcf_tree* t, int32_t v, float* box) noexcept nogil
         double (*hull_of_rows)(float* box, const float* rows, const int32_t* order,
                                int32_t begin, int32_t end, int stride) noexcept nogil
 
+    void rcf_fill_top(rcf_tree* t)
+    void rcf_renew_top(rcf_tree* t, int32_t v)
     rcf_walk_table rcf_walks
     int rcf_use_isa(int isa)
     int32_t rcf_partition(const float* rows, int32_t* order, int32_t* spare, int32_t begin, int32_t end,
@@ -136,7 +142,7 @@ cdef inline size_t tree_bytes(int32_t capacity, int32_t stride, bint low_memory)
     the hull of the points below.
     """
     cdef size_t box = sizeof(int32_t) if low_memory else 2 * sizeof(float) * <size_t>stride
-    return <size_t>capacity * (sizeof(rcf_node) + sizeof(rcf_leaf) + sizeof(float) * <size_t>stride + box) + 64
+    return <size_t>capacity * (sizeof(rcf_cut) + sizeof(rcf_node) + sizeof(rcf_leaf) + sizeof(float) * <size_t>stride + box) + 64
 
 
 cdef inline size_t box_bytes(const rcf_tree* t) noexcept nogil:
@@ -154,6 +160,7 @@ cdef inline void tree_clear(rcf_tree* t) noexcept nogil:
         # a walk over an empty tree ends in leaf 0
         t.leaves[0].mass = 0
         t.leaves[0].parent = -1
+        rcf_fill_top(t)
 
 
 cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept nogil:
@@ -164,6 +171,8 @@ cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept
     if not t.small:
         t.boxes = <float*>at
         at += <size_t>capacity * 2 * t.stride * sizeof(float)
+    t.cuts = <rcf_cut*>at
+    at += <size_t>capacity * sizeof(rcf_cut)
     t.nodes = <rcf_node*>at
     at += <size_t>capacity * sizeof(rcf_node)
     t.points = <float*>at
@@ -177,6 +186,7 @@ cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept
             memcpy(t.box_at, old.box_at, <size_t>old.n_nodes * sizeof(int32_t))
         else:
             memcpy(t.boxes, old.boxes, <size_t>old.n_nodes * 2 * t.stride * sizeof(float))
+        memcpy(t.cuts, old.cuts, <size_t>old.n_nodes * sizeof(rcf_cut))
         memcpy(t.nodes, old.nodes, <size_t>old.n_nodes * sizeof(rcf_node))
         memcpy(t.points, old.points, <size_t>old.n_leaves * t.stride * sizeof(float))
         memcpy(t.leaves, old.leaves, <size_t>old.n_leaves * sizeof(rcf_leaf))
@@ -187,7 +197,7 @@ cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept
 cdef inline int32_t new_node(rcf_tree* t) noexcept nogil:
     cdef int32_t v = t.free_node
     if v >= 0:
-        t.free_node = t.nodes[v].child[0]
+        t.free_node = t.cuts[v].child[0]
     else:
         v = t.n_nodes
         t.n_nodes += 1
@@ -212,7 +222,8 @@ cdef inline void free_node(rcf_tree* t, int32_t v) noexcept nogil:
     if t.small:
         rcf_box_drop(t, v)
     memset(t.nodes + v, 0, sizeof(rcf_node))
-    t.nodes[v].child[0] = t.free_node
+    memset(t.cuts + v, 0, sizeof(rcf_cut))
+    t.cuts[v].child[0] = t.free_node
     t.free_node = v
 
 
@@ -263,10 +274,10 @@ cdef inline void replace_child(rcf_tree* t, int32_t parent, int32_t old, int32_t
     """Where `old` hung below `parent` (-1: as the root), hang `new`."""
     if parent < 0:
         t.root = new
-    elif t.nodes[parent].child[0] == old:
-        t.nodes[parent].child[0] = new
+    elif t.cuts[parent].child[0] == old:
+        t.cuts[parent].child[0] = new
     else:
-        t.nodes[parent].child[1] = new
+        t.cuts[parent].child[1] = new
     set_parent(t, new, parent)
 
 
@@ -298,15 +309,16 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
         cut = rcf_cut_between(<double>x[dim] + within, x[dim], lower[dim])
     node = new_node(t)
     expect(node < t.capacity)
-    t.nodes[node].cut = cut
-    t.nodes[node].dim = dim
+    t.cuts[node].value = cut
+    t.cuts[node].dim = dim
     t.nodes[node].mass = mass_of(t, v) + 1
     t.nodes[node].range = rcf_walks.hull(new_box(t, node), lower, upper, x, x, t.stride)
     replace_child(t, parent, v, node)
-    t.nodes[node].child[1 if high else 0] = ~leaf
-    t.nodes[node].child[0 if high else 1] = v
+    t.cuts[node].child[1 if high else 0] = ~leaf
+    t.cuts[node].child[0 if high else 1] = v
     set_parent(t, v, node)
     t.leaves[leaf].parent = node
+    rcf_renew_top(t, node)
 
 
 cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t leaf, int32_t n, rcf_step* open,
@@ -328,6 +340,7 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
         t.leaves[leaf].parent = -1
         t.root = ~leaf
         t.mass = 1
+        rcf_fill_top(t)
         return leaf
     if t.small and not rcf_box_ready(t):
         return -1
@@ -381,11 +394,12 @@ cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
     if parent < 0:
         tree_clear(t)
         return
-    sibling = t.nodes[parent].child[0]
+    sibling = t.cuts[parent].child[0]
     if sibling == ~leaf:
-        sibling = t.nodes[parent].child[1]
+        sibling = t.cuts[parent].child[1]
     v = t.nodes[parent].parent
     replace_child(t, v, parent, sibling)
+    rcf_renew_top(t, sibling)
     free_node(t, parent)
     free_leaf(t, leaf)
     rcf_walks.shrink_path(t, v)
@@ -472,9 +486,9 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
                     if u < side:
                         break
                     u -= side
-            t.nodes[v].dim = dim
-            t.nodes[v].cut = rcf_cut_between(<double>lower[dim] + u, lower[dim], upper[dim])
-            middle = rcf_partition(rows, order, spare, span.begin, span.end, dim, t.nodes[v].cut, t.stride)
+            t.cuts[v].dim = dim
+            t.cuts[v].value = rcf_cut_between(<double>lower[dim] + u, lower[dim], upper[dim])
+            middle = rcf_partition(rows, order, spare, span.begin, span.end, dim, t.cuts[v].value, t.stride)
             expect(span.begin < middle < span.end)  # no side of a cut is empty
             stack[top].begin = middle
             stack[top].end = span.end
@@ -488,6 +502,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
         if span.parent < 0:
             t.root = v
         else:
-            t.nodes[span.parent].child[span.side] = v
+            t.cuts[span.parent].child[span.side] = v
+    rcf_fill_top(t)
     free(scratch)
     return True

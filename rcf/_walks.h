@@ -43,14 +43,31 @@ RCF_LOCAL __m512d RCF_ISA(rcf_add_lanes_of_eight)(const __m512d *lanes) {
     return _mm512_permutexvar_pd(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), sum);
 }
 
-/* Eight words from anywhere; the instruction for it is slower than eight loads. */
-RCF_LOCAL __m512i RCF_ISA(rcf_gather)(const int64_t *const *at) {
+/* A word of each of eight nodes; the instruction for it is slower than eight loads. */
+RCF_LOCAL __m512i RCF_ISA(rcf_gather)(const rcf_node *const *node, size_t offset) {
     __m128d two[4];
     for (int g = 0; g < 4; g++)
-        two[g] = _mm_loadh_pd(_mm_load_sd((const double *)at[2 * g]), (const double *)at[2 * g + 1]);
+        two[g] = _mm_loadh_pd(_mm_load_sd((const double *)((const char *)node[2 * g] + offset)),
+                              (const double *)((const char *)node[2 * g + 1] + offset));
     __m256d low = _mm256_insertf128_pd(_mm256_castpd128_pd256(two[0]), two[1], 1);
     __m256d high = _mm256_insertf128_pd(_mm256_castpd128_pd256(two[2]), two[3], 1);
     return _mm512_castpd_si512(_mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1));
+}
+
+/* 1 / level of eight levels from 1 on. Looked up: a division of eight takes as long as half a box. */
+RCF_LOCAL __m512d RCF_ISA(rcf_inverses)(__m256i level) {
+    const double *table = rcf_inverse_table; /* 1 / (i + 1) */
+    if (_mm256_cmp_epi32_mask(level, _mm256_set1_epi32(32), _MM_CMPINT_NLE))
+        return _mm512_div_pd(_mm512_set1_pd(1.0), _mm512_cvtepi32_pd(level));
+    __m512i at = _mm512_sub_epi64(_mm512_cvtepi32_epi64(level), _mm512_set1_epi64(1));
+    __m512d low = _mm512_permutex2var_pd(_mm512_loadu_pd(table), at, _mm512_loadu_pd(table + 8));
+    __m512d high = _mm512_permutex2var_pd(_mm512_loadu_pd(table + 16), at, _mm512_loadu_pd(table + 24));
+    return _mm512_mask_mov_pd(low, _mm512_test_epi64_mask(at, _mm512_set1_epi64(16)), high);
+}
+
+/* to[0], to[1], ... = those of eight pointers that the mask names. */
+RCF_LOCAL void RCF_ISA(rcf_pack)(void *to, __mmask8 which, __m512i pointers) {
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(which, pointers));
 }
 #endif
 
@@ -224,13 +241,20 @@ RCF_TARGET static double RCF_ISA(rcf_hull_of_rows)(float *restrict box, const fl
     return RCF_ISA(rcf_join)(box, lower, upper, lower, upper, stride, &changed);
 }
 
+/* Whether n numbers are all at most `limit` from zero: finite, and in the range of a float. */
+RCF_TARGET static int RCF_ISA(rcf_all_within)(const double *x, int64_t n, double limit) {
+    int64_t beyond = 0;
+    for (int64_t i = 0; i < n; i++) beyond |= (x[i] >= -limit) & (x[i] <= limit) ? 0 : -1;
+    return beyond == 0;
+}
+
 /* ---- paths: from a node up --------------------------------------------------------------------------------- */
 
 /* box = the hull of what lies below inner node v, taken from its children; returns its range. */
 RCF_TARGET static double RCF_ISA(rcf_hull_of_children)(const rcf_tree *t, int32_t v, float *box) {
     const float *lower[2 * RCF_SMALL], *upper[2 * RCF_SMALL];
-    int n = rcf_parts(t, t->nodes[v].child[0], lower, upper, 0), changed;
-    n = rcf_parts(t, t->nodes[v].child[1], lower, upper, n);
+    int n = rcf_parts(t, t->cuts[v].child[0], lower, upper, 0), changed;
+    n = rcf_parts(t, t->cuts[v].child[1], lower, upper, n);
     double range = RCF_ISA(rcf_join)(box, lower[0], upper[0], lower[1], upper[1], t->stride, &changed);
     for (int k = 2; k < n; k++)
         range = RCF_ISA(rcf_join)(box, box, box + t->stride, lower[k], upper[k], t->stride, &changed);
@@ -294,60 +318,148 @@ RCF_TARGET static void RCF_ISA(rcf_shrink_path)(rcf_tree *t, int32_t v) {
             node->range = RCF_ISA(rcf_join)(box, hull, hull + t->stride, hull, hull + t->stride, t->stride, &changed);
             continue;
         }
-        const float *left = RCF_ISA(rcf_lower)(t, node->child[0]), *right = RCF_ISA(rcf_lower)(t, node->child[1]);
-        node->range = RCF_ISA(rcf_join)(box, left, node->child[0] < 0 ? left : left + t->stride,
-                                        right, node->child[1] < 0 ? right : right + t->stride, t->stride, &changed);
+        const int32_t *child = t->cuts[v].child;
+        const float *left = RCF_ISA(rcf_lower)(t, child[0]), *right = RCF_ISA(rcf_lower)(t, child[1]);
+        node->range = RCF_ISA(rcf_join)(box, left, child[0] < 0 ? left : left + t->stride,
+                                        right, child[1] < 0 ? right : right + t->stride, t->stride, &changed);
     }
 }
 
 /* ---- scores ------------------------------------------------------------------------------------------------ */
 
-/* The leaves that RCF_LANES pairs come to, all taken down together: each step waits for memory, so
- * eight that do not depend on each other cost little more than one. No branch depends on the data.
- * ratios[h], with `levels` places for each pair, is M of the codisp at depth h. */
-RCF_LOCAL void RCF_ISA(rcf_descend_lanes)(int kind, const rcf_pair *pair, int32_t *restrict leaf, int32_t *restrict depth,
-                                          double *restrict ratios, ptrdiff_t levels) {
-    const rcf_node *nodes[RCF_LANES];
-    const float *x[RCF_LANES];
-    int32_t at[RCF_LANES], inner = 0;
-    double largest[RCF_LANES];
-    for (int g = 0; g < RCF_LANES; g++) {
-        nodes[g] = pair[g].tree->nodes;
-        x[g] = pair[g].x;
-        at[g] = pair[g].tree->root;
-        depth[g] = 0;
-        largest[g] = 0.0;
-        if (kind == RCF_CODISP) ratios[g * levels] = 0.0;
-        inner |= ~at[g];
+#if RCF_WIDTH
+/* Which of the cuts at the top of a tree x lies above, a bit each; for rows that fit into registers, up to 64 floats (AVX2: 16). */
+RCF_LOCAL uint32_t RCF_ISA(rcf_above_cuts)(const rcf_top *top, const float *x, int stride) {
+#if RCF_WIDTH == 512
+    __m512i dim = _mm512_loadu_si512(top->dim);
+    __m512 at;
+    if (stride == 4) at = _mm512_permutexvar_ps(dim, _mm512_castps128_ps512(_mm_loadu_ps(x)));
+    else if (stride == 8) at = _mm512_permutexvar_ps(dim, _mm512_castps256_ps512(_mm256_loadu_ps(x)));
+    else {
+        const __m512i floats = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        __m512 part[4];
+        for (int b = 0; b < 4; b++) {
+            int left = stride - 16 * b;
+            part[b] = left >= 16 ? _mm512_loadu_ps(x + 16 * b)
+                                 : _mm512_maskz_loadu_ps(_mm512_cmp_epi32_mask(floats, _mm512_set1_epi32(left), _MM_CMPINT_LT), x + 16 * b);
+        }
+        at = _mm512_permutex2var_ps(part[0], dim, part[1]);
+        if (stride > 32)
+            at = _mm512_mask_blend_ps(_mm512_test_epi32_mask(dim, _mm512_set1_epi32(32)), at, _mm512_permutex2var_ps(part[2], dim, part[3]));
     }
-    while (inner < 0) {
-        inner = 0;
-        for (int g = 0; g < RCF_LANES; g++) {
-            int32_t v = at[g], is_inner = ~(v >> 31);
-            const rcf_node *node = nodes[g] + (v & is_inner);
-            int32_t next = node->child[x[g][node->dim] > node->cut];
+    return _mm512_cmp_ps_mask(at, _mm512_loadu_ps(top->value), _CMP_GT_OQ);
+#else
+    uint32_t above = 0;
+    for (int half = 0; half < 2; half++) {
+        __m256i dim = _mm256_loadu_si256((const __m256i *)(top->dim + 8 * half));
+        __m256 at;
+        if (stride == 4) at = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(x)), dim);
+        else at = _mm256_permutevar8x32_ps(_mm256_loadu_ps(x), dim);
+        if (stride > 8)
+            at = _mm256_blendv_ps(at, _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + 8), dim), _mm256_castsi256_ps(_mm256_slli_epi32(dim, 28)));
+        above |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(at, _mm256_loadu_ps(top->value + 8 * half), _CMP_GT_OQ)) << (8 * half);
+    }
+    return above;
+#endif
+}
+#endif
+
+/* The leaves that n pairs come to and their depths. All pairs take a step together, and those that go on are packed to the front without
+ * a branch: a step waits for memory three times, and all the others of its level are there to be done meanwhile.
+ * ratios[h], with `levels` places for each pair, is M of the codisp at depth h. */
+RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, rcf_walk *w, int n, int32_t *restrict depth, double *restrict ratios,
+                                          ptrdiff_t levels, int cold) {
+    int32_t who[RCF_PAIRS + 8], v[RCF_PAIRS + 8], *leaf = w->leaf, level = 0;
+    const rcf_cut *cuts[RCF_PAIRS + 8];
+    const float *x[RCF_PAIRS + 8];
+    int on = 0;
+#if RCF_WIDTH
+    int stride = w->pair[0].tree->stride, below_top = kind != RCF_CODISP && stride <= (RCF_WIDTH == 512 ? 64 : 16);
+    if (below_top) level = RCF_TOP_LEVELS; /* the codisp asks for the masses on the way */
+#endif
+    for (int p = 0; p < n; p++) {
+        const rcf_tree *t = w->pair[p].tree;
+        int32_t here = t->root, h = 0;
+#if RCF_WIDTH
+        if (below_top) {
+            uint32_t above = RCF_ISA(rcf_above_cuts)(&t->top, w->pair[p].x, stride), place = 1;
+            for (int k = 0; k < RCF_TOP_LEVELS; k++) place = 2 * place + (above >> place & 1);
+            here = t->top.end[place - RCF_TOP];
+            h = t->top.depth[place - RCF_TOP];
+        }
+#endif
+        if (kind == RCF_CODISP) ratios[p * levels] = 0.0;
+        if (cold && here >= 0) RCF_PREFETCH(t->cuts + here);
+        leaf[p] = ~here;
+        depth[p] = h;
+        who[on] = p;
+        v[on] = here;
+        cuts[on] = t->cuts;
+        x[on] = w->pair[p].x;
+        on += here >= 0;
+    }
+#if RCF_WIDTH == 512
+    const rcf_cut *at[RCF_PAIRS + 8];
+    int32_t done_who[RCF_PAIRS + 8], done_leaf[RCF_PAIRS + 8], done_depth[RCF_PAIRS + 8], done = 0;
+    for (int i = 0; kind != RCF_CODISP && i < on; i++) at[i] = cuts[i] + v[i];
+    while (kind != RCF_CODISP && on > 0) {
+        int n_on = on;
+        on = 0;
+        level += 1;
+        for (int i = 0; i < n_on; i++) v[i] = at[i]->child[x[i][at[i]->dim] > at[i]->value];
+        for (int i = 0; i < n_on; i += 8) {
+            __m256i next = _mm256_loadu_si256((const __m256i *)(v + i)), pairs = _mm256_loadu_si256((const __m256i *)(who + i));
+            __m512i base = _mm512_loadu_si512(cuts + i), record = _mm512_loadu_si512(x + i);
+            __mmask8 there = n_on - i >= 8 ? 0xff : (__mmask8)((1 << (n_on - i)) - 1);
+            __mmask8 ends = (__mmask8)(there & _mm256_movepi32_mask(next)), down = (__mmask8)(there & ~ends);
+            RCF_ISA(rcf_pack)(at + on, down, _mm512_add_epi64(base, _mm512_slli_epi64(_mm512_cvtepi32_epi64(next), 4)));
+            RCF_ISA(rcf_pack)(cuts + on, down, base);
+            RCF_ISA(rcf_pack)(x + on, down, record);
+            _mm256_storeu_si256((__m256i *)(who + on), _mm256_maskz_compress_epi32(down, pairs));
+            _mm256_storeu_si256((__m256i *)(done_who + done), _mm256_maskz_compress_epi32(ends, pairs));
+            _mm256_storeu_si256((__m256i *)(done_leaf + done), _mm256_maskz_compress_epi32(ends, next));
+            _mm256_storeu_si256((__m256i *)(done_depth + done), _mm256_set1_epi32(level));
+            on += __builtin_popcount(down);
+            done += __builtin_popcount(ends);
+        }
+        for (int i = 0; cold && i < on; i++) RCF_PREFETCH(at[i]);
+    }
+    for (int i = 0; i < done; i++) {
+        leaf[done_who[i]] = ~done_leaf[i];
+        depth[done_who[i]] = done_depth[i];
+    }
+#endif
+    while (on > 0) {
+        int n_on = on;
+        on = 0;
+        level += 1;
+        for (int i = 0; i < n_on; i++) {
+            int32_t p = who[i];
+            const rcf_cut *cut = cuts[i] + v[i];
+            int32_t next = cut->child[x[i][cut->dim] > cut->value];
             if (kind == RCF_CODISP) {
-                const int32_t *mass = next < 0 ? &pair[g].tree->leaves[~next].mass : &nodes[g][next].mass;
-                double ratio = (double)(node->mass - *mass) / (*mass + 1.0);
-                largest[g] = is_inner && ratio > largest[g] ? ratio : largest[g];
-                ratios[g * levels + depth[g] - is_inner] = largest[g];
+                const rcf_tree *t = w->pair[p].tree;
+                int32_t mass = next < 0 ? t->leaves[~next].mass : t->nodes[next].mass;
+                double ratio = (double)(t->nodes[v[i]].mass - mass) / (mass + 1.0), *largest = ratios + p * levels + level;
+                largest[0] = ratio > largest[-1] ? ratio : largest[-1];
             }
-            v = (next & is_inner) | (v & ~is_inner);
-            at[g] = v;
-            depth[g] -= is_inner;
-            inner |= ~v;
+            if (cold) RCF_PREFETCH(cuts[i] + next);
+            leaf[p] = ~next;
+            depth[p] = level;
+            who[on] = p;
+            v[on] = next;
+            cuts[on] = cuts[i];
+            x[on] = x[i];
+            on += next >= 0;
         }
     }
-    for (int g = 0; g < RCF_LANES; g++) leaf[g] = ~at[g];
 }
 
-/* Bring into the inner caches what pairs meet next, each in another tree. */
-RCF_LOCAL void RCF_ISA(rcf_prefetch_nodes)(const rcf_walk *w, const int32_t *who, const int32_t *v, int n, int stride) {
+/* The nodes that pairs meet next, and their boxes. */
+RCF_LOCAL void RCF_ISA(rcf_prefetch_nodes)(const rcf_node *const *node, const float *const *box, int n, int stride) {
     for (int i = 0; i < n; i++) {
-        const rcf_tree *t = w->pair[who[i]].tree;
-        const char *box = (const char *)rcf_box(t, v[i]);
-        RCF_PREFETCH(t->nodes + v[i]);
-        for (int b = 0; b < 8 * stride; b += 64) RCF_PREFETCH(box + b);
+        RCF_PREFETCH(node[i]);
+        for (int b = 0; b < 2 * stride; b += 16) RCF_PREFETCH(box[i] + b);
     }
 }
 
@@ -359,12 +471,11 @@ RCF_LOCAL int RCF_ISA(rcf_small_steps)(const rcf_tree *t, const float *x, int32_
     int32_t below = ~leaf, v = t->leaves[leaf].parent;
     point[0] = t->points + (size_t)leaf * stride;
     while (v >= 0 && t->nodes[v].mass <= t->small) {
-        const rcf_node *node = t->nodes + v;
-        k = rcf_parts(t, node->child[0] ^ node->child[1] ^ below, point, same, k);
+        k = rcf_parts(t, t->cuts[v].child[0] ^ t->cuts[v].child[1] ^ below, point, same, k);
         end[n] = k;
         step[n++].node = v;
         below = v;
-        v = node->parent;
+        v = t->nodes[v].parent;
     }
     double lanes[RCF_SMALL][8];
     for (int b = 0; b < stride; b += 8) {
@@ -436,7 +547,7 @@ RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, rcf_walk *w, int p, int kep
         memcpy(box + stride, box, sizeof(float) * (size_t)stride);
         while (v >= 0 && t->nodes[v].mass <= t->small) {
             const rcf_node *node = t->nodes + v;
-            int n = rcf_parts(t, node->child[0] ^ node->child[1] ^ below, lower, upper, 0), changed;
+            int n = rcf_parts(t, t->cuts[v].child[0] ^ t->cuts[v].child[1] ^ below, lower, upper, 0), changed;
             for (int k = 0; k < n; k++) RCF_ISA(rcf_join)(box, box, box + stride, lower[k], lower[k], stride, &changed);
             double excess = RCF_ISA(rcf_excess)(box, box + stride, x, stride);
             if (kept) rcf_keep_step(w, p, v, excess);
@@ -482,8 +593,10 @@ RCF_CLIMB_SMALL(rcf_climb_small_any, stride)
  * two boxes. */
 RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int stride, const int32_t *depth,
                                   const double *ratios, ptrdiff_t levels, int cold) {
-    int32_t who[RCF_PAIRS + 8], v[RCF_PAIRS + 8], h[RCF_PAIRS + 8], done_who[RCF_PAIRS + 8];
+    int32_t who[RCF_PAIRS + 8], h[RCF_PAIRS + 8], done_who[RCF_PAIRS + 8];
     double score[RCF_PAIRS + 8], done_score[RCF_PAIRS + 8];
+    const rcf_node *nodes[RCF_PAIRS + 8], *node[RCF_PAIRS + 8]; /* of the tree, and where the pair has come to */
+    const float *boxes[RCF_PAIRS + 8], *box[RCF_PAIRS + 8], *x[RCF_PAIRS + 8];
     int on = 0, done = 0, small = w->pair[0].tree->small;
     for (int p = 0; p < n; p++) {
         const rcf_tree *t = w->pair[p].tree;
@@ -498,55 +611,70 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
         int32_t below_node = parent >= 0;
         who[on] = done_who[done] = p;
         score[on] = done_score[done] = value;
-        v[on] = parent;
+        nodes[on] = t->nodes;
+        boxes[on] = t->boxes;
+        x[on] = w->pair[p].x;
+        node[on] = t->nodes + (parent & -below_node);
+        box[on] = t->boxes + (size_t)(small ? t->box_at[parent & -below_node] : parent & -below_node) * 2 * stride;
         h[on] = level;
         on += below_node;
         done += 1 - below_node;
     }
     for (int first = 1; on > 0 || first; first = 0) {
         int n_on = on, i = 0;
-        if (cold) RCF_ISA(rcf_prefetch_nodes)(w, who, v, on, stride);
+        if (cold) RCF_ISA(rcf_prefetch_nodes)(node, box, on, stride);
         on = 0;
 #if RCF_WIDTH == 512
         for (int g = 0; g < 8; g++) { /* fill the last eight */
             who[n_on + g] = who[0];
-            v[n_on + g] = v[0];
+            node[n_on + g] = node[0];
+            box[n_on + g] = box[0];
+            x[n_on + g] = x[0];
         }
         for (; i < n_on; i += 8) {
             __m512d lanes[8];
-            const int64_t *range_at[8], *mass_at[8];
             double above[8], kept[8];
             for (int g = 0; g < 8; g++) {
-                const rcf_tree *t = w->pair[who[i + g]].tree;
-                const rcf_node *node = t->nodes + v[i + g];
-                const float *box = t->boxes + (size_t)(small ? t->box_at[v[i + g]] : v[i + g]) * 2 * stride;
-                lanes[g] = RCF_ISA(rcf_gaps)(box, box + stride, w->pair[who[i + g]].x, stride);
-                range_at[g] = (const int64_t *)&node->range;
-                mass_at[g] = (const int64_t *)&node->mass; /* and the parent after it */
+                lanes[g] = RCF_ISA(rcf_gaps)(box[i + g], box[i + g] + stride, x[i + g], stride);
                 if (kind == RCF_CODISP) above[g] = n_on - i > g ? ratios[who[i + g] * levels + h[i + g] - 1] : 0.0;
             }
             __mmask8 there = n_on - i >= 8 ? 0xff : (__mmask8)((1 << (n_on - i)) - 1);
-            __m512d excess = RCF_ISA(rcf_add_lanes_of_eight)(lanes), range = _mm512_castsi512_pd(RCF_ISA(rcf_gather)(range_at));
-            __m512i mass_parent = RCF_ISA(rcf_gather)(mass_at);
+            __m512d excess = RCF_ISA(rcf_add_lanes_of_eight)(lanes);
+            __m512d range = _mm512_castsi512_pd(RCF_ISA(rcf_gather)(node + i, offsetof(rcf_node, range)));
+            __m512i mass_parent = RCF_ISA(rcf_gather)(node + i, offsetof(rcf_node, mass));
             __m256i level = _mm256_loadu_si256((const __m256i *)(h + i)), pairs = _mm256_loadu_si256((const __m256i *)(who + i));
-            __m256i parent = _mm512_cvtepi64_epi32(_mm512_srai_epi64(mass_parent, 32));
+            __m512i parent = _mm512_srai_epi64(mass_parent, 32);
             __m512d value = _mm512_loadu_pd(score + i), here;
             if (kind == RCF_CODISP || kind == RCF_DISPLACEMENT) here = _mm512_cvtepi32_pd(_mm512_cvtepi64_epi32(mass_parent));
             if (kind == RCF_CODISP) here = _mm512_max_pd(here, _mm512_loadu_pd(above));
-            if (kind == RCF_DEPTH || kind == RCF_OPENSEARCH) here = _mm512_div_pd(_mm512_set1_pd(1.0), _mm512_cvtepi32_pd(level));
+            if (kind == RCF_DEPTH || kind == RCF_OPENSEARCH) here = RCF_ISA(rcf_inverses)(level);
             __m512d q = _mm512_div_pd(excess, _mm512_add_pd(excess, range));
             __mmask8 outside = _mm512_mask_cmp_pd_mask(there, excess, _mm512_setzero_pd(), _CMP_NEQ_OQ);
             value = _mm512_mask_add_pd(value, outside, value, _mm512_mul_pd(q, _mm512_sub_pd(here, value)));
             if (who[i] < n_kept) {
                 _mm512_storeu_pd(kept, excess);
-                for (int g = 0; g < 8 && i + g < n_on && who[i + g] < n_kept; g++) rcf_keep_step(w, who[i + g], v[i + g], kept[g]);
+                for (int g = 0; g < 8 && i + g < n_on && who[i + g] < n_kept; g++)
+                    rcf_keep_step(w, who[i + g], (int32_t)(node[i + g] - nodes[i + g]), kept[g]);
             }
             __mmask8 up = _mm512_mask_cmp_epi64_mask(outside, mass_parent, _mm512_setzero_si512(), _MM_CMPINT_NLT);
             __mmask8 ends = (__mmask8)(there & ~up);
+            __m512i of_nodes = _mm512_loadu_si512(nodes + i), of_boxes = _mm512_loadu_si512(boxes + i), of_x = _mm512_loadu_si512(x + i);
+            __m512i box_index = parent;
+            if (small) {
+                int32_t next[8];
+                _mm256_storeu_si256((__m256i *)next, _mm512_cvtepi64_epi32(parent));
+                for (int g = 0; g < 8; g++) next[g] = up >> g & 1 ? w->pair[who[i + g]].tree->box_at[next[g]] : 0;
+                box_index = _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)next));
+            }
+            __m512i box_offset = _mm512_mullo_epi64(box_index, _mm512_set1_epi64(2 * (int64_t)sizeof(float) * stride));
+            RCF_ISA(rcf_pack)(node + on, up, _mm512_add_epi64(of_nodes, _mm512_slli_epi64(parent, 4)));
+            RCF_ISA(rcf_pack)(box + on, up, _mm512_add_epi64(of_boxes, box_offset));
+            RCF_ISA(rcf_pack)(nodes + on, up, of_nodes);
+            RCF_ISA(rcf_pack)(boxes + on, up, of_boxes);
+            RCF_ISA(rcf_pack)(x + on, up, of_x);
             _mm512_storeu_pd(score + on, _mm512_maskz_compress_pd(up, value));
             _mm256_storeu_si256((__m256i *)(h + on), _mm256_maskz_compress_epi32(up, _mm256_sub_epi32(level, _mm256_set1_epi32(1))));
             _mm256_storeu_si256((__m256i *)(who + on), _mm256_maskz_compress_epi32(up, pairs));
-            _mm256_storeu_si256((__m256i *)(v + on), _mm256_maskz_compress_epi32(up, parent));
             _mm512_storeu_pd(done_score + done, _mm512_maskz_compress_pd(ends, value));
             _mm256_storeu_si256((__m256i *)(done_who + done), _mm256_maskz_compress_epi32(ends, pairs));
             on += __builtin_popcount(up);
@@ -554,16 +682,18 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
         }
 #else
         for (; i < n_on; i++) {
-            const rcf_tree *t = w->pair[who[i]].tree;
-            const rcf_node *node = t->nodes + v[i];
-            const float *box = t->boxes + (size_t)(small ? t->box_at[v[i]] : v[i]) * 2 * stride;
-            double excess = RCF_ISA(rcf_excess)(box, box + stride, w->pair[who[i]].x, stride);
-            double value = RCF_ISA(rcf_value_at)(kind, node, h[i] - 1, excess, ratios + who[i] * levels, score[i]);
-            int32_t up = (excess != 0.0) & (node->parent >= 0);
-            if (who[i] < n_kept) rcf_keep_step(w, who[i], v[i], excess);
+            double excess = RCF_ISA(rcf_excess)(box[i], box[i] + stride, x[i], stride);
+            double value = RCF_ISA(rcf_value_at)(kind, node[i], h[i] - 1, excess, ratios + who[i] * levels, score[i]);
+            int32_t parent = node[i]->parent, up = (excess != 0.0) & (parent >= 0);
+            if (who[i] < n_kept) rcf_keep_step(w, who[i], (int32_t)(node[i] - nodes[i]), excess);
+            parent &= -up;
             who[on] = done_who[done] = who[i];
             score[on] = done_score[done] = value;
-            v[on] = node->parent;
+            node[on] = nodes[i] + parent;
+            box[on] = boxes[i] + (size_t)(small ? w->pair[who[i]].tree->box_at[parent] : parent) * 2 * stride;
+            nodes[on] = nodes[i];
+            boxes[on] = boxes[i];
+            x[on] = x[i];
             h[on] = h[i] - 1;
             on += up;
             done += 1 - up;
@@ -594,9 +724,9 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
         RCF_ISA(rcf_climb)(kind, w, n, n_kept, stride, depth, ratios, levels, cold);                              \
     }
 #define RCF_WALKS(name, kind)                                                                                                \
-    RCF_TARGET RCF_ALONE static void RCF_ISA(rcf_descend_##name)(const rcf_pair *pair, int32_t *leaf, int32_t *depth,        \
-                                                                 double *ratios, ptrdiff_t levels) {                         \
-        RCF_ISA(rcf_descend_lanes)(kind, pair, leaf, depth, ratios, levels);                                                 \
+    RCF_TARGET RCF_ALONE static void RCF_ISA(rcf_descend_##name)(rcf_walk *w, int n, int32_t *depth, double *ratios,         \
+                                                                 ptrdiff_t levels, int cold) {                               \
+        RCF_ISA(rcf_descend_pairs)(kind, w, n, depth, ratios, levels, cold);                                                 \
     }                                                                                                                        \
     RCF_WALK(rcf_climb_##name##_4, kind, 4)                                                                                  \
     RCF_WALK(rcf_climb_##name##_8, kind, 8)                                                                                  \
@@ -605,9 +735,7 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
     static void RCF_ISA(rcf_walk_##name)(rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels, int cold) {       \
         int32_t depth[RCF_PAIRS];                                                                                            \
         int stride = w->pair[0].tree->stride;                                                                                \
-        for (int p = n; p % RCF_LANES; p++) w->pair[p] = w->pair[0]; /* fill the last lanes */                               \
-        for (int p = 0; p < n; p += RCF_LANES)                                                                               \
-            RCF_ISA(rcf_descend_##name)(w->pair + p, w->leaf + p, depth + p, ratios + p * levels, levels);                   \
+        RCF_ISA(rcf_descend_##name)(w, n, depth, ratios, levels, cold);                                                      \
         (stride == 4    ? RCF_ISA(rcf_climb_##name##_4)                                                                      \
          : stride == 8  ? RCF_ISA(rcf_climb_##name##_8)                                                                      \
          : stride == 16 ? RCF_ISA(rcf_climb_##name##_16)                                                                     \

@@ -65,12 +65,12 @@ class Tree:
 
     def __init__(self, forest: Forest, i: int) -> None:
         view = forest.reading(lambda: forest.tree(i))
-        nodes, leaves, slots = view["nodes"], view["leaves"], view["slots"]
+        cuts, nodes, leaves, slots = view["cuts"], view["nodes"], view["leaves"], view["slots"]
         self.root: int = view["root"]
         self.n_records: int = view["mass"]
-        self.children: NDArray[np.int32] = nodes["child"]
-        self.cut_dimension: NDArray[np.int32] = nodes["dim"]
-        self.cut_value: NDArray[np.float32] = nodes["cut"]
+        self.children: NDArray[np.int32] = cuts["child"]
+        self.cut_dimension: NDArray[np.int32] = cuts["dim"]
+        self.cut_value: NDArray[np.float32] = cuts["value"]
         self.extent: NDArray[np.float64] = nodes["range"]
         self.mass: NDArray[np.int32] = nodes["mass"]
         self.parent: NDArray[np.int32] = nodes["parent"]

@@ -193,7 +193,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
         return -1
 
     @njit(nogil=True)
-    def walk(root, n, nodes, leaf_mass, boxes, points, rows, room, out):  # type: ignore[no-untyped-def]
+    def walk(root, n, cuts, nodes, leaf_mass, boxes, points, rows, room, out):  # type: ignore[no-untyped-def]
         order, spare, value, gap, spans, waiting = room
         # rows still on their way stand in the first half of order, value and gap, those that have arrived in the second
         half = np.uint64(len(order) // 2)
@@ -217,16 +217,16 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
                     value[i] = unequal(depth, mass, n, above, far if far > 0.0 else 1.0)
                 continue
             v = np.uint64(span.node)
-            node = nodes[v]
-            middle = part(rows, order, spare, span.begin, span.end, np.uint64(node.dim), node.cut)
+            cut = cuts[v]
+            middle = part(rows, order, spare, span.begin, span.end, np.uint64(cut.dim), cut.value)
             span.first = n_spans
             for side in range(2):
                 child = spans[n_spans]
-                child.node, child.depth = node.child[side], depth + 1
+                child.node, child.depth = cut.child[side], depth + 1
                 child.begin = span.begin if side == 0 else middle
                 child.end = middle if side == 0 else span.end
                 mass = leaf_mass[np.uint64(~child.node)] if child.node < 0 else nodes[np.uint64(child.node)].mass
-                child.above = max(above, (node.mass - mass) / (mass + 1.0))
+                child.above = max(above, (nodes[v].mass - mass) / (mass + 1.0))
                 if child.begin < child.end:
                     waiting[n_waiting] = n_spans
                     n_waiting += 1
@@ -303,7 +303,7 @@ def _walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int)
     trees, most = [], 0
     for view in views:
         boxes, points = view["wide_boxes"].reshape(-1), view["wide_points"].reshape(-1)
-        trees.append((view["root"], view["mass"], view["nodes"], view["leaves"]["mass"], boxes, points))
+        trees.append((view["root"], view["mass"], view["cuts"], view["nodes"], view["leaves"]["mass"], boxes, points))
         most = max(most, 2 * len(view["leaves"]))
     chunk = _ROWS[0] if stride <= 16 else _ROWS[1]
 

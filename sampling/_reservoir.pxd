@@ -21,7 +21,7 @@ cdef extern from "_math.h" nogil:
 
 
 cdef enum:
-    PREFETCH = 32  # heaps that are gone through together
+    TOGETHER = 16  # samples that records enter together
 
 
 cdef struct Slot:
@@ -144,17 +144,17 @@ cdef inline void heap_down(Slot* slots, int32_t size, int32_t i, Slot slot) noex
     slots[i] = slot
 
 
-cdef inline void prefetch_paths(Sample** samples, int k) noexcept nogil:
+cdef inline void prefetch_heaps(Sample** samples, int k) noexcept nogil:
     """Bring into the inner caches what heap_down() from the root will meet: whatever sinks, it sinks to the larger child.
 
-    A level of all samples at a time: the waits for memory overlap.
+    A level of TOGETHER samples at a time: the waits for memory overlap.
     """
-    cdef int32_t at[PREFETCH]
-    cdef int32_t child, size
+    cdef int32_t at[TOGETHER]
+    cdef int32_t child
     cdef int begin = 0, n, g, open = 1
     cdef const Slot* slots
     while begin < k:
-        n = min(k - begin, PREFETCH)
+        n = min(k - begin, TOGETHER)
         for g in range(n):
             at[g] = 0
         open = 1
@@ -162,21 +162,25 @@ cdef inline void prefetch_paths(Sample** samples, int k) noexcept nogil:
             open = 0
             for g in range(n):
                 slots = samples[begin + g].slots
-                size = samples[begin + g].size
                 child = 2 * at[g] + 1
-                if child + 1 < size:
+                if child + 1 < samples[begin + g].size:
                     at[g] = child + <int32_t>(slots[child + 1].key > slots[child].key)
                     open = 1
         begin += n
 
 
-cdef inline void sample_next(Sample* s, int64_t n, Rng* rng) noexcept nogil:
-    """After record n has entered or a slot was taken: draw how far the next one lies."""
+cdef inline void sample_draw(Sample* s, int64_t n, Rng* rng) noexcept nogil:
+    """After record n has entered or a slot was taken: a new budget."""
     if s.size == s.capacity:
         s.threshold = s.slots[0].key
     s.settled = n
     s.hazard_of = 0
     s.budget = exponential(rng) if s.threshold != RCF_INFINITY else 0.0
+
+
+cdef inline void sample_next(Sample* s, int64_t n, Rng* rng) noexcept nogil:
+    """After record n has entered or a slot was taken: draw how far the next one lies."""
+    sample_draw(s, n, rng)
     sample_foresee(s)
 
 
@@ -192,11 +196,11 @@ cdef inline double sample_key(Sample* s, int64_t n, double weight, Rng* rng) noe
     return key if key < s.threshold else s.threshold  # what lies above is rounding
 
 
-cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t item, Rng* rng) noexcept nogil:
-    """Take record n in; returns the item that made room for it, or -1."""
+cdef inline int32_t sample_put(Sample* s, double key, int64_t n, int32_t item) noexcept nogil:
+    """Take record n in with that key; returns the item that made room for it, or -1."""
     cdef Slot slot
     cdef int32_t evicted = -1
-    slot.key = sample_key(s, n, weight, rng)
+    slot.key = key
     slot.arrival = n
     slot.item = item
     slot.spare = 0
@@ -206,8 +210,40 @@ cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t it
     else:
         evicted = s.slots[0].item
         heap_down(s.slots, s.size, 0, slot)
+    return evicted
+
+
+cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t item, Rng* rng) noexcept nogil:
+    """Take record n in; returns the item that made room for it, or -1."""
+    cdef int32_t evicted = sample_put(s, sample_key(s, n, weight, rng), n, item)
     sample_next(s, n, rng)
     return evicted
+
+
+cdef inline void samples_enter(Sample** samples, Rng** rngs, const int64_t* numbers, const double* weights, int32_t* items,
+                               int k) noexcept nogil:
+    """sample_enter() for k samples; items[g] becomes what made room for it.
+
+    A step of TOGETHER samples at a time: a record alone would wait for each log and exp in turn.
+    """
+    cdef double keys[TOGETHER]
+    cdef int begin = 0, n, g
+    while begin < k:
+        n = min(k - begin, TOGETHER)
+        for g in range(n):
+            keys[g] = sample_key(samples[g], numbers[g], weights[g], rngs[g])
+        for g in range(n):
+            items[g] = sample_put(samples[g], keys[g], numbers[g], items[g])
+        for g in range(n):
+            sample_draw(samples[g], numbers[g], rngs[g])
+        for g in range(n):
+            sample_foresee(samples[g])
+        samples += n
+        rngs += n
+        numbers += n
+        weights += n
+        items += n
+        begin += n
 
 
 cdef inline void sample_remove(Sample* s, int32_t i) noexcept nogil:

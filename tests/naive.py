@@ -62,16 +62,16 @@ def read(arrays):
     def grow(v):
         if v < 0:
             return Leaf(arrays["points"][~v].astype(np.float64), int(arrays["leaves"][~v]["mass"]))
-        node = arrays["nodes"][v]
-        left, right = (grow(int(c)) for c in node["child"])
-        return Node(int(node["dim"]), float(node["cut"]), left, right)
+        cut = arrays["cuts"][v]
+        left, right = (grow(int(c)) for c in cut["child"])
+        return Node(int(cut["dim"]), float(cut["value"]), left, right)
 
     return grow(int(arrays["root"]))
 
 
 def check(arrays):
     """Assert all that must be true of a tree at any time."""
-    nodes, leaves, points, boxes = (arrays[k] for k in ("nodes", "leaves", "points", "boxes"))
+    cuts, nodes, leaves, points, boxes = (arrays[k] for k in ("cuts", "nodes", "leaves", "points", "boxes"))
     slots = arrays["slots"]
     held = Counter(slots["leaf"].tolist())
     assert arrays["mass"] == len(slots)
@@ -90,8 +90,8 @@ def check(arrays):
         used_nodes.add(v)
         node = nodes[v]
         assert node["parent"] == parent
-        left_mass, left = walk(int(node["child"][0]), v)
-        right_mass, right = walk(int(node["child"][1]), v)
+        left_mass, left = walk(int(cuts[v]["child"][0]), v)
+        right_mass, right = walk(int(cuts[v]["child"][1]), v)
         assert node["mass"] == left_mass + right_mass
         below = points[left + right]
         lower, upper = below.min(axis=0), below.max(axis=0)
@@ -99,7 +99,7 @@ def check(arrays):
         assert np.array_equal(boxes[v][1], upper)
         size = math.fsum(upper.astype(np.float64) - lower.astype(np.float64))
         assert math.isclose(node["range"], size, rel_tol=1e-12)
-        dim, cut = node["dim"], node["cut"]
+        dim, cut = cuts[v]["dim"], cuts[v]["value"]
         assert lower[dim] <= cut < upper[dim]
         assert (points[left, dim] <= cut).all()
         assert (points[right, dim] > cut).all()
@@ -114,10 +114,10 @@ def check(arrays):
     assert len(np.unique(live, axis=0)) == len(live), "equal points share a leaf"
     assert not np.signbit(live[live == 0]).any(), "-0.0 is 0.0"
     # those that are not used are free, and hang together in one list
-    for items, used, link in ((nodes, used_nodes, "child"), (leaves, used_leaves, "parent")):
+    for items, used, links in ((nodes, used_nodes, cuts["child"][:, 0]), (leaves, used_leaves, leaves["parent"])):
         free = [i for i in range(len(items)) if items[i]["mass"] == 0]
         assert set(free) == set(range(len(items))) - used
-        after = [int(items[i]["child"][0] if link == "child" else items[i][link]) for i in free]
+        after = [int(links[i]) for i in free]
         if arrays["mass"]:
             assert len(set(after)) == len(after), "two free ones lead to the same one"
             assert set(after) <= {*free, -1}

@@ -183,7 +183,7 @@ def test_another_seed_is_another_forest():
         forest.update(X, None, None, 1)
         found.add(digest(forest))
     assert len(found) == 5
-    trees = [forest.tree(i)["nodes"].tobytes() for i in range(2)]
+    trees = [forest.tree(i)["cuts"].tobytes() for i in range(2)]
     assert len(set(trees)) == 2
 
 

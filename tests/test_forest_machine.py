@@ -48,7 +48,7 @@ def bits(forest):
     for i in range(forest.n_trees):
         tree = forest.tree(i)
         state.append(np.array([tree["root"], tree["mass"]]).tobytes())
-        state += [tree[k].tobytes() for k in ("nodes", "boxes", "points", "leaves", "slots")]
+        state += [tree[k].tobytes() for k in ("cuts", "nodes", "boxes", "points", "leaves", "slots")]
     return b"".join(state)
 
 

@@ -42,10 +42,10 @@ def handed_over(rrcf, arrays, seed):
             leaf.b = point[None, :]
             tree.leaves[~v] = leaf
             return leaf
-        node = arrays["nodes"][v]
+        node, cut = arrays["nodes"][v], arrays["cuts"][v]
         box = arrays["boxes"][v].astype(float)
-        branch = rrcf.Branch(q=int(node["dim"]), p=float(node["cut"]), u=parent, n=int(node["mass"]), b=box)
-        branch.l, branch.r = (grow(int(c), branch, depth + 1) for c in node["child"])
+        branch = rrcf.Branch(q=int(cut["dim"]), p=float(cut["value"]), u=parent, n=int(node["mass"]), b=box)
+        branch.l, branch.r = (grow(int(c), branch, depth + 1) for c in cut["child"])
         return branch
 
     tree.ndim = arrays["points"].shape[1]

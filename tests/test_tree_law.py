@@ -53,24 +53,26 @@ def splits(forest, points):
     """
     n, trees = len(points), [forest.tree(i) for i in range(forest.n_trees)]
     n_nodes, n_leaves = (max(len(t[k]) for t in trees) for k in ("nodes", "leaves"))
-    nodes = np.zeros((len(trees), n_nodes), trees[0]["nodes"].dtype)
+    cuts = np.zeros((len(trees), n_nodes), trees[0]["cuts"].dtype)
+    alive = np.zeros((len(trees), n_nodes), bool)
     below = np.zeros((len(trees), n_leaves), np.int64)
     rows = (np.asarray(points) - forest.origin_).astype(np.float32)
     at = np.full((len(trees), n_leaves, points.shape[1]), np.nan, np.float32)
     for i, tree in enumerate(trees):
-        nodes[i, : len(tree["nodes"])] = tree["nodes"]
-        alive = tree["leaves"]["mass"] > 0
-        at[i, : len(alive)][alive] = tree["points"][alive]
+        cuts[i, : len(tree["cuts"])] = tree["cuts"]
+        alive[i, : len(tree["nodes"])] = tree["nodes"]["mass"] > 0
+        held = tree["leaves"]["mass"] > 0
+        at[i, : len(held)][held] = tree["points"][held]
     for i, row in enumerate(rows):
         below |= (at == row).all(axis=2).astype(np.int64) << i
     assert (below.sum(axis=1) == 2**n - 1).all(), "each tree holds each of the points, and no other"
-    child, alive = nodes["child"], nodes["mass"] > 0
+    child = cuts["child"]
     tree = np.arange(len(trees))[:, None, None]
     masks = np.zeros_like(child)
     for _ in range(n):
         inner = masks[tree, np.maximum(child, 0)].sum(axis=3)
         masks = np.where(child >= 0, inner, below[tree, np.minimum(~child, n_leaves - 1)])
-    out = np.stack([masks.sum(axis=2), nodes["dim"], masks[..., 0], nodes["cut"].astype(np.float64)], axis=2)
+    out = np.stack([masks.sum(axis=2), cuts["dim"], masks[..., 0], cuts["value"].astype(np.float64)], axis=2)
     out[~alive] = -1
     order = np.lexsort((out[..., 2], out[..., 1], -out[..., 0]))
     out = np.take_along_axis(out, order[..., None], axis=1)[:, : n - 1]
@@ -220,8 +222,8 @@ def test_with_what_the_sample_evicts():
     for i in range(forest.n_trees):
         tree = forest.tree(i)
         taken = tuple(sorted(tree["slots"]["arrival"].tolist()))
-        root = tree["nodes"][tree["root"]]
-        first = rows[:, root["dim"]] <= root["cut"]
+        root = tree["cuts"][tree["root"]]
+        first = rows[:, root["dim"]] <= root["value"]
         outcome = (taken, int(root["dim"]), tuple(k for k in taken if first[k - 1]))
         counts[outcome] = counts.get(outcome, 0) + 1
         found.setdefault(taken, []).append(i)
@@ -272,8 +274,8 @@ def depths_and_first_separation(forest):
             depth += parent >= 0
             parent = np.where(parent >= 0, tree["nodes"]["parent"][parent], -1)
         depths.append(depth)
-        root = tree["nodes"][tree["root"]]
-        sides.append(tree["points"][order, root["dim"]] <= root["cut"])
+        root = tree["cuts"][tree["root"]]
+        sides.append(tree["points"][order, root["dim"]] <= root["value"])
     return np.array(depths), np.array(sides)
 
 
