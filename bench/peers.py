@@ -1,6 +1,7 @@
 """One small adapter per package: the same forest, asked for in each package's own way.
 
-``prepare`` puts records into the form that a package reads fastest; it is never timed. A package that lacks an
+``prepare`` puts records into the form that a package reads fastest; it is never timed. (isotree stands twice: fit is fed a table as NumPy
+makes it, which it copies, and one laid out for it.) A package that lacks an
 operation lacks the method: see :func:`can`.
 """
 
@@ -257,11 +258,11 @@ class Coniferest(Peer):
 
 
 class Isotree(Peer):
-    """Isolation forests in C++, with ndim=1 as scikit-learn's."""
+    """Isolation forests in C++, with ndim=1 as scikit-learn's, given a table as NumPy makes it: row by row."""
 
     name = "isotree"
     distribution = "isotree"
-    note = "depth only, no stream"
+    note = "depth only, no stream; copies a table of rows to columns first"
 
     def build(self) -> None:
         from isotree import IsolationForest
@@ -270,15 +271,22 @@ class Isotree(Peer):
             ntrees=self.trees, sample_size=self.samples, ndim=1, random_seed=self.seed, nthreads=self.threads
         )
 
-    def prepare(self, X: Floats) -> Any:
-        return np.asfortranarray(X)  # what its fit reads fastest; its predict takes either
-
     def fit(self, records: Floats) -> None:
         self.forest.set_params(sample_size=min(self.samples, len(records)))
         self.forest.fit(records)
 
     def score(self, records: Floats) -> Floats:
         return self.forest.predict(records)
+
+
+class IsotreeColumns(Isotree):
+    """The same, given the table column by column: only its fit is another."""
+
+    name = "isotree columns"
+    note = "depth only, no stream; the table given column by column, which is not timed"
+
+    def prepare(self, X: Floats) -> Any:
+        return np.asfortranarray(X)
 
 
 class River(Streaming):
@@ -386,7 +394,7 @@ class DSalmon(Streaming):
 
 
 PEERS: dict[str, type[Peer]] = {
-    peer.name: peer for peer in (Rcf, Krcf, Rcf3, DSalmon, Rrcf, River, SklearnIF, Coniferest, Isotree)
+    peer.name: peer for peer in (Rcf, Krcf, Rcf3, DSalmon, Rrcf, River, SklearnIF, Coniferest, Isotree, IsotreeColumns)
 }
 
 

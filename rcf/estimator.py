@@ -215,13 +215,13 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         forest.fit(data, weights, bool(self.time_decay), disjoint, self._threads())
         self._forest, self.time_decay_ = forest, decay
         self.max_samples_ = int(forest.masses().max())
-        if self.contamination == "auto":
-            rows = data
-            if len(data) > _OFFSET_ROWS:
-                rows = data[np.sort(np.random.default_rng(seed).choice(len(data), _OFFSET_ROWS, replace=False))]
-        else:
-            rows = data
-        self._place_offset(rows)
+        rows = np.arange(len(data))
+        if self.contamination != "auto":
+            self._offset = [(forest.n_seen, self._offset_of(data))]
+            return
+        if len(data) > _OFFSET_ROWS:
+            rows = np.sort(np.random.default_rng(seed).choice(len(data), _OFFSET_ROWS, replace=False))
+        self._offset = [(forest.n_seen, data[rows])]
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -506,8 +506,15 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     @property
     def offset_(self) -> float:
         check_is_fitted(self)
-        offset, n_seen = self.__dict__.get("_offset", (0.0, -1))
-        return offset if n_seen == self._forest.n_seen else self._place_offset(self._held(_OFFSET_ROWS))
+        # [(count of records, offset)], or instead of the offset the rows to take it from: who only scores does not wait for that
+        known = self.__dict__.setdefault("_offset", [(-1, 0.0)])
+        n_seen, offset = known[0]
+        if n_seen != self._forest.n_seen:
+            n_seen, offset = self._forest.n_seen, self._held(_OFFSET_ROWS)
+        if not isinstance(offset, float):
+            offset = self._offset_of(offset)
+            known[0] = n_seen, offset
+        return offset
 
     @property
     def trees_(self) -> Trees:
@@ -515,15 +522,11 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         return Trees(self._forest)
 
-    def _place_offset(self, rows: NDArray[np.float64]) -> float:
-        n_seen = self._forest.n_seen  # before the scores: of records that come meanwhile the next reader takes notice
+    def _offset_of(self, rows: NDArray[np.float64]) -> float:
         scores = self._forest.score(rows, self.score, self._threads())
         if self.contamination == "auto":
-            offset = -float(scores.mean() + 3.0 * scores.std())
-        else:
-            offset = float(np.percentile(-scores, 100.0 * self.contamination))
-        self._offset = (offset, n_seen)
-        return offset
+            return -float(scores.mean() + 3.0 * scores.std())
+        return float(np.percentile(-scores, 100.0 * self.contamination))
 
     def _held(self, at_most: int) -> NDArray[np.float64]:
         """Distinct records that the trees hold, evenly taken from them."""
@@ -547,6 +550,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         if not isinstance(self.random_state, (Integral, type(None))):
             params["random_state"] = None  # a generator is shared with others; the forest's own are in its state
         fitted = {name: getattr(self, name) for name in _FITTED if name in self.__dict__}
+        n_seen, _ = fitted.pop("_offset", [(-1, None)])[0]
+        if self._grown and n_seen == self._forest.n_seen:
+            fitted["_offset"] = self.offset_, n_seen  # a number now: the rows that it is taken from are not saved
         if "feature_names_in_" in fitted:
             fitted["feature_names_in_"] = list(fitted["feature_names_in_"])
         return {"params": params, "fitted": fitted, "forest": self._forest.state() if self._grown else None}
@@ -572,7 +578,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         for name, value in fitted.items():
             setattr(self, name, value)
         if offset is not None:
-            self._offset = (offset[0], offset[1])
+            self._offset = [(offset[1], offset[0])]
         if names is not None:
             self.feature_names_in_ = np.array(names, dtype=object)
         return self

@@ -168,6 +168,25 @@ def test_contamination_auto_is_three_sigma(X):
     assert -forest.offset_ == pytest.approx(scores.mean() + 3 * scores.std(), abs=4 * 3 * scores.std() / 64)
 
 
+@pytest.mark.parametrize("n", [300, 5000])
+def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
+    X = np.random.default_rng(2).normal(size=(n, 2))
+
+    def fitted():
+        return RandomCutForest(20, 64, random_state=0).fit(X)
+
+    at_once = fitted().offset_
+    forest = fitted()
+    carried = [copy.deepcopy(forest), pickle.loads(pickle.dumps(forest)), RandomCutForest.from_bytes(forest.to_bytes())]
+    X = X.copy()
+    assert {other.offset_ for other in [forest, *carried]} == {at_once}
+    grown = fitted().partial_fit(X[:100])
+    assert grown.offset_ != at_once, "the records that the forest holds now"
+    grown.fit(X)
+    assert grown.offset_ == at_once
+    assert fitted().set_params(contamination=0.2).fit(X).offset_ > at_once
+
+
 def test_offset_follows_the_stream():
     forest = RandomCutForest(20, 64, random_state=0)
     r = np.random.default_rng(0)
