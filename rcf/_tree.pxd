@@ -274,10 +274,8 @@ cdef inline void replace_child(rcf_tree* t, int32_t parent, int32_t old, int32_t
     """Where `old` hung below `parent` (-1: as the root), hang `new`."""
     if parent < 0:
         t.root = new
-    elif t.cuts[parent].child[0] == old:
-        t.cuts[parent].child[0] = new
     else:
-        t.cuts[parent].child[1] = new
+        t.cuts[parent].child[<int>(t.cuts[parent].child[1] == old)] = new
     set_parent(t, new, parent)
 
 
@@ -298,15 +296,13 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
     cdef const float* upper
     cdef int32_t parent = parent_of(t, v), node, dim
     cdef double within
-    cdef float cut
+    cdef float cut, base
     cdef bint high
     corners_of(t, v, t.boxes, &lower, &upper)
     dim = rcf_walks.find_gap(lower, upper, x, t.stride, u, &within)
     high = x[dim] > upper[dim]
-    if high:
-        cut = rcf_cut_between(<double>upper[dim] + within, upper[dim], x[dim])
-    else:
-        cut = rcf_cut_between(<double>x[dim] + within, x[dim], lower[dim])
+    base = upper[dim] if high else x[dim]
+    cut = rcf_cut_between(<double>base + within, base, x[dim] if high else lower[dim])
     node = new_node(t)
     expect(node < t.capacity)
     t.cuts[node].value = cut
@@ -314,8 +310,8 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
     t.nodes[node].mass = mass_of(t, v) + 1
     t.nodes[node].range = rcf_walks.hull(new_box(t, node), lower, upper, x, x, t.stride)
     replace_child(t, parent, v, node)
-    t.cuts[node].child[1 if high else 0] = ~leaf
-    t.cuts[node].child[0 if high else 1] = v
+    t.cuts[node].child[<int>high] = ~leaf
+    t.cuts[node].child[1 - <int>high] = v
     set_parent(t, v, node)
     t.leaves[leaf].parent = node
     rcf_renew_top(t, node)
@@ -394,9 +390,7 @@ cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
     if parent < 0:
         tree_clear(t)
         return
-    sibling = t.cuts[parent].child[0]
-    if sibling == ~leaf:
-        sibling = t.cuts[parent].child[1]
+    sibling = t.cuts[parent].child[0] ^ t.cuts[parent].child[1] ^ ~leaf
     v = t.nodes[parent].parent
     replace_child(t, v, parent, sibling)
     rcf_renew_top(t, sibling)

@@ -199,7 +199,7 @@ RCF_TARGET static int32_t RCF_ISA(rcf_find_gap)(const float *lower, const float 
                                                 double *within) {
     double gaps[8];
     int begin = 0, last = 0;
-    for (int b = 0; b < stride; b += 8) {
+    for (int b = 0; stride > 8 && b < stride; b += 8) {
         RCF_ISA(rcf_eight_gaps)(gaps, lower + b, upper + b, x + b, stride);
         double sum = rcf_add_lanes(gaps);
         if (sum == 0.0) continue;
