@@ -257,15 +257,18 @@ class Detections:
     def __reduce__(self) -> Any:
         return Detections, ([list(self)],)
 
-    def like(self, frame: Any) -> Any:
+    def like(self, frame: Any, features: list[str]) -> Any:
         """As a frame of the kind of `frame`, one row a record."""
         names = ("score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason")
         columns: dict[str, Any] = {name: getattr(self, name) for name in names}
         columns["reason"] = columns["reason"].tolist()
         cause: list[str | None] = [None] * len(self)
         lag: list[int | None] = [None] * len(self)
+        expected = np.full((len(self), len(features)), np.nan)
         for i in self.anomalies.tolist():
-            cause[i], lag[i] = "{0} {2} at lag {1}".format(*self[i].cause), self[i].lag
+            called = self[i]
+            cause[i], lag[i], expected[i] = "{0} {2} at lag {1}".format(*called.cause), called.lag, called.expected
         columns["cause"], columns["lag"] = cause, lag
+        columns |= {f"expected_{feature}": expected[:, j] for j, feature in enumerate(features)}
         kind = type(frame)
         return kind(columns, index=frame.index) if hasattr(frame, "index") else kind(columns)
