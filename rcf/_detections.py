@@ -67,6 +67,25 @@ class Detection:
         How many records ago it began: that of the record with the largest part.
     expected, past : ndarray of shape (d,)
         What the forest expected at that record, given the rest of the window, and what came; in the user's units.
+
+    See Also
+    --------
+    StreamDetector : Whose `update` gives one.
+    Detections : Of many records.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import StreamDetector
+    >>> values = 100 * np.sin(np.arange(700) / 8)
+    >>> detector = StreamDetector(random_state=0)
+    >>> found = [detector.update(value) for value in [*values, values[-1] + 150]][-1]
+    >>> found.is_anomaly, found.reason, found.lag
+    (True, None, 0)
+    >>> found.cause
+    Cause(feature='x0', lag=0, side='high')
+    >>> bool(found.past[0] - found.expected[0] > 100)
+    True
     """
 
     __slots__ = (
@@ -195,6 +214,30 @@ class Detections:
     """What a detector says of many records: each attribute of :class:`Detection` that is a number, as an array (n,).
 
     ``detections[i]`` is that of record i; `anomalies` has the numbers of those called.
+
+    Attributes
+    ----------
+    score, threshold, grade, likelihood, confidence : ndarray of shape (n,)
+    is_anomaly : ndarray of bool of shape (n,)
+    reason : ndarray of str and None of shape (n,)
+    anomalies : ndarray of int
+        Where `is_anomaly` is true, ascending.
+
+    See Also
+    --------
+    StreamDetector : Whose `update_many` gives them, or for a frame a frame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import StreamDetector
+    >>> values = 100 * np.sin(np.arange(1000) / 8)
+    >>> values[700] += 150
+    >>> found = StreamDetector(random_state=0).update_many(values)
+    >>> len(found), found.anomalies.tolist()
+    (1000, [700])
+    >>> found[700].cause
+    Cause(feature='x0', lag=0, side='high')
     """
 
     def __init__(self, parts: list[list[Detection] | Run]) -> None:
