@@ -37,7 +37,7 @@ def test_lines_are_those_of_the_detector(series):
 
 def test_bad_lines_are_named_and_left_out():
     pytest.importorskip("typer")
-    run = subprocess.run([*COMMAND, "--header", "--output", "csv"], input="a,b\n1,2\n3\n4,inf\n5,x\n6,\n", capture_output=True,
+    run = subprocess.run([*COMMAND, "--header", "--format", "csv"], input="a,b\n1,2\n3\n4,inf\n5,x\n6,\n", capture_output=True,
                          text=True, check=False)  # fmt: skip
     assert run.returncode == 1
     assert [line.split(",")[0] for line in run.stdout.splitlines()] == ["record", "1", "5"]
