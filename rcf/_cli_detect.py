@@ -209,6 +209,8 @@ def detect(
     Exit code 0: done, anomalies or not. 1: the input or output failed. 2: wrong arguments.
     """
     errors = Console(stderr=True)
+    if jobs == 0:
+        raise typer.BadParameter("--jobs must be a number of threads, or -1 for all cores, got 0")
     size = shingle or (1 if file else 24)
     kind = score or (Kind.depth if size == 1 else Kind.displacement)
     forest = RandomCutForest(trees, samples, score=kind.value, n_jobs=jobs, random_state=seed)

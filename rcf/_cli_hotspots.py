@@ -19,7 +19,7 @@ from .hotspots import Change, HotSpots, suggest_radius
 
 
 def _table(spots: HotSpots, names: list[str]) -> Table:
-    table = Table(title="Regions among the last records, the densest first", title_justify="left")
+    table = Table(title="Regions, the densest first", title_justify="left")
     for name in ("id", "records", "density"):
         table.add_column(name, justify="right")
     for name in names:

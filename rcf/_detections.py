@@ -300,6 +300,11 @@ class Detections:
     def __reduce__(self) -> Any:
         return Detections, ([list(self)],)
 
+    def __repr__(self) -> str:
+        called = self.anomalies.tolist()
+        shown = ", ".join(map(str, called[:10])) + (f", ... {len(called) - 10} more" if len(called) > 10 else "")
+        return f"Detections({len(self)} records, {f'called: {shown}' if called else 'none called'})"
+
     def like(self, frame: Any, features: list[str]) -> Any:
         """As a frame of the kind of `frame`, one row a record."""
         names = ("score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason")

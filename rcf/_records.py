@@ -15,7 +15,7 @@ from ._validate import check_columns
 
 Floats = NDArray[np.float64]
 UNNAMED = "x0"  # as a cause calls the first feature
-_ADVICE = "sort the records by time, or give each series a detector of its own (KeyedDetector)"
+_ADVICE = "or give each series a detector of its own (KeyedDetector)"
 _TIMES = "a number of seconds or a date (as text in ISO form, such as 2026-01-31T12:00:00Z)"
 Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
 
@@ -67,11 +67,15 @@ def seconds(timestamp: Any) -> float:
 def checked_time(timestamp: Any, before: float | None) -> float:
     """Seconds of a time stamp that must be later than the one before."""
     if timestamp is None:
-        raise ValueError("the records before had time stamps: this one needs one too")
+        raise ValueError(
+            "the records before had time stamps (an index of dates counts as such): this one needs one too"
+        )
     time = seconds(timestamp)
     if before is not None and time <= before:
-        what = "is the same as" if time == before else "is before"
-        raise ValueError(f"timestamp {timestamp} {what} the last one, {_written(before, timestamp)}: {_ADVICE}")
+        what, do = "is before", "sort the records by time"
+        if time == before:
+            what, do = "is the same as", "keep one record of each time"
+        raise ValueError(f"timestamp {timestamp} {what} the last one, {_written(before, timestamp)}: {do}, {_ADVICE}")
     return time
 
 

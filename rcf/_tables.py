@@ -143,6 +143,8 @@ class TableReader:
             self.columns = [str(name) for name in numeric if name not in (self.time, *self._index)]
             if not self.columns:
                 names = ", ".join(repr(str(name)) for name in frame.columns)
+                if len(frame.columns) == 1 and set(";|\t") & set(str(frame.columns[0])):
+                    raise TableError(f"{self.name}: the only column is {names}; cells must have commas between them")
                 raise TableError(f"{self.name}: no column of numbers among {names}; name one with --columns")
 
     def _numbers(self, frame: pd.DataFrame, start: int) -> NDArray[np.float64]:
@@ -153,7 +155,7 @@ class TableReader:
         if len(bad):
             row, j = bad[0]
             cell = frame[self.columns[j]].iloc[row]
-            what = "an empty cell" if pd.isna(cell) else f"{cell!r}, not a finite number"
+            what = "an empty cell: fill it, or leave the row out" if pd.isna(cell) else f"{cell!r}, not a finite number"
             raise TableError(f"{self.name}: row {start + row + 1}, column {self.columns[j]!r}: {what}")
         return values
 

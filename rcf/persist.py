@@ -150,7 +150,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> bool(again.update([1.0, 2.0, 3.0]) == forest.update([1.0, 2.0, 3.0]))
     True
     """
-    return _unpack(Path(path).read_bytes())
+    data = Path(path).read_bytes()
+    try:
+        return _unpack(data)
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error
 
 
 def _write(path: Path, data: bytes) -> None:

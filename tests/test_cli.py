@@ -269,7 +269,12 @@ def test_missing_column(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cell", "what"), [("x", "'x', not a finite number"), ("", "an empty cell"), ("inf", "not a finite number")]
+    ("cell", "what"),
+    [
+        ("x", "'x', not a finite number"),
+        ("", "an empty cell: fill it, or leave the row out"),
+        ("inf", "not a finite number"),
+    ],
 )
 def test_bad_cell(tmp_path, cell, what):
     rows = [f"{i},{i % 7}" for i in range(5000)]
@@ -344,6 +349,8 @@ def test_empty_and_ragged_files(tmp_path):
     assert "not a CSV table" in bad(tmp_path, "a,b\n1,2\n1,2,3\n")
     assert "more cells than the header" in bad(tmp_path, "a,b\n1,2,3\n1,2,3\n")
     assert "no column of numbers" in bad(tmp_path, "a,b\nx,y\n")
+    assert "the only column is 'a\\tb';" in bad(tmp_path, "a\tb\n1\t2\n")
+    assert "the only column is 'a;b'; cells must have commas" in bad(tmp_path, "a;b\n1;2\n")
     assert "not a Parquet table" in bad(tmp_path, "nothing", name="bad.parquet")
 
 
@@ -354,7 +361,16 @@ def test_beyond_float32(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "args", [["--score", "best"], ["--trees", "0"], ["--shingle", "0"], ["--seed", "-1"], ["--top", "x"], ["--what"]]
+    "args",
+    [
+        ["--score", "best"],
+        ["--trees", "0"],
+        ["--shingle", "0"],
+        ["--seed", "-1"],
+        ["--jobs", "0"],
+        ["--top", "x"],
+        ["--what"],
+    ],
 )
 def test_wrong_arguments(table, args):
     done = rcf("detect", table, *args)

@@ -230,14 +230,15 @@ def test_an_index_of_dates_is_the_time(zone):
 def test_time_that_goes_back_is_told_with_both_stamps():
     pd = pytest.importorskip("pandas")
     series = pd.Series(range(4), pd.to_datetime(["2026-01-02", "2026-01-03", "2026-01-01", "2026-01-04"]), dtype=float)
-    advice = r": sort the records by time, or give each series a detector of its own \(KeyedDetector\)"
+    keys = r", or give each series a detector of its own \(KeyedDetector\)"
+    advice = ": sort the records by time" + keys
     index = r"; reset_index\(drop=True\) if the index is not the time$"
     detector = StreamDetector()
     for records, stamps, message in (
         (series, None, "row 2: timestamp 2026-01-01T00:00:00.* is before the last one, 2026-01-03T00:00:00" + advice + index),
         (series.tz_localize("Europe/Berlin"), None,
          r"row 2: timestamp 2026-01-01 00:00:00\+01:00 is before the last one, 2026-01-02T23:00:00\+00:00" + advice + index),
-        ([1.0, 2.0], [7, 7], "row 1: timestamp 7 is the same as the last one, 7" + advice + "$"),
+        ([1.0, 2.0], [7, 7], "row 1: timestamp 7 is the same as the last one, 7: keep one record of each time" + keys + "$"),
         ([1.0, 2.0], ["2026-01-01T12:00:00.5Z", "2026-01-01T12:00:00Z"],
          r"row 1: timestamp 2026-01-01T12:00:00Z is before the last one, 2026-01-01T12:00:00.500000\+00:00" + advice + "$"),
     ):  # fmt: skip
@@ -249,6 +250,8 @@ def test_time_that_goes_back_is_told_with_both_stamps():
         ValueError, match="timestamp 2025-01-01 00:00:00 is before the last one, 2026-01-01T00:00:00" + advice
     ):
         detector.update(1.0, datetime(2025, 1, 1))
+    with pytest.raises(ValueError, match=r"an index of dates counts as such\): this one needs one too"):
+        detector.update(1.0)
     keyed = KeyedDetector(StreamDetector())
     keyed.update("a", 1.0, 10.0)
     keyed.update("b", 1.0, 5.0)
@@ -688,6 +691,17 @@ def test_results_are_read_in_a_thread_while_records_come():
         got = [result for part in read for result in part.result()]
     assert len(expected.anomalies) >= 6
     same([expected[i] for i in expected.anomalies], [got[i] for i in expected.anomalies])
+
+
+def test_many_are_shown_by_what_was_called():
+    x = noisy(1000)
+    found = StreamDetector(random_state=0).update_many(x)
+    assert repr(found) == f"Detections({len(found)} records, called: {', '.join(map(str, found.anomalies))})"
+    assert repr(StreamDetector().update_many(x[:20])) == "Detections(20 records, none called)"
+    restless = StreamDetector(n_estimators=10, anomaly_rate=0.5, alert_once=False, random_state=0)
+    often = restless.update_many(noisy(3000)[:, 0] ** 9)
+    assert len(often.anomalies) > 10
+    assert repr(often).endswith(f", {often.anomalies[9]}, ... {len(often.anomalies) - 10} more)")
 
 
 def test_records_of_many_by_number():

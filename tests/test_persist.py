@@ -449,6 +449,9 @@ def test_files_cut_short_or_of_something_else(tmp_path):
         RandomCutForest.from_bytes("text")
     with pytest.raises(OSError):
         rcf.load(tmp_path / "not there")
+    (tmp_path / "else.rcf").write_bytes(b"else")
+    with pytest.raises(ModelFileError, match=r"else\.rcf: not a model file"):
+        rcf.load(tmp_path / "else.rcf")
 
 
 def test_another_class_is_refused(things):
