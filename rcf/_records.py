@@ -15,7 +15,7 @@ from ._validate import check_columns
 
 Floats = NDArray[np.float64]
 UNNAMED = "x0"  # as a cause calls the first feature
-_ADVICE = "or give each series a detector of its own (KeyedDetector)"
+_ADVICE = "or give each series a key of its own (KeyedDetector)"
 _TIMES = "a number of seconds or a date (as text in ISO form, such as 2026-01-31T12:00:00Z)"
 Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
 

@@ -347,6 +347,18 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         ------
         ValueError
             As `update`, naming the row; nothing is taken in then.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd
+        >>> from rcf import StreamDetector
+        >>> hours = pd.date_range("2026-01-01", periods=1000, freq="h")
+        >>> load = pd.Series(100 * np.sin(np.arange(1000) / 8), hours, name="load")
+        >>> load.iloc[700] += 150
+        >>> found = StreamDetector(random_state=0).update_many(load)
+        >>> for hour, row in found[found.is_anomaly].iterrows():
+        ...     print(hour, row.cause)
+        2026-01-30 04:00:00 load high at lag 0
         """
         frame = as_frame(records)
         names, X, timestamps = table(frame, timestamps)
