@@ -134,7 +134,9 @@ def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats, Any]
         elif timestamps is None and _are_dates(index):
             timestamps = index
         records = records[columns]
-        check_columns(records, "leave it out, or give timestamps=its name if it is the time")
+        check_columns(
+            records, "leave it out, give timestamps={column!r} if it is the time, or make it the key of a KeyedDetector"
+        )
         names, records = [str(column) for column in columns], records.to_numpy()
     elif isinstance(timestamps, str):
         raise ValueError(f"timestamps={timestamps!r} names a column, but the records are a {type(records).__name__}")

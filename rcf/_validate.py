@@ -71,7 +71,10 @@ def names_of(record: Any) -> list[str] | None:
 
 
 def check_columns(frame: Any, advice: str = "encode it as numbers, or leave it out") -> None:
-    """A ValueError that names the first column of a frame which does not hold numbers; anything else than a frame passes."""
+    """A ValueError that names the first column of a frame which does not hold numbers; anything else than a frame passes.
+
+    `advice` may name it as ``{column!r}``.
+    """
     columns = getattr(frame, "columns", None)
     if columns is None:
         return
@@ -87,7 +90,9 @@ def check_columns(frame: Any, advice: str = "encode it as numbers, or leave it o
             values.astype(np.float64)
         except (TypeError, ValueError):
             row, what = _no_number(values)
-            raise ValueError(f"column {column!r} must hold numbers, got {what} (row {row}): {advice}") from None
+            raise ValueError(
+                f"column {column!r} must hold numbers, got {what} (row {row}): {advice.format(column=column)}"
+            ) from None
 
 
 def _no_number(values: NDArray[Any]) -> tuple[int, str]:

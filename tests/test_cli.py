@@ -259,7 +259,7 @@ def test_the_index_of_a_frame_in_parquet(table, tmp_path, name):
     done = rcf("detect", tmp_path / "t.parquet", *arguments)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout == rcf("detect", table, "--time", "when", *arguments[2:]).stdout
-    pd.read_csv(table).set_index(pd.Index(range(2000, 0, -1), name="id")).to_parquet(tmp_path / "n.parquet")
+    pd.read_csv(table).set_index(pd.Index(np.arange(2000) ** 2, name="id")).to_parquet(tmp_path / "n.parquet")
     assert rcf("detect", tmp_path / "n.parquet", "--trees", 10).stdout == rcf("detect", table, "--trees", 10).stdout
 
 
@@ -441,7 +441,7 @@ def test_columns_with_commas_or_one_by_one(table, columns):
 
 def test_a_name_with_a_comma(table, tmp_path):
     pd.read_csv(table).rename(columns={"b": "b, in mm"}).to_csv(tmp_path / "comma.csv", index=False)
-    done = rcf("detect", tmp_path / "comma.csv", "--columns", 'a,"b, in mm"', "--trees", 10, "--top", 1)
+    done = rcf("detect", tmp_path / "comma.csv", "--columns", 'a, "b, in mm"', "--trees", 10, "--top", 1)
     assert done.returncode == 0, done.stderr.decode()
     assert "b, in mm (" in done.stdout.decode()
 

@@ -546,7 +546,9 @@ def test_frames_that_do_not_fit_are_refused():
     for kind in (pd.DataFrame, pl.DataFrame):
         frame = kind({"when": [datetime(2024, 1, 1), datetime(2024, 1, 2)], "load": [1.0, 2.0], "heat": [3, 4]})
         detector = StreamDetector(random_state=0)
-        with pytest.raises(ValueError, match=r"column 'when' must hold numbers, got 2024-01-01.* timestamps=its name"):
+        with pytest.raises(
+            ValueError, match=r"column 'when' must hold numbers, got 2024-01-01.* timestamps='when' if it is the time"
+        ):
             detector.update_many(frame)
         with pytest.raises(ValueError, match="no column 'time'"):
             detector.update_many(frame, "time")
