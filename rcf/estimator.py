@@ -142,6 +142,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     n_features_in_: int
     max_samples_: int
     time_decay_: float
+    _offset: list[tuple[int, Any]]  # of how many records seen: the offset, or the rows that it is taken from
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
