@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._detections import Detection, Detections
+    from ._forecast import Forecast
     from .detector import StreamDetector
     from .estimator import RandomCutForest, merge
     from .hotspots import HotSpots
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from .persist import load
 
 _HOMES = {
+    "Detection": "_detections",
+    "Detections": "_detections",
+    "Forecast": "_forecast",
     "HotSpots": "hotspots",
     "KeyedDetector": "keyed",
     "RandomCutForest": "estimator",
@@ -26,7 +31,18 @@ _HOMES = {
     "merge": "estimator",
 }
 
-__all__ = ["HotSpots", "KeyedDetector", "RandomCutForest", "StreamDetector", "__version__", "load", "merge"]
+__all__ = [
+    "Detection",
+    "Detections",
+    "Forecast",
+    "HotSpots",
+    "KeyedDetector",
+    "RandomCutForest",
+    "StreamDetector",
+    "__version__",
+    "load",
+    "merge",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,7 +50,7 @@ def __getattr__(name: str) -> Any:
         try:
             module = importlib.import_module(f".{_HOMES[name]}", __name__)
         except ModuleNotFoundError as error:
-            if error.name not in (f"{__name__}._core", f"{__name__}._hotspots"):
+            if error.name not in {f"{__name__}.{part}" for part in ("_core", "_hotspots", "_running", "_threshold")}:
                 raise
             # the usual cause: Python started in a checkout, whose folder hides the package that is installed
             raise ImportError(
@@ -48,4 +64,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING", "annotations", "importlib"})

@@ -17,14 +17,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ._cli_options import Columns, Encoding, Plot, Samples, Seed, Trees, names_in
 from ._events import Event, Events, ThreeSigma, Trace
-from ._tables import TableError, TableReader, TableWriter, check_plot
+from ._tables import TableError, TableReader, TableWriter, check_output, check_plot
 from .datasets import make_series
 from .estimator import RandomCutForest
 from .shingle import shingle as windows_of
 
 # Rows between two looks at what made an event: its attribution is taken before the forest has got used to it.
 BLOCK = 256
+LAG = "lag: how many rows before that one lies what weighs most"
 
 
 class Kind(StrEnum):
@@ -34,7 +36,7 @@ class Kind(StrEnum):
     opensearch = "opensearch"
 
 
-class Detection:
+class Scoring:
     """One pass over a series: shingle, score, flag, and what is kept of it."""
 
     def __init__(self, forest: RandomCutForest, samples: int, size: int, top: int, keep_trace: bool) -> None:
@@ -77,6 +79,7 @@ class Detection:
                 shape = (self.size, values.shape[1], 2)
                 for event, parts in zip(fresh, self.forest.attribution(windows[ends]), strict=True):
                     event.attribution = parts.reshape(shape)
+                    event.flagged = bool(flags[event.row - self.n_rows])
         self.n_rows += len(values)
         self.n_flagged += int(flags.sum())
         return scores, flags
@@ -101,6 +104,18 @@ def _times(frame: pd.DataFrame, time: str | None, start: int, name: str) -> NDAr
     return seconds
 
 
+def _check_order(stamps: pd.Series, times: NDArray[np.float64], start: int, last: float, stamp: str, name: str) -> None:
+    """Refuse rows whose time goes back; `last` and `stamp` are of the row before the first."""
+    back = np.flatnonzero(times < np.r_[last, times[:-1]])
+    if len(back):
+        row = int(back[0])
+        before = stamps.iloc[row - 1] if row else stamp
+        raise TableError(
+            f"{name}: row {start + row + 1}, column {stamps.name!r}: {stamps.iloc[row]} is before {before} in the row above; "
+            "sort the file by time, make a file of each series if it has several, or leave --time out to take the rows as they are"
+        )
+
+
 def _why(event: Event, names: list[str]) -> tuple[str, str, str]:
     """The feature, its direction and the lag that weigh most, each summed over the rest."""
     assert event.attribution is not None
@@ -112,7 +127,7 @@ def _why(event: Event, names: list[str]) -> tuple[str, str, str]:
     share = parts[:, feature].sum() / max(parts.sum(), 1e-300)
     lag = len(parts) - 1 - place
     side = "high" if high >= low else "low"
-    return f"{names[feature]} ({share:.0%})" if len(names) > 1 else names[feature], side, f"-{lag}" if lag else "0"
+    return f"{names[feature]} ({share:.0%})" if len(names) > 1 else names[feature], side, str(lag)
 
 
 def _table(events: list[Event], labels: dict[int, str], names: list[str], size: int) -> Table:
@@ -121,15 +136,25 @@ def _table(events: list[Event], labels: dict[int, str], names: list[str], size: 
     if labels:
         table.add_column("time")
     table.add_column("score", justify="right")
+    table.add_column("flagged")
     table.add_column("feature")
     table.add_column("side")
     if size > 1:
         table.add_column("lag", justify="right")
     for event in events:
         feature, side, lag = _why(event, names)
-        cells = [str(event.row + 1), *([labels[event.row]] if labels else []), f"{event.score:.3f}", feature, side]
+        cells = [str(event.row + 1), *([labels[event.row]] if labels else []), f"{event.score:.3f}"]
+        cells += ["yes" if event.flagged else "no", feature, side]
         table.add_row(*(escape(cell) for cell in [*cells, *([lag] if size > 1 else [])]))
     return table
+
+
+def _legend(size: int) -> str:
+    """What the columns of the table mean."""
+    row = "row: from 1, after the header" + (f"; the last of a window of {size} rows" if size > 1 else "")
+    flagged = "flagged: above the mean + 3 standard deviations of all rows before"
+    lag = f"{LAG}, 0 to {size - 1}" if size > 1 else ""
+    return ". ".join(part for part in (row, flagged, lag) if part) + "."
 
 
 @contextmanager
@@ -147,11 +172,10 @@ def detect(
             metavar="[FILE|-]", help="CSV or Parquet; - reads CSV from standard input; none: a demonstration."
         ),
     ] = None,
-    column: Annotated[
-        list[str] | None, typer.Option("--column", "-c", help="Column to score; may be repeated. Default: all numbers.")
-    ] = None,
+    columns: Columns = None,
     time: Annotated[
-        str | None, typer.Option("--time", "-t", help="Column of time stamps, for labels and the plot.")
+        str | None,
+        typer.Option("--time", "-t", help="Column of time stamps: for the table, the plot, and uneven steps."),
     ] = None,
     shingle: Annotated[
         int | None,
@@ -160,65 +184,69 @@ def detect(
     score: Annotated[
         Kind | None, typer.Option("--score", help="Kind of score. Default: displacement with --shingle, else depth.")
     ] = None,
-    trees: Annotated[int, typer.Option("--trees", min=1, help="Trees in the forest.")] = 100,
-    samples: Annotated[int, typer.Option("--samples", min=1, max=2**20, help="Records that each tree holds.")] = 256,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same scores.")] = 0,
+    trees: Trees = 100,
+    samples: Samples = 256,
+    seed: Seed = 0,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Threads; -1 takes all cores.")] = 1,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="Scores and flags by row: .csv, .parquet, or - for standard output."),
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Picture of series, score and flags (.png, .svg, .pdf).")
-    ] = None,
+    plot: Plot = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many of the strongest anomalies to list.")] = 15,
-    encoding: Annotated[str, typer.Option("--encoding", help="Of a CSV file.")] = "utf-8",
+    encoding: Encoding = "utf-8",
 ) -> None:
     """Find the anomalies of a CSV or Parquet file.
 
     Every row (with --shingle, the window that ends there) is scored as it comes and then learned; nothing is scored before
     --samples windows have come. A row is flagged when it scores above the mean plus three standard deviations of all
-    rows before it. The table has one line for windows that overlap; the lag says how many rows before the end of the
-    window lies what weighs most. Memory does not grow with the file.
+    rows before it. The table has one line for windows that overlap, flagged or not: the strongest of them. Rows count from
+    1, after the header; a window has the number of its last row, and the lag says how many rows before that one lies what weighs
+    most. Memory does not grow with the file.
 
     Without FILE a made-up series with five known anomalies is scored.
 
     Exit code 0: done, anomalies or not. 1: the input or output failed. 2: wrong arguments.
     """
     errors = Console(stderr=True)
+    if jobs == 0:
+        raise typer.BadParameter("--jobs must be a number of threads, or -1 for all cores, got 0")
     size = shingle or (1 if file else 24)
     kind = score or (Kind.depth if size == 1 else Kind.displacement)
     forest = RandomCutForest(trees, samples, score=kind.value, n_jobs=jobs, random_state=seed)
-    detection = Detection(forest, samples, size, top, plot is not None)
+    scoring = Scoring(forest, samples, size, top, plot is not None)
     try:
+        if output is not None:
+            check_output("--output", output)
         if plot is not None:
             check_plot(plot)
         if file is None:
-            labels, names, verdict = _demo(detection, output)
+            labels, names, verdict = _demo(scoring, output)
         else:
             verdict = ""
-            labels, names = _scan(detection, file, column or [], time, encoding, output, errors)
+            labels, names = _scan(scoring, file, names_in(columns), time, encoding, output, errors)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
         errors.print(f"[red]rcf detect:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     console = errors if output == "-" else Console()
-    if top and detection.events.strongest():
-        console.print(_table(detection.events.strongest()[:top], labels, names, size))
-    windows = max(0, detection.n_rows - size + 1)
+    if top and scoring.events.strongest():
+        console.print(_table(scoring.events.strongest()[:top], labels, names, size))
+        console.print(_legend(size), highlight=False, soft_wrap=True)
+    windows = max(0, scoring.n_rows - size + 1)
     if windows <= samples:
         errors.print(
-            f"{detection.n_rows} rows are too few to score: --samples {samples} windows are learned first",
+            f"{scoring.n_rows} rows are too few to score: --samples {samples} windows are learned first",
             highlight=False,
         )
     else:
-        console.print(f"{detection.n_flagged} of {detection.n_rows} rows flagged", highlight=False)
+        console.print(f"{scoring.n_flagged} of {scoring.n_rows} rows flagged", highlight=False)
     if verdict:
         console.print(verdict, highlight=False, soft_wrap=True)
     if plot is not None:
         try:
-            _draw(detection, plot, names, time is not None, Path(file).name if file else "a made-up series")
+            _draw(scoring, plot, names, time is not None, Path(file).name if file else "a made-up series")
         except OSError as error:
             errors.print(
                 f"[red]rcf detect:[/red] {escape(f'{plot}: {error.strerror}')}", highlight=False, soft_wrap=True
@@ -227,7 +255,7 @@ def detect(
 
 
 def _scan(
-    detection: Detection,
+    scoring: Scoring,
     file: str,
     columns: list[str],
     time: str | None,
@@ -237,30 +265,33 @@ def _scan(
 ) -> tuple[dict[int, str], list[str]]:
     """Feed the file through; returns the time stamps of the strongest events and the names of the features."""
     labels: dict[int, str] = {}
-    usual, uneven, last = np.nan, 0, np.nan
+    usual, uneven, last, stamp = np.nan, 0, np.nan, ""
     with ExitStack() as stack:
         reader = stack.enter_context(TableReader(file, columns, time, encoding=encoding))
         writer = stack.enter_context(TableWriter(output)) if output else None
         bar = stack.enter_context(_bar(errors, reader.bytes_total))
         for frame, values in reader:
-            start = detection.n_rows
+            start = scoring.n_rows
             times = _times(frame, time, start, reader.name)
             steps = np.diff(times, prepend=last)[0 if start else 1 :]
             usual = float(np.median(steps)) if np.isnan(usual) and len(steps) else usual
             uneven += int((~np.isclose(steps, usual)).sum())
+            if time is not None:
+                _check_order(frame[time], times, start, last, stamp, reader.name)
+                stamp = str(frame[time].iloc[-1])
             last = times[-1]
-            scores, flags = detection.feed(values, times)
+            scores, flags = scoring.feed(values, times)
             if writer is not None:
                 writer.write(frame.assign(score=scores, is_anomaly=flags))
             if time is not None:
-                for event in detection.events.strongest():
+                for event in scoring.events.strongest():
                     if event.row >= start:
                         labels[event.row] = str(frame[time].iloc[event.row - start])
-                labels = {event.row: labels[event.row] for event in detection.events.strongest()}
+                labels = {event.row: labels[event.row] for event in scoring.events.strongest()}
             bar.update(bar.task_ids[0], completed=reader.bytes_read)
-    if uneven and detection.size > 1:
+    if uneven and scoring.size > 1:
         errors.print(
-            f"{uneven} of {detection.n_rows - 1} time steps differ from the usual {usual:g}: "
+            f"{uneven} of {scoring.n_rows - 1} time steps differ from the usual {usual:g}: "
             "windows across them mix what lies apart",
             highlight=False,
             soft_wrap=True,
@@ -268,16 +299,16 @@ def _scan(
     return labels, reader.columns
 
 
-def _demo(detection: Detection, output: str | None) -> tuple[dict[int, str], list[str], str]:
+def _demo(scoring: Scoring, output: str | None) -> tuple[dict[int, str], list[str], str]:
     """Feed the made-up series through; the third is how many of its anomalies were flagged."""
     values, anomalies = make_series()
-    scores, flags = detection.feed(values[:, np.newaxis], np.arange(len(values), dtype=np.float64))
+    scores, flags = scoring.feed(values[:, np.newaxis], np.arange(len(values), dtype=np.float64))
     if output:
         with TableWriter(output) as writer:
             writer.write(pd.DataFrame({"value": values, "score": scores, "is_anomaly": flags}))
     found, elsewhere = 0, flags.copy()
     for first, after in anomalies:
-        touching = slice(first, after + detection.size - 1)  # the windows that hold a value of it
+        touching = slice(first, after + scoring.size - 1)  # the windows that hold a value of it
         found += bool(flags[touching].any())
         elsewhere[touching] = False
     verdict = (
@@ -287,11 +318,11 @@ def _demo(detection: Detection, output: str | None) -> tuple[dict[int, str], lis
     return {}, ["value"], verdict
 
 
-def _draw(detection: Detection, path: Path, names: list[str], timed: bool, title: str) -> None:
+def _draw(scoring: Scoring, path: Path, names: list[str], timed: bool, title: str) -> None:
     from . import plot
 
-    assert detection.trace is not None
-    rows = detection.trace.rows()
+    assert scoring.trace is not None
+    rows = scoring.trace.rows()
     times = rows["time"]
     if timed:
         times = (times * 1e3).astype("datetime64[ms]")
@@ -301,7 +332,7 @@ def _draw(detection: Detection, path: Path, names: list[str], timed: bool, title
         rows["flag"],
         times=times,
         names=names,
-        threshold=detection.rule.threshold,
+        threshold=scoring.rule.threshold,
         title=title,
     )
     figure.savefig(path, dpi=120)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,12 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ._tables import TableReader, TableWriter, check_plot
+from ._cli_options import Columns, Encoding, Plot, names_in
+from ._tables import TableReader, TableWriter, check_output, check_plot
 from .hotspots import Change, HotSpots, suggest_radius
 
 
 def _table(spots: HotSpots, names: list[str]) -> Table:
-    table = Table(title="Regions among the last records, the densest first", title_justify="left")
+    table = Table(title="Regions, the densest first", title_justify="left")
     for name in ("id", "records", "density"):
         table.add_column(name, justify="right")
     for name in names:
@@ -106,9 +106,7 @@ def _begin(
 
 def hotspots(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="CSV or Parquet; - reads CSV from standard input.")],
-    columns: Annotated[
-        str | None, typer.Option("--columns", "-c", help="The columns that place a record: x,y. Default: all numbers.")
-    ] = None,
+    columns: Columns = None,
     window: Annotated[int, typer.Option("--window", "-w", min=1, help="Records that count, the last ones.")] = 1000,
     radius: Annotated[
         float | None,
@@ -124,20 +122,20 @@ def hotspots(
         ),
     ] = None,
     changes: Annotated[
-        str | None, typer.Option("--changes", help="A row per change of a region: .csv, .parquet or -.")
+        str | None,
+        typer.Option("--changes", help="A row per change of a region, with the row that made it: .csv, .parquet or -."),
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Picture of the last window and its regions (.png, .svg, .pdf).")
-    ] = None,
+    plot: Plot = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print the regions as the Kinesis function writes them.")
     ] = False,
-    encoding: Annotated[str, typer.Option("--encoding", help="Of a CSV file.")] = "utf-8",
+    encoding: Encoding = "utf-8",
 ) -> None:
     """Find the dense regions among the last records of a CSV or Parquet file.
 
     The rows are a stream: after each, the regions are those of the last --window rows. Printed are the regions at the end;
-    --output and --changes tell the whole story. Distances are Euclidean: scale columns whose units differ.
+    --output and --changes tell the whole story. Rows count from 1, after the header. Distances are Euclidean: scale columns whose
+    units differ.
 
     Exit code 0: done, regions or not. 1: the input or output failed. 2: wrong arguments.
     """
@@ -147,8 +145,10 @@ def hotspots(
             raise ValueError("only one of --output -, --changes - and --json can go to standard output")
         if plot is not None:
             check_plot(plot)
-        names = [name.strip() for name in columns.split(",")] if columns else []
-        spots, names = _scan(file, names, window, radius, min_points, output, changes, encoding)
+        for option, path in (("--output", output), ("--changes", changes)):
+            if path is not None:
+                check_output(option, path)
+        spots, names = _scan(file, names_in(columns), window, radius, min_points, output, changes, encoding)
         if plot is not None:
             from . import plot as pictures
 

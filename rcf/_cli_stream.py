@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ._cli_options import Samples, Seed, Trees, names_in
 from ._detections import Detection
 from ._settings import checked_settings
 from .detector import StreamDetector
@@ -30,7 +31,7 @@ class Format(StrEnum):
 
 
 # Options, and the detector's parameters that they are.
-PARAMETERS = {"shingle_size": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "transform": "transform",
+PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "transform": "transform",
               "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip
 # Lines that may fail before any is read: a stream of which nothing can be read wants other options, not a message a line.
 PATIENCE = 10
@@ -90,16 +91,22 @@ def _check_folder(state: Path) -> None:
 def stream(
     context: typer.Context = None,  # type: ignore[assignment]
     columns: Annotated[
-        str | None, typer.Option(help="Names or numbers (from 1) of the columns to watch, by commas. All but --time's.")
+        list[str] | None,
+        typer.Option(
+            "--columns",
+            "-c",
+            metavar="NAME,NAME",
+            help="Columns to take, or their numbers, from 1. Default: all but --time.",
+        ),
     ] = None,
     time_column: Annotated[
-        str | None, typer.Option("--time", help="Name or number of the time stamps' column.")
+        str | None, typer.Option("--time", "-t", help="Column of time stamps, or its number, from 1.")
     ] = None,
     header: Annotated[bool, typer.Option(help="The first line has names.")] = False,
-    output: Annotated[Format, typer.Option(help="Form of the lines written.")] = Format.json,
-    shingle_size: Annotated[int, typer.Option(min=1, help="Records in a window.")] = 8,
-    trees: Annotated[int, typer.Option(min=1, help="Trees in the forest.")] = 50,
-    samples: Annotated[int, typer.Option(min=1, help="Windows that a tree holds.")] = 256,
+    form: Annotated[Format, typer.Option("--format", "-f", help="Form of the lines written.")] = Format.json,
+    shingle: Annotated[int, typer.Option("--shingle", "-s", min=1, help="Records in a window.")] = 8,
+    trees: Trees = 50,
+    samples: Samples = 256,
     transform: Annotated[
         str,
         typer.Option(
@@ -110,7 +117,7 @@ def stream(
     fill: Annotated[
         str, typer.Option(help="What stands in for a missing value: previous, linear, forest, zero or a number.")
     ] = "previous",
-    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same results.")] = None,
+    seed: Seed = 0,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -121,18 +128,22 @@ def stream(
 ) -> None:
     """Judge the records of a stream as they come: CSV lines on stdin, one line each on stdout, flushed.
 
+    Records count from 1, without the header. Of a called one the line says what made it: the feature, on which side, how many
+    records ago (the lag: 0 is this one), what was expected there and what came.
+
     A line that cannot be read is named on stderr and left out; the exit status is then 1. If none of the first ten can be
     read, that is the end. SIGTERM and a closed pipe end the run in order: the state holds every record whose line was written.
     It is saved at intervals whether records come or not.
 
     Exit code 0: done. 1: a line could not be read, or the state not be written. 2: wrong options; no line was read.
     """
-    detector = _asked(shingle_size=shingle_size, trees=trees, samples=samples, transform=transform, anomaly_rate=anomaly_rate,
+    detector = _asked(shingle=shingle, trees=trees, samples=samples, transform=transform, anomaly_rate=anomaly_rate,
                       fill=fill, seed=seed)  # fmt: skip
-    for option, text in (("--columns", columns), ("--time", time_column)):
-        for name in [] if header or text is None else text.split(","):
-            if not name.strip().isdigit():
-                raise typer.BadParameter(f"{option}: no column {name.strip()!r} without names ({NAMED})")
+    wanted = names_in(columns)
+    for option, asked_for in (("--columns", wanted), ("--time", [] if time_column is None else [time_column.strip()])):
+        for name in [] if header else asked_for:
+            if not name.isdigit():
+                raise typer.BadParameter(f"{option}: no column {name!r} without names ({NAMED})")
     resumed = state is not None and state.exists()
     try:
         if resumed:
@@ -192,7 +203,7 @@ def stream(
         picked: list[int] | None = None
         clock: int | None = None
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        if output is Format.csv:
+        if form is Format.csv:
             writer.writerow(COLUMNS)
         at, number = 0, 0  # lines of the file, those of them that are records
         while not asked:
@@ -213,10 +224,9 @@ def stream(
                     continue
                 if picked is None:
                     clock = None if time_column is None else _place(time_column, names, len(fields))
-                    if columns is None:
-                        picked = [i for i in range(len(fields)) if i != clock]
-                    else:
-                        picked = [_place(name, names, len(fields)) for name in columns.split(",")]
+                    picked = [_place(name, names, len(fields)) for name in wanted] or [
+                        i for i in range(len(fields)) if i != clock
+                    ]
                 if max([*picked, -1 if clock is None else clock]) >= len(fields):
                     raise ValueError(f"{len(fields)} fields")
                 stamp = None if clock is None else _stamp(fields[clock])
@@ -237,7 +247,7 @@ def stream(
                 detector.feature_names_in_ = np.array([names[i] for i in picked], dtype=object)
             any_read = unsaved = True
             known = row(number, result)
-            if output is Format.json:
+            if form is Format.json:
                 sys.stdout.write(json.dumps(known) + "\n")
             else:
                 writer.writerow([json.dumps(v) if isinstance(v, list) else v for v in map(known.get, COLUMNS)])

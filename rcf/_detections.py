@@ -67,6 +67,25 @@ class Detection:
         How many records ago it began: that of the record with the largest part.
     expected, past : ndarray of shape (d,)
         What the forest expected at that record, given the rest of the window, and what came; in the user's units.
+
+    See Also
+    --------
+    StreamDetector : Whose `update` gives one.
+    Detections : Of many records.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import StreamDetector
+    >>> values = 100 * np.sin(np.arange(700) / 8)
+    >>> detector = StreamDetector(random_state=0)
+    >>> found = [detector.update(value) for value in [*values, values[-1] + 150]][-1]
+    >>> found.is_anomaly, found.reason, found.lag
+    (True, None, 0)
+    >>> found.cause
+    Cause(feature='x0', lag=0, side='high')
+    >>> bool(found.past[0] - found.expected[0] > 100)
+    True
     """
 
     __slots__ = (
@@ -195,6 +214,30 @@ class Detections:
     """What a detector says of many records: each attribute of :class:`Detection` that is a number, as an array (n,).
 
     ``detections[i]`` is that of record i; `anomalies` has the numbers of those called.
+
+    Attributes
+    ----------
+    score, threshold, grade, likelihood, confidence : ndarray of shape (n,)
+    is_anomaly : ndarray of bool of shape (n,)
+    reason : ndarray of str and None of shape (n,)
+    anomalies : ndarray of int
+        Where `is_anomaly` is true, ascending.
+
+    See Also
+    --------
+    StreamDetector : Whose `update_many` gives them, or for a frame a frame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import StreamDetector
+    >>> values = 100 * np.sin(np.arange(1000) / 8)
+    >>> values[700] += 150
+    >>> found = StreamDetector(random_state=0).update_many(values)
+    >>> len(found), found.anomalies.tolist()
+    (1000, [700])
+    >>> found[700].cause
+    Cause(feature='x0', lag=0, side='high')
     """
 
     def __init__(self, parts: list[list[Detection] | Run]) -> None:
@@ -257,15 +300,23 @@ class Detections:
     def __reduce__(self) -> Any:
         return Detections, ([list(self)],)
 
-    def like(self, frame: Any) -> Any:
+    def __repr__(self) -> str:
+        called = self.anomalies.tolist()
+        shown = ", ".join(map(str, called[:10])) + (f", ... {len(called) - 10} more" if len(called) > 10 else "")
+        return f"Detections({len(self)} records, {f'called: {shown}' if called else 'none called'})"
+
+    def like(self, frame: Any, features: list[str]) -> Any:
         """As a frame of the kind of `frame`, one row a record."""
         names = ("score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason")
         columns: dict[str, Any] = {name: getattr(self, name) for name in names}
         columns["reason"] = columns["reason"].tolist()
         cause: list[str | None] = [None] * len(self)
         lag: list[int | None] = [None] * len(self)
+        expected = np.full((len(self), len(features)), np.nan)
         for i in self.anomalies.tolist():
-            cause[i], lag[i] = "{0} {2} at lag {1}".format(*self[i].cause), self[i].lag
+            called = self[i]
+            cause[i], lag[i], expected[i] = "{0} {2} at lag {1}".format(*called.cause), called.lag, called.expected
         columns["cause"], columns["lag"] = cause, lag
+        columns |= {f"expected_{feature}": expected[:, j] for j, feature in enumerate(features)}
         kind = type(frame)
         return kind(columns, index=frame.index) if hasattr(frame, "index") else kind(columns)

@@ -18,6 +18,7 @@ class Event:
     score: float
     row: int  # the window's last, from 0
     attribution: FloatArray | None = None  # (size, d, 2)
+    flagged: bool = False
 
 
 class Events:

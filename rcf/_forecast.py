@@ -18,7 +18,29 @@ RATE = 0.05  # about 100 errors settle the factor
 
 
 class Forecast:
-    """What a detector expects: `median`, `lower` and `upper` (10 and 90 % points), each of shape (horizon, d)."""
+    """What a detector expects of the next records.
+
+    Attributes
+    ----------
+    median, lower, upper : ndarray of shape (horizon, d)
+        The median over the trees and the 10 and 90 % points, in the user's units; ``[0]`` is of the next record.
+
+    See Also
+    --------
+    StreamDetector : Whose `forecast` gives one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import StreamDetector
+    >>> detector = StreamDetector(random_state=0)
+    >>> _ = detector.update_many(100 * np.sin(np.arange(1000) / 8))
+    >>> ahead = detector.forecast(3)
+    >>> ahead.median.shape
+    (3, 1)
+    >>> bool((ahead.lower <= ahead.median).all() and (ahead.median <= ahead.upper).all())
+    True
+    """
 
     __slots__ = ("lower", "median", "upper")
 

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._core import LIMIT
+from ._validate import check_columns
 
 Floats = NDArray[np.float64]
+UNNAMED = "x0"  # as a cause calls the first feature
+_ADVICE = "or give each series a key of its own (KeyedDetector)"
 _TIMES = "a number of seconds or a date (as text in ISO form, such as 2026-01-31T12:00:00Z)"
 Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
 
@@ -23,6 +26,8 @@ def values_of(record: Any) -> list[float]:
         values = [record]
     elif isinstance(record, np.ndarray) and record.ndim <= 1 and record.dtype == np.float64:
         values = record.tolist() if record.ndim else [float(record)]
+    elif record is None:  # which numpy would take for NaN
+        raise ValueError("a record must be a number or a vector of numbers, got None; NaN marks a missing value")
     else:
         try:
             array: ArrayLike = np.array(record, dtype=np.float64, ndmin=1)
@@ -62,17 +67,32 @@ def seconds(timestamp: Any) -> float:
 def checked_time(timestamp: Any, before: float | None) -> float:
     """Seconds of a time stamp that must be later than the one before."""
     if timestamp is None:
-        raise ValueError("the records before had time stamps: this one needs one too")
+        raise ValueError(
+            "the records before had time stamps (an index of dates counts as such): this one needs one too"
+        )
     time = seconds(timestamp)
     if before is not None and time <= before:
-        what = "is the same as" if time == before else "is before"
-        raise ValueError(f"timestamp {timestamp} {what} the last one: time must move on")
+        what, do = "is before", "sort the records by time"
+        if time == before:
+            what, do = "is the same as", "keep one record of each time"
+        raise ValueError(f"timestamp {timestamp} {what} the last one, {_written(before, timestamp)}: {do}, {_ADVICE}")
     return time
+
+
+def _written(time: float, like: Any) -> str:
+    """Seconds since 1970 as a number or, beside a stamp that is a date, as a date; in UTC if that one has a zone."""
+    if isinstance(like, Real):
+        return f"{time:.15g}"
+    if isinstance(like, str):
+        like = datetime.fromisoformat(like.strip())
+    date = np.datetime64(int(time), "s") if time.is_integer() else np.datetime64(round(time * 1e6), "us")
+    return f"{date}+00:00" if getattr(like, "tzinfo", None) else str(date)
 
 
 def moments_of(timestamps: Any, n: int, before: float | None) -> Floats:
     """Seconds of the time stamps of n records; the first one that is wrong is named by its row."""
-    stamps = [None] * n if timestamps is None else list(timestamps)
+    stamps = [None] * n if timestamps is None else list(getattr(timestamps, "to_numpy", lambda: timestamps)())
+    note = "; reset_index(drop=True) if the index is not the time" if _are_dates(timestamps) else ""
     if len(stamps) != n:
         raise ValueError(f"{len(stamps)} timestamps for {n} records")
     times = np.empty(n)
@@ -80,33 +100,48 @@ def moments_of(timestamps: Any, n: int, before: float | None) -> Floats:
         try:
             before = times[i] = checked_time(stamp, before)
         except ValueError as error:
-            raise ValueError(f"row {i}: {error}") from None
+            raise ValueError(f"row {i}: {error}{note}") from None
     return times
 
 
+def _are_dates(index: Any) -> bool:
+    return type(index).__name__ == "DatetimeIndex"  # without importing pandas
+
+
+def as_frame(records: Any) -> Any:
+    """A pandas or polars Series as a frame of one column, `UNNAMED` if it has no name; anything else as it is."""
+    if not hasattr(records, "to_frame") or np.ndim(records) != 1:
+        return records
+    return records.to_frame(UNNAMED if records.name in (None, "") else records.name)
+
+
 def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats, Any]:
-    """The names of the columns, of a frame; the records as (n, d); the time stamps, which may be a column of the frame."""
+    """The names of the columns, of a frame; the records as (n, d); the time stamps, which may be in the frame."""
     names = None
     if hasattr(records, "columns"):
         columns = list(records.columns)
+        index = getattr(records, "index", None)
         if isinstance(timestamps, str):
-            if timestamps not in columns:
-                raise ValueError(f"no column {timestamps!r} among {', '.join(map(repr, columns))}")
-            columns.remove(timestamps)
-            timestamps = records[timestamps].to_numpy()
-        for column in columns:
-            values = np.asarray(records[column])
-            try:
-                if values.dtype.kind in "mM":  # which numpy would take for nanoseconds
-                    raise TypeError(f"got {values.dtype}")
-                values.astype(np.float64)
-            except (TypeError, ValueError) as error:
+            if timestamps in columns:
+                columns.remove(timestamps)
+                timestamps = records[timestamps]
+            elif timestamps in getattr(index, "names", ()):
+                timestamps = index.get_level_values(timestamps)  # type: ignore[union-attr]
+            else:
                 raise ValueError(
-                    f"column {column!r} must hold numbers: {error} (timestamps={column!r}, if it is the time)"
-                ) from None
-        names, records = [str(column) for column in columns], records[columns].to_numpy()
+                    f"no column {timestamps!r} among {', '.join(map(repr, columns))}, and no index of this name"
+                )
+        elif timestamps is None and _are_dates(index):
+            timestamps = index
+        records = records[columns]
+        check_columns(
+            records, "leave it out, give timestamps={column!r} if it is the time, or make it the key of a KeyedDetector"
+        )
+        names, records = [str(column) for column in columns], records.to_numpy()
     elif isinstance(timestamps, str):
         raise ValueError(f"timestamps={timestamps!r} names a column, but the records are a {type(records).__name__}")
+    if records is None:
+        raise ValueError("records must be numbers, got None")
     try:
         X = np.array(records, dtype=np.float64, ndmin=1)
     except (TypeError, ValueError) as error:

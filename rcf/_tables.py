@@ -59,6 +59,7 @@ class TableReader:
         self._encoding = encoding
         self._parquet = Path(path).suffix.lower() in (".parquet", ".pq")
         self._path = path
+        self._index: list[str] = []
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -94,11 +95,14 @@ class TableReader:
         try:
             if self._parquet:
                 table = pq.ParquetFile(self._file)
+                # an index of pandas is a column like others here, but nothing to score unless it is named
+                index = (table.schema_arrow.pandas_metadata or {}).get("index_columns", [])
+                self._index = [name for name in index if isinstance(name, str)]
                 self._check_names(table.schema_arrow.names)
                 wanted = [*([self.time] if self.time else []), *self.columns] if self.columns else None
                 for batch in table.iter_batches(ROWS, columns=wanted):
                     self.bytes_read = self._file.tell()
-                    yield batch.to_pandas()
+                    yield batch.to_pandas(ignore_metadata=True)
                 return
             # str columns stay as they are written; a number with a stray letter is found in _numbers
             pieces = pd.read_csv(self._file, chunksize=ROWS, encoding=self._encoding, skipinitialspace=True)
@@ -112,7 +116,10 @@ class TableReader:
                         self.bytes_read = self._file.tell()
                     yield frame
         except UnicodeError as error:
-            raise TableError(f"{self.name}: not {self._encoding} ({error}); give another --encoding") from error
+            raise TableError(
+                f"{self.name}: not {self._encoding} ({error}); give another --encoding, or, if it is no "
+                "CSV file, turn it into CSV or Parquet"
+            ) from error
         except LookupError as error:
             raise TableError(f"{self.name}: {error}") from error
         except pd.errors.EmptyDataError as error:
@@ -133,10 +140,12 @@ class TableReader:
     def _choose(self, frame: pd.DataFrame) -> None:
         if not self.columns:
             numeric = frame.select_dtypes("number").columns
-            self.columns = [str(name) for name in numeric if name != self.time]
+            self.columns = [str(name) for name in numeric if name not in (self.time, *self._index)]
             if not self.columns:
                 names = ", ".join(repr(str(name)) for name in frame.columns)
-                raise TableError(f"{self.name}: no column of numbers among {names}; name one with --column")
+                if len(frame.columns) == 1 and set(";|\t") & set(str(frame.columns[0])):
+                    raise TableError(f"{self.name}: the only column is {names}; cells must have commas between them")
+                raise TableError(f"{self.name}: no column of numbers among {names}; name one with --columns")
 
     def _numbers(self, frame: pd.DataFrame, start: int) -> NDArray[np.float64]:
         values = np.empty((len(frame), len(self.columns)))
@@ -146,7 +155,7 @@ class TableReader:
         if len(bad):
             row, j = bad[0]
             cell = frame[self.columns[j]].iloc[row]
-            what = "an empty cell" if pd.isna(cell) else f"{cell!r}, not a finite number"
+            what = "an empty cell: fill it, or leave the row out" if pd.isna(cell) else f"{cell!r}, not a finite number"
             raise TableError(f"{self.name}: row {start + row + 1}, column {self.columns[j]!r}: {what}")
         return values
 
@@ -190,6 +199,16 @@ class TableWriter:
             os.replace(self._part, self._path)
         else:
             Path(self._part).unlink(missing_ok=True)
+
+
+def check_output(option: str, path: str) -> None:
+    """A command looks at the name of a table it is to write before the work, not after; ValueError where it cannot be written."""
+    if path == "-":
+        return
+    if Path(path).suffix.lower() not in (".csv", ".parquet", ".pq"):
+        raise ValueError(f"{option} {path}: the name must end in .csv or .parquet, or be - for CSV to standard output")
+    if not Path(path).absolute().parent.is_dir():
+        raise ValueError(f"{option} {path}: no such folder")
 
 
 def check_plot(plot: Path) -> None:

@@ -70,14 +70,52 @@ def names_of(record: Any) -> list[str] | None:
     return labels if labels and all(isinstance(label, str) for label in labels) else None
 
 
+def check_columns(frame: Any, advice: str = "encode it as numbers, or leave it out") -> None:
+    """A ValueError that names the first column of a frame which does not hold numbers; anything else than a frame passes.
+
+    `advice` may name it as ``{column!r}``.
+    """
+    columns = getattr(frame, "columns", None)
+    if columns is None:
+        return
+    if not len(columns):
+        raise ValueError(f"the frame is empty: it has no columns ({len(frame)} rows)")
+    for column in columns:
+        values = np.asarray(frame[column])
+        if values.dtype.kind in "fiubc":
+            continue
+        try:
+            if values.dtype.kind in "mM":  # which numpy would take for nanoseconds
+                raise TypeError
+            values.astype(np.float64)
+        except (TypeError, ValueError):
+            row, what = _no_number(values)
+            raise ValueError(
+                f"column {column!r} must hold numbers, got {what} (row {row}): {advice.format(column=column)}"
+            ) from None
+
+
+def _no_number(values: NDArray[Any]) -> tuple[int, str]:
+    """The first of the values that cannot become a float: its place and how it is written."""
+    if values.dtype.kind in "mM" and len(values):
+        return 0, str(values[0])
+    for row, value in enumerate(values.tolist()):
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            return row, repr(value)
+    return 0, str(values.dtype)  # no rows
+
+
 def as_record(x: Any, n_features: int | None) -> NDArray[np.float64]:
     """One record as a float64 array ``(n_features,)``."""
     try:
-        if np.iscomplexobj(x):
+        if x is None or np.iscomplexobj(x):  # numpy takes None for NaN
             raise TypeError
         record = np.ascontiguousarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"a record must be {n_features or 'some'} numbers, got {x!r}") from error
+        what = "a number" if n_features == 1 else f"{n_features} numbers" if n_features else "numbers"
+        raise ValueError(f"a record must be {what}, got {x!r}") from error
     if record.ndim == 0:
         record = record.reshape(1)
     if record.ndim != 1:

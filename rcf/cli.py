@@ -9,6 +9,11 @@ from ._version import __version__
 HINT = 'the command line needs more packages: python -m pip install "rcf[cli,plot]"'
 
 
+def _reflowed(text: str) -> str:
+    """The paragraphs of a docstring without its line breaks, which a terminal of another width would show."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 def main() -> None:
     """Entry point: everything else loads here, so that a missing extra is one line and not a traceback."""
     try:
@@ -42,9 +47,8 @@ def main() -> None:
     ) -> None:
         pass
 
-    app.command("detect")(detect)
-    app.command("hotspots")(hotspots)
-    app.command("stream")(stream)
+    for command in (detect, hotspots, stream):
+        app.command(command.__name__, help=_reflowed(command.__doc__ or ""))(command)
     app()
 
 

@@ -18,7 +18,7 @@ from ._ensemble import Ensemble
 from ._explain import Explanation, Replay, explain
 from ._forecast import Calibration, Forecast, forecast
 from ._missing import completed_record, filled
-from ._records import checked_time, moments_of, near_enough, nearness, seconds, table, values_of
+from ._records import UNNAMED, as_frame, checked_time, moments_of, near_enough, nearness, seconds, table, values_of
 from ._settings import Fill, checked_settings, plain
 from ._threshold import Threshold
 from ._transform import HELD_BACK, Step, Transform
@@ -331,23 +331,40 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        records : array-like or frame of shape (n,) or (n, d)
+        records : array-like, Series or frame of shape (n,) or (n, d)
         timestamps : array-like of shape (n,), str or None, default=None
-            As for `update`; of a frame also the name of a column.
+            As for `update`; of a frame also the name of a column or of its index. None takes the index of a pandas object where it
+            is a DatetimeIndex; ``reset_index(drop=True)`` leaves it out.
 
         Returns
         -------
         Detections
-            Arrays, and the called records with all that there is to say of them. For a pandas or polars frame a frame
-            of its kind, one row
-            a record: score, threshold, grade, likelihood, is_anomaly, confidence, reason, and of the called ones cause and lag.
+            Arrays, and the called records with all that there is to say of them. For a pandas or polars frame or Series a frame
+            of its kind, one row a record: score, threshold, grade, likelihood, is_anomaly, confidence, reason, and of the called
+            ones cause, lag and, for each feature, expected_<name>: what was expected of it `lag` records before.
 
         Raises
         ------
         ValueError
             As `update`, naming the row; nothing is taken in then.
+
+        Examples
+        --------
+        >>> import numpy as np, pandas as pd
+        >>> from rcf import StreamDetector
+        >>> hours = pd.date_range("2026-01-01", periods=1000, freq="h")
+        >>> load = pd.Series(100 * np.sin(np.arange(1000) / 8), hours, name="load")
+        >>> load.iloc[700] += 150
+        >>> found = StreamDetector(random_state=0).update_many(load)
+        >>> for hour, row in found[found.is_anomaly].iterrows():
+        ...     print(hour, row.cause)
+        2026-01-30 04:00:00 load high at lag 0
         """
-        names, X, timestamps = table(records, timestamps)
+        frame = as_frame(records)
+        names, X, timestamps = table(frame, timestamps)
+        columns = names or []
+        if frame is not records and columns == [UNNAMED]:
+            names = None
         self._check_names(names)
         if self._started and X.shape[1] != self.n_features_in_:
             raise ValueError(f"X has {X.shape[1]} features, but {self.n_features_in_} are expected.")
@@ -390,7 +407,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         if parts and isinstance(parts[-1], Run):
             parts[-1].last = self
         found = Detections(parts)
-        return found.like(records) if hasattr(records, "columns") else found
+        return found.like(frame, columns) if hasattr(frame, "columns") else found
 
     def _run_length(self, i: int, end: int, times: Floats | None) -> int:
         """How many of the records from i to `end` can go through the forests at once."""

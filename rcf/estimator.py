@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
-from ._validate import as_record, names_of, not_negative, seed_entropy, whole_number
+from ._validate import as_record, check_columns, names_of, not_negative, seed_entropy, whole_number
 from .persist import Savable
 from .trees import Trees
 
@@ -29,6 +29,13 @@ _SCORES = {"depth", "codisp", "displacement", "opensearch"}
 # Rows whose scores settle the threshold: 2048 place mean + 3 sd within a few percent and take milliseconds at any n.
 _OFFSET_ROWS = 2048
 _FLOAT64 = np.dtype(np.float64)
+# In what forests that are merged must agree: the parameter, and what the core calls it.
+_MERGED_ALIKE = {
+    "n_features": "n_features",
+    "n_estimators": "n_trees",
+    "max_samples": "capacity",
+    "time_decay": "time_decay",
+}
 _FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_offset")
 
 
@@ -135,6 +142,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     n_features_in_: int
     max_samples_: int
     time_decay_: float
+    _offset: list[tuple[int, Any]]  # of how many records seen: the offset, or the rows that it is taken from
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -273,7 +281,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         with self._whole_or_not_at_all():
             if not self._grown:
                 self._validate_params()
-            if not hasattr(X, "columns") and np.ndim(X) < 2:
+            if X is None or (not hasattr(X, "columns") and np.ndim(X) < 2):
                 record = self._record(X)
                 self.n_features_in_ = record.size
                 return self._stream(record.size).update_record(record, self.score)
@@ -350,6 +358,10 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         names, others = [getattr(forest, "feature_names_in_", None) for forest in (self, other)]
         if names is not None and others is not None and list(names) != list(others):
             raise ValueError(f"feature names differ: {list(names)} and {list(others)}")
+        for name, held in _MERGED_ALIKE.items():
+            mine, theirs = getattr(self._forest, held), getattr(other._forest, held)
+            if mine != theirs:
+                raise ValueError(f"{name} differs: {mine} and {theirs}; only forests that agree in it can be merged")
         self._forest.merge(other._forest)
         self.max_samples_ = max(self.max_samples_, other.max_samples_, int(self._forest.masses().max()))
         return self
@@ -620,10 +632,13 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return 0.1 / capacity if self.time_decay is None else float(self.time_decay)
 
     def _threads(self) -> int:
+        if self.n_jobs == 0:
+            raise ValueError("n_jobs must be None, a number of threads, or -1 for all cores, got 0")
         return 1 if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
 
     def _checked(self, X: ArrayLike, reset: bool) -> NDArray[np.float64]:
         """X as float64; the core looks for what is not finite, and names the place."""
+        check_columns(X)
         data: NDArray[np.float64] = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False)
         return data
 
@@ -667,12 +682,14 @@ def merge(forests: Iterable[RandomCutForest]) -> RandomCutForest:
     >>> rcf.merge(parts).n_seen_
     9000
     """
+    if isinstance(forests, RandomCutForest):
+        raise TypeError("merge takes a list of forests, got one: merge([forest, other]), or forest.merge(other)")
     parts = list(forests)
     if not parts:
         raise ValueError("merge needs at least one forest, got none")
     for i, part in enumerate(parts):
         if not isinstance(part, RandomCutForest):
-            raise TypeError(f"can merge RandomCutForests, got a {type(part).__name__} (number {i})")
+            raise TypeError(f"forests must be RandomCutForests, got {type(part).__name__} (number {i})")
         check_is_fitted(part)
     whole = copy.deepcopy(parts[0])
     for part in parts[1:]:

@@ -7,7 +7,7 @@ import math
 import sys
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ._hotspots import KINDS, Window, check_finite
-from ._validate import as_record, whole_number
+from ._validate import as_record, check_columns, names_of, whole_number
 from .persist import Savable
 
 Kind = Literal["born", "split", "grown", "shrunk", "merged", "died"]
@@ -186,6 +186,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         record : array-like of shape (d,)
+            The labels of a pandas Series are the names of its features, in their order.
 
         Returns
         -------
@@ -195,8 +196,13 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If the record has NaN, infinity or another number of features; it is then as if it had not come.
+            If the record has NaN, infinity, another number of features, or other names or another order of them; it is then as if
+            it had not come.
         """
+        names = names_of(record)
+        known = list(getattr(self, "feature_names_in_", [])) if hasattr(self, "_window") else None
+        if names is not None and known != [] and known != names:
+            return self.update_many(cast(Any, record).to_frame().T)
         row = as_record(record, getattr(self, "n_features_in_", None)).reshape(1, -1)
         check_finite(row)
         self._stream(row.shape[1]).push(row)
@@ -260,6 +266,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
             name: value for name, value in self.__dict__.items() if name in ("n_features_in_", "feature_names_in_")
         }
         try:
+            check_columns(X)
             rows: NDArray[np.float64] = validate_data(
                 self, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False
             )

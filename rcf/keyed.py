@@ -100,8 +100,8 @@ class KeyedDetector(Savable):
     def update(self, key: Hashable, record: Any, timestamp: Any = None) -> Detection:
         """Take in the next record of a key; see :meth:`StreamDetector.update`.
 
-        If the record is refused, or `on_evict` raises, the record is not learned, and a key that was not held before is not
-        held after.
+        If the record is refused, with a ValueError that names the key, or `on_evict` raises, the record is not learned, and a
+        key that was not held before is not held after.
         """
         # unlike the monotonic clock, that of the day means the same after a restart
         now = time.time() if timestamp is None else seconds(timestamp)
@@ -111,7 +111,10 @@ class KeyedDetector(Savable):
             entry = None
         self._let_go(now)
         detector = self._new(key) if entry is None else entry[0]
-        result = detector.update(record, timestamp)
+        try:
+            result = detector.update(record, timestamp)
+        except ValueError as error:
+            raise ValueError(f"key {key!r}: {error}") from error
         if entry is None and len(self._held) == self.max_keys:
             self.evict(next(iter(self._held)))  # if it raises, the new detector is gone, and what it learned with it
         self._held[key] = detector, now

@@ -29,6 +29,7 @@ and raises ValueError, TypeError or KeyError on what is not a state of its own.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import math
@@ -111,7 +112,7 @@ class Savable:
         Raises
         ------
         OSError
-            If the folder cannot be written to.
+            If there is no such folder, or it cannot be written to.
         TypeError
             If a parameter is of a type that cannot be saved; it is named.
         """
@@ -149,11 +150,19 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> bool(again.update([1.0, 2.0, 3.0]) == forest.update([1.0, 2.0, 3.0]))
     True
     """
-    return _unpack(Path(path).read_bytes())
+    data = Path(path).read_bytes()
+    try:
+        return _unpack(data)
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error
 
 
 def _write(path: Path, data: bytes) -> None:
     """Beside the old file, down to the disk, then in its place."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"cannot save {path.name!r}: there is no folder", str(path.parent))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "cannot save: there is a folder of this name", str(path))
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(beside, "xb") as file:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from .hotspots import HotSpots, k_distances, suggest_radius
 
@@ -381,10 +381,10 @@ def detections(
     Parameters
     ----------
     values : array-like of shape (n,) or (n, d)
-    found : Detections
+    found : Detections, or frame
         What `update_many` returned for the values (or a list of what `update` did).
     times : array-like of shape (n,), default=None
-        Numbers or dates; by default 0, 1, ....
+        Numbers or dates; by default the index of a pandas frame that was found, else 0, 1, ....
     feature : int, default=0
         The feature that is drawn.
     band : pair of array-like of shape (n,), default=None
@@ -405,10 +405,10 @@ def detections(
 
     data = np.asarray(values, dtype=np.float64)
     data = data.reshape(len(data), -1)[:, feature]
-    results = list(found)
-    if len(results) != len(data):
-        raise ValueError(f"{len(results)} detections for {len(data)} values")
-    t = np.arange(len(data)) if times is None else np.asarray(times)
+    grades, called = _called(found, feature)
+    if len(grades) != len(data):
+        raise ValueError(f"{len(grades)} detections for {len(data)} values")
+    t = np.asarray(getattr(found, "index", np.arange(len(data))) if times is None else times)
     if ax is None:
         _, ax = plt.subplots(2, 1, sharex=True, figsize=(10, 4.5), height_ratios=[3, 1], layout="constrained")
     top, bottom = ax
@@ -416,17 +416,34 @@ def detections(
         lower, upper = (np.asarray(edge, dtype=np.float64).reshape(len(data)) for edge in band)
         top.fill_between(t, lower, upper, color="tab:blue", alpha=0.2, linewidth=0, label="expected, 80 %")
     top.plot(t, data, color="tab:blue", linewidth=0.8)
-    for i, result in enumerate(results):
-        if not result.is_anomaly:
-            continue
-        at, expected = i - result.lag, float(result.expected[feature])
+    for at, expected, cause in called:
         top.plot([t[at], t[at]], [data[at], expected], color="tab:red", linewidth=0.8)
         top.plot(t[at], expected, "_", color="tab:red")
         top.plot(t[at], data[at], "o", color="tab:red", markersize=4)
-        top.annotate("{0} {2}".format(*result.cause), (t[at], data[at]), (4, 4), textcoords="offset points", fontsize=8)
-    bottom.fill_between(t, [result.grade for result in results], step="mid", color="tab:red")
+        top.annotate(cause, (t[at], data[at]), (4, 4), textcoords="offset points", fontsize=8)
+    bottom.fill_between(t, grades, step="mid", color="tab:red")
     bottom.set_ylim(0, 1)
     bottom.set_ylabel("grade")
     if band is not None:
         top.legend(loc="upper left")
     return [top, bottom]
+
+
+def _called(found: Any, feature: int) -> tuple[NDArray[np.float64], list[tuple[int, float, str]]]:
+    """The grades of all records; of each called one where it began, what was expected there, and the cause."""
+    if hasattr(found, "columns"):
+        expected = [name for name in found.columns if name.startswith("expected_")][feature]
+        rows = zip(found["is_anomaly"], found["lag"], found[expected], found["cause"], strict=True)
+        called = [
+            (i - int(lag), float(middle), cause.rpartition(" at lag ")[0])
+            for i, (is_anomaly, lag, middle, cause) in enumerate(rows)
+            if is_anomaly
+        ]
+        return np.asarray(found["grade"], dtype=np.float64), called
+    results = list(found)
+    called = [
+        (i - result.lag, float(result.expected[feature]), "{0} {2}".format(*result.cause))
+        for i, result in enumerate(results)
+        if result.is_anomaly
+    ]
+    return np.array([result.grade for result in results]), called

@@ -1,9 +1,11 @@
 """What is refused, in which words, and that a refusal leaves no trace."""
 
 import pickle
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
@@ -112,7 +114,7 @@ def test_a_failed_fit_on_another_table_leaves_the_first(cell):
         ([None, 1.0], ValueError, r"NaN|None"),
         ([{}, 1.0], ValueError, "{}"),
         ([[1.0], 2.0], ValueError, r"\[\[1.0\], 2.0\]|inhomogeneous"),
-        (None, ValueError, "1 features, but"),
+        (None, ValueError, "must be 2 numbers, got None"),
         ("x", ValueError, "x"),
         (np.array([True, False], dtype=object) * np.nan, ValueError, "NaN"),
     ],
@@ -127,6 +129,60 @@ def test_one_record_refused_and_unchanged(record, error, message, grown):
     with pytest.raises(error):
         forest.forget(record)
     assert state(forest) == before
+
+
+@pytest.mark.parametrize("method", [*LEARN, *READ])
+@pytest.mark.parametrize("kind", [pd.DataFrame, polars.DataFrame])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            ["1", "many", "x"],
+            r"column 'z' must hold numbers, got 'many' \(row 1\): encode it as numbers, or leave it out",
+        ),
+        (
+            [datetime(2026, 1, 1, i) for i in range(3)],
+            r"column 'z' must hold numbers, got 2026-01-01T00:00:00\S* \(row 0\)",
+        ),
+        ([timedelta(hours=1)] * 3, r"column 'z' must hold numbers, got \d+ \w+ \(row 0\)"),
+        ([datetime(2026, 1, 1, tzinfo=UTC)] * 3, r"column 'z' must hold numbers, got .*2026.* \(row 0\)"),
+    ],
+)
+def test_a_column_that_holds_no_numbers_is_named(method, kind, values, message):
+    """Alone too: a frame of dates and nothing else would be taken for nanoseconds."""
+    forest = RandomCutForest(5, 16, random_state=0).fit(GOOD)
+    before = state(forest)
+    for frame in (kind({"a": [1.0, 2.0, 3.0], "z": values}), kind({"z": values})):
+        with pytest.raises(ValueError, match=message):
+            {**LEARN, **READ}[method](forest, frame)
+    assert state(forest) == before
+
+
+@pytest.mark.parametrize("method", LEARN)
+def test_an_empty_frame(method):
+    for frame, message in (
+        (pd.DataFrame(), r"the frame is empty: it has no columns \(0 rows\)"),
+        (pd.DataFrame(index=range(3)), r"the frame is empty: it has no columns \(3 rows\)"),
+        (pd.DataFrame({"a": []}), r"0 sample\(s\)"),
+        (polars.DataFrame(), "the frame is empty"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LEARN[method](RandomCutForest(5, 16), frame)
+
+
+def test_columns_that_hold_numbers_in_other_types():
+    """Whole numbers, truth values, categories of numbers, and numbers written as text, as scikit-learn takes them."""
+    plain = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [0.0, 1.0, 1.0, 0.0]})
+    forest = RandomCutForest(5, 16, random_state=0).fit(plain)
+    for a in ([1, 2, 3, 4], pd.Categorical([1, 2, 3, 4]), ["1", "2", "3", "4"], pd.array([1, 2, 3, 4], "Int64")):
+        other = pd.DataFrame({"a": a, "b": [False, True, True, False]})
+        assert forest.anomaly_score(other).tolist() == forest.anomaly_score(plain).tolist()
+
+
+def test_nothing_is_no_record():
+    for grown in (RandomCutForest(5, 16), RandomCutForest(5, 16).fit(GOOD[:, :1])):
+        with pytest.raises(ValueError, match=r"must be (a number|numbers), got None"):
+            grown.update(None)
 
 
 def test_the_last_row_of_a_long_batch_refuses_the_batch():
@@ -198,7 +254,10 @@ def test_parameters(parameters, method):
     if name == "n_jobs" and method == "update one":
         pytest.skip("one record takes no threads")
     X = GOOD[0] if method == "update one" else GOOD
-    with pytest.raises((ValueError, TypeError), match=name):
+    message = (
+        "n_jobs must be None, a number of threads, or -1 for all cores, got 0" if parameters == {"n_jobs": 0} else name
+    )
+    with pytest.raises((ValueError, TypeError), match=message):
         getattr(forest, method.split()[0])(X)
     assert not forest.__sklearn_is_fitted__()
     assert not hasattr(forest, "n_features_in_")

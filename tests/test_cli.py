@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +67,7 @@ def test_table_names_row_feature_side(table):
     assert "1501" in line
     assert "b (" in line
     assert "low" in line
+    assert "yes" in line
     assert "2026-01-06 05:00:00" in line
 
 
@@ -76,8 +79,23 @@ def test_lag_points_into_the_window(tmp_path):
     lines = done.stdout.decode().splitlines()
     cells = [cell.strip() for cell in next(x for x in lines if "│" in x).split("│")[1:-1]]
     row, lag, side = int(cells[0]), int(cells[-1]), cells[-2]
-    assert row + lag == 1001  # rows count from 1
+    assert row - lag == 1001  # rows count from 1
     assert side == "high"
+    assert "row: from 1, after the header; the last of a window of 12 rows." in lines[-2]
+    assert "lag: how many rows before that one lies what weighs most, 0 to 11." in lines[-2]
+
+
+def test_the_table_says_which_rows_are_flagged(table, tmp_path):
+    done = rcf("detect", table, "--trees", 10, "--top", 30, "--output", tmp_path / "o.csv")
+    flags = pd.read_csv(tmp_path / "o.csv")["is_anomaly"]
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.decode().splitlines() if "│" in line
+    ]
+    marks = {cells[2] for cells in rows}
+    assert marks == {"yes", "no"}
+    assert all((cells[2] == "yes") == flags[int(cells[0]) - 1] for cells in rows)
+    assert b"flagged: above the mean + 3 standard deviations of all rows before." in done.stdout
+    assert b"lag:" not in done.stdout  # a row alone has none
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "-"])
@@ -155,7 +173,7 @@ def test_times_that_are_numbers(tmp_path):
 
 
 def test_columns_by_name(table):
-    done = rcf("detect", table, "--column", "b", "--trees", 10, "--top", 1)
+    done = rcf("detect", table, "--columns", "b", "--trees", 10, "--top", 1)
     assert "b (" not in done.stdout.decode()  # one feature has no share
     assert done.returncode == 0
 
@@ -214,18 +232,54 @@ def test_missing_file(tmp_path):
     assert "none.csv: No such file or directory" in done.stderr.decode()
 
 
+def test_time_that_goes_back(table, tmp_path):
+    """Within a piece of the file and at the border of two; with the stamps as they stand in it. Repeated ones pass."""
+    frame = pd.concat([pd.read_csv(table)] * 3, ignore_index=True)
+    frame["when"] = pd.date_range("2026-01-01", periods=6000, freq="5min").strftime("%d %b %Y %H:%M")
+    for row in (700, 4096):
+        bad = frame.copy()
+        bad.loc[row, "when"] = "31 Dec 2025 12:00"
+        bad.to_csv(tmp_path / "bad.csv", index=False)
+        done = rcf("detect", tmp_path / "bad.csv", "--time", "when", "--trees", 2, "--output", tmp_path / "o.csv")
+        assert (done.returncode, done.stdout) == (1, b"")
+        told = f"bad.csv: row {row + 1}, column 'when': 31 Dec 2025 12:00 is before {frame['when'][row - 1]} in the row above; sort"
+        assert told in done.stderr.decode()
+        assert not (tmp_path / "o.csv").exists()
+        assert rcf("detect", tmp_path / "bad.csv", "--trees", 2).returncode == 0
+    frame.loc[701, "when"] = frame["when"][700]
+    frame.to_csv(tmp_path / "same.csv", index=False)
+    assert rcf("detect", tmp_path / "same.csv", "--time", "when", "--trees", 2).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["when", None])
+def test_the_index_of_a_frame_in_parquet(table, tmp_path, name):
+    """Is a time like any other column, and is not scored."""
+    pd.read_csv(table, parse_dates=["when"], index_col="when").rename_axis(name).to_parquet(tmp_path / "t.parquet")
+    arguments = ["--time", name or "__index_level_0__", "--trees", 10, "--top", 3]
+    done = rcf("detect", tmp_path / "t.parquet", *arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == rcf("detect", table, "--time", "when", *arguments[2:]).stdout
+    pd.read_csv(table).set_index(pd.Index(np.arange(2000) ** 2, name="id")).to_parquet(tmp_path / "n.parquet")
+    assert rcf("detect", tmp_path / "n.parquet", "--trees", 10).stdout == rcf("detect", table, "--trees", 10).stdout
+
+
 def test_missing_column(tmp_path):
-    assert "no column 'v'; there are 'a', 'b'" in bad(tmp_path, "a,b\n1,2\n", "--column", "v")
+    assert "no column 'v'; there are 'a', 'b'" in bad(tmp_path, "a,b\n1,2\n", "--columns", "v")
     assert "no column 't'" in bad(tmp_path, "a,b\n1,2\n", "--time", "t")
 
 
 @pytest.mark.parametrize(
-    ("cell", "what"), [("x", "'x', not a finite number"), ("", "an empty cell"), ("inf", "not a finite number")]
+    ("cell", "what"),
+    [
+        ("x", "'x', not a finite number"),
+        ("", "an empty cell: fill it, or leave the row out"),
+        ("inf", "not a finite number"),
+    ],
 )
 def test_bad_cell(tmp_path, cell, what):
     rows = [f"{i},{i % 7}" for i in range(5000)]
     rows[4500] = f"4500,{cell}"
-    message = bad(tmp_path, "a,b\n" + "\n".join(rows), "--column", "b", "--output", tmp_path / "o.csv", "--trees", 5)
+    message = bad(tmp_path, "a,b\n" + "\n".join(rows), "--columns", "b", "--output", tmp_path / "o.csv", "--trees", 5)
     assert "row 4501, column 'b'" in message
     assert what in message
     assert not (tmp_path / "o.csv").exists()
@@ -238,7 +292,7 @@ def test_bad_time(tmp_path):
 
 
 def test_time_that_is_also_scored(table):
-    done = rcf("detect", table, "--time", "a", "--column", "a")
+    done = rcf("detect", table, "--time", "a", "--columns", "a")
     assert done.returncode == 1
     assert b"both the time and a column" in done.stderr
 
@@ -282,9 +336,10 @@ def test_no_header(tmp_path):
 def test_wrong_encoding(tmp_path):
     text = "größe,wert\n1,2\n".encode("latin-1")
     assert "not utf-8" in bad(tmp_path, text)
+    assert "turn it into CSV or Parquet" in bad(tmp_path, b"PK\x03\x04\xff\xfe\x00", name="bad.xlsx")
     assert "unknown encoding: nonsense" in bad(tmp_path, text, "--encoding", "nonsense")
     (tmp_path / "ok.csv").write_bytes(text)
-    done = rcf("detect", tmp_path / "ok.csv", "--encoding", "latin-1", "--column", "größe")
+    done = rcf("detect", tmp_path / "ok.csv", "--encoding", "latin-1", "--columns", "größe")
     assert done.returncode == 0
 
 
@@ -294,6 +349,8 @@ def test_empty_and_ragged_files(tmp_path):
     assert "not a CSV table" in bad(tmp_path, "a,b\n1,2\n1,2,3\n")
     assert "more cells than the header" in bad(tmp_path, "a,b\n1,2,3\n1,2,3\n")
     assert "no column of numbers" in bad(tmp_path, "a,b\nx,y\n")
+    assert "the only column is 'a\\tb';" in bad(tmp_path, "a\tb\n1\t2\n")
+    assert "the only column is 'a;b'; cells must have commas" in bad(tmp_path, "a;b\n1;2\n")
     assert "not a Parquet table" in bad(tmp_path, "nothing", name="bad.parquet")
 
 
@@ -304,7 +361,16 @@ def test_beyond_float32(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "args", [["--score", "best"], ["--trees", "0"], ["--shingle", "0"], ["--seed", "-1"], ["--top", "x"], ["--what"]]
+    "args",
+    [
+        ["--score", "best"],
+        ["--trees", "0"],
+        ["--shingle", "0"],
+        ["--seed", "-1"],
+        ["--jobs", "0"],
+        ["--top", "x"],
+        ["--what"],
+    ],
 )
 def test_wrong_arguments(table, args):
     done = rcf("detect", table, *args)
@@ -330,11 +396,54 @@ def test_a_plot_that_cannot_be_written(table, tmp_path):
     assert b"Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "option"), [("detect", "--output"), ("hotspots", "--output"), ("hotspots", "--changes")]
+)
+def test_output_is_refused_before_the_work(tmp_path, command, option):
+    """The file to read is not even looked for."""
+    for name, message in (
+        ("o.xlsx", "o.xlsx: the name must end in .csv or .parquet, or be - for CSV to standard output"),
+        ("none/o.csv", "none/o.csv: no such folder"),
+    ):
+        done = rcf(command, tmp_path / "none.csv", option, tmp_path / name)
+        assert (done.returncode, done.stdout) == (1, b"")
+        told = done.stderr.decode()
+        assert told.startswith(f"rcf {command}: {option} ")
+        assert told.strip().endswith(message)
+
+
 def test_output_that_cannot_be_written(table, tmp_path):
-    done = rcf("detect", table, "--trees", 5, "--output", tmp_path / "none" / "o.csv")
+    (tmp_path / "o.csv.part").mkdir()
+    done = rcf("detect", table, "--trees", 5, "--output", tmp_path / "o.csv")
     assert done.returncode == 1
-    assert b"No such file or directory" in done.stderr
+    assert b"o.csv: Is a directory" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_one_thing_has_one_name_in_all_commands():
+    """What two commands share, with its short form; no letter stands for two things."""
+    found = {}
+    for command in ("detect", "stream", "hotspots"):
+        shown = rcf(command, "--help").stdout.decode()
+        found[command] = set(re.findall(r"^│ +(--[\w-]+) +(?:--no-[\w-]+ +)?(-\w)? ", shown, re.MULTILINE))
+    times = Counter(option for options in found.values() for option in options)
+    common = {("--columns", "-c"): 3, ("--time", "-t"): 2, ("--shingle", "-s"): 2, ("--trees", ""): 2, ("--samples", ""): 2,
+              ("--seed", ""): 2, ("--output", "-o"): 2, ("--plot", ""): 2, ("--encoding", ""): 2, ("--help", ""): 3}  # fmt: skip
+    assert {option: n for option, n in times.items() if n > 1} == common
+    assert max(Counter(letter for _, letter in times if letter).values()) == 1
+    assert max(Counter(name for name, _ in times).values()) == 1
+
+
+@pytest.mark.parametrize("columns", [["--columns", "a,b"], ["-c", "a", "-c", "b"], ["--columns", "a, b"]])
+def test_columns_with_commas_or_one_by_one(table, columns):
+    assert rcf("detect", table, *columns, "--trees", 10).stdout == rcf("detect", table, "--trees", 10).stdout
+
+
+def test_a_name_with_a_comma(table, tmp_path):
+    pd.read_csv(table).rename(columns={"b": "b, in mm"}).to_csv(tmp_path / "comma.csv", index=False)
+    done = rcf("detect", tmp_path / "comma.csv", "--columns", 'a, "b, in mm"', "--trees", 10, "--top", 1)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "b, in mm (" in done.stdout.decode()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
@@ -371,7 +480,7 @@ def test_taxi_events_are_among_the_strongest(tmp_path):
         pytest.skip(f"no taxi series under {DATA} (set RCF_DATA)")
     windows = json.loads((DATA / "nab/labels/combined_windows.json").read_text())["realKnownCause/nyc_taxi.csv"]
     done = rcf(
-        "detect", path, "--column", "value", "--time", "timestamp", "--shingle", 48, "--plot", tmp_path / "taxi.png"
+        "detect", path, "--columns", "value", "--time", "timestamp", "--shingle", 48, "--plot", tmp_path / "taxi.png"
     )
     assert done.returncode == 0, done.stderr.decode()
     lines = [line.split("│") for line in done.stdout.decode().splitlines() if "│" in line]

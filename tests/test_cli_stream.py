@@ -20,13 +20,13 @@ def stream(text, *arguments):
     return subprocess.run([*COMMAND, *arguments], input=text, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("columns", ["heat, load", "3,2"])
+@pytest.mark.parametrize("columns", [["heat, load"], ["3,2"], ["heat", "-c", "load"]])
 def test_columns_by_name_and_by_number(columns):
     """In the order they are asked for; lines without a word count for nothing."""
     X = np.random.default_rng(0).normal(size=(220, 2)).round(3)
     X[200, 1] += 30
     lines = "".join(f"m{i},{load},{heat}\n{chr(10) * (i % 7 == 0)}" for i, (load, heat) in enumerate(X.tolist()))
-    done = stream("name,load,heat\n" + lines, "--header", "--columns", columns)
+    done = stream("name,load,heat\n" + lines, "--header", "--columns", *columns)
     assert (done.returncode, done.stderr) == (0, "")
     got = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["record"] for line in got] == list(range(1, 221))
@@ -55,7 +55,7 @@ def test_a_column_that_is_not_there_ends_it(arguments, message):
         (["--transform", "zz"], "--transform must be one of 'none', 'normalize',"),
         (["--fill", "mean"], "--fill must be 'previous', 'linear', 'forest', 'zero' or a number, got 'mean'"),
         (["--anomaly-rate", "2"], "--anomaly-rate must be above 0 and at most 0.5, got 2.0"),
-        (["--samples", str(2**40)], "--samples must be between 1 and"),
+        (["--samples", str(2**40)], "Invalid value for '--samples':"),
         (["--seed", "-1"], "--seed"),
         (["--columns", "1,value"], "--columns: no column 'value' without names (--header if the first line has names)"),
         (["--time", "when"], "--time: no column 'when' without names (--header if the first line has names)"),
@@ -73,13 +73,21 @@ def test_wrong_options_are_a_usage_error_before_a_line_is_read(arguments, messag
         assert told.count(message) == 1
 
 
+def test_the_same_seed_is_taken_where_none_is_given():
+    lines = "".join(f"{v}\n" for v in np.random.default_rng(0).normal(size=120).round(3))
+    command = [part for part in COMMAND if part not in ("--seed", "0")]
+    run = subprocess.run(command, input=lines, capture_output=True, text=True)
+    assert run.returncode == 0
+    assert run.stdout == stream(lines).stdout
+
+
 def test_a_state_keeps_its_parameters_and_says_so(tmp_path):
     """Only of options that were given: defaults ask for nothing."""
     state = ["--state", str(tmp_path / "state.rcf")]
     assert stream("1\n2\n", *state, "--transform", "none").returncode == 0
     done = stream("3\n", *state)
     assert (done.returncode, done.stderr) == (0, "")
-    done = stream("4\n", *state, "--transform", "difference", "--shingle-size", "8", "--fill", "0")
+    done = stream("4\n", *state, "--transform", "difference", "--shingle", "8", "--fill", "0")
     assert done.returncode == 0
     told = [f"rcf stream: {option} is not used: {state[1]} was begun with {value}"
             for option, value in (("--transform difference", "none"), ("--fill 0.0", "previous"))]  # fmt: skip

@@ -161,6 +161,104 @@ def test_many_give_the_bits_of_one_at_a_time(transform):
     assert sum(r.is_anomaly for r in singly) >= 1
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_have_what_was_expected_of_the_called(library):
+    """Of each feature, by name; nothing of the records that were not called."""
+    module = pytest.importorskip(library)
+    x = noisy(1200)
+    plain = StreamDetector(random_state=0).update_many(x)
+    frame = module.DataFrame({"load": x[:, 0], "heat": x[:, 1]})
+    out = StreamDetector(random_state=0).update_many(frame)
+    expected = np.column_stack([out["expected_load"], out["expected_heat"]]).astype(float)
+    assert len(plain.anomalies)
+    for i in range(len(x)):
+        if plain.is_anomaly[i]:
+            assert expected[i].tolist() == plain[i].expected.tolist()
+        else:
+            assert np.isnan(expected[i]).all()
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_series_is_a_frame_of_one_column(library):
+    """Its name is the feature's; one without a name goes with any."""
+    module = pytest.importorskip(library)
+    x = noisy(1200, 1)[:, 0]
+    plain = StreamDetector(random_state=0).update_many(x)
+    detector = StreamDetector(random_state=0)
+
+    def series(values, name=None):
+        return module.Series(values, name=name) if library == "pandas" else module.Series(name, values)
+
+    out = detector.update_many(series(x[:700], "load"))
+    assert type(out) is module.DataFrame
+    assert out["score"].to_list() == plain.score[:700].tolist()
+    assert detector.feature_names_in_.tolist() == ["load"]
+    assert out["cause"].to_list()[600] == "load high at lag 0"
+    with pytest.raises(ValueError, match=r"\['heat'\], but \['load'\] are expected"):
+        detector.update_many(series(x[700:], "heat"))
+    nameless = detector.update_many(series(x[700:]))
+    assert nameless["score"].to_list() == plain.score[700:].tolist()
+    assert "expected_x0" in nameless.columns
+    detector = StreamDetector(random_state=0)
+    detector.update_many(series(x[:700]))
+    assert not hasattr(detector, "feature_names_in_")
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_an_index_of_dates_is_the_time(zone):
+    """A gap in it shows, whether it is named, taken by itself, or given; another index is none."""
+    pd = pytest.importorskip("pandas")
+    x = np.delete(noisy(900), slice(700, 703), axis=0)
+    index = pd.date_range("2026-01-01", periods=900, freq="5min", tz=zone, name="when").delete(slice(700, 703))
+    frame = pd.DataFrame(x, columns=["load", "heat"], index=index)
+    plain = StreamDetector(random_state=0).update_many(x)
+    timed = StreamDetector(random_state=0).update_many(x, list(index))
+    assert timed.score.tolist() != plain.score.tolist()
+    for records, timestamps in ((frame, None), (frame, "when"), (frame.reset_index(), "when"), (frame, index)):
+        out = StreamDetector(random_state=0).update_many(records, timestamps)
+        assert out["score"].tolist() == timed.score.tolist()
+        assert out.index.equals(records.index)
+        assert "expected_when" not in out.columns
+    alone = StreamDetector(random_state=0).update_many(frame["load"])
+    assert alone["score"].tolist() == StreamDetector(random_state=0).update_many(x[:, 0], list(index)).score.tolist()
+    for records in (frame.reset_index(drop=True), frame.set_axis(range(897))):
+        assert StreamDetector(random_state=0).update_many(records)["score"].tolist() == plain.score.tolist()
+    pairs = frame.set_index(pd.MultiIndex.from_arrays([["a"] * 897, index], names=["key", "when"]))
+    assert StreamDetector(random_state=0).update_many(pairs, "when")["score"].tolist() == timed.score.tolist()
+
+
+def test_time_that_goes_back_is_told_with_both_stamps():
+    pd = pytest.importorskip("pandas")
+    series = pd.Series(range(4), pd.to_datetime(["2026-01-02", "2026-01-03", "2026-01-01", "2026-01-04"]), dtype=float)
+    keys = r", or give each series a key of its own \(KeyedDetector\)"
+    advice = ": sort the records by time" + keys
+    index = r"; reset_index\(drop=True\) if the index is not the time$"
+    detector = StreamDetector()
+    for records, stamps, message in (
+        (series, None, "row 2: timestamp 2026-01-01T00:00:00.* is before the last one, 2026-01-03T00:00:00" + advice + index),
+        (series.tz_localize("Europe/Berlin"), None,
+         r"row 2: timestamp 2026-01-01 00:00:00\+01:00 is before the last one, 2026-01-02T23:00:00\+00:00" + advice + index),
+        ([1.0, 2.0], [7, 7], "row 1: timestamp 7 is the same as the last one, 7: keep one record of each time" + keys + "$"),
+        ([1.0, 2.0], ["2026-01-01T12:00:00.5Z", "2026-01-01T12:00:00Z"],
+         r"row 1: timestamp 2026-01-01T12:00:00Z is before the last one, 2026-01-01T12:00:00.500000\+00:00" + advice + "$"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            detector.update_many(records, stamps)
+        assert not hasattr(detector, "n_seen_")
+    detector.update(1.0, datetime(2026, 1, 1))
+    with pytest.raises(
+        ValueError, match="timestamp 2025-01-01 00:00:00 is before the last one, 2026-01-01T00:00:00" + advice
+    ):
+        detector.update(1.0, datetime(2025, 1, 1))
+    with pytest.raises(ValueError, match=r"an index of dates counts as such\): this one needs one too"):
+        detector.update(1.0)
+    keyed = KeyedDetector(StreamDetector())
+    keyed.update("a", 1.0, 10.0)
+    keyed.update("b", 1.0, 5.0)
+    with pytest.raises(ValueError, match=r"^key 'a': timestamp 5\.0 is before the last one, 10: sort"):
+        keyed.update("a", 1.0, 5.0)
+
+
 def test_frames_give_frames():
     pd = pytest.importorskip("pandas")
     x = noisy(1200)
@@ -427,6 +525,7 @@ def test_bad_records_leave_it_unchanged():
         ([1.0, np.inf], 500.0, "inf"),
         ([1.0, -np.inf], 500.0, "inf"),
         ([1.0, "a"], 500.0, "vector of numbers"),
+        (None, 500.0, "got None; NaN marks a missing value"),
         (np.ones((2, 2)), 500.0, "one-dimensional"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -447,7 +546,9 @@ def test_frames_that_do_not_fit_are_refused():
     for kind in (pd.DataFrame, pl.DataFrame):
         frame = kind({"when": [datetime(2024, 1, 1), datetime(2024, 1, 2)], "load": [1.0, 2.0], "heat": [3, 4]})
         detector = StreamDetector(random_state=0)
-        with pytest.raises(ValueError, match="column 'when' must hold numbers"):
+        with pytest.raises(
+            ValueError, match=r"column 'when' must hold numbers, got 2024-01-01.* timestamps='when' if it is the time"
+        ):
             detector.update_many(frame)
         with pytest.raises(ValueError, match="no column 'time'"):
             detector.update_many(frame, "time")
@@ -458,6 +559,10 @@ def test_frames_that_do_not_fit_are_refused():
             detector.update_many(later, "when")
         detector.update_many(later[["when", "load", "heat"]], "when")
         assert detector.n_seen_ == 3
+        with pytest.raises(ValueError, match="the frame is empty"):
+            detector.update_many(kind())
+    with pytest.raises(ValueError, match="records must be numbers, got None"):
+        StreamDetector().update_many(None)
     with pytest.raises(ValueError, match="the records are a list"):
         StreamDetector().update_many([1.0, 2.0], "when")
 
@@ -588,6 +693,17 @@ def test_results_are_read_in_a_thread_while_records_come():
         got = [result for part in read for result in part.result()]
     assert len(expected.anomalies) >= 6
     same([expected[i] for i in expected.anomalies], [got[i] for i in expected.anomalies])
+
+
+def test_many_are_shown_by_what_was_called():
+    x = noisy(1000)
+    found = StreamDetector(random_state=0).update_many(x)
+    assert repr(found) == f"Detections({len(found)} records, called: {', '.join(map(str, found.anomalies))})"
+    assert repr(StreamDetector().update_many(x[:20])) == "Detections(20 records, none called)"
+    restless = StreamDetector(n_estimators=10, anomaly_rate=0.5, alert_once=False, random_state=0)
+    often = restless.update_many(noisy(3000)[:, 0] ** 9)
+    assert len(often.anomalies) > 10
+    assert repr(often).endswith(f", {often.anomalies[9]}, ... {len(often.anomalies) - 10} more)")
 
 
 def test_records_of_many_by_number():

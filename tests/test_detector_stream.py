@@ -37,7 +37,7 @@ def test_lines_are_those_of_the_detector(series):
 
 def test_bad_lines_are_named_and_left_out():
     pytest.importorskip("typer")
-    run = subprocess.run([*COMMAND, "--header", "--output", "csv"], input="a,b\n1,2\n3\n4,inf\n5,x\n6,\n", capture_output=True,
+    run = subprocess.run([*COMMAND, "--header", "--format", "csv"], input="a,b\n1,2\n3\n4,inf\n5,x\n6,\n", capture_output=True,
                          text=True, check=False)  # fmt: skip
     assert run.returncode == 1
     assert [line.split(",")[0] for line in run.stdout.splitlines()] == ["record", "1", "5"]
@@ -110,6 +110,16 @@ def test_picture(series):
     top, bottom = detections(series, found, band=(series - 1, series + 1))
     assert [text.get_text() for text in top.texts] == ["x0 high"]
     assert bottom.get_ylim() == (0.0, 1.0)
+    pd = pytest.importorskip("pandas")
+    dated = pd.Series(series, pd.date_range("2026-01-01", periods=600, freq="h"), name="load")
+    frame = StreamDetector(random_state=0).update_many(dated)
+    above, below = detections(dated, frame)
+    assert [text.get_text() for text in above.texts] == ["load high"]
+    assert above.lines[0].get_xdata()[500] == dated.index[500].to_datetime64()
+    for plain, other in zip(top.lines[1:], above.lines[1:], strict=True):
+        assert plain.get_ydata().tolist() == other.get_ydata().tolist()
+    got, expected = (axes.collections[0].get_paths()[0].vertices[:, 1].tolist() for axes in (below, bottom))
+    assert got == expected
     plt.close("all")
     with pytest.raises(ValueError, match="600 detections for 10"):
         detections(series[:10], found)

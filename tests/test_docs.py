@@ -23,6 +23,7 @@ MODULES = [
     for module in pkgutil.walk_packages(rcf.__path__, "rcf.")
     if not module.name.split(".")[-1].startswith("_")
 ]
+MODULES += sorted({f"rcf.{home}" for home in rcf._HOMES.values()} - set(MODULES))  # the homes of public names
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -33,8 +34,9 @@ def test_doctests(name):
 def test_every_public_name_has_an_example():
     for name in rcf.__all__:
         value = getattr(rcf, name)
-        if isinstance(value, type):
+        if callable(value):
             assert ">>>" in (value.__doc__ or ""), name
+            assert value.__module__ in MODULES, name
 
 
 def blocks(language):

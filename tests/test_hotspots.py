@@ -276,13 +276,12 @@ def test_bad_rows_leave_everything_as_it_was(rows, message):
         ([[1.0, 2.0]], "one-dimensional"),
         ([], "at least one feature"),
         ("ab", "numbers"),
-        (None, "numbers"),
+        (None, "must be 2 numbers, got None"),
+        ([object(), 1], "numbers"),
     ],
 )
 def test_bad_record_leaves_everything_as_it_was(record, message):
     spots = HotSpots(200, 1.0, 2)
-    if record is None:
-        record, message = [object(), 1], "numbers"
     spots.update_many([[0.0, 0.0], [0.5, 0.0]])
     before = spots.hot_spots_
     with pytest.raises(ValueError, match=message):
@@ -451,6 +450,43 @@ def test_frames():
         assert spots.feature_names_in_.tolist() == ["x", "y"]
         with pytest.raises(ValueError, match="feature names"):
             spots.update_many(frame[["y", "x"]])
+
+
+def test_names_of_a_series_are_those_of_the_features():
+    """As in the estimator: in another order a record would be taken by position, and wrongly."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=list("abc"))
+    for begin in ("update_many", "fit", "update"):
+        spots = HotSpots(50, 0.5, 2)
+        getattr(spots, begin)(frame.iloc[0] if begin == "update" else frame)
+        assert spots.feature_names_in_.tolist() == list("abc")
+        before = spots.to_bytes()
+        with pytest.raises(ValueError, match="must be in the same order"):
+            spots.update(frame[list("cba")].iloc[0])
+        with pytest.raises(ValueError, match="unseen at fit time:\n- z"):
+            spots.update(pandas.Series([1.0, 2.0, 3.0], index=list("abz")))
+        assert spots.to_bytes() == before
+        twin = HotSpots.from_bytes(before)
+        for row in (frame.iloc[1], pandas.Series([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]):
+            assert spots.update(row) == twin.update(np.asarray(row))
+    nameless = HotSpots(50, 0.5, 2)
+    nameless.update([1.0, 2.0, 3.0])
+    nameless.update(frame.iloc[0])
+    assert not hasattr(nameless, "feature_names_in_")
+    fresh = HotSpots(50, 0.5, 2)
+    with pytest.raises(ValueError, match="NaN"):
+        fresh.update(pandas.Series([1.0, np.nan], index=["a", "b"]))
+    assert vars(fresh) == vars(HotSpots(50, 0.5, 2))
+
+
+def test_a_column_that_holds_no_numbers_is_named():
+    pandas = pytest.importorskip("pandas")
+    dates = pandas.DataFrame({"when": pandas.date_range("2026-01-01", periods=3)})
+    for call in ("update_many", "follow", "fit"):
+        spots = HotSpots(50, 0.5, 2)
+        with pytest.raises(ValueError, match=r"column 'when' must hold numbers, got 2026-01-01\S* \(row 0\)"):
+            getattr(spots, call)(dates)
+        assert vars(spots) == vars(HotSpots(50, 0.5, 2))
 
 
 @pytest.mark.parametrize("d", [2, 5])

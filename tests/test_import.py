@@ -28,6 +28,17 @@ def test_every_public_name_is_there():
     assert "rcf" in loaded("import rcf\nfor name in rcf.__all__: getattr(rcf, name)")
 
 
+def test_what_is_shown_are_public_names_and_modules():
+    import types
+
+    import rcf
+
+    shown = {name for name in dir(rcf) if not name.startswith("_")}
+    assert {name for name in rcf.__all__ if not name.startswith("_")} <= shown
+    assert all(name in rcf.__all__ or isinstance(getattr(rcf, name), types.ModuleType) for name in shown), shown
+    assert "importlib" not in shown
+
+
 def test_a_checkout_that_is_not_built_says_so(tmp_path):
     """Python started in a checkout takes its folder for the package, though one is installed."""
     import shutil

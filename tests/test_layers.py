@@ -33,7 +33,7 @@ LAYERS = [
     ["_settings", "_window", "_explain"],
     ["_detections", "_forecast", "_missing"],
     ["detector"],
-    ["plot", "river", "pysad", "_tables", "keyed"],
+    ["plot", "river", "pysad", "_tables", "_cli_options", "keyed"],
     ["_cli_detect", "_cli_stream", "_cli_hotspots"],
     ["cli"],
     ["__init__"],

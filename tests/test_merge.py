@@ -252,8 +252,8 @@ def table(seed=1, d=2, **parameters):
     ("other", "message"),
     [
         (lambda: table(d=3), "n_features differs: 2 and 3"),
-        (lambda: table(n_estimators=6), "n_trees differs: 5 and 6"),
-        (lambda: table(max_samples=16), "capacity differs: 32 and 16"),
+        (lambda: table(n_estimators=6), "n_estimators differs: 5 and 6; only forests that agree"),
+        (lambda: table(max_samples=16), "max_samples differs: 32 and 16"),
         (lambda: table(time_decay=0.5), "time_decay differs: 0.003125 and 0.5"),
         (lambda: table(score="codisp"), "score differs: 'depth' and 'codisp'"),
         (lambda: table(seed=0), "same random numbers"),
@@ -286,8 +286,10 @@ def test_itself_nothing_and_other_things():
         forest.merge([forest])
     with pytest.raises(ValueError, match="at least one forest"):
         rcf.merge([])
-    with pytest.raises(TypeError, match=r"number 1"):
+    with pytest.raises(TypeError, match=r"must be RandomCutForests, got int \(number 1\)"):
         rcf.merge([forest, 3])
+    with pytest.raises(TypeError, match=r"a list of forests, got one: merge\(\[forest, other\]\)"):
+        rcf.merge(forest)
     empty = Forest(5, 32, 2, forest.time_decay_, 9)
     with pytest.raises(ValueError, match="seen nothing: the other"):
         forest._forest.merge(empty)

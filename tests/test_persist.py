@@ -208,8 +208,11 @@ def test_what_cannot_be_saved_is_named(tmp_path):
     with pytest.raises(ValueError, match="n_estimators"):
         RandomCutForest(n_estimators=-1).save(tmp_path / "x")
     assert os.listdir(tmp_path) == []
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError, match=r"cannot save 'x': there is no folder: .*no folder'$"):
         RandomCutForest().save(tmp_path / "no folder" / "x")
+    with pytest.raises(IsADirectoryError, match=f"there is a folder of this name: .*{tmp_path.name}'$"):
+        RandomCutForest().save(tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 # ---- the notes on what `_state` may hold --------------------------------------------------------------------------------
@@ -446,6 +449,9 @@ def test_files_cut_short_or_of_something_else(tmp_path):
         RandomCutForest.from_bytes("text")
     with pytest.raises(OSError):
         rcf.load(tmp_path / "not there")
+    (tmp_path / "else.rcf").write_bytes(b"else")
+    with pytest.raises(ModelFileError, match=r"else\.rcf: not a model file"):
+        rcf.load(tmp_path / "else.rcf")
 
 
 def test_another_class_is_refused(things):
