@@ -1,8 +1,8 @@
 """One small adapter per package: the same forest, asked for in each package's own way.
 
-``prepare`` puts records into the form that a package reads fastest; it is never timed. (isotree stands twice: fit is fed a table as NumPy
-makes it, which it copies, and one laid out for it.) A package that lacks an
-operation lacks the method: see :func:`can`.
+``prepare`` puts records into the form that a package reads fastest; it is never timed. (isotree stands twice: once
+it is fed a table as NumPy makes it, which it copies, and once one laid out for it.) A package that lacks an operation
+lacks the method: see :func:`can`.
 """
 
 import importlib.metadata

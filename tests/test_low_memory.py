@@ -28,7 +28,14 @@ def inside(forest):
     for i in range(forest.n_trees):
         tree = forest.tree(i)
         used = tree["nodes"]["mass"] > 0
-        shown += [tree["cuts"][used], tree["nodes"][used], tree["wide_boxes"][used], tree["points"], tree["leaves"], tree["slots"]]
+        shown += [
+            tree["cuts"][used],
+            tree["nodes"][used],
+            tree["wide_boxes"][used],
+            tree["points"],
+            tree["leaves"],
+            tree["slots"],
+        ]
     return [part.tobytes() for part in shown]
 
 
