@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from itertools import pairwise
-from math import inf, sqrt
+from math import inf
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._core import LIMIT
-from ._running import averages, learn, learn_rows
+from ._running import averages, learn, learn_rows, spread
 from ._validate import finite, whole_number
 
 Values = list[float]
@@ -31,6 +30,7 @@ KINDS: dict[str, tuple[str, bool]] = {
 }
 HELD_BACK = 64  # records that settle centre and scale; their sd is then known to about 9 %
 CLIP = 1e6  # in units of the scale: beyond, a float32 box could no longer tell ordinary values apart
+KEPT = 1e3  # the farthest that a level is kept when the scale is settled anew: what lies about it stays within the clip
 REVISED_EVERY = 256
 SLOW = 10 * REVISED_EVERY  # records that the running spread is over, once there are so many
 REVISED_BEYOND = 8.0  # times the spread, or a part of it
@@ -43,10 +43,13 @@ class Transform:
     series stays noiseless. (Running estimates would move every value a little at each step, and a forest sees that.)
     The scale is settled anew only where the spread has become eight times what it was, or an eighth; the forest is
     indifferent to less than that.
+
+    A feature that has stood still has no scale until it moves. It then gets its spread with that move: one in n records lies
+    ``sqrt(n)`` deviations out, so the first move stands out whatever its size, 8 deviations at the start and 50 later.
     """
 
     __slots__ = ("average", "base", "buffer", "centre", "hold", "kind", "mean", "n", "origin", "previous",
-                 "scale", "scales", "square", "weights")  # fmt: skip
+                 "scale", "scales", "square", "still", "weights")  # fmt: skip
 
     def __init__(self, kind: str, weights: Values, hold: int) -> None:
         self.kind, self.scales, self.weights, self.hold = kind, KINDS[kind][1], weights, hold
@@ -58,6 +61,7 @@ class Transform:
         self.previous: Values | None = None
         self.average: Values = [0.0] * d
         self.base: Values = [0.0] * d  # what is to be added to a change to give the record
+        self.still: list[int] = []  # features that have had one value since the first record
         self.n = 0
 
     @property
@@ -94,8 +98,8 @@ class Transform:
             self.settle()
             ready, self.buffer = self.buffer, None
             return [self.scaled(row) for row in ready]
-        if n % REVISED_EVERY == 0:
-            self.revise()
+        if self.still or n % REVISED_EVERY == 0:
+            self.revise(change, n % REVISED_EVERY == 0)
         return [self.scaled(change)]
 
     def push_many(self, X: Floats) -> tuple[Floats, Callable[[int], Step]]:
@@ -115,32 +119,33 @@ class Transform:
         if bases is not None:
             change = X - bases
             self.base = bases[-1].tolist()
-        base, centre = self.base, self.centre
+        base = self.base
         if not self.scales or d == 1:  # alone, a feature needs no scale anew
-            begins, scales = [0], [self.scale]
-            Z = (change - centre) / self.scale
+            begins, settled = [0], [(self.centre, self.scale)]
+            Z = (change - self.centre) / self.scale
         else:
-            begins, scales = [], []
+            begins, settled = [], []
             Z = np.empty_like(X)
             mean, square, rates = np.array(self.mean), np.array(self.square), 1.0 / np.minimum(number, SLOW)
-            # a record that the scale is revised at has the new one: up to it, and from it on
-            cuts = [0, *(np.flatnonzero(number % REVISED_EVERY == 0)).tolist(), len(X)]
-            for a, b in pairwise(cuts):
-                if a < b:
-                    learn_rows(change[a : a + 1], rates[a : a + 1], mean, square)
-                    self.mean, self.square = mean.tolist(), square.tolist()
-                    if number[a] % REVISED_EVERY == 0:
-                        self.revise()
-                    begins.append(a)
-                    scales.append(self.scale)
-                    Z[a:b] = (change[a:b] - centre) / self.scale
-                    learn_rows(change[a + 1 : b], rates[a + 1 : b], mean, square)
+            none = np.empty(0, dtype=np.int64)
+            a = 0
+            while a < len(X):  # a record that the scale is settled anew at has the new one
+                learn_rows(change[a : a + 1], rates[a : a + 1], mean, square, none)
+                self.mean, self.square = mean.tolist(), square.tolist()
+                self.revise(change[a].tolist(), number[a] % REVISED_EVERY == 0)
+                begins.append(a)
+                settled.append((self.centre, self.scale))
+                b = a + REVISED_EVERY - int(number[a]) % REVISED_EVERY
+                still = np.array(self.still, dtype=np.int64)
+                b = a + 1 + learn_rows(change[a + 1 : b], rates[a + 1 : b], mean, square, still)
+                Z[a:b] = (change[a:b] - self.centre) / self.scale
+                a = b
             self.mean, self.square = mean.tolist(), square.tolist()
         clip = CLIP if self.scales else LIMIT
         np.clip(Z, -clip, clip, out=Z)
 
         def step(i: int) -> Step:
-            scale = scales[bisect_right(begins, i) - 1]
+            centre, scale = settled[bisect_right(begins, i) - 1]
             return X[i].tolist(), base if bases is None else bases[i].tolist(), centre, scale
 
         return Z, step
@@ -169,21 +174,24 @@ class Transform:
         return self.scaled([v - b for v, b in zip(x, self.next_base(), strict=True)])
 
     def spread(self, i: int) -> float:
-        sd = sqrt(self.square[i])
-        # below, the digits of the values themselves are used up
-        return sd if sd > 1e-12 * abs(self.mean[i]) and sd > 1e-150 else 0.0
+        return spread(self.mean[i], self.square[i])
 
     def settle(self) -> None:
         self.centre = list(self.mean)
         self.scale = [(self.spread(i) or 1.0) / w for i, w in enumerate(self.weights)]
+        self.still = [i for i in range(len(self.weights)) if not self.spread(i)]
 
-    def revise(self) -> None:
-        """Scale alone: with the centre in its place, a constant that has had one spike stays the number it was."""
-        for i, w in enumerate(self.weights):
-            sd = self.spread(i)
-            if sd and not 1.0 / REVISED_BEYOND <= sd / (self.scale[i] * w) <= REVISED_BEYOND:
-                # a new list: who holds the old one can still go back from the records made with it
-                self.scale = [sd / w if j == i else s for j, s in enumerate(self.scale)]
+    def revise(self, change: Values, all_due: bool) -> None:
+        """Settle scales anew. The record keeps its number and the centre moves: a constant, at whatever level, does not jump."""
+        for i in range(len(self.weights)) if all_due else self.still:
+            sd, scale, first = self.spread(i) / self.weights[i], self.scale[i], i in self.still
+            if sd and (first or not 1.0 / REVISED_BEYOND <= sd / scale <= REVISED_BEYOND):
+                if first:  # its centre is where it stood
+                    self.still = [j for j in self.still if j != i]
+                else:
+                    number = min(max((change[i] - self.centre[i]) / scale, -KEPT), KEPT)
+                    self.centre = replaced(self.centre, i, change[i] - number * sd)
+                self.scale = replaced(self.scale, i, sd)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -195,6 +203,7 @@ class Transform:
             "average": self.average,
             "base": self.base,
             "previous": self.previous or [],
+            "still": list(self.still),
             "settled": self.buffer is None,
             "buffer": self.buffer or [],
         }
@@ -215,5 +224,14 @@ class Transform:
             raise ValueError("the transform's last record is cut")
         if not (self.scales or settled) or len(buffer) != (0 if settled else n):
             raise ValueError(f"the transform holds back {len(buffer)} of {n} records")
+        still = [whole_number("a feature that stood still", i, 0, d - 1) for i in state["still"]]
+        if still != sorted(set(still)) or (still and not (settled and self.scales)):
+            raise ValueError(f"{still} cannot be the features that stood still")
+        self.still = still
         self.previous = previous.tolist() or None
         self.buffer = None if settled else buffer.tolist()
+
+
+def replaced(values: Values, i: int, value: float) -> Values:
+    """A new list: who holds the old one can still go back from the records made with it."""
+    return [*values[:i], value, *values[i + 1 :]]

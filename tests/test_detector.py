@@ -640,6 +640,33 @@ def test_a_spike_beside_a_steady_feature_is_one_alarm_for_good():
     assert StreamDetector(random_state=0).update_many(x).anomalies.tolist() == [900]
 
 
+@pytest.mark.parametrize("jump", [1e-3, -0.3, 1e4])
+@pytest.mark.parametrize("lasts", [1, 3000])
+def test_a_flat_feature_that_moves_is_seen_whatever_its_unit(jump, lasts):
+    """With a scale of 1 until it moved, a thousandth beside noise was never called."""
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=(3000, 4)) * [1.0, 1e3, 1e-3, 50.0]
+        x[:, 2] = 5.0
+        steady = StreamDetector(random_state=seed).update_many(x).anomalies
+        x[900 : 900 + lasts, 2] += jump
+        found = StreamDetector(random_state=seed).update_many(x)
+        assert 900 in found.anomalies
+        assert found[900].cause == ("x2", 0, "high" if jump > 0 else "low")
+        assert found[900].expected[2] == pytest.approx(5.0, abs=1e-6 * abs(jump))
+        assert len(found.anomalies) <= len(steady) + 2
+
+
+@pytest.mark.parametrize("jump", [0.1, 30.0])
+def test_a_flat_feature_at_a_new_level_is_one_alarm_for_good(jump):
+    """Its spread sinks without end there; with a centre that stayed, each new scale threw the level about: five more alarms."""
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(size=(30_000, 2))
+        x[:, 0] = 5.0
+        x[2000:, 0] += jump
+        found = StreamDetector(random_state=seed).update_many(x)
+        assert [t for t in found.anomalies if found[int(t)].cause.feature == "x0"] == [2000]
+
+
 def test_called_records_are_explained_late_as_they_would_have_been_at_once(monkeypatch):
     x = noisy(1500)
     x[[700, 1100]] += 30
