@@ -64,7 +64,7 @@ def forecast(forest: Forest, transform: Transform, window: Floats, horizon: int)
     bands = np.empty((3, horizon, d))
     for h in range(horizon):
         windows = np.concatenate([windows[:, d:], windows[:, -d:]], axis=1)
-        windows[:, -d:] = found = analogues.found(windows, missing)
+        windows[:, -d:] = found = analogues.found(windows, missing, h + 1)
         values = found * transform.scale + transform.centre + base
         base = transform.base_after(base, values)
         bands[:, h] = band(values)

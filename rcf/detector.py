@@ -463,8 +463,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         """What comes next, in the user's units; changes nothing but what `calibrate` remembers.
 
         Each tree looks for the window it holds that is most like the last records, and takes what came next there, moved to
-        the level of these records; then it goes on from that. A trend is so carried on, whatever the transform. The forecast
-        is the median over the trees.
+        the level of these records; then it goes on from that. Where all the trees hold shows a trend, over a season too, windows
+        are first moved by that since they came. The forecast is the median over the trees.
 
         Parameters
         ----------
