@@ -76,15 +76,18 @@ def measure(rounds: int) -> Iterator[Record]:
 
 def many_keys(keys: int, records: int = 200) -> pd.DataFrame:
     """Memory and rate of as many keys as are asked for, in a process of its own; after `records` records each."""
-    code = f"from bench.detectors import fill; print(*fill({keys}, {records}))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    return pd.DataFrame({"keys": [keys], "RSS, MiB": [float(out[0])], "records/s": [float(out[1])]})
+    rows = []
+    for low_memory in (False, True):
+        code = f"from bench.detectors import fill; print(*fill({keys}, {records}, {low_memory}))"
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        rows.append({"keys": keys, "low_memory": low_memory, "RSS, MiB": float(out[0]), "records/s": float(out[1])})
+    return pd.DataFrame(rows)
 
 
-def fill(keys: int, records: int) -> tuple[float, float]:
+def fill(keys: int, records: int, low_memory: bool = False) -> tuple[float, float]:
     """MiB that the keys have added to the process, and records per second of CPU time in the last twenty rounds."""
     before = resident()
-    template = StreamDetector(4, n_estimators=30, max_samples=128, random_state=0)
+    template = StreamDetector(4, n_estimators=30, max_samples=128, low_memory=low_memory, random_state=0)
     keyed = KeyedDetector(template, max_keys=keys)
     values = series(records)[:, 0].tolist()
     for value in values[:-20]:

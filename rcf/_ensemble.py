@@ -26,11 +26,13 @@ class Ensemble:
         self.share = 0.0 if point is None else point.n_trees / (point.n_trees + whole.n_trees)
 
     @classmethod
-    def planted(cls, trees: int, samples: int, size: int, d: int, decay: float, kind: str, seed: list[int]) -> Ensemble:
+    def planted(
+        cls, trees: int, samples: int, size: int, d: int, decay: float, kind: str, low_memory: bool, seed: list[int]
+    ) -> Ensemble:
         # half of the trees for each view; one view needs no halves
         alone = trees // 2 if size > 1 else 0
-        point = Forest(alone, samples, d, decay, [*seed, 1]) if alone else None
-        return cls(Forest(trees - alone, samples, d * size, decay, [*seed, 0]), point, kind)
+        point = Forest(alone, samples, d, decay, [*seed, 1], low_memory) if alone else None
+        return cls(Forest(trees - alone, samples, d * size, decay, [*seed, 0], low_memory), point, kind)
 
     def learn(self, record: Floats, window: Floats | None) -> tuple[float, float]:
         """Score and learn: the mean over all trees, and that of the trees that watch the record alone.
@@ -84,11 +86,19 @@ class Ensemble:
 
     @classmethod
     def from_state(
-        cls, state: dict[str, Any], trees: int, samples: int, size: int, d: int, decay: float, kind: str
+        cls,
+        state: dict[str, Any],
+        trees: int,
+        samples: int,
+        size: int,
+        d: int,
+        decay: float,
+        kind: str,
+        low_memory: bool,
     ) -> Ensemble:
         """The trees of a state, which must be those that `planted` makes."""
-        point = None if state["point"] is None else Forest.from_state(state["point"])
-        self = cls(Forest.from_state(state["forest"]), point, kind)
+        point = None if state["point"] is None else Forest.from_state(state["point"], low_memory)
+        self = cls(Forest.from_state(state["forest"], low_memory), point, kind)
         alone = trees // 2 if size > 1 else 0
         for found, many, width in ((self.whole, trees - alone, d * size), (point, alone, d)):
             shape = None if found is None else (found.n_trees, found.capacity, found.n_features, found.time_decay)

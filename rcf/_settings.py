@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     alert_once: bool
     fill: str | float
     interval: float | None
+    low_memory: bool
 
     def weights_of(self, d: int) -> list[float]:
         weights = [1.0] * d if self.weights is None else self.weights
@@ -66,6 +67,7 @@ def checked_settings(params: dict[str, Any]) -> Settings:
         alert_once=bool(params["alert_once"]),
         fill=fill,
         interval=None if interval is None else float(interval),
+        low_memory=bool(params["low_memory"]),
     )
 
 

@@ -89,6 +89,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         forest's completion of the window, 0, or the number given. (Records missed before a vector with NaN use the same.)
     interval : float or None, default=None
         Seconds between time stamps. None learns it: the median of the first 15 steps.
+    low_memory : bool, default=False
+        Keep few bounding boxes, as in `RandomCutForest`: the same results, bit for bit, in less memory, 1.3 MiB in place of 1.7
+        with the defaults and one feature, 9.3 in place of 15.2 for windows of 48 records of four; `update` then takes 1.2 to 1.3
+        times as long. It takes effect with the first record.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same results, bit for bit.
 
@@ -136,6 +140,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         ignore_near_expected: dict[str, Any] | None = None,
         fill: Fill | float = "previous",
         interval: float | None = None,
+        low_memory: bool = False,
         random_state: Any = None,
     ) -> None:
         self.shingle_size = shingle_size
@@ -150,6 +155,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self.ignore_near_expected = ignore_near_expected
         self.fill = fill
         self.interval = interval
+        self.low_memory = low_memory
         self.random_state = random_state
 
     # ---- starting ----------------------------------------------------------------------------------------------
@@ -163,7 +169,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"a window of {size} records of {d} features is too wide")
         weights = s.weights_of(d)
         near = nearness(self.ignore_near_expected, d)
-        shape = s.n_estimators, samples, size, d, s.time_decay, s.score
+        shape = s.n_estimators, samples, size, d, s.time_decay, s.score, s.low_memory
         if grown is None:
             trees = Ensemble.planted(*shape, seed_entropy(self.random_state))
         else:

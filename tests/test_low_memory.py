@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import rcf
-from rcf import RandomCutForest
+from rcf import KeyedDetector, RandomCutForest, StreamDetector
 from rcf._core import Forest, _py_starve, use_instructions
 
 KINDS = ("depth", "codisp", "displacement", "opensearch")
@@ -245,3 +245,39 @@ def test_no_memory_in_a_batch(hungry):
         np.testing.assert_array_equal(forest.score(X, kind), again.score(X, kind))
     forest.update(X, None, None, 1)
     assert forest.n_seen == 98
+
+
+@pytest.mark.parametrize(("size", "d", "saved"), [(4, 1, 0.14), (8, 1, 0.18), (48, 2, 0.35)])
+def test_of_a_detector(size, d, saved):
+    """The same in every respect, in fewer bytes; a model file keeps to it."""
+    X = np.random.default_rng(0).normal(size=(1500, d))
+    X[[1000, 1300]] += 30
+    X[1200, 0] = np.nan
+    said, taken, ahead = [], [], []
+    for low in (False, True):
+        detector = StreamDetector(size, fill="forest", low_memory=low, random_state=0)
+        found = list(detector.update_many(X[:1100]))
+        detector = StreamDetector.from_bytes(detector.to_bytes())
+        assert detector.low_memory == low
+        found += [detector.update(x) for x in X[1100:]]
+        forests = detector._trees.whole, detector._trees.point
+        assert [forest.low_memory for forest in forests] == [low, low]
+        said.append(
+            [(r.score, r.threshold, str(r.reason), r.is_anomaly and (r.cause, r.expected.tolist())) for r in found]
+        )
+        taken.append(sum(forest.nbytes() for forest in forests))
+        ahead.append(detector.forecast(5).upper.tolist())
+    assert said[0] == said[1]
+    assert ahead[0] == ahead[1]
+    assert sum(bool(what[-1]) for what in said[0]) >= 2
+    assert taken[1] < (1.0 - saved) * taken[0]
+
+
+def test_of_many_keys():
+    keyed = KeyedDetector(StreamDetector(4, n_estimators=4, max_samples=16, low_memory=True, random_state=0))
+    keyed.override("b", low_memory=False)
+    for key in "ab":
+        keyed.update(key, 1.0)
+    again = KeyedDetector.from_bytes(keyed.to_bytes())
+    for held in (keyed, again):
+        assert [held.detector(key)._trees.whole.low_memory for key in "ab"] == [True, False]
