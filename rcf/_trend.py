@@ -17,8 +17,8 @@ def trend(windows: Floats, times: NDArray[np.int64], d: int) -> Floats:
     Season, noise and drift come together, and a line through the levels takes half a season for a drift. So each window is
     compared with the earlier one that is nearest in shape, its level taken off: they stand in the same place of the season, and
     what is between their levels is drift. The median of many such slopes is taken (as Theil and Sen do of all pairs), if they
-    agree, from the last third of the time to the middle one and from there to the first: a step lies in one of the two, or
-    between.
+    agree, from the last third of the time to the middle one and from there to the first: a step lies in one of the two or
+    between, and where a scale was settled anew both have a drift, but in other units.
 
     Parameters
     ----------
@@ -39,7 +39,9 @@ def trend(windows: Floats, times: NDArray[np.int64], d: int) -> Floats:
             slopes = [
                 _slopes(shapes[:, at : at + 2 * n], levels[at : at + 2 * n], times[at : at + 2 * n]) for at in (0, n)
             ]
-        if any(all(np.mean(sign * found > 0.0) >= AGREE for found in slopes) for sign in (1.0, -1.0)):
+        older, newer = (float(np.median(found)) for found in slopes)
+        agree = any(all(np.mean(sign * found > 0.0) >= AGREE for found in slopes) for sign in (1.0, -1.0))
+        if agree and 0.5 <= newer / older <= 2.0:
             rates[j] = np.median(np.concatenate(slopes))
     return rates
 
