@@ -91,7 +91,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         Seconds between time stamps. None learns it: the median of the first 15 steps.
     low_memory : bool, default=False
         Keep few bounding boxes, as in `RandomCutForest`: the same results, bit for bit, in less memory, 1.3 MiB in place of 1.7
-        with the defaults and one feature, 9.3 in place of 15.2 for windows of 48 records of four; `update` then takes 1.2 to 1.3
+        with the defaults and one feature, 9.3 in place of 15.2 for windows of 48 records of four; `update` then takes 1.2 to 1.4
         times as long. It takes effect with the first record.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same results, bit for bit.

@@ -48,7 +48,7 @@ class KeyedDetector(Savable):
 
     Memory is that of the trees, about 110 bytes for each record that each tree holds: 0.48 MB a key for 30 trees of 128 windows of
     4 records (measured), 1.7 MB with the defaults of `StreamDetector`. A template of `low_memory` takes a seventh less for
-    the former, a fifth less for the latter, and 1.3 to 1.4 times as long for a record.
+    the former, a fifth less for the latter, and 1.2 to 1.4 times as long for a record.
 
     A model file holds keys that are None, booleans, numbers, strings, and tuples of these, each detector as its own model
     file within; it needs memory for two copies of all of them while it is written or read.

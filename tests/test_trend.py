@@ -91,6 +91,16 @@ def test_forecast_of_a_trend_with_a_season(rate, period, transform):
     assert (np.mean(inside, axis=0) > 0.65).all()
 
 
+def test_a_clean_trend_with_a_season_goes_on_as_it_was():
+    t = np.arange(2012)
+    x = 0.1 * t + 10.0 * np.sin(2 * np.pi * t / 24)
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x[:2000])
+    ahead = detector.forecast(12)
+    assert abs(ahead.median[:, 0] - x[2000:]).max() < 0.01
+    assert (ahead.upper - ahead.lower).max() < 0.01
+
+
 def test_a_missing_value_is_filled_on_the_trend():
     off = []
     for seed in range(3):
