@@ -80,4 +80,5 @@ setup(
         force=DEBUG,
         include_path=["."],
     ),
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )
