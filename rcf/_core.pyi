@@ -4,12 +4,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ._state import LIMIT as LIMIT
+from ._state import ModelStateError as ModelStateError
+
 T = TypeVar("T")
 
 SCORES: dict[str, int]
-LIMIT: float
-
-class ModelStateError(ValueError): ...
 
 def check_weights(weights: NDArray[np.float64], n: int) -> None: ...
 

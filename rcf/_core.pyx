@@ -4,22 +4,20 @@ State is private C memory; Python sees numbers, arrays and copies. Everything th
 checked before anything is changed, so a call either happens whole or leaves no trace.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor, wait
-
 import numpy as np
 
+from rcf._merge import merged_records
+from rcf._pool import in_threads
+from rcf._state import HEAD as _HEAD, LIMIT, ModelStateError, check_state
+
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
-from cpython.pythread cimport (
-    NOWAIT_LOCK, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock,
-    PyThread_type_lock,
-)
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset
 
 from rcf._complete cimport tree_complete
+from rcf._gate cimport Gate, gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done
 from rcf._rng cimport Rng, below, exponential, next_word, uniform
 from rcf._score cimport tree_attribute, tree_density
 from rcf._tree cimport *
@@ -32,7 +30,6 @@ for _isa in (2, 1, 0):
         break
 
 SCORES = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLACEMENT, "opensearch": RCF_OPENSEARCH}
-LIMIT = 1.7e38  # half of the largest float: the difference of two such numbers is still a float
 
 cdef enum:
     BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
@@ -42,7 +39,8 @@ cdef enum:
     FEW = 16        # rows that are scored by all trees together
     SWEEP = 8192    # rows that go through a frozen tree at a time: the more come to a leaf the better; a few MB
     BATCH = 16384   # rows held as floats, and as scores by block, at a time
-    HEAD = 16       # records after which the origin is settled
+
+cdef int HEAD = _HEAD
 
 
 def use_instructions(str name):
@@ -51,10 +49,6 @@ def use_instructions(str name):
     The widest is chosen at import. All give the same bits: this is for the tests that hold them to it.
     """
     return bool(rcf_use_isa(["portable", "avx2", "avx512"].index(name)))
-
-
-class ModelStateError(ValueError):
-    """A saved state that does not describe a forest."""
 
 
 cdef class Memory:
@@ -73,94 +67,6 @@ cdef class Memory:
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         PyBuffer_FillInfo(view, self, self.at, self.size, 1, flags)
-
-
-cdef inline void take(PyThread_type_lock lock) noexcept:
-    """Without giving up the GIL where the lock is free: 10 ns, against 60 for a lock of the threading module."""
-    if not PyThread_acquire_lock(lock, NOWAIT_LOCK):
-        with nogil:
-            PyThread_acquire_lock(lock, WAIT_LOCK)
-
-
-cdef class Gate:
-    """Many readers or one writer, in turn: who waits keeps those out that come later."""
-    cdef PyThread_type_lock turn, writing, counting
-    cdef int readers
-
-    def __cinit__(self):
-        self.turn, self.writing, self.counting = PyThread_allocate_lock(), PyThread_allocate_lock(), PyThread_allocate_lock()
-        if self.turn == NULL or self.writing == NULL or self.counting == NULL:
-            raise MemoryError
-        self.readers = 0
-
-    def __dealloc__(self):
-        for lock in (<uintptr_t>self.turn, <uintptr_t>self.writing, <uintptr_t>self.counting):
-            if lock != 0:
-                PyThread_free_lock(<PyThread_type_lock><uintptr_t>lock)
-
-    cdef void read(self) noexcept:
-        # the turn is kept while waiting for a writer, or one that comes back at once would always be first
-        take(self.turn)
-        take(self.counting)
-        if self.readers == 0:
-            take(self.writing)
-        self.readers += 1
-        PyThread_release_lock(self.counting)
-        PyThread_release_lock(self.turn)
-
-    cdef void read_done(self) noexcept:
-        take(self.counting)
-        self.readers -= 1
-        if self.readers == 0:
-            PyThread_release_lock(self.writing)
-        PyThread_release_lock(self.counting)
-
-    cdef void write(self) noexcept:
-        take(self.turn)
-        take(self.writing)
-        PyThread_release_lock(self.turn)
-
-    cdef void write_done(self) noexcept:
-        PyThread_release_lock(self.writing)
-
-
-# Threads are kept between calls: to start one takes as long as a hundred records. A forked child has none of them.
-_pool = None
-_pool_size = 0
-
-
-def _forget_pool():
-    global _pool, _pool_size
-    _pool, _pool_size = None, 0
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
-
-
-def _in_threads(work, bounds):
-    """work(begin, end) for the ranges between the bounds, the first in this thread and each of the others in one of its own."""
-    global _pool, _pool_size
-    ranges = [(bounds[i], bounds[i + 1]) for i in range(len(bounds) - 1) if bounds[i] < bounds[i + 1]]
-    if len(ranges) <= 1:
-        for a, b in ranges:
-            work(a, b)
-        return
-    if _pool_size < len(ranges) - 1:
-        # calls that still use the old pool finish on it
-        _pool, _pool_size = ThreadPoolExecutor(len(ranges) - 1, thread_name_prefix="rcf"), len(ranges) - 1
-    others = [_pool.submit(work, a, b) for a, b in ranges[1:]]
-    try:
-        work(*ranges[0])
-    finally:
-        wait(others)  # they work in our memory
-    for other in others:
-        other.result()
-
-
-def _split(n, n_jobs):
-    parts = max(1, min(n, n_jobs))
-    return [n * i // parts for i in range(parts + 1)]
 
 
 cdef struct Work:
@@ -343,7 +249,8 @@ cdef class Forest:
         self.n_trees, self.capacity, self.n_features = n_trees, capacity, n_features
         self.time_decay, self.low_memory = time_decay, low_memory
         self.stride = 4 if n_features <= 4 else (n_features + 7) // 8 * 8
-        self.gate = Gate()
+        if not gate_open(&self.gate):
+            raise MemoryError
         self.trees = <rcf_tree*>calloc(n_trees, sizeof(rcf_tree))
         self.samples = <Sample*>calloc(n_trees, sizeof(Sample))
         self.rngs = <Rng*>calloc(n_trees, sizeof(Rng))
@@ -379,6 +286,7 @@ cdef class Forest:
 
     def __dealloc__(self):
         cdef int i
+        gate_free(&self.gate)
         for i in range(self.n_trees if self.trees != NULL else 0):
             free(self.trees[i].box_memory)
         free(self.trees)
@@ -611,8 +519,7 @@ cdef class Forest:
         if kind >= 0:
             sums = np.empty((self._blocks(), min(n, BATCH)))
             blocks = sums
-        bounds = _split(self._blocks(), n_jobs)
-        self.gate.write()
+        gate_write(&self.gate)
         try:
             self.reserve_all(n)
             while done < n:
@@ -632,7 +539,7 @@ cdef class Forest:
                     out_at = <uintptr_t>&blocks[0, 0]
                     memset(<void*>out_at, 0, self._blocks() * part * sizeof(double))
                 at = <uintptr_t>&rows[0, 0]
-                _in_threads(lambda a, b: self._learn_blocks(a, b, at, part, w_at, kind, out_at), bounds)
+                in_threads(lambda a, b: self._learn_blocks(a, b, at, part, w_at, kind, out_at), 0, self._blocks(), n_jobs)
                 if kind >= 0:
                     total = sums.reshape(-1)[: self._blocks() * part].reshape(-1, part)
                     target = scores[done:done + part]
@@ -646,7 +553,7 @@ cdef class Forest:
                     self.starved = False
                     raise MemoryError(f"no memory for all boxes: of {n} records {done} were learned, some of them not by every tree")
         finally:
-            self.gate.write_done()
+            gate_write_done(&self.gate)
         if kind >= 0:
             scores /= self.n_trees
         return scores
@@ -704,11 +611,11 @@ cdef class Forest:
             bad = first_bad(<double*>view.buf, self.n_features)
             if bad >= 0:
                 refuse((<double*>view.buf)[bad], 0, bad)
-            self.gate.write()
+            gate_write(&self.gate)
             n = self.seen + 1
             for i in range(self.n_trees if self.low_memory else 0):
                 if self.samples[i].next == n and not rcf_box_ready(&self.trees[i]):
-                    self.gate.write_done()
+                    gate_write_done(&self.gate)
                     raise MemoryError("no memory for the boxes of a tree")
             rcf_narrow(self.row, <double*>view.buf, self.origin, self.n_features, self.stride)
         finally:
@@ -747,7 +654,7 @@ cdef class Forest:
                     sum_of_block += self.row_scores[i]
                 total += sum_of_block
         self.seen = n
-        self.gate.write_done()
+        gate_write_done(&self.gate)
         return total / self.n_trees
 
     # ---- fitting -----------------------------------------------------------------------------------------------
@@ -775,7 +682,7 @@ cdef class Forest:
             cumulative = np.cumsum(weights)
             w_at, cumulative_at = <uintptr_t>&w[0], <uintptr_t>&cumulative[0]
         size = min(n, <int64_t>self.capacity)
-        self.gate.write()
+        gate_write(&self.gate)
         try:
             for j in range(self.n_trees):
                 self.reserve(j, size + 1)
@@ -797,9 +704,9 @@ cdef class Forest:
                 self._sample_rows(a, b, n, w_at, cumulative_at, decay, disjoint)
                 self._grow(a, b, at, step)
 
-            _in_threads(work, [1 + b for b in _split(self.n_trees - 1, n_jobs)])
+            in_threads(work, 1, self.n_trees, n_jobs)
         finally:
-            self.gate.write_done()
+            gate_write_done(&self.gate)
 
     def _sample_rows(self, int first, int last, int64_t n, uintptr_t weights, uintptr_t cumulative, double decay, bint disjoint):
         """Fill the samples of the trees with numbers of rows (slot.arrival, from 1)."""
@@ -861,11 +768,11 @@ cdef class Forest:
         if n == 0:
             return np.asarray(out)
         at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0], X.strides[0] // <Py_ssize_t>sizeof(double)
-        self.gate.read()
+        gate_read(&self.gate)
         try:
-            _in_threads(lambda a, b: self._score_rows(at, step, a, b, kind, out_at), _split(n, n_jobs))
+            in_threads(lambda a, b: self._score_rows(at, step, a, b, kind, out_at), 0, n, n_jobs)
         finally:
-            self.gate.read_done()
+            gate_read_done(&self.gate)
         return np.asarray(out)
 
     def _score_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
@@ -940,11 +847,11 @@ cdef class Forest:
         if n == 0:
             return np.asarray(out)
         at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
-        self.gate.read()
+        gate_read(&self.gate)
         try:
-            _in_threads(lambda a, b: self._attribute_rows(at, step, a, b, kind, out_at), _split(n, n_jobs))
+            in_threads(lambda a, b: self._attribute_rows(at, step, a, b, kind, out_at), 0, n, n_jobs)
         finally:
-            self.gate.read_done()
+            gate_read_done(&self.gate)
         return np.asarray(out)
 
     def _attribute_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
@@ -973,11 +880,11 @@ cdef class Forest:
         if n == 0:
             return np.asarray(out)
         at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
-        self.gate.read()
+        gate_read(&self.gate)
         try:
-            _in_threads(lambda a, b: self._density_rows(at, step, a, b, out_at), _split(n, n_jobs))
+            in_threads(lambda a, b: self._density_rows(at, step, a, b, out_at), 0, n, n_jobs)
         finally:
-            self.gate.read_done()
+            gate_read_done(&self.gate)
         return np.asarray(out)
 
     def _density_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, uintptr_t out):
@@ -1014,14 +921,14 @@ cdef class Forest:
         cdef float[::1] row = np.empty(self.stride, dtype=np.float32)
         found = np.empty((self.n_trees, self.n_features), dtype=np.float32)
         cdef float[:, ::1] points = found
-        self.gate.read()
+        gate_read(&self.gate)
         rcf_narrow(&row[0], &record[0], self.origin, self.n_features, self.stride)
         for i in range(self.n_trees):
             if self.trees[i].mass > 0:
                 leaf = rcf_descend(&self.trees[i], &row[0])
                 memcpy(&points[n, 0], self.trees[i].points + <size_t>leaf * self.stride, self.n_features * sizeof(float))
                 n += 1
-        self.gate.read_done()
+        gate_read_done(&self.gate)
         return found[:n]
 
     # ---- forgetting --------------------------------------------------------------------------------------------
@@ -1037,7 +944,7 @@ cdef class Forest:
         bad = first_bad(&record[0], self.n_features)
         if bad >= 0:
             refuse(record[bad], 0, bad)
-        self.gate.write()
+        gate_write(&self.gate)
         rcf_narrow(self.row, &record[0], self.origin, self.n_features, self.stride)
         for i in range(self.n_trees):
             if self.trees[i].mass == 0:
@@ -1053,7 +960,7 @@ cdef class Forest:
             sample_remove(s, oldest)
             tree_forget(&self.trees[i], leaf)
             found += 1
-        self.gate.write_done()
+        gate_write_done(&self.gate)
         return found
 
     # ---- merging -----------------------------------------------------------------------------------------------
@@ -1071,7 +978,7 @@ cdef class Forest:
             if getattr(self, name) != getattr(other, name):
                 raise ValueError(f"{name} differs: {getattr(self, name)} and {getattr(other, name)}")
         theirs = other.state()  # before the gate closes: two threads may merge two forests crosswise
-        self.gate.write()
+        gate_write(&self.gate)
         try:
             grown = self.merged(self.snapshot(), theirs)
             # nothing can fail from here on
@@ -1084,74 +991,36 @@ cdef class Forest:
             self.memory, self.slot_memory = grown.memory, grown.slot_memory
             self.seen, self.warm_up, self.table = grown.seen, grown.warm_up, grown.table
         finally:
-            self.gate.write_done()
+            gate_write_done(&self.gate)
 
     cdef Forest merged(self, dict mine, dict theirs):
-        cdef Forest grown
-        cdef int i, k, n
+        """The forest of both streams."""
+        cdef dict state = merged_records(mine, theirs)
+        cdef Forest grown = bare(state, self.low_memory)
+        cdef int i, n
+        cdef int64_t at = 0, k
         cdef Sample* s
         cdef float[:, ::1] rows
-        cdef double[::1] key_of
-        cdef int64_t[::1] arrival_of
+        cdef const int32_t[::1] record = state["record"]
+        cdef const double[::1] key = state["key"]
+        cdef const int64_t[::1] arrivals = state["arrival"]
         cdef int32_t[::1] items = np.empty(self.capacity, dtype=np.int32)
-        before, after = mine["seen"], 0
-        for state, name in ((mine, "this one"), (theirs, "the other")):
-            if state["seen"] == 0:
-                raise ValueError(f"cannot merge a forest that has seen nothing: {name} of the two")
-        if before + theirs["seen"] >= 2**62:
-            raise ValueError(f"two streams of {before} and {theirs['seen']} records are too long to count")
-        if mine["table"] == before and theirs["table"] == theirs["seen"]:
-            after = theirs["seen"]  # all rows of both came as the last record: none is the older
-        growing, head, origin = False, np.empty((0, self.n_features)), mine["origin"]
-        if mine["growing"] and theirs["growing"]:
-            head = np.concatenate([mine["head"], theirs["head"]])[:HEAD]
-            growing = len(head) < HEAD
-            if not growing:
-                origin, head = np.median(head, axis=0), head[:0]
-        elif mine["growing"]:
-            origin = theirs["origin"]
-        # equal origins leave the other's points as they are, bit for bit
-        table = np.concatenate([state["head"][state["arrival"] - 1] - origin if state["growing"]
-                                else state["points"] + (state["origin"] - origin) for state in (mine, theirs)])
-        if not (np.abs(table) <= 2.001 * LIMIT).all():
-            raise ValueError(f"the two forests lie further apart than {2 * LIMIT}, the range of float32")
-        table = np.pad(table.astype(np.float32) + np.float32(0), ((0, 0), (0, self.stride - self.n_features)))
-        arrivals = np.concatenate([mine["arrival"], theirs["arrival"] + before])
-        grown = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None, self.low_memory)
-        grown.seen, grown.warm_up = before + theirs["seen"], min(mine["warm_up"], theirs["warm_up"])
-        grown.table = before + after if after else 0
-        if growing:
-            (<object>np.asarray(<double[:HEAD, :self.n_features]>grown.head))[:len(head)] = head
-        else:
-            free(grown.head)
-            grown.head = NULL
-        (<object>np.asarray(<double[:self.n_features]>grown.origin))[:] = origin
-        at, other_at = 0, 0
+        table = np.pad(state["points"], ((0, 0), (0, self.stride - self.n_features)))
         for i in range(self.n_trees):
             s = &grown.samples[i]
             grown.rngs[i] = self.rngs[i]
-            one, two = slice(at, at + mine["size"][i]), slice(other_at, other_at + theirs["size"][i])
-            at, other_at = one.stop, two.stop
-            _, j, l = np.intersect1d(mine["key"][one], theirs["key"][two], return_indices=True)
-            if (mine["arrival"][mine["record"][one][j]] == theirs["arrival"][theirs["record"][two][l]]).any():
-                raise ValueError("the two forests drew the same random numbers: one is a copy of the other, or both were grown "
-                                 "from the same random_state; give each its own")
-            key = np.concatenate([mine["key"][one] - self.time_decay * after, theirs["key"][two] - self.time_decay * before])
-            record = np.concatenate([mine["record"][one], theirs["record"][two] + len(mine["arrival"])])
-            # above this key one of the two has left records out
-            threshold = min(mine["threshold"][i] - self.time_decay * after, theirs["threshold"][i] - self.time_decay * before)
-            kept = np.flatnonzero(key <= threshold)
-            kept = kept[np.argsort(key[kept], kind="stable")][:self.capacity][::-1]  # descending, which is a heap
-            n = len(kept)
+            n = state["size"][i]
             grown.reserve(i, n + 1)
-            s.threshold = threshold
+            s.threshold = state["threshold"][i]
             if n > 0:
-                rows, key_of, arrival_of = table[record[kept]], key[kept], arrivals[record[kept]]
+                rows = table[state["record"][at:at + n]]
                 if not tree_build(&grown.trees[i], &rows[0, 0], n, &items[0], &grown.rngs[i]):
                     raise MemoryError
                 for k in range(n):
-                    s.slots[k].key, s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = key_of[k], arrival_of[k], items[k], 0
+                    s.slots[k].key, s.slots[k].arrival = key[at + k], arrivals[record[at + k]]
+                    s.slots[k].item, s.slots[k].spare = items[k], 0
                 s.size = n
+                at += n
             sample_next(s, grown.seen, &grown.rngs[i])
         grown.reserve_all(0)
         return grown
@@ -1180,7 +1049,7 @@ cdef class Forest:
             if not 0 <= places[j] < self.n_features:
                 raise ValueError(f"feature {places[j]} of {self.n_features} cannot be missing")
             mask[places[j]] = 1
-        self.gate.read()
+        gate_read(&self.gate)
         try:
             rcf_narrow(&row[0], &record[0], self.origin, self.n_features, self.stride)
             with nogil:
@@ -1193,7 +1062,7 @@ cdef class Forest:
                                      + self.origin[places[j]])
                     k += 1
         finally:
-            self.gate.read_done()
+            gate_read_done(&self.gate)
         return np.asarray(out)[:k]
 
     def copy(self):
@@ -1201,7 +1070,7 @@ cdef class Forest:
         cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None, self.low_memory)
         cdef int i
         cdef rcf_tree* t
-        self.gate.read()
+        gate_read(&self.gate)
         try:
             other.seen, other.warm_up, other.table = self.seen, self.warm_up, self.table
             memcpy(other.origin, self.origin, self.n_features * sizeof(double))
@@ -1218,7 +1087,7 @@ cdef class Forest:
                 copy_sample(&other.samples[i], &self.samples[i])
                 copy_tree(&other.trees[i], t)
         finally:
-            self.gate.read_done()
+            gate_read_done(&self.gate)
         return other
 
     # ---- state -------------------------------------------------------------------------------------------------
@@ -1231,11 +1100,11 @@ cdef class Forest:
         turn whether it is an inner one, `cut` and `dim` follow in that order. The leaf of a record is where it falls; numbers of
         nodes, masses and boxes follow from that.
         """
-        self.gate.read()
+        gate_read(&self.gate)
         try:
             return self.snapshot()
         finally:
-            self.gate.read_done()
+            gate_read_done(&self.gate)
 
     cdef dict snapshot(self):
         cdef int i, n
@@ -1325,77 +1194,18 @@ cdef class Forest:
 
     @staticmethod
     def from_state(state, bint low_memory=False):
-        """The forest of a `state()`, in which there are no boxes, so it may come to keep few of them; ModelStateError where the arrays do not describe one. Trusts nothing."""
+        """The forest of a `state()`; ModelStateError where the arrays do not describe one. Trusts nothing.
+
+        There are no boxes in a state, so the forest may come to keep few of them.
+        """
         cdef Forest self
         cdef int i
         cdef int32_t n, k
-        cdef int64_t slots = 0, nodes = 0, inner_nodes = 0, n_records
+        cdef int64_t slots = 0, nodes = 0, inner_nodes = 0, n_records, room
         cdef const char* wrong
-        for name, kinds in (("n_trees", int), ("capacity", int), ("n_features", int), ("seen", int), ("warm_up", int), ("table", int),
-                            ("growing", bool), ("time_decay", (int, float))):
-            if name not in state:
-                raise ModelStateError(f"{name} is missing")
-            if not isinstance(state[name], kinds) or (kinds is not bool and isinstance(state[name], bool)):
-                raise ModelStateError(f"{name} is {str(state[name])[:40]!r}")
-        for name, kind, ndim in (("origin", np.float64, 1), ("head", np.float64, 2), ("rng", np.uint64, 2),
-                                 ("size", np.int32, 1), ("leaves", np.int32, 1), ("threshold", np.float64, 1),
-                                 ("budget", np.float64, 1), ("next", np.int64, 1), ("settled", np.int64, 1),
-                                 ("key", np.float64, 1), ("record", np.int32, 1), ("arrival", np.int64, 1),
-                                 ("points", np.float32, 2), ("inner", np.bool_, 1), ("cut", np.float32, 1), ("dim", np.int32, 1)):
-            if name not in state:
-                raise ModelStateError(f"{name} is missing")
-            if not isinstance(state[name], np.ndarray) or state[name].dtype != kind or state[name].ndim != ndim:
-                raise ModelStateError(f"{name} is not an array of {np.dtype(kind)} in {ndim} dimensions")
-        n_trees, capacity, n_features = state["n_trees"], state["capacity"], state["n_features"]
-        seen, warm_up, table = state["seen"], state["warm_up"], state["table"]
-        decay, growing = state["time_decay"], state["growing"]
-        if not (1 <= n_trees < 2**31 and 1 <= capacity < 2**30 and 1 <= n_features < 2**31):
-            raise ModelStateError(f"impossible sizes: {n_trees} trees of {capacity} records of {n_features} features")
-        if not 0 <= decay <= 1e300:
-            raise ModelStateError(f"time_decay is {decay}")
-        if not (0 <= seen < 2**62 and 0 <= warm_up <= capacity and 0 <= table <= seen):
-            raise ModelStateError(f"impossible counts: seen {str(seen)[:40]}, warm-up {warm_up}, table {table}")
-        if growing and seen >= HEAD:
-            raise ModelStateError("the origin of a forest that has seen so much is settled")
-        for name in ("rng", "size", "leaves", "threshold", "budget", "next", "settled"):
-            if len(state[name]) != n_trees:
-                raise ModelStateError(f"{name} has {len(state[name])} entries for {n_trees} trees")
-        if state["rng"].shape[1] != 4 or not state["rng"].any(axis=1).all():
-            raise ModelStateError("rng is not four words a tree, not all zero")
-        sizes, leaves = state["size"].astype(np.int64), state["leaves"].astype(np.int64)
-        if (sizes < 0).any() or (sizes > min(capacity, seen)).any():
-            raise ModelStateError("a sample is larger than its capacity or the stream")
-        if (leaves < 0).any() or (leaves > sizes).any() or ((leaves == 0) != (sizes == 0)).any():
-            raise ModelStateError("a tree has more leaves than records, or none")
-        total_slots, total_leaves, n_records = sizes.sum(), leaves.sum(), len(state["arrival"])
-        cuts = total_leaves - int((leaves > 0).sum())
-        for name, many in (("key", total_slots), ("record", total_slots), ("points", n_records),
-                           ("cut", cuts), ("dim", cuts), ("inner", total_leaves + cuts)):
-            if len(state[name]) != many:
-                raise ModelStateError(f"{name} has {len(state[name])} entries where the trees have {many}")
-        if state["points"].shape[1] != n_features or len(state["origin"]) != n_features or state["head"].shape[1] != n_features:
-            raise ModelStateError(f"points, origin or head are not {n_features} wide")
-        if len(state["head"]) != (seen if growing else 0):
-            raise ModelStateError("head does not hold the first records")
-        # numbers up to LIMIT come in; two of them differ by at most twice that
-        for name, most in (("origin", LIMIT), ("head", LIMIT), ("points", 2.001 * LIMIT), ("cut", 2.001 * LIMIT), ("key", 1e300)):
-            if not (np.abs(state[name]) <= most).all():
-                raise ModelStateError(f"{name} is not finite")
-        if np.isnan(state["threshold"]).any() or not (state["budget"] >= 0).all():
-            raise ModelStateError("thresholds or budgets are not numbers")
-        arrival = state["arrival"]
-        if n_records and not (arrival.min() >= 1 and arrival.max() <= seen and (np.diff(arrival) > 0).all()):
-            raise ModelStateError("the records do not ascend within the stream")
-        if ((state["next"] <= seen) | (state["settled"] > seen) | (state["settled"] < 0)).any():
-            raise ModelStateError("the next record to enter lies in the past")
-        self = Forest(n_trees, capacity, n_features, decay, None, low_memory)
-        self.seen, self.warm_up, self.table = seen, warm_up, table
-        if growing:
-            (<object>np.asarray(<double[:HEAD, :n_features]>self.head))[:seen] = state["head"]
-        else:
-            free(self.head)
-            self.head = NULL
-        (<object>np.asarray(<double[:n_features]>self.origin))[:] = state["origin"]
+        check_state(state)
+        self = bare(state, low_memory)
+        n_records, room = len(state["arrival"]), int(state["size"].max()) + 1
 
         def flat(name, kind):
             """One piece, with an entry to spare: the address of the first is good in an empty forest."""
@@ -1407,9 +1217,9 @@ cdef class Forest:
         cdef const double[::1] key = flat("key", np.float64)
         cdef const int64_t[::1] arrivals = flat("arrival", np.int64)
         cdef int32_t[::1] holder = np.full(n_records + 1, -1, dtype=np.int32)
-        for i in range(n_trees):
-            n, k = sizes[i], leaves[i]
-            self.reserve(i, int(sizes.max()) + 1)  # in every tree the same, as learning leaves it
+        for i in range(self.n_trees):
+            n, k = state["size"][i], state["leaves"][i]
+            self.reserve(i, room)  # in every tree the same, as learning leaves it
             if n > 0:
                 with nogil:
                     wrong = self.read_nodes(i, k, &inner[nodes], &cut[inner_nodes], &dim[inner_nodes])
@@ -1539,11 +1349,11 @@ cdef class Forest:
 
     def reading(self, work):
         """work(), while nobody writes."""
-        self.gate.read()
+        gate_read(&self.gate)
         try:
             return work()
         finally:
-            self.gate.read_done()
+            gate_read_done(&self.gate)
 
     def tree(self, int i):
         """Read-only arrays over the memory of tree i; they change as the tree learns. Where few boxes are kept, `boxes` is a copy."""
@@ -1589,6 +1399,19 @@ cdef class Forest:
             "leaves": view(leaves, <uintptr_t>t.leaves, t.n_leaves),
             "slots": np.ndarray((self.samples[i].size,), slot, slots),
         }
+
+
+cdef Forest bare(state, bint low_memory):
+    """A forest that has seen what that of the state has, and holds nothing."""
+    cdef Forest forest = Forest(state["n_trees"], state["capacity"], state["n_features"], state["time_decay"], None, low_memory)
+    forest.seen, forest.warm_up, forest.table = state["seen"], state["warm_up"], state["table"]
+    if state["growing"]:
+        (<object>np.asarray(<double[:HEAD, :forest.n_features]>forest.head))[:forest.seen] = state["head"]
+    else:
+        free(forest.head)
+        forest.head = NULL
+    (<object>np.asarray(<double[:forest.n_features]>forest.origin))[:] = state["origin"]
+    return forest
 
 
 cdef class ReservoirCore:

@@ -100,9 +100,9 @@ FAULTS = [
           "            self.warm_up = 0\n", "            self.warm_up = self.capacity\n"),
     Fault("forget takes the newest of equal records", "rcf/_core.pyx", "forest_machine",
           "s.slots[j].arrival < s.slots[oldest].arrival", "s.slots[j].arrival > s.slots[oldest].arrival"),
-    Fault("readers do not wait for a writer", "rcf/_core.pyx", "threads",
-          "            take(self.writing)\n        self.readers += 1\n",
-          "            PyThread_acquire_lock(self.writing, NOWAIT_LOCK)\n        self.readers += 1\n"),
+    Fault("readers do not wait for a writer", "rcf/_gate.pxd", "threads",
+          "        take(g.writing)\n    g.readers += 1\n",
+          "        PyThread_acquire_lock(g.writing, NOWAIT_LOCK)\n    g.readers += 1\n"),
     # ---- the sampler
     Fault("time decay has the wrong sign", "sampling/_reservoir.pxd", "sampling_law",
           "rcf_log(e / weight) - s.decay", "rcf_log(e / weight) + s.decay"),
@@ -114,8 +114,8 @@ FAULTS = [
           "if i > 0 and s.slots[(i - 1) >> 1].key < last.key:", "if False:"),
     Fault("the sampler's budget is not restored with the forest", "rcf/_core.pyx", "determinism persist",
           'state["threshold"][i], state["budget"][i]', 'state["threshold"][i], 0.5'),
-    Fault("merge of forests does not move the keys in time", "rcf/_core.pyx", "merge sampling_law",
-          'theirs["key"][two] - self.time_decay * before', 'theirs["key"][two]'),
+    Fault("merge of forests does not move the keys in time", "rcf/_merge.py", "merge sampling_law",
+          'theirs["key"][two] - decay * before', 'theirs["key"][two]'),
     Fault("merge of reservoirs does not move the keys in time", "sampling/reservoir.py", "reservoir_machine sampling_law",
           'theirs["key"] -= self.time_decay * self.n_seen', 'theirs["key"] -= self.time_decay'),
     # ---- shingles

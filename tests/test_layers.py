@@ -11,8 +11,8 @@ PACKAGE = ROOT / "rcf"
 
 # A file may import from the lines above its own, and from nothing else of the project.
 LAYERS = [
-    ["_version", "_rng"],
-    ["sampling._reservoir", "shingle._ring", "_tree"],
+    ["_version", "_rng", "_gate", "_pool", "_state"],
+    ["sampling._reservoir", "shingle._ring", "_tree", "_merge"],
     ["_score", "_complete"],
     ["_core", "_hotspots", "_running"],
     ["_validate", "persist", "trees", "walk"],

@@ -1,0 +1,42 @@
+"""Threads for the parts of a range, kept between calls: to start one takes as long as a hundred records."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import pairwise
+
+_pool: tuple[ThreadPoolExecutor, int] | None = None  # and how many threads it may come to
+
+
+def _forget_pool() -> None:
+    """A forked child has none of the threads."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def in_threads(work: Callable[[int, int], object], begin: int, end: int, n_jobs: int) -> None:
+    """work(a, b) for n_jobs even parts of begin .. end - 1, the first in this thread and each of the others in one of its own."""
+    global _pool
+    n = end - begin
+    parts = min(n, n_jobs)
+    if parts <= 1:
+        if n > 0:
+            work(begin, end)
+        return
+    bounds = [begin + n * i // parts for i in range(parts + 1)]
+    pool = _pool
+    if pool is None or pool[1] < parts - 1:
+        # calls that still use the old pool finish on it
+        pool = _pool = ThreadPoolExecutor(parts - 1, thread_name_prefix="rcf"), parts - 1
+    others: list[Future[object]] = []
+    try:
+        others.extend(pool[0].submit(work, a, b) for a, b in pairwise(bounds[1:]))
+        work(bounds[0], bounds[1])
+    finally:
+        wait(others)  # they work in the caller's memory
+    for other in others:
+        other.result()
