@@ -1,4 +1,4 @@
-"""The native core: forests of random cut trees, reservoirs, rings.
+"""The native core: forests of random cut trees; also a reservoir and a ring, to be held by Python.
 
 State is private C memory; Python sees numbers, arrays and copies. Everything that is passed in is
 checked before anything is changed, so a call either happens whole or leaves no trace.
@@ -10,14 +10,15 @@ from rcf._merge import merged_records
 from rcf._pool import in_threads
 from rcf._state import HEAD as _HEAD, LIMIT, ModelStateError, check_state
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset
 
 from rcf._complete cimport tree_complete
 from rcf._gate cimport Gate, gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done
+from rcf._preorder cimport count_leaves, read_nodes, read_slots, write_nodes
 from rcf._rng cimport Rng, below, exponential, next_word, uniform
 from rcf._score cimport tree_attribute, tree_density
 from rcf._tree cimport *
@@ -183,29 +184,6 @@ def check_weights(const double[::1] weights, int64_t n):
             raise ValueError(f"sample_weight must be finite and above zero, got {weights[i]} (row {i}).")
 
 
-cdef inline void copy_tree(rcf_tree* to, const rcf_tree* of) noexcept nogil:
-    """All of a tree into one with room for it."""
-    cdef rcf_tree old = to[0]
-    if of.n_leaves > 0:
-        memcpy(to.boxes, of.boxes, <size_t>(of.n_boxes if of.small else of.n_nodes) * 2 * of.stride * sizeof(float))
-        if of.small:
-            memcpy(to.box_at, of.box_at, <size_t>of.n_nodes * sizeof(int32_t))
-        memcpy(to.cuts, of.cuts, <size_t>of.n_nodes * sizeof(rcf_cut))
-        memcpy(to.nodes, of.nodes, <size_t>of.n_nodes * sizeof(rcf_node))
-        memcpy(to.points, of.points, <size_t>of.n_leaves * of.stride * sizeof(float))
-        memcpy(to.leaves, of.leaves, <size_t>of.n_leaves * sizeof(rcf_leaf))
-    to[0] = of[0]
-    to.cuts, to.boxes, to.nodes, to.points, to.leaves, to.capacity = old.cuts, old.boxes, old.nodes, old.points, old.leaves, old.capacity
-    to.box_at, to.box_memory, to.box_room = old.box_at, old.box_memory, old.box_room
-
-
-cdef inline void copy_sample(Sample* to, const Sample* of) noexcept nogil:
-    cdef Slot* slots = to.slots
-    to[0] = of[0]
-    to.slots = slots
-    memcpy(slots, of.slots, <size_t>of.size * sizeof(Slot))
-
-
 cdef class Forest:
     """Random cut trees, each with the sample that it holds.
 
@@ -357,6 +335,16 @@ cdef class Forest:
                 refuse(X[r, bad], r, bad)
         return X
 
+    cdef int check_record(self, const double[::1] record) except -1:
+        """Refuse a record of another width, or with a number that is not finite."""
+        cdef ptrdiff_t bad
+        if record.shape[0] != self.n_features:
+            raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
+        bad = first_bad(&record[0], self.n_features)
+        if bad >= 0:
+            refuse(record[bad], 0, bad)
+        return 0
+
     # ---- learning ----------------------------------------------------------------------------------------------
 
     cdef inline void learn(self, const rcf_walk* walk, int n, const int64_t* numbers, const double* weights,
@@ -397,7 +385,7 @@ cdef class Forest:
         return row
 
     cdef inline void fetch_ahead(self, int* tree, int last, size_t* at) noexcept nogil:
-        """Bring the next kilobytes of the trees up to `last`, and of their samples, into the second-level cache: they learn next."""
+        """Bring the next kilobytes of the trees up to `last`, which learn next, and their samples into the second-level cache."""
         cdef int lines = 96  # of 64 bytes; in a round of some 80 pairs this is a hundredth of the time
         cdef size_t of_tree = tree_bytes(self.trees[0].capacity, self.stride, False)
         cdef size_t of_both = of_tree + self.trees[0].capacity * sizeof(Slot)
@@ -414,9 +402,9 @@ cdef class Forest:
                 at[0] = 0
                 tree[0] += 1
 
-    cdef void learn_rows(self, int first, int last, int next_last, const float* rows, int64_t n_rows, int64_t seen, const double* weights,
-                         int kind, Work* work) noexcept nogil:
-        """Trees first .. last - 1, at most GROUP, learn the rows in turn; `seen` came before them. Trees last .. next_last - 1 are next.
+    cdef void learn_rows(self, int first, int last, int next_last, const float* rows, int64_t n_rows, int64_t seen,
+                         const double* weights, int kind, Work* work) noexcept nogil:
+        """Trees first .. last - 1, at most GROUP, learn the rows in turn; `seen` came before them. Up to next_last they are next.
 
         With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. The rows up to the
         next one that enters a tree meet the same tree; those of all trees are walked together.
@@ -551,7 +539,8 @@ cdef class Forest:
                     self.settle_origin()
                 if self.starved:
                     self.starved = False
-                    raise MemoryError(f"no memory for all boxes: of {n} records {done} were learned, some of them not by every tree")
+                    raise MemoryError(f"no memory for all boxes: of {n} records {done} were learned, "
+                                      "some of them not by every tree")
         finally:
             gate_write_done(&self.gate)
         if kind >= 0:
@@ -758,22 +747,32 @@ cdef class Forest:
 
     # ---- reading -----------------------------------------------------------------------------------------------
 
-    def score(self, const double[:, :] X, str score not None, int n_jobs=1):
-        """The mean score over the trees of each row; learns nothing."""
+    def _by_rows(self, const double[:, :] X, shape, int n_jobs, work):
+        """Zeros (n, *shape) for n rows, into which work(X, step, first, last, out) puts what it finds for rows first .. last - 1.
+
+        `X` and `out` are addresses, and `step` numbers lie from row to row.
+        """
         cdef int64_t n = X.shape[0]
+        cdef uintptr_t at, out_at
         cdef ptrdiff_t step
-        cdef double[::1] out = np.zeros(n)
-        cdef int kind = kind_of(score)
+        cdef double[::1] flat
+        out = np.zeros((n, *shape))
         X = self.checked(X)
         if n == 0:
-            return np.asarray(out)
-        at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0], X.strides[0] // <Py_ssize_t>sizeof(double)
+            return out
+        flat = out.reshape(-1)
+        at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&flat[0], X.strides[0] // <Py_ssize_t>sizeof(double)
         gate_read(&self.gate)
         try:
-            in_threads(lambda a, b: self._score_rows(at, step, a, b, kind, out_at), 0, n, n_jobs)
+            in_threads(lambda a, b: work(at, step, a, b, out_at), 0, n, n_jobs)
         finally:
             gate_read_done(&self.gate)
-        return np.asarray(out)
+        return out
+
+    def score(self, X, str score not None, int n_jobs=1):
+        """The mean score over the trees of each row; learns nothing."""
+        cdef int kind = kind_of(score)
+        return self._by_rows(X, (), n_jobs, lambda at, step, a, b, out: self._score_rows(at, step, a, b, kind, out))
 
     def _score_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
         cdef int i, block
@@ -837,22 +836,11 @@ cdef class Forest:
             for r in range(n):
                 target[first + r] /= self.n_trees
 
-    def attribution(self, const double[:, :] X, str score not None, int n_jobs=1):
+    def attribution(self, X, str score not None, int n_jobs=1):
         """(n, n_features, 2): what each feature adds to the score, [..., 0] by lying high and [..., 1] by lying low."""
-        cdef int64_t n = X.shape[0]
-        cdef ptrdiff_t step
         cdef int kind = kind_of(score)
-        cdef double[:, :, ::1] out = np.zeros((n, self.n_features, 2))
-        X = self.checked(X)
-        if n == 0:
-            return np.asarray(out)
-        at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
-        gate_read(&self.gate)
-        try:
-            in_threads(lambda a, b: self._attribute_rows(at, step, a, b, kind, out_at), 0, n, n_jobs)
-        finally:
-            gate_read_done(&self.gate)
-        return np.asarray(out)
+        return self._by_rows(X, (self.n_features, 2), n_jobs,
+                            lambda at, step, a, b, out: self._attribute_rows(at, step, a, b, kind, out))
 
     def _attribute_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
         cdef int i
@@ -871,53 +859,32 @@ cdef class Forest:
                 for k in range(width):
                     target[k] /= self.n_trees
 
-    def density(self, const double[:, :] X, int n_jobs=1):
+    def density(self, X, int n_jobs=1):
         """(n, 3, n_features, 2): mass, length and share of `tree_density`, means over the trees."""
-        cdef int64_t n = X.shape[0]
-        cdef ptrdiff_t step
-        cdef double[:, :, :, ::1] out = np.zeros((n, 3, self.n_features, 2))
-        X = self.checked(X)
-        if n == 0:
-            return np.asarray(out)
-        at, out_at, step = <uintptr_t>&X[0, 0], <uintptr_t>&out[0, 0, 0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
-        gate_read(&self.gate)
-        try:
-            in_threads(lambda a, b: self._density_rows(at, step, a, b, out_at), 0, n, n_jobs)
-        finally:
-            gate_read_done(&self.gate)
-        return np.asarray(out)
+        return self._by_rows(X, (3, self.n_features, 2), n_jobs, self._density_rows)
 
     def _density_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, uintptr_t out):
         cdef int i
         cdef int64_t r, k
         cdef int width = 6 * self.n_features
-        cdef float* row = <float*>malloc(self.stride * sizeof(float))
-        cdef double* work = <double*>malloc(8 * self.n_features * sizeof(double) + 6 * self.stride * sizeof(float))
         cdef double* target
-        if row == NULL or work == NULL:
-            free(row)
-            free(work)
-            raise MemoryError
+        cdef Memory row_memory = Memory(self.stride * sizeof(float))
+        cdef Memory parts = Memory(8 * self.n_features * sizeof(double) + 6 * self.stride * sizeof(float))
+        cdef float* row = <float*>row_memory.at
         with nogil:
             for r in range(first, last):
                 target = (<double*>out) + r * width
                 rcf_narrow(row, (<const double*>X) + r * step, self.origin, self.n_features, self.stride)
                 for i in range(self.n_trees):
-                    tree_density(&self.trees[i], row, work, target)
+                    tree_density(&self.trees[i], row, <double*>parts.at, target)
                 for k in range(width):
                     target[k] /= self.n_trees
-        free(row)
-        free(work)
 
     def leaves_of(self, const double[::1] record):
         """The point in the leaf of each tree that holds something, where the record falls: (trees, n_features), from the origin."""
         cdef int i, k, n = 0
         cdef int32_t leaf
-        if record.shape[0] != self.n_features:
-            raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
-        bad = first_bad(&record[0], self.n_features)
-        if bad >= 0:
-            refuse(record[bad], 0, bad)
+        self.check_record(record)
         cdef float[::1] row = np.empty(self.stride, dtype=np.float32)
         found = np.empty((self.n_trees, self.n_features), dtype=np.float32)
         cdef float[:, ::1] points = found
@@ -938,12 +905,7 @@ cdef class Forest:
         cdef int i, found = 0
         cdef int32_t leaf, j, oldest
         cdef Sample* s
-        cdef ptrdiff_t bad
-        if record.shape[0] != self.n_features:
-            raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
-        bad = first_bad(&record[0], self.n_features)
-        if bad >= 0:
-            refuse(record[bad], 0, bad)
+        self.check_record(record)
         gate_write(&self.gate)
         rcf_narrow(self.row, &record[0], self.origin, self.n_features, self.stride)
         for i in range(self.n_trees):
@@ -968,8 +930,8 @@ cdef class Forest:
     def merge(self, Forest other not None):
         """Take in a forest whose stream followed this one's; the other is left as it is.
 
-        Its record k counts as record n_seen + k of this one; two tables become one table. Tree by tree the smallest keys of the union stay
-        (sampling/reservoir.py has the rule), and a tree is built on them: in distribution, the forest of the whole stream.
+        Its record k counts as record n_seen + k of this one; two tables become one table. Tree by tree a sample of both is drawn
+        from the two samples, and a tree is built on it: in distribution, the forest of the whole stream.
         """
         cdef Forest grown
         if other is self:
@@ -1030,21 +992,18 @@ cdef class Forest:
     def complete(self, const double[::1] record, missing, bint held=False):
         """(n, k): for each tree that knows one, the k missing features of the point nearest in the others.
 
-        `missing` names the k features. With `held`, `record` is whole and has just been learned: a tree's only copy of it is passed over.
+        `missing` names the k features. With `held`, `record` is whole and has just been learned: a tree's only copy of it is
+        passed over.
         """
         cdef int i
-        cdef ptrdiff_t bad, j
+        cdef ptrdiff_t j
         cdef int32_t leaf, k = 0
         cdef int64_t[::1] places = np.ascontiguousarray(missing, dtype=np.int64)
         cdef uint8_t[::1] mask = np.zeros(self.n_features, dtype=np.uint8)
         cdef int32_t[::1] stack = np.empty(2 * <Py_ssize_t>self.capacity + 3, dtype=np.int32)
         cdef float[::1] row = np.zeros(self.stride, dtype=np.float32), box = np.empty(2 * self.stride, dtype=np.float32)
         cdef double[:, ::1] out = np.empty((self.n_trees, places.shape[0]))
-        if record.shape[0] != self.n_features:
-            raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
-        bad = first_bad(&record[0], self.n_features)
-        if bad >= 0:
-            refuse(record[bad], 0, bad)
+        self.check_record(record)
         for j in range(places.shape[0]):
             if not 0 <= places[j] < self.n_features:
                 raise ValueError(f"feature {places[j]} of {self.n_features} cannot be missing")
@@ -1084,8 +1043,8 @@ cdef class Forest:
                 t = &self.trees[i]
                 other.reserve_boxes(i, t.box_room)
                 other.rngs[i] = self.rngs[i]
-                copy_sample(&other.samples[i], &self.samples[i])
-                copy_tree(&other.trees[i], t)
+                sample_copy(&other.samples[i], &self.samples[i])
+                tree_copy(&other.trees[i], t)
         finally:
             gate_read_done(&self.gate)
         return other
@@ -1095,10 +1054,8 @@ cdef class Forest:
     def state(self):
         """Everything that the future depends on, as arrays; `from_state` gives the same forest, bit for bit.
 
-        The records that any tree holds stand once: `arrival` (ascending) and `points`. A tree is its slots (`key`, and `record`, a row
-        of that table), in the order of the heap, and its nodes from the root down, left before right: `inner` says of each in
-        turn whether it is an inner one, `cut` and `dim` follow in that order. The leaf of a record is where it falls; numbers of
-        nodes, masses and boxes follow from that.
+        The records that any tree holds stand once: `arrival` (ascending) and `points`. A tree is its slots (`key`, and `record`,
+        a row of that table), in the order of the heap, and its nodes (`inner`, `cut`, `dim`) as _preorder.pxd writes them.
         """
         gate_read(&self.gate)
         try:
@@ -1116,13 +1073,14 @@ cdef class Forest:
         leaves = np.empty(self.n_trees, dtype=np.int32)
         cdef int32_t[::1] size_of = sizes, leaves_of = leaves
         for i in range(self.n_trees):
-            size_of[i], leaves_of[i] = self.samples[i].size, self.leaf_count(i)
+            size_of[i], leaves_of[i] = self.samples[i].size, count_leaves(&self.trees[i])
             slots += size_of[i]
             nodes += max(2 * leaves_of[i] - 1, 0)
             inner_nodes += max(leaves_of[i] - 1, 0)
             most = max(most, leaves_of[i])
         # one spare entry each, so that the address of the first is good in an empty forest
-        inner, cut, dim = np.empty(nodes + 1, dtype=bool), np.empty(inner_nodes + 1, np.float32), np.empty(inner_nodes + 1, np.int32)
+        inner = np.empty(nodes + 1, dtype=bool)
+        cut, dim = np.empty(inner_nodes + 1, dtype=np.float32), np.empty(inner_nodes + 1, dtype=np.int32)
         key, arrivals = np.empty(slots + 1), np.empty(slots + 1, dtype=np.int64)
         cdef uint8_t[::1] inner_of = inner.view(np.uint8)
         cdef float[::1] cut_of = cut
@@ -1132,11 +1090,11 @@ cdef class Forest:
         with nogil:
             slots = nodes = inner_nodes = 0
             for i in range(self.n_trees):
-                s = &self.samples[i]
+                s, t = &self.samples[i], &self.trees[i]
                 for n in range(s.size):
                     key_of[slots + n], arrival_of[slots + n] = s.slots[n].key, s.slots[n].arrival
                 slots += s.size
-                self.write_nodes(i, &inner_of[nodes], &cut_of[inner_nodes], &dim_of[inner_nodes], &stack[0])
+                write_nodes(t, &inner_of[nodes], &cut_of[inner_nodes], &dim_of[inner_nodes], &stack[0])
                 nodes += max(2 * leaves_of[i] - 1, 0)
                 inner_nodes += max(leaves_of[i] - 1, 0)
         arrival, record = np.unique(arrivals[:slots], return_inverse=True)
@@ -1157,8 +1115,8 @@ cdef class Forest:
             head = np.array(<double[:HEAD, :self.n_features]>self.head)[:self.seen]
         return {
             "n_trees": self.n_trees, "capacity": self.capacity, "n_features": self.n_features,
-            "time_decay": self.time_decay, "seen": self.seen, "warm_up": self.warm_up, "table": self.table, "growing": self.head != NULL,
-            "origin": self.origin_, "head": head,
+            "time_decay": self.time_decay, "seen": self.seen, "warm_up": self.warm_up, "table": self.table,
+            "growing": self.head != NULL, "origin": self.origin_, "head": head,
             "rng": np.array([[self.rngs[i].s[n] for n in range(4)] for i in range(self.n_trees)], dtype=np.uint64),
             "size": sizes, "leaves": leaves,
             "threshold": np.array([self.samples[i].threshold for i in range(self.n_trees)]),
@@ -1168,29 +1126,6 @@ cdef class Forest:
             "key": key[:slots], "record": record[:slots], "arrival": arrival, "points": points[:len(arrival)],
             "inner": inner[:nodes], "cut": cut[:inner_nodes], "dim": dim[:inner_nodes],
         }
-
-    cdef void write_nodes(self, int i, uint8_t* inner, float* cut, int32_t* dim, int32_t* stack) noexcept nogil:
-        cdef const rcf_tree* t = &self.trees[i]
-        cdef int32_t v, top = 1 if t.mass > 0 else 0
-        stack[0] = t.root
-        while top > 0:
-            top -= 1
-            v = stack[top]
-            inner[0] = v >= 0
-            inner += 1
-            if v >= 0:
-                cut[0], dim[0] = t.cuts[v].value, t.cuts[v].dim
-                cut += 1
-                dim += 1
-                stack[top], stack[top + 1] = t.cuts[v].child[1], t.cuts[v].child[0]
-                top += 2
-
-    cdef int32_t leaf_count(self, int i) noexcept:
-        """Distinct points in tree i: those in use, one more than the inner nodes."""
-        cdef int32_t n = 0, leaf
-        for leaf in range(self.trees[i].n_leaves):
-            n += self.trees[i].leaves[leaf].mass > 0
-        return n
 
     @staticmethod
     def from_state(state, bint low_memory=False):
@@ -1222,9 +1157,10 @@ cdef class Forest:
             self.reserve(i, room)  # in every tree the same, as learning leaves it
             if n > 0:
                 with nogil:
-                    wrong = self.read_nodes(i, k, &inner[nodes], &cut[inner_nodes], &dim[inner_nodes])
+                    wrong = read_nodes(&self.trees[i], k, &inner[nodes], &cut[inner_nodes], &dim[inner_nodes])
                     if wrong == NULL:
-                        wrong = self.read_slots(i, n, &key[slots], &record[slots], n_records, &arrivals[0], &points[0], &holder[0])
+                        wrong = read_slots(&self.trees[i], &self.samples[i], n, &key[slots], &record[slots], n_records,
+                                           &arrivals[0], &points[0], &holder[0], i)
                 if wrong != NULL:
                     raise ModelStateError(f"tree {i}: {wrong.decode()}")
                 slots += n
@@ -1235,89 +1171,6 @@ cdef class Forest:
             self.samples[i].threshold, self.samples[i].budget = state["threshold"][i], state["budget"][i]
             self.samples[i].next, self.samples[i].settled = state["next"][i], state["settled"][i]
         return self
-
-    cdef const char* read_nodes(self, int i, int32_t n_leaves, const uint8_t* inner, const float* cut,
-                                const int32_t* dim) noexcept nogil:
-        """The nodes of tree i, with empty leaves; what is wrong with them, or NULL."""
-        cdef rcf_tree* t = &self.trees[i]
-        cdef int32_t parent = -1, v, k, leaf = 0, node = 0
-        cdef int32_t waits = -0x7fffffff - 1  # in child[1] of a node whose right side is still to come
-        tree_clear(t)
-        for k in range(2 * n_leaves - 1):
-            if k > 0 and parent < 0:
-                return b"nodes below no parent"
-            if inner[k]:
-                if node == n_leaves - 1:
-                    return b"more inner nodes than its leaves allow"
-                if not 0 <= dim[node] < self.n_features:
-                    return b"a cut of a feature that is not there"
-                v = node
-                node += 1
-                t.cuts[v].value, t.cuts[v].dim = cut[v], dim[v]
-                t.cuts[v].child[0] = t.cuts[v].child[1] = waits
-            else:
-                if leaf == n_leaves:
-                    return b"more leaves than it says"
-                v = ~leaf
-                t.leaves[leaf].mass = 0
-                leaf += 1
-            set_parent(t, v, parent)
-            if parent < 0:
-                t.root = v
-            elif t.cuts[parent].child[0] == waits:
-                t.cuts[parent].child[0] = v
-            else:
-                t.cuts[parent].child[1] = v
-            if v >= 0:
-                parent = v
-            else:
-                while parent >= 0 and t.cuts[parent].child[1] != waits:
-                    parent = t.nodes[parent].parent
-        if parent >= 0 or leaf != n_leaves:
-            return b"the nodes do not make a tree"
-        t.n_nodes, t.n_leaves = node, leaf
-        rcf_fill_top(t)
-        return NULL
-
-    cdef const char* read_slots(self, int i, int32_t n, const double* key, const int32_t* record, int64_t n_records,
-                                const int64_t* arrival, const float* points, int32_t* holder) noexcept nogil:
-        """The slots of tree i, each record in the leaf it falls into; masses and boxes. What is wrong with them, or NULL."""
-        cdef rcf_tree* t = &self.trees[i]
-        cdef Sample* s = &self.samples[i]
-        cdef const float* x
-        cdef int32_t k, leaf, v, large = 0
-        for k in range(n):
-            if not 0 <= record[k] < n_records:
-                return b"a record that is not there"
-            if holder[record[k]] == i:
-                return b"a record held twice"
-            holder[record[k]] = i
-            if k > 0 and key[k] > key[(k - 1) // 2]:
-                return b"the keys are not a heap"
-            x = points + <size_t>record[k] * self.n_features
-            leaf = rcf_descend(t, x)
-            if t.leaves[leaf].mass == 0:
-                memcpy(t.points + <size_t>leaf * t.stride, x, self.n_features * sizeof(float))
-            elif not same_point(t, leaf, x):
-                return b"different records in one leaf"
-            t.leaves[leaf].mass += 1
-            s.slots[k].key, s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = key[k], arrival[record[k]], leaf, 0
-        for leaf in range(t.n_leaves):
-            if t.leaves[leaf].mass == 0:
-                return b"a leaf that no record falls into"
-        # children stand after their parents: from the last node up
-        for v in range(t.n_nodes - 1, -1, -1):
-            t.nodes[v].mass = mass_of(t, t.cuts[v].child[0]) + mass_of(t, t.cuts[v].child[1])
-            large += t.nodes[v].mass > t.small
-        if t.small and not rcf_box_reserve(t, large + 2):
-            return b"no memory for its boxes"
-        for v in range(t.n_nodes - 1, -1, -1):
-            if t.small:
-                t.box_at[v] = 0
-            t.nodes[v].range = rcf_walks.hull_of_children(t, v, new_box(t, v))
-        t.mass = n
-        s.size = n
-        return NULL
 
     def __reduce__(self):
         return Forest.from_state, (self.state(), self.low_memory)
@@ -1356,7 +1209,7 @@ cdef class Forest:
             gate_read_done(&self.gate)
 
     def tree(self, int i):
-        """Read-only arrays over the memory of tree i; they change as the tree learns. Where few boxes are kept, `boxes` is a copy."""
+        """Read-only arrays over the memory of tree i; they change as it learns. Where few boxes are kept, `boxes` is a copy."""
         cdef rcf_tree* t
         cdef uintptr_t start
         cdef float[:, :, ::1] box_of

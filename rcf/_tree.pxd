@@ -138,8 +138,8 @@ cdef extern from "_kernels.h" nogil:
 cdef inline size_t tree_bytes(int32_t capacity, int32_t stride, bint low_memory) noexcept nogil:
     """Of the arrays of a tree of `capacity` leaves, and what it takes to start on a cache line.
 
-    In little memory the boxes lie elsewhere: nodes of at most RCF_SMALL records have none, which is three of four. Whoever needs theirs takes
-    the hull of the points below.
+    In little memory the boxes lie elsewhere: nodes of at most RCF_SMALL records have none, which is three of four. Whoever needs
+    theirs takes the hull of the points below.
     """
     cdef size_t box = sizeof(int32_t) if low_memory else 2 * sizeof(float) * <size_t>stride
     return <size_t>capacity * (sizeof(rcf_cut) + sizeof(rcf_node) + sizeof(rcf_leaf) + sizeof(float) * <size_t>stride + box) + 64
@@ -192,6 +192,23 @@ cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept
         memcpy(t.leaves, old.leaves, <size_t>old.n_leaves * sizeof(rcf_leaf))
     else:
         tree_clear(t)
+
+
+cdef inline void tree_copy(rcf_tree* to, const rcf_tree* of) noexcept nogil:
+    """All of a tree into one with room for it."""
+    cdef rcf_tree old = to[0]
+    if of.n_leaves > 0:
+        memcpy(to.boxes, of.boxes, <size_t>(of.n_boxes if of.small else of.n_nodes) * 2 * of.stride * sizeof(float))
+        if of.small:
+            memcpy(to.box_at, of.box_at, <size_t>of.n_nodes * sizeof(int32_t))
+        memcpy(to.cuts, of.cuts, <size_t>of.n_nodes * sizeof(rcf_cut))
+        memcpy(to.nodes, of.nodes, <size_t>of.n_nodes * sizeof(rcf_node))
+        memcpy(to.points, of.points, <size_t>of.n_leaves * of.stride * sizeof(float))
+        memcpy(to.leaves, of.leaves, <size_t>of.n_leaves * sizeof(rcf_leaf))
+    to[0] = of[0]
+    to.cuts, to.boxes, to.nodes, to.points, to.leaves = old.cuts, old.boxes, old.nodes, old.points, old.leaves
+    to.capacity = old.capacity
+    to.box_at, to.box_memory, to.box_room = old.box_at, old.box_memory, old.box_room
 
 
 cdef inline int32_t new_node(rcf_tree* t) noexcept nogil:

@@ -9,6 +9,7 @@ E. Between records of weight 1 the sum of hazards has a closed form, so the next
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
 
 from rcf._rng cimport Rng, below, exponential, uniform
 
@@ -53,6 +54,14 @@ cdef inline void sample_clear(Sample* s) noexcept nogil:
     s.settled = 0
     s.budget = 0.0
     s.hazard_of = 0
+
+
+cdef inline void sample_copy(Sample* to, const Sample* of) noexcept nogil:
+    """All of a sample into one with room for it."""
+    cdef Slot* slots = to.slots
+    to[0] = of[0]
+    to.slots = slots
+    memcpy(slots, of.slots, <size_t>of.size * sizeof(Slot))
 
 
 cdef inline double sample_hazard(const Sample* s, int64_t n) noexcept nogil:
@@ -329,7 +338,8 @@ cdef inline void sample_stream(Sample* s, int64_t n, Rng* rng) noexcept nogil:
         sample_enter(s, s.next, 1.0, -1, rng)
 
 
-cdef inline void sample_weighted(Sample* s, const double* weights, const double* cumulative, int64_t n, double decay, Rng* rng) noexcept nogil:
+cdef inline void sample_weighted(Sample* s, const double* weights, const double* cumulative, int64_t n, double decay,
+                                 Rng* rng) noexcept nogil:
     """Rows 1 .. n by weight, with the running sums of the weights; `decay` 0 takes the rows as having come together.
 
     Without decay the next row that enters is found by bisection in the running sums.

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "rcf"
 LAYERS = [
     ["_version", "_rng", "_gate", "_pool", "_state"],
     ["sampling._reservoir", "shingle._ring", "_tree", "_merge"],
-    ["_score", "_complete"],
+    ["_score", "_complete", "_preorder"],
     ["_core", "_hotspots", "_running"],
     ["_validate", "persist", "trees", "walk"],
     ["sampling.reservoir", "shingle.shingler"],
