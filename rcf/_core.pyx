@@ -347,33 +347,21 @@ cdef class Forest:
 
     # ---- learning ----------------------------------------------------------------------------------------------
 
-    cdef inline void learn(self, const rcf_walk* walk, int n, const int64_t* numbers, const double* weights,
-                           rcf_step* scratch) noexcept nogil:
-        """The records of the first n pairs of the walk enter the trees of the pairs, no two of them the same one."""
-        cdef int i, p
-        cdef int32_t j, starved = 0
-        cdef int32_t items[RCF_PAIRS]
-        cdef Sample* samples[RCF_PAIRS]
-        cdef Rng* rngs[RCF_PAIRS]
-        for p in range(n):
-            i = walk.pair[p].tree - self.trees
-            samples[p], rngs[p] = &self.samples[i], &self.rngs[i]
-            items[p] = tree_insert(&self.trees[i], walk.pair[p].x, rngs[p], walk.leaf[p], walk.n_open[p],
-                                   <rcf_step*>walk.open[p], scratch)
-            starved |= items[p] < 0
-        samples_enter(samples, rngs, numbers, weights, items, n)
-        for p in range(n):
-            if items[p] >= 0:
-                tree_forget(<rcf_tree*>walk.pair[p].tree, items[p])
-        if not starved:
-            return
-        self.starved = True
-        for p in range(n):
-            # where there was no memory for a box the tree forgets the record again
-            for j in range(samples[p].size):
-                if samples[p].slots[j].item < 0:
-                    sample_remove(samples[p], j)
-                    break
+    cdef inline void learn(self, const rcf_walk* walk, int p, int64_t n, double weight, rcf_step* scratch) noexcept nogil:
+        """The record of pair p of the walk, number n, enters the tree of the pair."""
+        cdef int i = walk.pair[p].tree - self.trees
+        cdef int32_t leaf = tree_insert(&self.trees[i], walk.pair[p].x, &self.rngs[i], walk.leaf[p], walk.n_open[p],
+                                        <rcf_step*>walk.open[p], scratch)
+        cdef int32_t evicted = sample_enter(&self.samples[i], n, weight, leaf, &self.rngs[i])
+        cdef int32_t j = 0
+        if leaf < 0:
+            # no memory for a box: the tree forgets the record again
+            self.starved = True
+            while self.samples[i].slots[j].item >= 0:
+                j += 1
+            sample_remove(&self.samples[i], j)
+        if evicted >= 0:
+            tree_forget(&self.trees[i], evicted)
 
     cdef inline int64_t next_entering(self, int i, int64_t row, int64_t n_rows, int64_t seen, const double* weights) noexcept nogil:
         """The next row, from `row` on, that enters tree i; n_rows if none does."""
@@ -413,8 +401,6 @@ cdef class Forest:
         cdef int64_t silent = n_rows if kind < 0 else min(max(self.warm_up - seen, <int64_t>0), n_rows), r
         cdef int64_t[GROUP] at, end, enters
         cdef int[GROUP] learner
-        cdef int64_t[GROUP] numbers
-        cdef double[GROUP] weight_of
         cdef double* place[RCF_PAIRS]
         cdef double unused
         cdef int ahead = last
@@ -433,8 +419,6 @@ cdef class Forest:
                 end[g] = min(min(at[g] + share, enters[g] + 1), n_rows)
                 if end[g] > enters[g]:
                     learner[n] = g
-                    numbers[n] = seen + enters[g] + 1
-                    weight_of[n] = 1.0 if weights == NULL else weights[enters[g]]
                     walk.pair[n].tree = &self.trees[first + g]
                     walk.pair[n].x = rows + enters[g] * self.stride
                     place[n] = work.scores + g * n_rows + enters[g] if enters[g] >= silent else &unused
@@ -452,9 +436,9 @@ cdef class Forest:
             self.fetch_ahead(&ahead, next_last, &ahead_at)
             for p in range(n):
                 place[p][0] = walk.score[p]
-            self.learn(&walk, entering, numbers, weight_of, work.open)
             for p in range(entering):
                 g = learner[p]
+                self.learn(&walk, p, seen + enters[g] + 1, 1.0 if weights == NULL else weights[enters[g]], work.open)
                 enters[g] = self.next_entering(first + g, enters[g] + 1, n_rows, seen, weights)
             for g in range(n_trees):
                 at[g] = end[g]
@@ -583,8 +567,6 @@ cdef class Forest:
         cdef ptrdiff_t bad
         cdef Sample* sample
         cdef Sample* heaps[RCF_PAIRS]
-        cdef int64_t numbers[RCF_PAIRS]
-        cdef double weights[RCF_PAIRS]
         cdef rcf_path paths[RCF_PAIRS]
         cdef rcf_walk walk
         if self.head != NULL or self.trees[0].capacity <= self.capacity:
@@ -629,12 +611,13 @@ cdef class Forest:
             # what the records that make room for it touch lies in the outer caches
             for p in range(learning):
                 sample = &self.samples[self.order[begin + p]]
-                heaps[p], numbers[p], weights[p] = sample, n, 1.0
+                heaps[p] = sample
                 paths[p].tree = walk.pair[p].tree
                 paths[p].at = sample.slots[0].item if sample.size == self.capacity else -1
             rcf_prefetch_paths(paths, learning)
             prefetch_heaps(heaps, learning)
-            self.learn(&walk, learning, numbers, weights, shared.open)
+            for p in range(learning):
+                self.learn(&walk, p, n, 1.0, shared.open)
             begin += count
         if n > self.warm_up:
             for block in range(self._blocks()):

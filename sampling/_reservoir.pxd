@@ -22,7 +22,7 @@ cdef extern from "_math.h" nogil:
 
 
 cdef enum:
-    TOGETHER = 16  # samples that records enter together
+    TOGETHER = 16  # heaps that are gone through together
 
 
 cdef struct Slot:
@@ -178,18 +178,13 @@ cdef inline void prefetch_heaps(Sample** samples, int k) noexcept nogil:
         begin += n
 
 
-cdef inline void sample_draw(Sample* s, int64_t n, Rng* rng) noexcept nogil:
-    """After record n has entered or a slot was taken: a new budget."""
+cdef inline void sample_next(Sample* s, int64_t n, Rng* rng) noexcept nogil:
+    """After record n has entered or a slot was taken: draw how far the next one lies."""
     if s.size == s.capacity:
         s.threshold = s.slots[0].key
     s.settled = n
     s.hazard_of = 0
     s.budget = exponential(rng) if s.threshold != RCF_INFINITY else 0.0
-
-
-cdef inline void sample_next(Sample* s, int64_t n, Rng* rng) noexcept nogil:
-    """After record n has entered or a slot was taken: draw how far the next one lies."""
-    sample_draw(s, n, rng)
     sample_foresee(s)
 
 
@@ -205,11 +200,11 @@ cdef inline double sample_key(Sample* s, int64_t n, double weight, Rng* rng) noe
     return key if key < s.threshold else s.threshold  # what lies above is rounding
 
 
-cdef inline int32_t sample_put(Sample* s, double key, int64_t n, int32_t item) noexcept nogil:
-    """Take record n in with that key; returns the item that made room for it, or -1."""
+cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t item, Rng* rng) noexcept nogil:
+    """Take record n in; returns the item that made room for it, or -1."""
     cdef Slot slot
     cdef int32_t evicted = -1
-    slot.key = key
+    slot.key = sample_key(s, n, weight, rng)
     slot.arrival = n
     slot.item = item
     slot.spare = 0
@@ -219,40 +214,8 @@ cdef inline int32_t sample_put(Sample* s, double key, int64_t n, int32_t item) n
     else:
         evicted = s.slots[0].item
         heap_down(s.slots, s.size, 0, slot)
-    return evicted
-
-
-cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t item, Rng* rng) noexcept nogil:
-    """Take record n in; returns the item that made room for it, or -1."""
-    cdef int32_t evicted = sample_put(s, sample_key(s, n, weight, rng), n, item)
     sample_next(s, n, rng)
     return evicted
-
-
-cdef inline void samples_enter(Sample** samples, Rng** rngs, const int64_t* numbers, const double* weights, int32_t* items,
-                               int k) noexcept nogil:
-    """sample_enter() for k samples; items[g] becomes what made room for it.
-
-    A step of TOGETHER samples at a time: a record alone would wait for each log and exp in turn.
-    """
-    cdef double keys[TOGETHER]
-    cdef int begin = 0, n, g
-    while begin < k:
-        n = min(k - begin, TOGETHER)
-        for g in range(n):
-            keys[g] = sample_key(samples[g], numbers[g], weights[g], rngs[g])
-        for g in range(n):
-            items[g] = sample_put(samples[g], keys[g], numbers[g], items[g])
-        for g in range(n):
-            sample_draw(samples[g], numbers[g], rngs[g])
-        for g in range(n):
-            sample_foresee(samples[g])
-        samples += n
-        rngs += n
-        numbers += n
-        weights += n
-        items += n
-        begin += n
 
 
 cdef inline void sample_remove(Sample* s, int32_t i) noexcept nogil:
