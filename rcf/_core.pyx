@@ -73,7 +73,7 @@ cdef class Memory:
 cdef struct Work:
     # what walks need: room for each level of a tree, and for a batch of rows
     int64_t levels
-    double* ratios    # for RCF_LANES pairs
+    double* ratios    # for RCF_CODISP_PAIRS pairs
     rcf_step* open
     float* rows
     double* scores
@@ -81,7 +81,7 @@ cdef struct Work:
 
 cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride, int n_scores):
     """Memory that the pointers of `work` are set into."""
-    cdef int64_t[4] sizes = [(levels + 1) * RCF_LANES * sizeof(double), (levels + 1) * sizeof(rcf_step),
+    cdef int64_t[4] sizes = [(levels + 1) * RCF_CODISP_PAIRS * sizeof(double), (levels + 1) * sizeof(rcf_step),
                              n_rows * stride * sizeof(float), n_rows * n_scores * sizeof(double)]
     cdef int64_t[4] starts
     cdef int64_t at = 0, k
@@ -100,7 +100,7 @@ cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride,
 
 cdef inline int pairs_at_once(int kind) noexcept nogil:
     """M of the codisp needs room for each level of each pair; for few pairs this stays in the cache."""
-    return RCF_LANES if kind == RCF_CODISP else RCF_PAIRS
+    return RCF_CODISP_PAIRS if kind == RCF_CODISP else RCF_PAIRS
 
 
 cdef void score_rows(int kind, const rcf_tree* tree, const float* rows, int64_t n, Work* work) noexcept nogil:
@@ -1175,7 +1175,8 @@ cdef class Forest:
 
     def nbytes(self):
         """Bytes of memory that the trees and their samples take."""
-        return (sum(len(memoryview(m)) for m in self.memory + self.slot_memory)
+        return (self.n_trees * (sizeof(rcf_tree) + sizeof(Sample) + sizeof(Rng))
+                + sum(len(memoryview(m)) for m in self.memory + self.slot_memory)
                 + sum(box_bytes(&self.trees[i]) for i in range(self.n_trees)))
 
     def points(self, int i):

@@ -54,10 +54,10 @@ typedef struct {
  * the boxes, and to score and learn a record of 8 features takes 1.27, 1.40 and 1.56 times as long. */
 enum { RCF_SMALL = 6 };
 
-enum { RCF_TOP = 16, RCF_TOP_LEVELS = 4 };
+/* The first RCF_TOP_LEVELS of a tree once more, side by side: a vector compares a record with all of their cuts at once. Place 1 is the
+ * root, 2 k and 2 k + 1 are the children of place k; end[k - 16] is the node or leaf that would stand at place k, or the leaf above it. */
+enum { RCF_TOP_LEVELS = 4, RCF_TOP = 1 << RCF_TOP_LEVELS };
 
-/* The first levels of a tree once more, side by side: a vector compares a record with all of their cuts at once. Place 1 is the root,
- * 2 k and 2 k + 1 are the children of place k; ends[k - 16] is the node or leaf that would stand at place k, or the leaf above it. */
 typedef struct {
     float value[RCF_TOP];
     int32_t dim[RCF_TOP];
@@ -92,8 +92,8 @@ typedef struct {
 } rcf_step;
 
 enum {
-    RCF_LANES = 8,   /* pairs that are taken down together */
     RCF_PAIRS = 128, /* pairs that are scored at a time */
+    RCF_CODISP_PAIRS = 8, /* of the codisp, which needs room for each level of each: this stays in the cache */
     RCF_STEPS = 24   /* open boxes that are kept of a pair; more are looked for again */
 };
 

@@ -19,7 +19,7 @@ cdef extern from "_kernels.h" nogil:
     int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH
 
     enum:
-        RCF_LANES
+        RCF_CODISP_PAIRS
         RCF_PAIRS
         RCF_SMALL
         RCF_STEPS
