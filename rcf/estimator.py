@@ -87,7 +87,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     low_memory : bool, default=False
         Keep no bounding boxes of nodes with six records or fewer, and take them from the records whenever they are needed. The
         results are the same, bit for bit. 100 trees of 256 records take 3.1 MiB in place of 3.9 with 8 features, 9.9 in place of
-        15.7 with 48; `update` takes 1.3 to 1.5 times as long, scoring of large batches no longer. It takes effect when the forest
+        15.7 with 48; `update` takes 1.4 to 1.9 times as long, scoring of large batches no longer. It takes effect when the forest
         is grown: by `fit`, or by the first record of a stream.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same forest, bit for bit, on any machine.
