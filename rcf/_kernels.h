@@ -34,8 +34,8 @@ enum { RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH };
 
 /* What a descent reads of a node; what a climb reads stands apart, so that four steps of a descent fit into a cache line. */
 typedef struct {
-    int32_t child[2]; /* x[dim] <= value goes to child[0]; >= 0 is an inner node, < 0 the leaf ~child; of a free node, child[0] is the next free one */
-    float value;
+    int32_t child[2]; /* x[dim] <= value goes to child[0]; >= 0 is an inner node, < 0 the leaf ~child */
+    float value;      /* of a free node, child[0] is the next free one, -1 at the end */
     int32_t dim;
 } rcf_cut;
 
