@@ -157,7 +157,7 @@ FAULTS = [
           "if (k > 1) rcf_part(w, w->near_b, k);", "if (k > 2) rcf_part(w, w->near_b, k);"),
     Fault("a region's box is not shrunk when a record leaves", "rcf/_dbscan.h", "hotspots_exact hotspots",
           "if (p[j] == e[j] || p[j] == e[d + j]) w->regions[r].loose = 1;", "if (p[j] == e[j]) w->regions[r].loose = 1;"),
-    Fault("of equally near cores a border takes any", "rcf/_dbscan.h", "hotspots_exact",
+    Fault("of equally near cores a border takes any", "rcf/_dbscan.h", "hotspots hotspots_exact",
           "rcf_age_rank(w, found[i]) < rcf_age_rank(w, found[best])", "rcf_age_rank(w, found[i]) > rcf_age_rank(w, found[best])"),
     # ---- model files
     Fault("the checksum of a model file is not looked at", "rcf/persist.py", "persist",

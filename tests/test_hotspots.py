@@ -86,6 +86,24 @@ def test_fit_predict_is_dbscan(d, min_points):
         np.testing.assert_array_equal(spots.members(spot.id), np.flatnonzero(labels == i))
 
 
+@pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.parametrize("older", [-1.0, 1.0])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_border_between_equally_near_cores_is_the_older_ones(d, older, gone):
+    """As it enters, and again when the core nearest to it has left the window."""
+    side = older * np.array([1.0, 1.125, 1.25, 1.375])
+    values = np.concatenate([[older * 0.75] if gone else [], side, -side[gone:], [0.0], -side[:gone]])
+    rows = np.zeros((len(values), d))
+    rows[:, 0] = values
+    spots = HotSpots(window_size=len(rows), scan_radius=1.0, min_points=4)
+    spots.update_many(rows)
+    if gone:
+        spots.update([9.0] * d)
+    sides = {np.sign(spot.center[0]): (spot.min_values[0], spot.max_values[0]) for spot in spots.hot_spots_}
+    assert sides[older] == tuple(sorted([0.0, side[-1]]))
+    assert sides[-older] == tuple(sorted([-side[0], -side[-1]]))
+
+
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 10, 30])
 def test_windows_of_a_stream_are_dbscan(d):
     X = np.random.default_rng(1).permutation(blobs(d, n=1200))
