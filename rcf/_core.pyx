@@ -99,7 +99,6 @@ cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride,
 
 
 cdef inline int pairs_at_once(int kind) noexcept nogil:
-    """M of the codisp needs room for each level of each pair; for few pairs this stays in the cache."""
     return RCF_CODISP_PAIRS if kind == RCF_CODISP else RCF_PAIRS
 
 

@@ -225,7 +225,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         self.max_samples_ = int(forest.masses().max())
         rows = np.arange(len(data))
         if self.contamination != "auto":
-            self._offset = [(forest.n_seen, self._offset_of(data))]
+            self._offset = [(forest.n_seen, self._offset_of(data, self.contamination))]
             return
         if len(data) > _OFFSET_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(len(data), _OFFSET_ROWS, replace=False))
@@ -522,10 +522,10 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         known = self.__dict__.setdefault("_offset", [(-1, 0.0)])
         n_seen, offset = known[0]
         if n_seen != self._forest.n_seen:
-            n_seen, offset = self._forest.n_seen, self._held(_OFFSET_ROWS)
-        if not isinstance(offset, float):
-            offset = self._offset_of(offset)
-            known[0] = n_seen, offset
+            n_seen, offset = self._forest.n_seen, self._offset_of(self._held(_OFFSET_ROWS), self.contamination)
+        elif not isinstance(offset, float):
+            offset = self._offset_of(offset, "auto")  # as it was in fit: what is set since does not change it
+        known[0] = n_seen, offset
         return offset
 
     @property
@@ -534,11 +534,11 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         return Trees(self._forest)
 
-    def _offset_of(self, rows: NDArray[np.float64]) -> float:
+    def _offset_of(self, rows: NDArray[np.float64], contamination: float | Literal["auto"]) -> float:
         scores = self._forest.score(rows, self.score, self._threads())
-        if self.contamination == "auto":
+        if contamination == "auto":
             return -float(scores.mean() + 3.0 * scores.std())
-        return float(np.percentile(-scores, 100.0 * self.contamination))
+        return float(np.percentile(-scores, 100.0 * contamination))
 
     def _held(self, at_most: int) -> NDArray[np.float64]:
         """Distinct records that the trees hold, evenly taken from them."""

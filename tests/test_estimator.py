@@ -184,6 +184,7 @@ def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
     assert grown.offset_ != at_once, "the records that the forest holds now"
     grown.fit(X)
     assert grown.offset_ == at_once
+    assert fitted().set_params(contamination=0.2).offset_ == at_once, "a parameter takes effect when it is fitted again"
     assert fitted().set_params(contamination=0.2).fit(X).offset_ > at_once
 
 
