@@ -44,29 +44,28 @@ if DEBUG:
     macros.append(("RCF_DEBUG", "1"))
 cflags += shlex.split(os.environ.get("RCF_CFLAGS", ""))
 
-# The hot spots share no code with the forest, so they are a module of their own, which builds in 7 s (the core: 40 s) and
-# is not loaded by a program that only scores.
-HOTSPOTS = {"_dbscan.h", "_neighbours.h"}
-depends = [str(p.relative_to(HERE)) for d in ("rcf", "shingle", "sampling") for p in (HERE / d).glob("*.[ph]*")]
+# What each extension is built from, besides its own .pyx. A program that only scores loads none of the detector's or the
+# hot spots'. The core takes 40 s to build, each of the others less than 10.
+DEPENDS = {
+    "rcf._core": ["rcf/_native/*.[ph]*", "sampling/*.pxd", "shingle/*.pxd"],
+    "rcf.detector.running": [],
+    "rcf.detector.threshold": [],
+    "rcf.hotspots.window": ["rcf/hotspots/*.h"],
+}
 
 setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"rcf.{module}",
-                [f"rcf/{module}.pyx"],
-                depends=[d for d in depends if d.endswith((".h", ".pxd")) and own(Path(d).name)],
+                module,
+                [module.replace(".", "/") + ".pyx"],
+                depends=[str(path.relative_to(HERE)) for pattern in patterns for path in HERE.glob(pattern)],
                 include_dirs=["rcf"],
                 extra_compile_args=cflags,
                 extra_link_args=shlex.split(os.environ.get("RCF_CFLAGS", "")),
                 define_macros=macros,
             )
-            for module, own in (
-                ("_core", lambda name: name not in HOTSPOTS),
-                ("_hotspots", lambda name: name in HOTSPOTS),
-                ("_threshold", lambda name: False),
-                ("_running", lambda name: False),
-            )
+            for module, patterns in DEPENDS.items()
         ],
         compiler_directives={
             "language_level": 3,

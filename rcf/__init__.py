@@ -11,32 +11,40 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from ._detections import Detection, Detections
-    from ._forecast import Forecast
-    from .detector import StreamDetector
-    from .estimator import RandomCutForest, merge
-    from .hotspots import HotSpots
-    from .keyed import KeyedDetector
-    from .persist import load
+    from .detector import Cause, Detection, Detections, Forecast, KeyedDetector, StreamDetector
+    from .estimator import Neighbors, RandomCutForest, merge
+    from .hotspots import Change, HotSpot, HotSpots
+    from .persist import ModelFileError, load
 
 _HOMES = {
-    "Detection": "_detections",
-    "Detections": "_detections",
-    "Forecast": "_forecast",
+    "Cause": "detector",
+    "Change": "hotspots",
+    "Detection": "detector",
+    "Detections": "detector",
+    "Forecast": "detector",
+    "HotSpot": "hotspots",
     "HotSpots": "hotspots",
-    "KeyedDetector": "keyed",
+    "KeyedDetector": "detector",
+    "ModelFileError": "persist",
+    "Neighbors": "estimator",
     "RandomCutForest": "estimator",
     "StreamDetector": "detector",
     "load": "persist",
     "merge": "estimator",
 }
+_EXTENSIONS = ("_core", "detector.running", "detector.threshold", "hotspots.window")
 
 __all__ = [
+    "Cause",
+    "Change",
     "Detection",
     "Detections",
     "Forecast",
+    "HotSpot",
     "HotSpots",
     "KeyedDetector",
+    "ModelFileError",
+    "Neighbors",
     "RandomCutForest",
     "StreamDetector",
     "__version__",
@@ -50,7 +58,7 @@ def __getattr__(name: str) -> Any:
         try:
             module = importlib.import_module(f".{_HOMES[name]}", __name__)
         except ModuleNotFoundError as error:
-            if error.name not in {f"{__name__}.{part}" for part in ("_core", "_hotspots", "_running", "_threshold")}:
+            if error.name not in {f"{__name__}.{part}" for part in _EXTENSIONS}:
                 raise
             # the usual cause: Python started in a checkout, whose folder hides the package that is installed
             raise ImportError(

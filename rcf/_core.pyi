@@ -4,8 +4,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ._state import LIMIT as LIMIT
-from ._state import ModelStateError as ModelStateError
+from ._native.state import LIMIT as LIMIT
+from ._native.state import ModelStateError as ModelStateError
 
 T = TypeVar("T")
 

@@ -6,9 +6,9 @@ checked before anything is changed, so a call either happens whole or leaves no 
 
 import numpy as np
 
-from rcf._merge import merged_records
+from rcf._native.merge import merged_records
 from rcf._pool import in_threads
-from rcf._state import HEAD as _HEAD, LIMIT, ModelStateError, check_state
+from rcf._native.state import HEAD as _HEAD, LIMIT, ModelStateError, check_state
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport ptrdiff_t
@@ -16,12 +16,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset
 
-from rcf._complete cimport tree_complete
-from rcf._gate cimport Gate, gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done
-from rcf._preorder cimport count_leaves, read_nodes, read_slots, write_nodes
-from rcf._rng cimport Rng, below, exponential, next_word, uniform
-from rcf._score cimport tree_attribute, tree_density
-from rcf._tree cimport *
+from rcf._native.complete cimport tree_complete
+from rcf._native.gate cimport Gate, gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done
+from rcf._native.preorder cimport count_leaves, read_nodes, read_slots, write_nodes
+from rcf._native.rng cimport Rng, below, exponential, next_word, uniform
+from rcf._native.attribution cimport tree_attribute, tree_density
+from rcf._native.tree cimport *
 from sampling._reservoir cimport *
 from shingle._ring cimport Ring, ring_push, ring_window
 
@@ -1374,7 +1374,7 @@ cdef class RingCore:
 # ---- for the tests -----------------------------------------------------------------------------------------------
 # Helpers that are inline and have no other way out, one call each.
 
-cdef extern from "_math.h" nogil:
+cdef extern from "_native/portable_math.h" nogil:
     double _log "rcf_log"(double x)
     double _log1p "rcf_log1p"(double x)
     double _log2 "rcf_log2"(double x)

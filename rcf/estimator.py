@@ -40,7 +40,15 @@ _FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_",
 
 
 class Neighbors(NamedTuple):
-    """What :meth:`RandomCutForest.neighbors` found, nearest first."""
+    """What :meth:`RandomCutForest.neighbors` found, nearest first.
+
+    Examples
+    --------
+    >>> from rcf import RandomCutForest
+    >>> forest = RandomCutForest(random_state=0).fit([[0.0, 0.0], [1.0, 1.0], [5.0, 5.0]])
+    >>> forest.neighbors([0.9, 1.0]).points[0]
+    array([1., 1.])
+    """
 
     distances: NDArray[np.float64]
     points: NDArray[np.float64]

@@ -51,7 +51,7 @@ VERSION = 1
 KINDS = {
     "RandomCutForest": "rcf.estimator",
     "StreamDetector": "rcf.detector",
-    "KeyedDetector": "rcf.keyed",
+    "KeyedDetector": "rcf.detector",
     "HotSpots": "rcf.hotspots",
 }
 TYPES = {
@@ -64,7 +64,17 @@ _MOST = 8  # bytes that a byte of deflate holds, Huffman codes alone being used:
 
 
 class ModelFileError(ValueError):
-    """A file that is not a model, is damaged, or was written by a later version."""
+    """A file that is not a model, is damaged, or was written by a later version.
+
+    Examples
+    --------
+    >>> from rcf import ModelFileError, RandomCutForest
+    >>> try:
+    ...     RandomCutForest.from_bytes(b"")
+    ... except ModelFileError:
+    ...     print("refused")
+    refused
+    """
 
 
 class Savable:
@@ -294,7 +304,7 @@ def _plane(name: str, n: int, tensors: dict[str, NDArray[Any]]) -> NDArray[np.ui
 
 def _kind_of(thing: Savable) -> str:
     kind = type(thing).__name__
-    if KINDS.get(kind) != type(thing).__module__:
+    if kind not in KINDS or getattr(importlib.import_module(KINDS[kind]), kind) is not type(thing):
         raise TypeError(
             f"{type(thing).__module__}.{kind} cannot be saved: {', '.join(KINDS)} themselves can, not classes derived"
         )

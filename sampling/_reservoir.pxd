@@ -11,9 +11,9 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from rcf._rng cimport Rng, below, exponential, uniform
+from rcf._native.rng cimport Rng, below, exponential, uniform
 
-cdef extern from "_math.h" nogil:
+cdef extern from "_native/portable_math.h" nogil:
     double RCF_INFINITY
     double rcf_log(double x)
     double rcf_log1p(double x)

@@ -71,7 +71,6 @@ def test_shell_of_the_readme(tmp_path):
     assert len(pd.read_csv(tmp_path / "scores.csv")) == len(pd.read_parquet(tmp_path / "scores.parquet")) == len(values)
 
 
-PACKAGES = {("sampling", "__init__.py"), ("shingle", "__init__.py")}  # as `rcf.sampling`, `rcf.shingle`
 EXAMPLES = sorted((README.parent / "docs" / "examples").glob("*.py"))
 
 
@@ -92,14 +91,17 @@ def test_the_readme_names_every_example():
     assert all(f"docs/examples/{path.name}" in text for path in EXAMPLES)
 
 
-def test_contributing_names_every_source():
+def test_contributing_has_a_line_for_every_place():
+    """A folder of rcf/ each, and each file that lies in rcf/ itself but for the names, the version and the entry point."""
     text = README.with_name("CONTRIBUTING.md").read_text(encoding="utf-8")
-    for folder in ("rcf", "sampling", "shingle"):
-        for path in sorted((README.parent / folder).iterdir()):
-            if path.suffix in {".py", ".pyx", ".pyi", ".pxd", ".h"} and (folder, path.name) not in PACKAGES:
-                assert f"`{folder}/{path.name}`" in text, f"{folder}/{path.name} has no room in CONTRIBUTING.md"
-    for file in re.findall(r"`((?:rcf|sampling|shingle|tests|bench)/[\w.]+\.\w+)`", text):
-        assert (README.parent / file).is_file(), file
+    inside = README.parent / "rcf"
+    places = {path for path in inside.iterdir() if path.suffix in {".py", ".pyx"} and not path.stem.startswith("__")}
+    places |= {path.parent for path in inside.glob("*/__init__.py") if not path.parent.is_symlink()}
+    for place in places - {inside / "_version.py"}:
+        name = f"rcf/{place.name}/" if place.is_dir() else f"rcf/{place.name}"
+        assert f"`{name}`" in text, f"{name} has no line in CONTRIBUTING.md"
+    for file in re.findall(r"`((?:rcf|sampling|shingle|tests|bench)/[\w./]+)`", text):
+        assert (README.parent / file).exists(), file
 
 
 def test_links_of_the_readme():

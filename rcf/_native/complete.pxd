@@ -1,0 +1,75 @@
+"""Completion of a record of which only some features are known, by one tree.
+
+The tree is searched for the point that is nearest in the known features: a cut says nothing of a missing feature, so both
+of its sides count, and boxes that lie farther than the best point so far are not opened. Each tree holds a sample of
+its own, so the points that a forest finds spread as the missing features do.
+"""
+
+from libc.stdint cimport int32_t, uint8_t
+
+from rcf._native.tree cimport corners_of, mass_of, rcf_tree
+
+
+cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const uint8_t* missing,
+                             float* scratch) noexcept nogil:
+    """How far x lies outside the box of v, summed over the features that are known."""
+    cdef const float* lower
+    cdef const float* upper
+    cdef double total = 0.0
+    cdef int32_t i
+    corners_of(t, v, scratch, &lower, &upper)
+    for i in range(t.dims):
+        if missing[i]:
+            continue
+        if x[i] > upper[i]:
+            total += <double>x[i] - <double>upper[i]
+        elif x[i] < lower[i]:
+            total += <double>lower[i] - <double>x[i]
+    return total
+
+
+cdef inline bint is_itself(const rcf_tree* t, int32_t leaf, const float* x) noexcept nogil:
+    """Whether the leaf holds x and nothing else: then it is the record that is to be completed."""
+    cdef const float* p = t.points + <size_t>leaf * t.stride
+    cdef int32_t i
+    if t.leaves[leaf].mass > 1:
+        return False
+    for i in range(t.dims):
+        if p[i] != x[i]:
+            return False
+    return True
+
+
+cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8_t* missing, bint held,
+                                  int32_t* stack, float* scratch) noexcept nogil:
+    """The leaf whose known features lie nearest to x's (L1).
+
+    -1 where the tree is empty or holds only the record itself. `stack` has room for every node, `scratch` for a box. With `held`, a leaf that
+    holds x alone is passed over. Boxes farther than the best leaf so far are not opened; of equal leaves the heavier wins, then
+    the first found.
+    """
+    cdef int32_t top = 0, v, near, best = -1
+    cdef double gap, least = 1e300
+    if t.mass == 0:
+        return -1
+    stack[0] = t.root
+    top = 1
+    while top > 0:
+        top -= 1
+        v = stack[top]
+        gap = known_gap(t, v, x, missing, scratch)
+        if gap > least:
+            continue
+        if v < 0:
+            if held and is_itself(t, ~v, x):
+                continue
+            if gap < least or best < 0 or mass_of(t, v) > t.leaves[best].mass:
+                least = gap
+                best = ~v
+            continue
+        near = 1 if x[t.cuts[v].dim] > t.cuts[v].value else 0
+        stack[top] = t.cuts[v].child[1 - near]
+        top += 1
+        stack[top] = t.cuts[v].child[near]
+        top += 1
+    return best

@@ -1,0 +1,109 @@
+"""The forest in the terms of PySAD: `fit_partial` and `score_partial` on arrays.
+
+PySAD need not be installed; where it is, :class:`RandomCutForest` is one of its models, beside its transformers, metrics and
+ensembles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_array
+
+from .._core import LIMIT
+from .._validate import as_record
+from ..estimator import RandomCutForest as _Forest
+
+if TYPE_CHECKING:
+
+    class _BaseModel: ...
+
+else:
+    try:
+        from pysad.core.base_model import BaseModel as _BaseModel
+    except ImportError:
+        _BaseModel = object
+
+
+class RandomCutForest(_BaseModel):
+    """A random cut forest that learns and scores a stream.
+
+    All methods go on from where the last call ended: in PySAD's terms `fit` too learns more of the same stream. Labels are ignored.
+    A batch is learned at native speed, with the same result as record by record.
+
+    Parameters
+    ----------
+    n_estimators, max_samples, score, time_decay, random_state
+        As in :class:`rcf.RandomCutForest`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf.adapters.pysad import RandomCutForest
+    >>> X = np.r_[np.random.default_rng(0).normal(size=(500, 3)), [[8.0, 8.0, 8.0]]]
+    >>> scores = RandomCutForest(random_state=0).fit_score(X)
+    >>> int(scores.argmax())
+    500
+    """
+
+    def __init__(
+        self,
+        n_estimators: int = 100,
+        max_samples: int = 256,
+        score: str = "depth",
+        time_decay: float | None = None,
+        random_state: int | None = None,
+    ) -> None:
+        self._warm_up = max_samples
+        self._forest = _Forest(
+            n_estimators,
+            max_samples,
+            score=score,  # type: ignore[arg-type]
+            time_decay=time_decay,
+            random_state=random_state,
+        )
+
+    def fit_partial(self, X: ArrayLike, y: Any = None) -> Self:
+        """Learn a record, of shape (d,)."""
+        return self.fit(self._row(X))
+
+    def score_partial(self, X: ArrayLike) -> float:
+        """How anomalous a record of shape (d,) is, at least 0; 0 before anything is learned. Learns nothing."""
+        return float(self.score(self._row(X))[0])
+
+    def fit_score_partial(self, X: ArrayLike, y: Any = None) -> float:
+        """The score of a record, of shape (d,), before it is learned."""
+        return float(self.fit_score(self._row(X))[0])
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Learn the rows in turn."""
+        self._forest.partial_fit(X)
+        return self
+
+    def score(self, X: ArrayLike) -> NDArray[np.float64]:
+        """The scores of the rows. Learns nothing."""
+        return self._forest.anomaly_score(X) if self._n_seen else np.zeros(len(np.asarray(X)))
+
+    def fit_score(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
+        """The scores of the rows, each before it is learned."""
+        rows: NDArray[np.float64] = check_array(X, dtype=np.float64)
+        if (np.abs(rows) > LIMIT).any():  # seen before any of them is learned
+            raise ValueError(f"X has a number beyond +-{LIMIT}")
+        scores = np.zeros(len(rows))
+        # `update` says 0 until the sample is full, where `score_partial` goes by what little there is
+        warm_up = max(0, min(self._warm_up - self._n_seen, len(rows)))
+        for i in range(warm_up):
+            scores[i] = self.score(rows[i : i + 1])[0]
+            self.fit(rows[i : i + 1])
+        if warm_up < len(rows):
+            scores[warm_up:] = self._forest.update(rows[warm_up:])
+        return scores
+
+    @property
+    def _n_seen(self) -> int:
+        return self._forest.n_seen_ if hasattr(self._forest, "n_features_in_") else 0
+
+    def _row(self, X: ArrayLike) -> NDArray[np.float64]:
+        return as_record(X, getattr(self._forest, "n_features_in_", None)).reshape(1, -1)

@@ -1,0 +1,52 @@
+"""``rcf`` on the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from .._version import __version__
+
+HINT = 'the command line needs more packages: python -m pip install "rcf[cli,plot]"'
+
+
+def _reflowed(text: str) -> str:
+    """The paragraphs of a docstring without its line breaks, which a terminal of another width would show."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def main() -> None:
+    """Entry point: everything else loads here, so that a missing extra is one line and not a traceback."""
+    try:
+        import typer
+
+        from .detect import detect
+        from .hotspots import hotspots
+        from .stream import stream
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("rcf"):
+            raise
+        sys.exit(f"rcf: no module {error.name}; {HINT}")
+
+    app = typer.Typer(
+        name="rcf",
+        help="Random cut forests: anomalies in tables and streams.",
+        no_args_is_help=True,
+        add_completion=False,
+    )
+
+    def print_version(wanted: bool) -> None:
+        if wanted:
+            print(f"rcf {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def shared(
+        version: bool = typer.Option(
+            False, "--version", callback=print_version, is_eager=True, help="Print the version."
+        ),
+    ) -> None:
+        pass
+
+    for command in (detect, hotspots, stream):
+        app.command(command.__name__, help=_reflowed(command.__doc__ or ""))(command)
+    app()

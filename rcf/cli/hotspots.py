@@ -1,0 +1,173 @@
+"""``rcf hotspots``: the dense regions of a file, and what becomes of them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..hotspots import Change, HotSpots, suggest_radius
+from .options import Columns, Encoding, Plot, names_in
+from .tables import TableReader, TableWriter, check_output, check_plot
+
+
+def _table(spots: HotSpots, names: list[str]) -> Table:
+    table = Table(title="Regions, the densest first", title_justify="left")
+    for name in ("id", "records", "density"):
+        table.add_column(name, justify="right")
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    for spot in sorted(spots.hot_spots_, key=lambda spot: -spot.density):
+        sides = (f"{low:.6g} to {high:.6g}" for low, high in zip(spot.min_values, spot.max_values, strict=True))
+        table.add_row(str(spot.id), str(spot.count), f"{spot.density:.4g}", *sides)
+    return table
+
+
+def _rows_of(changes: list[Change]) -> pd.DataFrame:
+    """A row per change; rows of the file count from 1, as in `rcf detect`."""
+    return pd.DataFrame(
+        {
+            "row": [change.at + 1 for change in changes],
+            "change": [change.kind for change in changes],
+            "region": [change.id for change in changes],
+            "other": pd.array([change.other for change in changes], dtype="Int64"),
+            "count": [change.count for change in changes],
+        }
+    )
+
+
+def _scan(
+    file: str,
+    columns: list[str],
+    window: int,
+    radius: float | None,
+    min_points: int,
+    output: str | None,
+    changes: str | None,
+    encoding: str,
+) -> tuple[HotSpots, list[str]]:
+    """Feed the file through; returns the regions at its end and the names of the columns."""
+    with ExitStack() as stack:
+        reader = stack.enter_context(TableReader(file, columns, encoding=encoding))
+        record_writer = stack.enter_context(TableWriter(output)) if output else None
+        change_writer = stack.enter_context(TableWriter(changes)) if changes else None
+        waiting: list[tuple[pd.DataFrame, NDArray[np.float64]]] = []
+        spots: HotSpots | None = None
+        told_any = False
+
+        def feed(spots: HotSpots, frame: pd.DataFrame, values: NDArray[np.float64]) -> None:
+            nonlocal told_any
+            if record_writer is None and change_writer is None:
+                spots.update_many(values)
+                return
+            told: list[Change] = []
+            if record_writer is None:
+                told = spots.follow(values)
+            else:
+                states = []
+                for row in values:
+                    told += spots.follow(row[np.newaxis])
+                    states.append(spots.kinesis_json())
+                record_writer.write(frame.assign(hotspots=states))
+            if change_writer is not None and (told or not told_any):
+                told_any = True
+                change_writer.write(_rows_of(told))
+
+        for frame, values in reader:
+            if spots is not None:
+                feed(spots, frame, values)
+                continue
+            waiting.append((frame, values))
+            if radius is not None or sum(map(len, (rows for _, rows in waiting))) >= window:
+                spots = _begin(window, radius, min_points, waiting)
+                for piece in waiting:
+                    feed(spots, *piece)
+        if spots is None:  # less than a window
+            spots = _begin(window, radius, min_points, waiting)
+            for piece in waiting:
+                feed(spots, *piece)
+        return spots, reader.columns
+
+
+def _begin(
+    window: int, radius: float | None, min_points: int, waiting: list[tuple[pd.DataFrame, NDArray[np.float64]]]
+) -> HotSpots:
+    if radius is None:
+        radius = suggest_radius(np.concatenate([rows for _, rows in waiting])[:window], min_points)
+    return HotSpots(window, radius, min_points)
+
+
+def hotspots(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="CSV or Parquet; - reads CSV from standard input.")],
+    columns: Columns = None,
+    window: Annotated[int, typer.Option("--window", "-w", min=1, help="Records that count, the last ones.")] = 1000,
+    radius: Annotated[
+        float | None,
+        typer.Option("--radius", "-r", help="Scan radius. Default: the knee of the first window's k-distance curve."),
+    ] = None,
+    min_points: Annotated[
+        int, typer.Option("--min-points", "-m", min=1, help="Records within the radius that make a region.")
+    ] = 17,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="A row per record, with the regions as JSON: .csv, .parquet, - for standard output."
+        ),
+    ] = None,
+    changes: Annotated[
+        str | None,
+        typer.Option("--changes", help="A row per change of a region, with the row that made it: .csv, .parquet or -."),
+    ] = None,
+    plot: Plot = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the regions as the Kinesis function writes them.")
+    ] = False,
+    encoding: Encoding = "utf-8",
+) -> None:
+    """Find the dense regions among the last records of a CSV or Parquet file.
+
+    The rows are a stream: after each, the regions are those of the last --window rows. Printed are the regions at the end;
+    --output and --changes tell the whole story. Rows count from 1, after the header. Distances are Euclidean: scale columns whose
+    units differ.
+
+    Exit code 0: done, regions or not. 1: the input or output failed. 2: wrong arguments.
+    """
+    errors = Console(stderr=True)
+    try:
+        if "-" in (output, changes) and (output == changes or json):
+            raise ValueError("only one of --output -, --changes - and --json can go to standard output")
+        if plot is not None:
+            check_plot(plot)
+        for option, path in (("--output", output), ("--changes", changes)):
+            if path is not None:
+                check_output(option, path)
+        spots, names = _scan(file, names_in(columns), window, radius, min_points, output, changes, encoding)
+        if plot is not None:
+            from .. import plot as pictures
+
+            pictures.hotspots(spots, names=names).savefig(plot, dpi=120)
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError) as error:
+        errors.print(f"[red]rcf hotspots:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    if json:
+        print(spots.kinesis_json())
+        return
+    console = errors if "-" in (output, changes) else Console()
+    found = len(spots.hot_spots_)
+    if found:
+        console.print(_table(spots, names))
+    what = "region" if found == 1 else "regions"
+    console.print(
+        f"{found} {what} among the last {len(spots.labels_)} of {spots.n_seen_} rows; "
+        f"radius {spots.scan_radius:.6g}, at least {spots.min_points} rows",
+        highlight=False,
+    )

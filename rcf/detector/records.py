@@ -1,0 +1,188 @@
+"""What may come in as a record, a table of records, a time stamp, a rule; refused with the reason where it may not."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from math import isfinite
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._core import LIMIT
+from .._validate import check_columns
+
+Floats = NDArray[np.float64]
+UNNAMED = "x0"  # as a cause calls the first feature
+_ADVICE = "or give each series a key of its own (KeyedDetector)"
+_TIMES = "a number of seconds or a date (as text in ISO form, such as 2026-01-31T12:00:00Z)"
+Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
+
+
+def values_of(record: Any) -> list[float]:
+    """A record as plain floats; NaN passes."""
+    if type(record) is float:
+        values = [record]
+    elif isinstance(record, np.ndarray) and record.ndim <= 1 and record.dtype == np.float64:
+        values = record.tolist() if record.ndim else [float(record)]
+    elif record is None:  # which numpy would take for NaN
+        raise ValueError("a record must be a number or a vector of numbers, got None; NaN marks a missing value")
+    else:
+        try:
+            array: ArrayLike = np.array(record, dtype=np.float64, ndmin=1)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a record must be a number or a vector of numbers, got {record!r}") from error
+        if np.ndim(array) != 1:
+            raise ValueError(f"a record must be one-dimensional, got shape {np.shape(array)}")
+        values = np.asarray(array).tolist()
+    if not values:
+        raise ValueError("a record must have at least one feature, got an empty one")
+    for j, v in enumerate(values):
+        if not -LIMIT <= v <= LIMIT and v == v:
+            raise ValueError(f"Input X contains {v}, infinite or beyond float32 (feature {j}).")
+    return values
+
+
+def seconds(timestamp: Any) -> float:
+    """Seconds since 1970 of a number of them, a date, or a text that is a date; without a zone it is UTC."""
+    if isinstance(timestamp, np.datetime64):
+        time = float(timestamp.astype("datetime64[us]").astype(np.int64)) / 1e6 if not np.isnat(timestamp) else np.nan
+    elif isinstance(timestamp, datetime):
+        time = timestamp.timestamp() if timestamp.tzinfo else (timestamp - datetime(1970, 1, 1)).total_seconds()
+    elif isinstance(timestamp, Real) and not isinstance(timestamp, bool):
+        time = float(timestamp)
+    elif isinstance(timestamp, str):
+        try:
+            return seconds(datetime.fromisoformat(timestamp.strip()))
+        except ValueError:
+            raise ValueError(f"timestamp must be {_TIMES}, got {timestamp!r}") from None
+    else:
+        raise ValueError(f"timestamp must be {_TIMES}, got {timestamp!r}")
+    if not isfinite(time):
+        raise ValueError(f"timestamp must be finite, got {timestamp!r}")
+    return time
+
+
+def checked_time(timestamp: Any, before: float | None) -> float:
+    """Seconds of a time stamp that must be later than the one before."""
+    if timestamp is None:
+        raise ValueError(
+            "the records before had time stamps (an index of dates counts as such): this one needs one too"
+        )
+    time = seconds(timestamp)
+    if before is not None and time <= before:
+        what, do = "is before", "sort the records by time"
+        if time == before:
+            what, do = "is the same as", "keep one record of each time"
+        raise ValueError(f"timestamp {timestamp} {what} the last one, {_written(before, timestamp)}: {do}, {_ADVICE}")
+    return time
+
+
+def _written(time: float, like: Any) -> str:
+    """Seconds since 1970 as a number or, beside a stamp that is a date, as a date; in UTC if that one has a zone."""
+    if isinstance(like, Real):
+        return f"{time:.15g}"
+    if isinstance(like, str):
+        like = datetime.fromisoformat(like.strip())
+    date = np.datetime64(int(time), "s") if time.is_integer() else np.datetime64(round(time * 1e6), "us")
+    return f"{date}+00:00" if getattr(like, "tzinfo", None) else str(date)
+
+
+def moments_of(timestamps: Any, n: int, before: float | None) -> Floats:
+    """Seconds of the time stamps of n records; the first one that is wrong is named by its row."""
+    stamps = [None] * n if timestamps is None else list(getattr(timestamps, "to_numpy", lambda: timestamps)())
+    note = "; reset_index(drop=True) if the index is not the time" if _are_dates(timestamps) else ""
+    if len(stamps) != n:
+        raise ValueError(f"{len(stamps)} timestamps for {n} records")
+    times = np.empty(n)
+    for i, stamp in enumerate(stamps):
+        try:
+            before = times[i] = checked_time(stamp, before)
+        except ValueError as error:
+            raise ValueError(f"row {i}: {error}{note}") from None
+    return times
+
+
+def _are_dates(index: Any) -> bool:
+    return type(index).__name__ == "DatetimeIndex"  # without importing pandas
+
+
+def as_frame(records: Any) -> Any:
+    """A pandas or polars Series as a frame of one column, `UNNAMED` if it has no name; anything else as it is."""
+    if not hasattr(records, "to_frame") or np.ndim(records) != 1:
+        return records
+    return records.to_frame(UNNAMED if records.name in (None, "") else records.name)
+
+
+def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats, Any]:
+    """The names of the columns, of a frame; the records as (n, d); the time stamps, which may be in the frame."""
+    names = None
+    if hasattr(records, "columns"):
+        columns = list(records.columns)
+        index = getattr(records, "index", None)
+        if isinstance(timestamps, str):
+            if timestamps in columns:
+                columns.remove(timestamps)
+                timestamps = records[timestamps]
+            elif timestamps in getattr(index, "names", ()):
+                timestamps = index.get_level_values(timestamps)  # type: ignore[union-attr]
+            else:
+                raise ValueError(
+                    f"no column {timestamps!r} among {', '.join(map(repr, columns))}, and no index of this name"
+                )
+        elif timestamps is None and _are_dates(index):
+            timestamps = index
+        records = records[columns]
+        check_columns(
+            records, "leave it out, give timestamps={column!r} if it is the time, or make it the key of a KeyedDetector"
+        )
+        names, records = [str(column) for column in columns], records.to_numpy()
+    elif isinstance(timestamps, str):
+        raise ValueError(f"timestamps={timestamps!r} names a column, but the records are a {type(records).__name__}")
+    if records is None:
+        raise ValueError("records must be numbers, got None")
+    try:
+        X = np.array(records, dtype=np.float64, ndmin=1)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"records must be numbers: {error}") from error
+    if X.ndim == 1:
+        X = X.reshape(-1, 1)
+    if X.ndim != 2 or X.shape[1] == 0:
+        raise ValueError(f"records must have shape (n,) or (n, d), got {X.shape}")
+    bad = np.argwhere(~(np.abs(X) <= LIMIT) & ~np.isnan(X))
+    if len(bad):
+        row, j = bad[0]
+        raise ValueError(f"Input X contains {X[row, j]}, infinite or beyond float32 (row {row}, feature {j}).")
+    return names, np.ascontiguousarray(X), timestamps
+
+
+def nearness(rules: Any, d: int) -> Nearness | None:
+    """(amount, ratio) of each feature, above and below what is expected."""
+    if rules is None:
+        return None
+    if not isinstance(rules, dict) or not rules or set(rules) - {"above", "below"}:
+        raise ValueError(f"ignore_near_expected must map 'above' and 'below' to (amount, ratio), got {rules!r}")
+    sides = []
+    for side in ("above", "below"):
+        try:
+            amount, ratio = rules.get(side, (0.0, 0.0))
+            amounts = np.broadcast_to(np.asarray(amount, dtype=np.float64), (d,))
+            ratios = np.broadcast_to(np.asarray(ratio, dtype=np.float64), (d,))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"ignore_near_expected[{side!r}] must be (amount, ratio), got {rules[side]!r}") from error
+        if not (amounts >= 0).all() or not (ratios >= 0).all():
+            raise ValueError(f"ignore_near_expected[{side!r}] must not be negative, got {rules[side]!r}")
+        sides.append(list(zip(amounts.tolist(), ratios.tolist(), strict=True)))
+    return sides[0], sides[1]
+
+
+def near_enough(near: Nearness, past: Floats, expected: Floats) -> bool:
+    """Whether each feature lies as near to what was expected as the rules allow."""
+    above, below = near
+    for value, middle, high, low in zip(past.tolist(), expected.tolist(), above, below, strict=True):
+        off = value - middle
+        amount, ratio = high if off > 0 else low
+        if off and abs(off) > max(amount, ratio * abs(middle)):
+            return False
+    return True

@@ -1,0 +1,643 @@
+/* DBSCAN of the last records of a stream, kept up to date record by record.
+ *
+ * A record with at least min_points records within the radius, itself included, is a core. Cores within the radius of
+ * each other are of one region. Any other record within the radius of a core is a border record of the region of its
+ * nearest core, of equally near ones the older; the rest is noise. All of this depends on the records of the window
+ * and their order alone, not on what came before.
+ *
+ * A record that comes adds one to the counts around it. One that reaches min_points joins the regions of the cores it
+ * sees (gain). A record that goes takes one from the counts; a core that falls below is lost (lose), and the cores
+ * around it may have been connected through it alone: if they do not see each other directly, a search starts from each
+ * group of them at once, a step of each in turn, and ends when all have met or all but one have come to an end. So it
+ * costs as much as the smaller part, and only the smaller part is given another region. (A ring that opens costs the
+ * whole ring: the searches meet at its far side.)
+ *
+ * Regions keep their number as they change; see rcf_after_entry and rcf_after_exit.
+ */
+#ifndef RCF_DBSCAN_H
+#define RCF_DBSCAN_H
+
+#include "neighbours.h"
+
+enum { RCF_BORN, RCF_SPLIT, RCF_GROWN, RCF_SHRUNK, RCF_MERGED, RCF_DIED };
+
+typedef struct {
+    int64_t id;      /* -1 until it is given one */
+    int32_t cores;   /* the first of them; of a free region, the next free one */
+    int32_t n_cores; /* 0: merged away or died */
+    int32_t count;   /* cores and border records */
+    int32_t start;   /* the count before this record of the stream */
+    int32_t merged;  /* the region that it went into, or -1 */
+    int32_t origin;  /* the region from which this record of the stream split it, or itself */
+    int32_t holder;  /* of an origin: the part that keeps the number */
+    uint8_t touched; /* by this record of the stream */
+    uint8_t stale;   /* changed since the last report, and in the list of those */
+    uint8_t shown;   /* its number has been reported */
+    uint8_t loose;   /* a record on a side of its box has gone: the box may be too large */
+} rcf_region;
+
+typedef struct {
+    int64_t at;      /* the record of the stream */
+    int64_t id, other;
+    int32_t kind, count;
+} rcf_change;
+
+typedef struct {
+    int32_t todo, todo_end, done, done_end; /* lists through rcf_record.follow */
+    int32_t met;     /* the group that it is part of now */
+    int32_t ended;
+} rcf_group;
+
+typedef struct {
+    rcf_index index;
+    int32_t window, min_points;
+    int32_t length;     /* of the ring of slots: window + 1, the new record enters before the oldest leaves */
+    int32_t first, size;/* slot of the oldest record, records held */
+    int64_t seen;
+    int32_t capacity;   /* slots with memory */
+    rcf_region *regions;
+    double *extents;    /* (capacity, 4, dims): lower, upper, sum, rounding error of the sum */
+    int32_t n_regions, free_region;
+    int64_t next_id;
+    int32_t *touched, *stale, n_touched, n_stale;
+    int64_t *ended;     /* numbers that were reported and are gone */
+    int32_t n_ended;
+    int32_t *near_a, *near_b, *near_c, *turned;
+    double *far_a, *far_b, *far_c;
+    rcf_group *groups;
+    int64_t mark;
+    rcf_change *changes; /* kept only while `log` */
+    int64_t n_changes, room_changes;
+    int log;
+} rcf_window;
+
+/* ---- regions ------------------------------------------------------------------------------------------------- */
+
+static inline int64_t rcf_age_rank(const rcf_window *w, int32_t slot) { /* 0 for the oldest */
+    return slot >= w->first ? slot - w->first : slot - w->first + w->length;
+}
+
+static inline double *rcf_extent(const rcf_window *w, int32_t r) { return w->extents + (size_t)r * 4 * w->index.dims; }
+
+static inline void rcf_touch(rcf_window *w, int32_t r) {
+    rcf_region *region = &w->regions[r];
+    if (region->touched) return;
+    region->touched = 1;
+    region->start = region->count;
+    region->origin = region->holder = r;
+    region->merged = -1;
+    w->touched[w->n_touched++] = r;
+    if (!region->stale) {
+        region->stale = 1;
+        w->stale[w->n_stale++] = r;
+    }
+}
+
+static int32_t rcf_new_region(rcf_window *w) {
+    int32_t r = w->free_region;
+    if (r >= 0) w->free_region = w->regions[r].cores;
+    else {
+        r = w->n_regions++;
+        w->regions[r].stale = 0;
+    }
+    rcf_region *region = &w->regions[r];
+    region->id = -1;
+    region->cores = -1;
+    region->n_cores = region->count = 0;
+    region->touched = region->shown = region->loose = 0;
+    double *sum = rcf_extent(w, r) + 2 * w->index.dims;
+    for (int j = 0; j < 2 * w->index.dims; j++) sum[j] = 0.0;
+    rcf_touch(w, r);
+    return r;
+}
+
+/* Sum += value, with what rounding loses kept beside it: after 10^9 records have come and gone the mean is still that
+ * of the records held. */
+static inline void rcf_add(double *sum, double *error, double value) {
+    double s = *sum + value, part = s - *sum;
+    *error += (*sum - (s - part)) + (value - part);
+    *sum = s;
+}
+
+static void rcf_join(rcf_window *w, int32_t r, int32_t slot) {
+    int d = w->index.dims;
+    const double *p = rcf_point_at(&w->index, slot);
+    double *e = rcf_extent(w, r);
+    rcf_touch(w, r);
+    if (w->regions[r].count++ == 0) {
+        memcpy(e, p, d * sizeof(double));
+        memcpy(e + d, p, d * sizeof(double));
+        w->regions[r].loose = 0;
+    }
+    for (int j = 0; j < d; j++) {
+        if (p[j] < e[j]) e[j] = p[j];
+        if (p[j] > e[d + j]) e[d + j] = p[j];
+        rcf_add(&e[2 * d + j], &e[3 * d + j], p[j]);
+    }
+}
+
+static void rcf_quit(rcf_window *w, int32_t r, int32_t slot) {
+    int d = w->index.dims;
+    const double *p = rcf_point_at(&w->index, slot);
+    double *e = rcf_extent(w, r);
+    rcf_touch(w, r);
+    w->regions[r].count--;
+    for (int j = 0; j < d; j++) {
+        if (p[j] == e[j] || p[j] == e[d + j]) w->regions[r].loose = 1;
+        rcf_add(&e[2 * d + j], &e[3 * d + j], -p[j]);
+    }
+}
+
+static inline void rcf_link(rcf_window *w, int32_t *head, int32_t slot) {
+    rcf_record_at(&w->index, slot)->prev = -1;
+    rcf_record_at(&w->index, slot)->next = *head;
+    if (*head >= 0) rcf_record_at(&w->index, *head)->prev = slot;
+    *head = slot;
+}
+
+static inline void rcf_unlink(rcf_window *w, int32_t *head, int32_t slot) {
+    const rcf_record *x = rcf_record_at(&w->index, slot);
+    if (x->prev < 0) *head = x->next;
+    else rcf_record_at(&w->index, x->prev)->next = x->next;
+    if (x->next >= 0) rcf_record_at(&w->index, x->next)->prev = x->prev;
+}
+
+static void rcf_add_core(rcf_window *w, int32_t r, int32_t slot) {
+    rcf_record_at(&w->index, slot)->core = 1;
+    rcf_record_at(&w->index, slot)->owner = r;
+    rcf_link(w, &w->regions[r].cores, slot);
+    w->regions[r].n_cores++;
+    rcf_join(w, r, slot);
+}
+
+static void rcf_drop_core(rcf_window *w, int32_t slot) {
+    int32_t r = rcf_record_at(&w->index, slot)->owner;
+    rcf_unlink(w, &w->regions[r].cores, slot);
+    w->regions[r].n_cores--;
+    rcf_quit(w, r, slot);
+    rcf_record_at(&w->index, slot)->core = 0;
+    rcf_record_at(&w->index, slot)->owner = -1;
+}
+
+static void rcf_add_border(rcf_window *w, int32_t core, int32_t slot) {
+    rcf_record_at(&w->index, slot)->owner = core;
+    rcf_link(w, &rcf_record_at(&w->index, core)->borders, slot);
+    rcf_join(w, rcf_record_at(&w->index, core)->owner, slot);
+}
+
+static void rcf_drop_border(rcf_window *w, int32_t slot) {
+    int32_t core = rcf_record_at(&w->index, slot)->owner;
+    rcf_unlink(w, &rcf_record_at(&w->index, core)->borders, slot);
+    rcf_quit(w, rcf_record_at(&w->index, core)->owner, slot);
+    rcf_record_at(&w->index, slot)->owner = -1;
+}
+
+/* Border of the nearest core among those found, of equally near ones the oldest; noise if there is none. */
+static void rcf_settle(rcf_window *w, int32_t slot, const int32_t *found, const double *distance2, int32_t n) {
+    int32_t best = -1;
+    for (int32_t i = 0; i < n; i++)
+        if (rcf_record_at(&w->index, found[i])->core
+            && (best < 0 || distance2[i] < distance2[best]
+                || (distance2[i] == distance2[best] && rcf_age_rank(w, found[i]) < rcf_age_rank(w, found[best]))))
+            best = i;
+    if (best >= 0) rcf_add_border(w, found[best], slot);
+}
+
+static void rcf_merge(rcf_window *w, int32_t from, int32_t into) {
+    rcf_region *a = &w->regions[from], *b = &w->regions[into];
+    int d = w->index.dims;
+    double *e = rcf_extent(w, from), *f = rcf_extent(w, into);
+    rcf_touch(w, from);
+    rcf_touch(w, into);
+    int32_t last = a->cores;
+    for (int32_t c = a->cores; c >= 0; c = rcf_record_at(&w->index, c)->next) {
+        rcf_record_at(&w->index, c)->owner = into;
+        last = c;
+    }
+    rcf_record_at(&w->index, last)->next = b->cores;
+    rcf_record_at(&w->index, b->cores)->prev = last;
+    b->cores = a->cores;
+    b->n_cores += a->n_cores;
+    b->count += a->count;
+    b->loose |= a->loose;
+    for (int j = 0; j < d; j++) {
+        if (e[j] < f[j]) f[j] = e[j];
+        if (e[d + j] > f[d + j]) f[d + j] = e[d + j];
+        rcf_add(&f[2 * d + j], &f[3 * d + j], e[2 * d + j]);
+        f[3 * d + j] += e[3 * d + j];
+    }
+    a->cores = -1;
+    a->n_cores = a->count = 0;
+    a->merged = into;
+}
+
+/* The box of a region, which is first made tight. */
+static void rcf_tighten(rcf_window *w, int32_t r) {
+    int d = w->index.dims;
+    double *e = rcf_extent(w, r);
+    if (!w->regions[r].loose) return;
+    w->regions[r].loose = 0;
+    const double *p = rcf_point_at(&w->index, w->regions[r].cores);
+    memcpy(e, p, d * sizeof(double));
+    memcpy(e + d, p, d * sizeof(double));
+    for (int32_t c = w->regions[r].cores; c >= 0; c = rcf_record_at(&w->index, c)->next)
+        for (int32_t s = c, first = 1; s >= 0; s = first ? rcf_record_at(&w->index, c)->borders : rcf_record_at(&w->index, s)->next, first = 0) {
+            p = rcf_point_at(&w->index, s);
+            for (int j = 0; j < d; j++) {
+                if (p[j] < e[j]) e[j] = p[j];
+                if (p[j] > e[d + j]) e[d + j] = p[j];
+            }
+        }
+}
+
+/* ---- cores gained and lost ----------------------------------------------------------------------------------- */
+
+static void rcf_gain(rcf_window *w, int32_t slot) {
+    const double *p = rcf_point_at(&w->index, slot);
+    int32_t n = rcf_within(&w->index, p, w->near_b, w->far_b), target = -1;
+    if (rcf_record_at(&w->index, slot)->owner >= 0) rcf_drop_border(w, slot);
+    for (int32_t i = 0; i < n; i++) {
+        const rcf_record *x = rcf_record_at(&w->index, w->near_b[i]);
+        /* the largest stays, so that few change hands */
+        if (x->core && (target < 0 || w->regions[x->owner].n_cores > w->regions[target].n_cores)) target = x->owner;
+    }
+    if (target < 0) target = rcf_new_region(w);
+    rcf_record_at(&w->index, slot)->borders = -1;
+    rcf_add_core(w, target, slot);
+    for (int32_t i = 0; i < n; i++) {
+        int32_t s = w->near_b[i];
+        rcf_record *x = rcf_record_at(&w->index, s);
+        if (s == slot) continue;
+        if (x->core) {
+            if (x->owner != target) rcf_merge(w, x->owner, target);
+        } else if (x->owner < 0) rcf_add_border(w, slot, s);
+        else {
+            double held = rcf_distance2(rcf_point_at(&w->index, s), rcf_point_at(&w->index, x->owner), w->index.dims);
+            if (w->far_b[i] < held || (w->far_b[i] == held && rcf_age_rank(w, slot) < rcf_age_rank(w, x->owner))) {
+                rcf_drop_border(w, s);
+                rcf_add_border(w, slot, s);
+            }
+        }
+    }
+}
+
+static inline void rcf_append(rcf_window *w, int32_t *head, int32_t *end, int32_t slot) {
+    rcf_record_at(&w->index, slot)->follow = -1;
+    if (*head < 0) *head = slot;
+    else rcf_record_at(&w->index, *end)->follow = slot;
+    *end = slot;
+}
+
+static inline void rcf_concatenate(rcf_window *w, int32_t *head, int32_t *end, int32_t more, int32_t more_end) {
+    if (more < 0) return;
+    if (*head < 0) *head = more;
+    else rcf_record_at(&w->index, *end)->follow = more;
+    *end = more_end;
+}
+
+/* The k cores `seeds` of a region have lost a core that they all saw: find the parts that are no longer connected. */
+static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
+    int32_t n_groups = 0, reached = 0, i = 0;
+    rcf_group *groups = w->groups;
+    while (reached < k) { /* groups of seeds that see each other */
+        rcf_group *g = &groups[n_groups];
+        g->todo = g->done = g->todo_end = g->done_end = -1;
+        g->met = n_groups;
+        g->ended = 0;
+        for (int32_t begin = reached++; i < reached; i++) {
+            const double *p = rcf_point_at(&w->index, seeds[i]);
+            for (int32_t j = reached; j < k; j++)
+                if (rcf_distance2(p, rcf_point_at(&w->index, seeds[j]), w->index.dims) <= w->index.radius2) {
+                    int32_t s = seeds[j];
+                    seeds[j] = seeds[reached];
+                    seeds[reached++] = s;
+                }
+            if (reached == k && begin == 0) return; /* the usual case: one group */
+        }
+        n_groups++;
+        for (int32_t j = n_groups > 1 ? groups[n_groups - 2].ended : 0; j < reached; j++) {
+            rcf_record_at(&w->index, seeds[j])->mark = w->mark + 1 + g->met;
+            rcf_append(w, &g->todo, &g->todo_end, seeds[j]);
+        }
+        g->ended = reached; /* for now, where the next group begins */
+    }
+    int64_t base = w->mark + 1;
+    int32_t open = n_groups;
+    w->mark += n_groups;
+    for (int32_t g = 0; g < n_groups; g++) groups[g].ended = 0;
+
+    while (open > 1)
+        for (int32_t g = 0; g < n_groups && open > 1; g++) {
+            rcf_group *a = &groups[g];
+            if (a->met != g || a->ended) continue;
+            int32_t s = a->todo;
+            a->todo = rcf_record_at(&w->index, s)->follow;
+            rcf_append(w, &a->done, &a->done_end, s);
+            int32_t n = rcf_within(&w->index, rcf_point_at(&w->index, s), w->near_c, w->far_c);
+            for (int32_t j = 0; j < n; j++) {
+                int32_t t = w->near_c[j];
+                rcf_record *x = rcf_record_at(&w->index, t);
+                if (!x->core) continue;
+                if (x->mark < base) {
+                    x->mark = base + g;
+                    rcf_append(w, &a->todo, &a->todo_end, t);
+                    continue;
+                }
+                int32_t h = (int32_t)(x->mark - base);
+                while (groups[h].met != h) h = groups[h].met = groups[groups[h].met].met;
+                if (h == g) continue;
+                groups[h].met = g;
+                rcf_concatenate(w, &a->todo, &a->todo_end, groups[h].todo, groups[h].todo_end);
+                rcf_concatenate(w, &a->done, &a->done_end, groups[h].done, groups[h].done_end);
+                open--;
+            }
+            if (a->todo < 0 && open > 1) {
+                a->ended = 1;
+                open--;
+            }
+        }
+
+    for (int32_t g = 0; g < n_groups; g++) {
+        if (groups[g].met != g || !groups[g].ended) continue;
+        /* Two things that only a window restored from a false state needs, whose regions are not those of its records: what is known
+         * of this record of the stream may not be known of this region, and there may be no room for one more. */
+        int32_t from = rcf_record_at(&w->index, groups[g].done)->owner;
+        rcf_touch(w, from);
+        if (w->free_region < 0 && w->n_regions == w->capacity) continue;
+        int32_t origin = w->regions[from].origin, part = rcf_new_region(w);
+        w->regions[part].origin = origin;
+        for (int32_t c = groups[g].done; c >= 0; c = rcf_record_at(&w->index, c)->follow) {
+            int32_t r = rcf_record_at(&w->index, c)->owner;
+            for (int32_t s = rcf_record_at(&w->index, c)->borders; s >= 0; s = rcf_record_at(&w->index, s)->next) {
+                rcf_quit(w, r, s);
+                rcf_join(w, part, s);
+            }
+            rcf_drop_core(w, c);
+            rcf_add_core(w, part, c);
+        }
+    }
+}
+
+/* `slot` is no longer a core; if `gone`, it is about to leave. */
+static void rcf_lose(rcf_window *w, int32_t slot, int gone) {
+    int32_t n = rcf_within(&w->index, rcf_point_at(&w->index, slot), w->near_b, w->far_b), k = 0;
+    int32_t r = rcf_record_at(&w->index, slot)->owner, orphan = rcf_record_at(&w->index, slot)->borders;
+    rcf_drop_core(w, slot);
+    while (orphan >= 0) {
+        int32_t next = rcf_record_at(&w->index, orphan)->next;
+        rcf_quit(w, r, orphan);
+        rcf_record_at(&w->index, orphan)->owner = -1;
+        rcf_settle(w, orphan, w->near_c, w->far_c,
+                   rcf_within(&w->index, rcf_point_at(&w->index, orphan), w->near_c, w->far_c));
+        orphan = next;
+    }
+    if (!gone) rcf_settle(w, slot, w->near_b, w->far_b, n);
+    for (int32_t i = 0; i < n; i++)
+        if (rcf_record_at(&w->index, w->near_b[i])->core) w->near_b[k++] = w->near_b[i];
+    if (k > 1) rcf_part(w, w->near_b, k);
+}
+
+/* ---- numbers of regions, and what is told of them ------------------------------------------------------------ */
+
+static int rcf_tell(rcf_window *w, int kind, int64_t id, int64_t other, int32_t count) {
+    if (!w->log) return 1;
+    if (w->n_changes == w->room_changes) {
+        int64_t room = 2 * w->room_changes + 64;
+        if (!rcf_resize(&w->changes, room, sizeof *w->changes)) return 0;
+        w->room_changes = room;
+    }
+    rcf_change *c = &w->changes[w->n_changes++];
+    c->at = w->seen;
+    c->kind = kind;
+    c->id = id;
+    c->other = other;
+    c->count = count;
+    return 1;
+}
+
+static int64_t rcf_oldest_core(const rcf_window *w, int32_t r) {
+    int64_t oldest = INT64_MAX;
+    for (int32_t c = w->regions[r].cores; c >= 0; c = rcf_record_at(&w->index, c)->next)
+        if (rcf_age_rank(w, c) < oldest) oldest = rcf_age_rank(w, c);
+    return oldest;
+}
+
+static void rcf_end_id(rcf_window *w, rcf_region *region) {
+    if (region->shown) w->ended[w->n_ended++] = region->id;
+    region->shown = 0;
+}
+
+static void rcf_move_id(rcf_region *from, rcf_region *to) {
+    rcf_region old = *to;
+    to->id = from->id, to->start = from->start, to->shown = from->shown;
+    from->id = old.id, from->start = old.start, from->shown = old.shown;
+}
+
+/* Numbers for the regions without one, in the order of their oldest cores; forget those that are no more. */
+static int rcf_give_ids(rcf_window *w, int kind) {
+    int fine = 1;
+    for (;;) {
+        int32_t first = -1;
+        int64_t oldest = 0;
+        int several = 0;
+        for (int32_t i = 0; i < w->n_touched; i++) {
+            int32_t r = w->touched[i];
+            if (w->regions[r].id >= 0 || w->regions[r].n_cores == 0) continue;
+            if (first < 0) {
+                first = r;
+                continue;
+            }
+            if (!several++) oldest = rcf_oldest_core(w, first);
+            int64_t age = rcf_oldest_core(w, r);
+            if (age < oldest) {
+                first = r;
+                oldest = age;
+            }
+        }
+        if (first < 0) break;
+        rcf_region *region = &w->regions[first];
+        region->id = w->next_id++;
+        region->start = region->count;
+        fine &= rcf_tell(w, kind, region->id, kind == RCF_SPLIT ? w->regions[w->regions[region->origin].holder].id : -1,
+                         region->count);
+    }
+    int32_t kept = 0;
+    for (int32_t i = 0; i < w->n_touched; i++) {
+        int32_t r = w->touched[i];
+        if (w->regions[r].n_cores) w->touched[kept++] = r;
+        else {
+            w->regions[r].cores = w->free_region;
+            w->free_region = r;
+        }
+    }
+    w->n_touched = kept;
+    for (int32_t i = 0; i < kept; i++) w->regions[w->touched[i]].origin = w->regions[w->touched[i]].holder = w->touched[i];
+    return fine;
+}
+
+/* A record that enters only makes regions, and joins them. Of those that are joined the one with the most records
+ * before keeps its number; of equals the one with the smallest number. */
+static int rcf_after_entry(rcf_window *w) {
+    int fine = 1;
+    for (int32_t i = 0; i < w->n_touched; i++) {
+        rcf_region *a = &w->regions[w->touched[i]], *b = a;
+        while (b->merged >= 0) b = &w->regions[b->merged];
+        if (a == b || a->id < 0) continue;
+        if (b->id < 0 || a->start > b->start || (a->start == b->start && a->id < b->id)) rcf_move_id(a, b);
+    }
+    for (int32_t i = 0; i < w->n_touched; i++) {
+        rcf_region *a = &w->regions[w->touched[i]], *b = a;
+        while (b->merged >= 0) b = &w->regions[b->merged];
+        if (a == b || a->id < 0) continue;
+        fine &= rcf_tell(w, RCF_MERGED, a->id, b->id, 0);
+        rcf_end_id(w, a);
+    }
+    return rcf_give_ids(w, RCF_BORN) && fine;
+}
+
+/* A record that leaves only ends regions, and splits them. The part with the most records keeps the number, of equals
+ * the one with the oldest core. */
+static int rcf_after_exit(rcf_window *w) {
+    int fine = 1;
+    for (int32_t i = 0; i < w->n_touched; i++) {
+        int32_t part = w->touched[i], origin = w->regions[part].origin;
+        const rcf_region *a = &w->regions[part], *b = &w->regions[w->regions[origin].holder];
+        if (part == origin || a->n_cores == 0) continue;
+        if (b->n_cores == 0 || a->count > b->count
+            || (a->count == b->count && rcf_oldest_core(w, part) < rcf_oldest_core(w, w->regions[origin].holder)))
+            w->regions[origin].holder = part;
+    }
+    for (int32_t i = 0; i < w->n_touched; i++) {
+        rcf_region *origin = &w->regions[w->touched[i]];
+        if (origin->origin != w->touched[i]) continue;
+        if (origin->holder != w->touched[i]) rcf_move_id(origin, &w->regions[origin->holder]);
+        else if (origin->n_cores == 0) {
+            fine &= rcf_tell(w, RCF_DIED, origin->id, -1, 0);
+            rcf_end_id(w, origin);
+        }
+    }
+    return rcf_give_ids(w, RCF_SPLIT) && fine;
+}
+
+/* ---- the window ---------------------------------------------------------------------------------------------- */
+
+static int rcf_remove_oldest(rcf_window *w) {
+    int32_t slot = w->first, n = rcf_within(&w->index, rcf_point_at(&w->index, slot), w->near_a, w->far_a), lost = 0;
+    for (int32_t i = 0; i < n; i++) {
+        rcf_record *x = rcf_record_at(&w->index, w->near_a[i]);
+        x->count--;
+        if (x->core && x->count < w->min_points && w->near_a[i] != slot) w->turned[lost++] = w->near_a[i];
+    }
+    if (rcf_record_at(&w->index, slot)->core) rcf_lose(w, slot, 1);
+    else if (rcf_record_at(&w->index, slot)->owner >= 0) rcf_drop_border(w, slot);
+    rcf_index_remove(&w->index, slot);
+    for (int32_t i = 0; i < lost; i++) rcf_lose(w, w->turned[i], 0);
+    w->first = slot + 1 == w->length ? 0 : slot + 1;
+    w->size--;
+    return rcf_after_exit(w);
+}
+
+/* Make room for `more` records; 0 if there is no memory, and then nothing has changed. */
+static int rcf_window_reserve(rcf_window *w, int64_t more) {
+    int64_t n = w->size + more + 1;
+    if (n > w->length) n = w->length;
+    if (n <= w->capacity) return 1;
+    if (n < 2 * (int64_t)w->capacity) n = 2 * (int64_t)w->capacity;
+    if (n < 64) n = 64;
+    if (n > w->length) n = w->length;
+    size_t m = n;
+    if (!rcf_index_reserve(&w->index, (int32_t)n)
+        || !rcf_resize(&w->regions, m, sizeof *w->regions) || !rcf_resize(&w->extents, 4 * m * w->index.dims, sizeof(double))
+        || !rcf_resize(&w->touched, m, sizeof(int32_t)) || !rcf_resize(&w->stale, m, sizeof(int32_t))
+        || !rcf_resize(&w->ended, m, sizeof(int64_t)) || !rcf_resize(&w->turned, m, sizeof(int32_t))
+        || !rcf_resize(&w->near_a, m, sizeof(int32_t)) || !rcf_resize(&w->near_b, m, sizeof(int32_t))
+        || !rcf_resize(&w->near_c, m, sizeof(int32_t)) || !rcf_resize(&w->far_a, m, sizeof(double))
+        || !rcf_resize(&w->far_b, m, sizeof(double)) || !rcf_resize(&w->far_c, m, sizeof(double))
+        || !rcf_resize(&w->groups, m, sizeof *w->groups))
+        return 0;
+    w->capacity = (int32_t)n;
+    return 1;
+}
+
+/* The next record of the stream, for which there is room; 0 if there was no memory to tell what it changed. */
+static int rcf_window_push(rcf_window *w, const double *record) {
+    int d = w->index.dims, fine = 1;
+    int64_t place = (int64_t)w->first + w->size;
+    int32_t slot = (int32_t)(place >= w->length ? place - w->length : place), turned = 0;
+    double *p = rcf_point_at(&w->index, slot);
+    rcf_record *x = rcf_record_at(&w->index, slot);
+    int64_t told = w->n_changes;
+    for (int j = 0; j < d; j++) p[j] = record[j] + 0.0; /* -0.0 is 0.0 */
+    int32_t n = rcf_within(&w->index, p, w->near_a, w->far_a);
+    rcf_index_insert(&w->index, slot);
+    w->size++;
+    x->mark = 0;
+    x->core = 0;
+    x->owner = x->borders = -1;
+    x->count = n + 1;
+    for (int32_t i = 0; i < n; i++)
+        if (++rcf_record_at(&w->index, w->near_a[i])->count == w->min_points) w->turned[turned++] = w->near_a[i];
+    if (x->count >= w->min_points) w->turned[turned++] = slot;
+    else rcf_settle(w, slot, w->near_a, w->far_a, n);
+    for (int32_t i = 0; i < turned; i++) rcf_gain(w, w->turned[i]);
+    if (w->n_touched) fine &= rcf_after_entry(w);
+    while (w->size > w->window) fine &= rcf_remove_oldest(w);
+    for (int32_t i = 0; i < w->n_touched; i++) {
+        rcf_region *r = &w->regions[w->touched[i]];
+        if (r->count != r->start) fine &= rcf_tell(w, r->count > r->start ? RCF_GROWN : RCF_SHRUNK, r->id, -1, r->count);
+        r->touched = 0;
+    }
+    w->n_touched = 0;
+    for (int64_t i = told + 1; i < w->n_changes; i++) { /* by kind, then number */
+        rcf_change c = w->changes[i];
+        int64_t j = i;
+        for (; j > told && (w->changes[j - 1].kind > c.kind || (w->changes[j - 1].kind == c.kind && w->changes[j - 1].id > c.id)); j--)
+            w->changes[j] = w->changes[j - 1];
+        w->changes[j] = c;
+    }
+    w->seen++;
+    return fine;
+}
+
+/* Fill a new window, which has room for them, with n records of which it is known how many neighbours each has, and, of a core, which
+ * region (0 .. n_regions - 1, each with a core), else the core that it is a border record of, or -1. What is not so
+ * makes wrong regions, and does no harm. */
+static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, const int32_t *counts, const int32_t *owners,
+                              int32_t n_regions) {
+    int d = w->index.dims;
+    for (int32_t r = 0; r < n_regions; r++) rcf_new_region(w);
+    for (int32_t slot = 0; slot < n; slot++) {
+        double *p = rcf_point_at(&w->index, slot);
+        rcf_record *x = rcf_record_at(&w->index, slot);
+        for (int j = 0; j < d; j++) p[j] = points[(size_t)slot * d + j] + 0.0; /* -0.0 is 0.0 */
+        rcf_index_insert(&w->index, slot);
+        x->mark = 0;
+        x->core = 0;
+        x->owner = x->borders = -1;
+        x->count = counts[slot];
+        if (x->count >= w->min_points) rcf_add_core(w, owners[slot], slot);
+    }
+    for (int32_t slot = 0; slot < n; slot++)
+        if (counts[slot] < w->min_points && owners[slot] >= 0) rcf_add_border(w, owners[slot], slot);
+    for (int32_t i = 0; i < w->n_touched; i++) w->regions[w->touched[i]].touched = 0;
+    w->n_touched = 0;
+    w->size = n;
+}
+
+static int rcf_window_open(rcf_window *w, int dims, int32_t window, double radius, int32_t min_points) {
+    memset(w, 0, sizeof *w);
+    w->window = window;
+    w->length = window + 1;
+    w->min_points = min_points;
+    w->free_region = -1;
+    return rcf_index_open(&w->index, dims, radius);
+}
+
+static void rcf_window_close(rcf_window *w) {
+    rcf_index_close(&w->index);
+    free(w->regions), free(w->extents), free(w->touched), free(w->stale), free(w->ended), free(w->turned);
+    free(w->near_a), free(w->near_b), free(w->near_c), free(w->far_a), free(w->far_b), free(w->far_c), free(w->groups);
+    free(w->changes);
+}
+
+#endif

@@ -1,0 +1,558 @@
+"""``rcf detect`` from the outside: its files, its output, its exit code."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rcf import RandomCutForest
+from rcf.cli import main
+from rcf.cli.events import Events, ThreeSigma, Trace
+from rcf.datasets import make_series
+from rcf.shingle import shingle
+
+pytest.importorskip("typer", reason="the command line needs rcf[cli]")
+COMMAND = [sys.executable, "-c", "from rcf.cli import main; main()"]
+DATA = Path(os.environ.get("RCF_DATA", Path(__file__).parents[2] / "../shared/data"))
+
+
+def rcf(*args, stdin=b""):
+    """Run the command in this process (a start takes a second); its exit code and what it wrote, as bytes."""
+    streams = {"stdin": io.BytesIO(stdin), "stdout": io.BytesIO(), "stderr": io.BytesIO()}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["rcf", *map(str, args)])
+        for name, stream in streams.items():
+            patch.setattr(sys, name, io.TextIOWrapper(stream, encoding="utf-8", write_through=True))
+        with pytest.raises(SystemExit) as end:
+            main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return SimpleNamespace(
+            returncode=end.value.code or 0, stdout=streams["stdout"].getvalue(), stderr=streams["stderr"].getvalue()
+        )
+
+
+@pytest.fixture
+def table(tmp_path):
+    """2000 rows of two features and a time; row 1500 (from 0) is odd in the second one."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(2000, 2)), columns=["a", "b"])
+    frame.loc[1500, "b"] = -12.0
+    frame.insert(0, "when", pd.date_range("2026-01-01", periods=2000, freq="5min"))
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_without_file_finds_the_known_anomalies():
+    done = subprocess.run([*COMMAND, "detect"], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Found 5 of the 5 known anomalies" in done.stdout
+
+
+def test_table_names_row_feature_side(table):
+    done = rcf("detect", table, "--time", "when", "--top", 1, "--trees", 30)
+    line = next(line for line in done.stdout.decode().splitlines() if "2026-01" in line)
+    assert "1501" in line
+    assert "b (" in line
+    assert "low" in line
+    assert "yes" in line
+    assert "2026-01-06 05:00:00" in line
+
+
+def test_lag_points_into_the_window(tmp_path):
+    values = np.sin(np.arange(1500) / 4) + np.random.default_rng(0).normal(0, 0.05, 1500)
+    values[1000] += 6
+    pd.DataFrame({"v": values}).to_csv(tmp_path / "v.csv", index=False)
+    done = rcf("detect", tmp_path / "v.csv", "--shingle", 12, "--top", 1, "--trees", 30)
+    lines = done.stdout.decode().splitlines()
+    cells = [cell.strip() for cell in next(x for x in lines if "│" in x).split("│")[1:-1]]
+    row, lag, side = int(cells[0]), int(cells[-1]), cells[-2]
+    assert row - lag == 1001  # rows count from 1
+    assert side == "high"
+    assert "row: from 1, after the header; the last of a window of 12 rows." in lines[-2]
+    assert "lag: how many rows before that one lies what weighs most, 0 to 11." in lines[-2]
+
+
+def test_the_table_says_which_rows_are_flagged(table, tmp_path):
+    done = rcf("detect", table, "--trees", 10, "--top", 30, "--output", tmp_path / "o.csv")
+    flags = pd.read_csv(tmp_path / "o.csv")["is_anomaly"]
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.decode().splitlines() if "│" in line
+    ]
+    marks = {cells[2] for cells in rows}
+    assert marks == {"yes", "no"}
+    assert all((cells[2] == "yes") == flags[int(cells[0]) - 1] for cells in rows)
+    assert b"flagged: above the mean + 3 standard deviations of all rows before." in done.stdout
+    assert b"lag:" not in done.stdout  # a row alone has none
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "-"])
+def test_output_is_what_the_estimator_says(table, tmp_path, form):
+    out = "-" if form == "-" else tmp_path / f"scores.{form}"
+    done = rcf(
+        "detect",
+        table,
+        "--time",
+        "when",
+        "--shingle",
+        3,
+        "--score",
+        "depth",
+        "--trees",
+        10,
+        "--seed",
+        4,
+        "--output",
+        out,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    if form == "-":
+        (tmp_path / "scores.csv").write_bytes(done.stdout)
+    got = pd.read_parquet(out) if form == "parquet" else pd.read_csv(tmp_path / "scores.csv")
+    source = pd.read_csv(table)
+    scores = RandomCutForest(10, random_state=4).update(shingle(source[["a", "b"]].to_numpy(), 3))
+    np.testing.assert_allclose(got["score"], np.r_[np.nan, np.nan, scores], rtol=1e-15)
+    assert list(got.columns) == ["when", "a", "b", "score", "is_anomaly"]
+    assert got["is_anomaly"].dtype == bool
+    assert got["is_anomaly"][1500]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_parquet_in_equals_csv_in(table, tmp_path):
+    pd.read_csv(table).to_parquet(tmp_path / "table.parquet")
+    a = rcf("detect", table, "--trees", 10)
+    b = rcf("detect", tmp_path / "table.parquet", "--trees", 10)
+    c = rcf("detect", "-", "--trees", 10, stdin=table.read_bytes())
+    assert a.stdout == b.stdout == c.stdout
+    assert a.returncode == b.returncode == c.returncode == 0
+
+
+def test_version():
+    from rcf import __version__
+
+    done = rcf("--version")
+    assert (done.returncode, done.stdout.decode()) == (0, f"rcf {__version__}\n")
+
+
+def test_the_demonstration_can_be_kept(tmp_path):
+    done = rcf("detect", "--output", tmp_path / "made_up.csv")
+    assert done.returncode == 0
+    kept, series = pd.read_csv(tmp_path / "made_up.csv"), make_series()
+    np.testing.assert_array_equal(kept["value"], series.values)
+    assert kept["is_anomaly"][series.anomalies[0, 0] : series.anomalies[0, 1] + 23].any()
+    assert kept["score"].isna().sum() == 23  # before the first window of 24 is full
+
+
+def test_times_that_are_numbers(tmp_path):
+    """Of any size, at even steps; an uneven step is told, and one that is no number named."""
+    frame = pd.DataFrame({"t": np.arange(800) * 0.5 + 3, "v": np.sin(np.arange(800) / 4)})
+    frame.to_csv(tmp_path / "even.csv", index=False)
+    arguments = ["--time", "t", "--shingle", 4, "--trees", 5, "--top", 1]
+    done = rcf("detect", tmp_path / "even.csv", *arguments)
+    assert done.stderr == b""
+    frame.drop(index=[500]).to_csv(tmp_path / "uneven.csv", index=False)
+    done = rcf("detect", tmp_path / "uneven.csv", *arguments)
+    assert b"1 of 798 time steps differ from the usual 0.5" in done.stderr
+    frame.loc[600, "t"] = np.nan
+    frame.to_csv(tmp_path / "hole.csv", index=False)
+    done = rcf("detect", tmp_path / "hole.csv", *arguments)
+    assert done.returncode == 1
+    assert b"hole.csv: row 601, column 't': nan, not a time" in done.stderr
+
+
+def test_columns_by_name(table):
+    done = rcf("detect", table, "--columns", "b", "--trees", 10, "--top", 1)
+    assert "b (" not in done.stdout.decode()  # one feature has no share
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_plot(table, tmp_path, kind):
+    path = tmp_path / f"picture.{kind}"
+    assert rcf("detect", table, "--time", "when", "--trees", 10, "--plot", path).returncode == 0
+    assert path.read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml"}[kind])
+
+
+def test_no_bar_and_no_colour_where_there_is_no_terminal(table):
+    done = rcf("detect", table, "--trees", 10)
+    assert done.stderr == b""
+    assert b"\x1b" not in done.stdout
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    """The peak of many times as many rows is the same, within a few pieces of the file."""
+    script = (
+        "import resource, sys; from rcf.cli import main; sys.argv = ['rcf', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
+    peaks = []
+    for n in (40_000, 300_000):
+        path = tmp_path / f"{n}.csv"
+        pd.DataFrame(np.random.default_rng(0).normal(size=(n, 4)).round(3)).add_prefix("x").to_csv(path, index=False)
+        arguments = ["detect", str(path), "--trees", "2", "--samples", "16", "--plot", str(tmp_path / "p.png")]
+        arguments += ["--output", str(tmp_path / "o.csv")]
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stderr.split()[-1]) / 1024)
+    # the numbers alone of the longer file take 10 MB, and twice that with scores and output
+    assert peaks[1] - peaks[0] < 12
+
+
+# ---- what goes wrong ---------------------------------------------------------------------------------------------
+
+
+def bad(tmp_path, text, *args, name="bad.csv"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = rcf("detect", path, *args)
+    assert done.returncode == 1, done.stdout
+    assert b"Traceback" not in done.stderr
+    message = done.stderr.decode()
+    assert name in message
+    assert not list(tmp_path.glob("*.part"))
+    return message
+
+
+def test_missing_file(tmp_path):
+    done = rcf("detect", tmp_path / "none.csv")
+    assert done.returncode == 1
+    assert "none.csv: No such file or directory" in done.stderr.decode()
+
+
+def test_time_that_goes_back(table, tmp_path):
+    """Within a piece of the file and at the border of two; with the stamps as they stand in it. Repeated ones pass."""
+    frame = pd.concat([pd.read_csv(table)] * 3, ignore_index=True)
+    frame["when"] = pd.date_range("2026-01-01", periods=6000, freq="5min").strftime("%d %b %Y %H:%M")
+    for row in (700, 4096):
+        bad = frame.copy()
+        bad.loc[row, "when"] = "31 Dec 2025 12:00"
+        bad.to_csv(tmp_path / "bad.csv", index=False)
+        done = rcf("detect", tmp_path / "bad.csv", "--time", "when", "--trees", 2, "--output", tmp_path / "o.csv")
+        assert (done.returncode, done.stdout) == (1, b"")
+        told = f"bad.csv: row {row + 1}, column 'when': 31 Dec 2025 12:00 is before {frame['when'][row - 1]} in the row above; sort"
+        assert told in done.stderr.decode()
+        assert not (tmp_path / "o.csv").exists()
+        assert rcf("detect", tmp_path / "bad.csv", "--trees", 2).returncode == 0
+    frame.loc[701, "when"] = frame["when"][700]
+    frame.to_csv(tmp_path / "same.csv", index=False)
+    assert rcf("detect", tmp_path / "same.csv", "--time", "when", "--trees", 2).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["when", None])
+def test_the_index_of_a_frame_in_parquet(table, tmp_path, name):
+    """Is a time like any other column, and is not scored."""
+    pd.read_csv(table, parse_dates=["when"], index_col="when").rename_axis(name).to_parquet(tmp_path / "t.parquet")
+    arguments = ["--time", name or "__index_level_0__", "--trees", 10, "--top", 3]
+    done = rcf("detect", tmp_path / "t.parquet", *arguments)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == rcf("detect", table, "--time", "when", *arguments[2:]).stdout
+    pd.read_csv(table).set_index(pd.Index(np.arange(2000) ** 2, name="id")).to_parquet(tmp_path / "n.parquet")
+    assert rcf("detect", tmp_path / "n.parquet", "--trees", 10).stdout == rcf("detect", table, "--trees", 10).stdout
+
+
+def test_missing_column(tmp_path):
+    assert "no column 'v'; there are 'a', 'b'" in bad(tmp_path, "a,b\n1,2\n", "--columns", "v")
+    assert "no column 't'" in bad(tmp_path, "a,b\n1,2\n", "--time", "t")
+
+
+@pytest.mark.parametrize(
+    ("cell", "what"),
+    [
+        ("x", "'x', not a finite number"),
+        ("", "an empty cell: fill it, or leave the row out"),
+        ("inf", "not a finite number"),
+    ],
+)
+def test_bad_cell(tmp_path, cell, what):
+    rows = [f"{i},{i % 7}" for i in range(5000)]
+    rows[4500] = f"4500,{cell}"
+    message = bad(tmp_path, "a,b\n" + "\n".join(rows), "--columns", "b", "--output", tmp_path / "o.csv", "--trees", 5)
+    assert "row 4501, column 'b'" in message
+    assert what in message
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_bad_time(tmp_path):
+    assert "row 2, column 't': 'noon-ish', not a time" in bad(
+        tmp_path, "t,a\n2026-01-01,1\nnoon-ish,2\n", "--time", "t"
+    )
+
+
+def test_time_that_is_also_scored(table):
+    done = rcf("detect", table, "--time", "a", "--columns", "a")
+    assert done.returncode == 1
+    assert b"both the time and a column" in done.stderr
+
+
+def test_gaps_are_told(table, tmp_path):
+    frame = pd.read_csv(table).drop(index=range(700, 750))
+    frame.to_csv(tmp_path / "gap.csv", index=False)
+    done = rcf("detect", tmp_path / "gap.csv", "--time", "when", "--shingle", 4, "--trees", 5)
+    assert b"1 of 1949 time steps differ from the usual 300" in done.stderr
+    assert rcf("detect", tmp_path / "gap.csv", "--time", "when", "--trees", 5).stderr == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_bar_on_a_terminal(table):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "detect", str(table), "--trees", "20"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # closed at the other end
+                break
+            if not piece:
+                break
+            shown += piece
+        assert process.wait(60) == 0
+    os.close(ours)
+    assert b"bytes" in shown
+
+
+def test_no_header(tmp_path):
+    assert "the first line must name the columns, and is '1.5,2'" in bad(tmp_path, "1.5,2\n3,4\n")
+
+
+def test_wrong_encoding(tmp_path):
+    text = "größe,wert\n1,2\n".encode("latin-1")
+    assert "not utf-8" in bad(tmp_path, text)
+    assert "turn it into CSV or Parquet" in bad(tmp_path, b"PK\x03\x04\xff\xfe\x00", name="bad.xlsx")
+    assert "unknown encoding: nonsense" in bad(tmp_path, text, "--encoding", "nonsense")
+    (tmp_path / "ok.csv").write_bytes(text)
+    done = rcf("detect", tmp_path / "ok.csv", "--encoding", "latin-1", "--columns", "größe")
+    assert done.returncode == 0
+
+
+def test_empty_and_ragged_files(tmp_path):
+    assert "empty" in bad(tmp_path, "")
+    assert "no rows" in bad(tmp_path, "a,b\n")
+    assert "not a CSV table" in bad(tmp_path, "a,b\n1,2\n1,2,3\n")
+    assert "more cells than the header" in bad(tmp_path, "a,b\n1,2,3\n1,2,3\n")
+    assert "no column of numbers" in bad(tmp_path, "a,b\nx,y\n")
+    assert "the only column is 'a\\tb';" in bad(tmp_path, "a\tb\n1\t2\n")
+    assert "the only column is 'a;b'; cells must have commas" in bad(tmp_path, "a;b\n1;2\n")
+    assert "not a Parquet table" in bad(tmp_path, "nothing", name="bad.parquet")
+
+
+def test_beyond_float32(tmp_path):
+    message = rcf("detect", "-", stdin=b"a\n1\n1e200\n")
+    assert message.returncode == 1
+    assert b"1e+200" in message.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--score", "best"],
+        ["--trees", "0"],
+        ["--shingle", "0"],
+        ["--seed", "-1"],
+        ["--jobs", "0"],
+        ["--top", "x"],
+        ["--what"],
+    ],
+)
+def test_wrong_arguments(table, args):
+    done = rcf("detect", table, *args)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+def test_plot_is_refused_before_the_work(table, tmp_path):
+    for path in (tmp_path / "p.xyz", tmp_path / "none" / "p.png"):
+        done = rcf("detect", table, "--plot", path)
+        assert done.returncode == 1
+        assert done.stdout == b""
+        assert b"--plot" in done.stderr
+
+
+def test_a_plot_that_cannot_be_written(table, tmp_path):
+    """The anomalies are printed all the same: they were found."""
+    (tmp_path / "p.png").mkdir()
+    done = rcf("detect", table, "--trees", 5, "--plot", tmp_path / "p.png")
+    assert done.returncode == 1
+    assert b"rows flagged" in done.stdout
+    assert b"p.png: Is a directory" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [("detect", "--output"), ("hotspots", "--output"), ("hotspots", "--changes")]
+)
+def test_output_is_refused_before_the_work(tmp_path, command, option):
+    """The file to read is not even looked for."""
+    for name, message in (
+        ("o.xlsx", "o.xlsx: the name must end in .csv or .parquet, or be - for CSV to standard output"),
+        ("none/o.csv", "none/o.csv: no such folder"),
+    ):
+        done = rcf(command, tmp_path / "none.csv", option, tmp_path / name)
+        assert (done.returncode, done.stdout) == (1, b"")
+        told = done.stderr.decode()
+        assert told.startswith(f"rcf {command}: {option} ")
+        assert told.strip().endswith(message)
+
+
+def test_output_that_cannot_be_written(table, tmp_path):
+    (tmp_path / "o.csv.part").mkdir()
+    done = rcf("detect", table, "--trees", 5, "--output", tmp_path / "o.csv")
+    assert done.returncode == 1
+    assert b"o.csv: Is a directory" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_one_thing_has_one_name_in_all_commands():
+    """What two commands share, with its short form; no letter stands for two things."""
+    found = {}
+    for command in ("detect", "stream", "hotspots"):
+        shown = rcf(command, "--help").stdout.decode()
+        found[command] = set(re.findall(r"^│ +(--[\w-]+) +(?:--no-[\w-]+ +)?(-\w)? ", shown, re.MULTILINE))
+    times = Counter(option for options in found.values() for option in options)
+    common = {("--columns", "-c"): 3, ("--time", "-t"): 2, ("--shingle", "-s"): 2, ("--trees", ""): 2, ("--samples", ""): 2,
+              ("--seed", ""): 2, ("--output", "-o"): 2, ("--plot", ""): 2, ("--encoding", ""): 2, ("--help", ""): 3}  # fmt: skip
+    assert {option: n for option, n in times.items() if n > 1} == common
+    assert max(Counter(letter for _, letter in times if letter).values()) == 1
+    assert max(Counter(name for name, _ in times).values()) == 1
+
+
+@pytest.mark.parametrize("columns", [["--columns", "a,b"], ["-c", "a", "-c", "b"], ["--columns", "a, b"]])
+def test_columns_with_commas_or_one_by_one(table, columns):
+    assert rcf("detect", table, *columns, "--trees", 10).stdout == rcf("detect", table, "--trees", 10).stdout
+
+
+def test_a_name_with_a_comma(table, tmp_path):
+    pd.read_csv(table).rename(columns={"b": "b, in mm"}).to_csv(tmp_path / "comma.csv", index=False)
+    done = rcf("detect", tmp_path / "comma.csv", "--columns", 'a, "b, in mm"', "--trees", 10, "--top", 1)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "b, in mm (" in done.stdout.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+def test_broken_pipe(tmp_path):
+    pd.DataFrame({"a": np.arange(60_000) % 17}).to_csv(tmp_path / "a.csv", index=False)
+    command = f"{sys.executable} -c 'from rcf.cli import main; main()' detect {tmp_path}/a.csv --trees 5 --output - | head -n 2"
+    done = subprocess.run(["bash", "-c", command + "; echo ${PIPESTATUS[0]}"], capture_output=True, timeout=120)
+    assert done.stdout.splitlines()[0] == b"a,score,is_anomaly"
+    assert done.stdout.splitlines()[-1] == b"1"
+    assert b"Traceback" not in done.stderr
+    assert b"BrokenPipe" not in done.stderr
+
+
+def test_few_rows_are_said_to_be_few():
+    done = rcf("detect", "-", stdin=b"a\n1\n2\n")
+    assert done.returncode == 0
+    assert b"2 rows are too few" in done.stderr
+
+
+def test_missing_extra_is_one_line():
+    script = "import sys; sys.modules['typer'] = None; from rcf.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert b"rcf[cli,plot]" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+# ---- the taxi series -----------------------------------------------------------------------------------------------
+
+
+def test_taxi_events_are_among_the_strongest(tmp_path):
+    path = DATA / "nab/data/realKnownCause/nyc_taxi.csv"
+    if not path.exists():
+        pytest.skip(f"no taxi series under {DATA} (set RCF_DATA)")
+    windows = json.loads((DATA / "nab/labels/combined_windows.json").read_text())["realKnownCause/nyc_taxi.csv"]
+    done = rcf(
+        "detect", path, "--columns", "value", "--time", "timestamp", "--shingle", 48, "--plot", tmp_path / "taxi.png"
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    lines = [line.split("│") for line in done.stdout.decode().splitlines() if "│" in line]
+    peaks = [pd.Timestamp(line[2].strip()) for line in lines]
+    assert len(peaks) == 15
+    for first, last in windows:
+        assert any(pd.Timestamp(first) <= peak <= pd.Timestamp(last) for peak in peaks)
+    assert (tmp_path / "taxi.png").stat().st_size > 20_000
+
+
+# ---- the parts -----------------------------------------------------------------------------------------------------
+
+
+def brute_force_events(scores, size, top):
+    """Row by row: a weaker overlapping window joins the event, a stronger one takes it over, another starts one."""
+    events = []
+    for row, score in enumerate(scores):
+        if events and row - events[-1][1] < size:
+            if score > events[-1][0]:
+                events[-1] = (score, row)
+        else:
+            events.append((score, row))
+    return sorted(events, key=lambda event: -event[0])[:top]
+
+
+@pytest.mark.parametrize("top", [6, 1000])
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_events_do_not_overlap_and_do_not_depend_on_the_cutting(cut, top):
+    scores = np.random.default_rng(0).exponential(size=1000)
+    events = Events(20, top)
+    for start in range(0, 1000, cut):
+        events.add(start, scores[start : start + cut])
+    got = [(event.score, event.row) for event in events.strongest()]
+    assert got == brute_force_events(scores, 20, top)
+    rows = sorted(row for _, row in got)
+    assert min(np.diff(rows)) >= 20
+    assert got[0][0] == scores.max()
+
+
+@pytest.mark.parametrize("cut", [1, 13, 500])
+def test_three_sigma_against_its_definition(cut):
+    scores = np.random.default_rng(1).exponential(size=500)
+    rule = ThreeSigma(patience=5, sigmas=1.5)
+    flags = np.concatenate([rule.flag(scores[i : i + cut]) for i in range(0, 500, cut)])
+    expected = [i >= 5 and s > scores[:i].mean() + 1.5 * scores[:i].std() for i, s in enumerate(scores)]
+    assert flags.tolist() == expected
+    assert 0 < flags.sum() < 100
+    assert rule.threshold == pytest.approx(scores.mean() + 1.5 * scores.std())
+
+
+def test_trace_keeps_extremes_and_little_else():
+    rng = np.random.default_rng(2)
+    values, scores = rng.normal(size=(100_000, 2)), rng.exponential(size=100_000)
+    trace = Trace(bins=100)
+    for i in range(0, 100_000, 1000):
+        part = slice(i, i + 1000)
+        trace.add(np.arange(i, i + 1000), np.arange(i, i + 1000.0), values[part], scores[part], scores[part] > 8)
+    kept = trace.rows()
+    assert len(kept) <= 100 * 3 * 2
+    assert (np.diff(kept["row"]) > 0).all()
+    assert kept["score"].max() == scores.max()
+    np.testing.assert_array_equal(kept["value"].max(axis=0), values.max(axis=0))
+    np.testing.assert_array_equal(kept["value"].min(axis=0), values.min(axis=0))
+    np.testing.assert_array_equal(kept["score"], scores[kept["row"]])
+
+
+def test_made_up_series():
+    series = make_series()
+    again = make_series()
+    np.testing.assert_array_equal(series.values, again.values)
+    assert (series.values != make_series(random_state=1).values).any()
+    assert (series.anomalies[:, 0] < series.anomalies[:, 1]).all()
+    assert (series.anomalies[1:, 0] > series.anomalies[:-1, 1] + 48).all()
+    with pytest.raises(ValueError, match="at least 30"):
+        make_series(3)

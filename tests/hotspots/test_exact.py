@@ -1,0 +1,166 @@
+"""The incremental clustering against the slow one: after every record the window is clustered afresh, in plain Python.
+
+Numbers and changes of regions are told in two steps, as they are defined: the new record enters, the oldest leaves.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rcf.hotspots.window import KINDS, Window
+
+
+def cluster(points, radius, min_points):
+    """[(cores, members)] as sets of keys, for a dict of points in order of age."""
+    keys, X = list(points), np.array(list(points.values()), dtype=float)
+    squared = np.zeros((len(keys), len(keys)))
+    for j in range(X.shape[1]):  # added feature by feature
+        squared += (X[:, None, j] - X[None, :, j]) ** 2
+    near = squared <= radius * radius
+    core = near.sum(axis=1) >= min_points
+    region = np.full(len(keys), -1)
+    n = 0
+    for first in np.flatnonzero(core):
+        if region[first] >= 0:
+            continue
+        waiting = [first]
+        region[first] = n
+        while waiting:
+            for other in np.flatnonzero(near[waiting.pop()] & core & (region < 0)):
+                region[other] = n
+                waiting.append(other)
+        n += 1
+    for i in np.flatnonzero(~core):
+        seen = np.flatnonzero(near[i] & core)
+        if len(seen):
+            region[i] = region[seen[np.argmin(squared[i, seen])]]  # the first, so the older, of equals
+    return [
+        (
+            frozenset(keys[i] for i in np.flatnonzero(core & (region == r))),
+            frozenset(keys[i] for i in np.flatnonzero(region == r)),
+        )
+        for r in range(n)
+    ]
+
+
+class Naive:
+    """Regions {id: (cores, members)} of a sliding window, and what each record changes."""
+
+    def __init__(self, window_size, radius, min_points):
+        self.parameters = window_size, radius, min_points
+        self.points, self.regions, self.seen, self.next_id = {}, {}, 0, 0
+
+    def push(self, x):
+        window_size, radius, min_points = self.parameters
+        told, before = [], self.regions
+        base = {id: len(members) for id, (_, members) in before.items()}
+        self.points[self.seen] = tuple(x)
+        regions = {}
+        for cores, members in cluster(self.points, radius, min_points):  # in the order of their oldest cores
+            inside = [id for id, (old, _) in before.items() if old <= cores]
+            if inside:
+                id = min(inside, key=lambda id: (-base[id], id))
+                told += [("merged", other, id, 0) for other in inside if other != id]
+            else:
+                id = self.next_id
+                self.next_id += 1
+                told.append(("born", id, -1, len(members)))
+                base[id] = len(members)
+            regions[id] = cores, members
+        if self.seen >= window_size:
+            del self.points[self.seen - window_size]
+            fresh, before, regions = cluster(self.points, radius, min_points), regions, {}
+            rest = []
+            for id, (old, _) in before.items():
+                parts = [part for part in fresh if part[0] <= old]
+                if not parts:
+                    told.append(("died", id, -1, 0))
+                    continue
+                largest = max(parts, key=lambda part: (len(part[1]), -min(part[0])))
+                regions[id] = largest
+                rest += [(part, id) for part in parts if part is not largest]
+            for part, parent in sorted(rest, key=lambda item: min(item[0][0])):
+                regions[self.next_id] = part
+                base[self.next_id] = len(part[1])
+                told.append(("split", self.next_id, parent, len(part[1])))
+                self.next_id += 1
+        for id, (_, members) in regions.items():
+            if len(members) != base[id]:
+                told.append(("grown" if len(members) > base[id] else "shrunk", id, -1, len(members)))
+        self.regions = regions
+        self.seen += 1
+        return sorted(told)
+
+
+def same_as_naive(X, window_size, radius, min_points):
+    fast, slow = Window(len(X[0]), window_size, radius, min_points), Naive(window_size, radius, min_points)
+    shown = {}
+    for i, x in enumerate(X):
+        told = fast.push(np.array([x], dtype=float), log=True)
+        assert sorted((KINDS[c["kind"]], c["id"], c["other"], c["count"]) for c in told) == slow.push(x), i
+        assert set(told["at"]) <= {i}
+        ids = fast.ids()
+        oldest = i + 1 - len(ids)
+        assert {id: set(oldest + np.flatnonzero(ids == id)) for id in set(ids) - {-1}} == {
+            id: members for id, (_, members) in slow.regions.items()
+        }, i
+        assert set(oldest + np.flatnonzero(fast.cores())) == set().union(*(c for c, _ in slow.regions.values())), i
+        if i % 3 == 2 and i != len(X) - 1:
+            continue  # reports now and then, so that changes add up between them
+        ended, changed = fast.report()
+        for id in ended:
+            del shown[id]
+        shown.update((id, rest) for id, *rest in changed)
+        assert shown.keys() == slow.regions.keys(), i
+        for id, (_, members) in slow.regions.items():
+            held = np.array([slow.points[k] for k in sorted(members)])
+            count, lower, upper, mean = shown[id]
+            assert count == len(held)
+            assert lower == tuple(held.min(axis=0))
+            assert upper == tuple(held.max(axis=0))
+            np.testing.assert_allclose(mean, held.mean(axis=0), rtol=1e-12, atol=1e-12)
+            np.testing.assert_array_equal(fast.members(id), sorted(members))
+
+
+@st.composite
+def histories(draw, most=60):
+    """Streams in which regions meet and part: few places, so that distances equal to the radius and duplicates abound."""
+    dims = draw(st.sampled_from([1, 1, 2, 2, 3, 4, 6]))
+    side = draw(st.integers(1, {1: 14, 2: 5, 3: 3, 4: 2, 6: 1}[dims]))
+    n = draw(st.integers(1, most))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    X = rng.integers(0, side + 1, (n, dims)).astype(float)
+    if draw(st.booleans()):
+        X += rng.normal(0, 0.1, X.shape)
+    window_size = draw(st.integers(1, 25))
+    return X, window_size, draw(st.sampled_from([0.5, 1.0, 1.0, 1.5, 2.0])), draw(st.integers(1, min(5, window_size)))
+
+
+@given(histories())
+@settings(max_examples=300, deadline=None)
+def test_every_record_of_random_histories(history):
+    same_as_naive(*history)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_hub_with_arms_and_loops(seed):
+    """The hub goes first: the searches from its arms meet around the loops and end in the others."""
+    rng = np.random.default_rng(seed)
+    right, up, left, down = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+    points = []
+    for one, other in ((right, up), (left, down)):
+        n, m = rng.integers(1, 6, size=2)
+        points += [i * one for i in range(1, n + 1)] + [i * other for i in range(1, m + 1)]
+        if n > 1 and m > 1 and rng.random() < 0.7:  # the two arms are a loop
+            points += [n * one + i * other for i in range(1, m + 1)] + [m * other + i * one for i in range(1, n)]
+    X = np.concatenate([np.zeros((1, 2)), rng.permutation(points), 100 + 10 * np.arange(12)[:, None] * np.ones((1, 2))])
+    same_as_naive(X, len(points) + 1, 1.0, 2)
+    same_as_naive(np.pad(X, ((0, 0), (1, 2))), len(points) + 1, 1.0, 2)
+
+
+@pytest.mark.slow
+@given(histories())
+@settings(max_examples=10_000, deadline=None)
+def test_ten_thousand_random_histories(history):
+    same_as_naive(*history)
