@@ -1,0 +1,17 @@
+"""Random cut forests in Spark: an Estimator for pipelines, detectors per key, structured streaming, and SQL functions.
+
+The drivers and all workers need the package `rcf`. Nothing runs in the JVM: columns reach Python as Arrow arrays.
+"""
+
+try:
+    import pandas as _pandas  # noqa: F401
+    import pyarrow as _pyarrow  # noqa: F401
+    from pyspark.sql.functions import arrow_udf as _arrow_udf  # noqa: F401  # new in Spark 4.1
+except ImportError as error:
+    raise ImportError(
+        f'rcf.spark needs pyspark >= 4.1, pyarrow and pandas ({error}): pip install "rcf[spark]"'
+    ) from error
+
+from .forest import RandomCutForest, RandomCutForestModel
+
+__all__ = ["RandomCutForest", "RandomCutForestModel"]

@@ -1,0 +1,98 @@
+"""A Spark column of feature vectors as a NumPy table; whatever cannot be one is named by column and row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyspark.ml.functions import vector_to_array
+from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, NumericType
+
+from .._core import LIMIT
+
+
+def features_of(frame: DataFrame, name: str) -> Column:
+    """The column of feature vectors as an array of doubles.
+
+    Raises
+    ------
+    ValueError
+        If the column is neither a vector nor an array of numbers. A missing or ambiguous column raises Spark's own
+        AnalysisException, which lists the columns there are.
+    """
+    kind = frame.select(F.col(name)).schema[0].dataType
+    if isinstance(kind, VectorUDT):
+        # vector_to_array fails on NULL without naming the column; a NULL array is named by `table`
+        return F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))
+    if isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType):
+        return F.col(name).cast("array<double>")
+    raise ValueError(f"column {name!r} must be a vector or an array of numbers, got {kind.simpleString()}")
+
+
+def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArray[np.float64]:
+    """The rows of an array column as a table of shape (n, d).
+
+    Parameters
+    ----------
+    column : pyarrow.Array
+        Of lists of doubles.
+    name : str
+        The column's name, for errors.
+    first : int, default=0
+        The number of the first row, for errors.
+    where : str, default=""
+        Added to the number of a row in errors, for instance " of partition 3".
+
+    Raises
+    ------
+    ValueError
+        For a NULL, a row of another width than the first, NaN, infinity, or a number beyond float32.
+    """
+
+    def at(row: int) -> str:
+        return f"column {name!r}, row {first + row}{where}"
+
+    if column.null_count:
+        raise ValueError(f"{at(int(np.argmax(column.is_null())))}: NULL; drop such rows or fill them first")
+    if len(column) == 0:
+        return np.empty((0, 0))
+    widths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    if widths.min() != widths.max():
+        row = int(np.argmax(widths != widths[0]))
+        raise ValueError(f"{at(row)}: {widths[row]} values, but row {first}{where} has {widths[0]}")
+    width = int(widths[0])
+    if width == 0:
+        raise ValueError(f"{at(0)}: an array without values")
+    values = column.flatten()  # unlike `values`, it heeds the offset of a slice
+    if values.null_count:
+        row, place = divmod(int(np.argmax(values.is_null())), width)
+        raise ValueError(f"{at(row)}: value {place} is NULL; drop such rows or fill them first")
+    rows: NDArray[np.float64] = values.to_numpy(zero_copy_only=False).reshape(-1, width)
+    bad = ~(np.abs(rows) <= LIMIT)
+    if bad.any():
+        row, place = map(int, np.argwhere(bad)[0])
+        raise ValueError(f"{at(row)}: value {place} is {rows[row, place]}; values must be finite and within float32")
+    return rows
+
+
+def refuse_taken(frame: DataFrame, added: list[str]) -> None:
+    """ValueError if a column to be added exists already, or two have one name. Spark compares names without their case."""
+    taken = {column.lower() for column in frame.columns}
+    for name in added:
+        if name.lower() in taken:
+            raise ValueError(f"column {name!r} exists already, or is added twice: choose another name for the output")
+        taken.add(name.lower())
+
+
+def partition() -> int:
+    """The number of the partition that this worker process is on."""
+    from pyspark import TaskContext
+
+    context: Any = TaskContext.get()
+    return int(context.partitionId())
