@@ -1,0 +1,236 @@
+"""Forests as ONNX graphs.
+
+The graph walks all trees at once, one level after the other, in a `Loop`. The core walks up from the leaf
+(``score = q * here + (1 - q) * score``). The graph walks down and adds up the same terms: `alone` is the probability
+that no box so far has separated the record, and a node adds ``alone * q * here``. Inner nodes and leaves of all trees
+are numbered together, inner nodes first. A leaf is its own child, so that a walk that ends early stays there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from .._version import __version__
+from ._tables import Tables
+from ._values import values_of
+
+OPSET = 18
+TYPES = {"float64": TensorProto.DOUBLE, "float32": TensorProto.FLOAT}
+
+
+class Graph:
+    """Nodes and constants in the order in which they are added."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._count = 0
+
+    def name(self, stem: str) -> str:
+        self._count += 1
+        return f"{self.prefix}{stem}_{self._count}"
+
+    def constant(self, value: Any, dtype: Any, stem: str = "c") -> str:
+        name = self.name(stem)
+        self.constants.append(
+            numpy_helper.from_array(np.ascontiguousarray(value, dtype=dtype).reshape(np.shape(value)), name)
+        )
+        return name
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        output = self.name(op.lower())
+        self.nodes.append(helper.make_node(op, inputs, [output], output, **attributes))
+        return output
+
+    def loop(self, trips: int, body: Body, state: Sequence[str]) -> list[str]:
+        """`state` after `trips` runs of the body; the body may use every name of this graph."""
+        outputs = [self.name("loop") for _ in state]
+        # the condition may be left out, but skl2onnx does not find its way past an input without a name
+        inputs = [self.constant(trips, np.int64, "trips"), self.constant(True, np.bool_, "go"), *state]
+        self.nodes.append(helper.make_node("Loop", inputs, outputs, outputs[0], body=body.finished()))
+        return outputs
+
+
+class Body(Graph):
+    """The graph that a `Loop` runs; its constants belong to the graph outside."""
+
+    def __init__(self, outer: Graph, types: Sequence[int]) -> None:
+        super().__init__(outer.name("body") + "_")
+        self._outer, self._types = outer, types
+        self.state = [self.name("in") for _ in types]
+        self.results: list[str] = []
+        self.going: str | None = None  # whether another run is needed
+
+    def constant(self, value: Any, dtype: Any, stem: str = "c") -> str:
+        return self._outer.constant(value, dtype, stem)
+
+    def finished(self) -> onnx.GraphProto:
+        trip, on = self.name("trip"), self.name("on")
+        still = self.add("Identity", on) if self.going is None else self.going
+        inputs = [(trip, TensorProto.INT64), (on, TensorProto.BOOL), *zip(self.state, self._types, strict=True)]
+        outputs = [(still, TensorProto.BOOL), *zip(self.results, self._types, strict=True)]
+        scalars = {trip, on, still}
+        described = (
+            [helper.make_tensor_value_info(name, kind, [] if name in scalars else None) for name, kind in names]
+            for names in (inputs, outputs)
+        )
+        return helper.make_graph(self.nodes, self.prefix + "graph", next(described), next(described))
+
+
+class Walks:
+    """What the graphs of scores and of attributions have in common: tables as constants, and steps of a walk."""
+
+    def __init__(self, graph: Graph, tables: Tables, dtype: str, x: str) -> None:
+        self.tables, self.graph = tables, graph
+        self.dtype = np.dtype(dtype)
+        self.kind = TYPES[dtype]
+        self.values = values_of(tables)
+        self.n_nodes = len(tables.cut)
+        nodes = tables.nodes
+        leaves = self.n_nodes + np.arange(len(tables.mass))
+        below = np.where(nodes.children < 0, self.n_nodes + ~nodes.children, nodes.children)
+        children = np.concatenate([below, np.repeat(leaves[:, None], 2, axis=1)])
+        lower, upper = tables.boxes()
+        points = tables.points[tables.point]
+        extent = np.append(self.values.extent, np.full(len(leaves), np.inf))  # a leaf separates nothing a second time
+        self.children = graph.constant(children.reshape(-1), np.int64, "children")
+        self.dim = graph.constant(np.append(tables.dim, np.zeros(len(leaves))), np.int64, "dim")
+        self.cut = graph.constant(np.append(tables.cut, np.zeros(len(leaves))), np.float32, "cut")
+        self.lower = graph.constant(np.concatenate([lower, points]), np.float32, "lower")
+        self.upper = graph.constant(np.concatenate([upper, points]), np.float32, "upper")
+        self.extent = self.number(extent, "extent")
+        self.zero = self.number(0.0, "zero")
+        # float64 first: a series around 1e9 would lose its outliers if it were rounded before the origin is subtracted
+        centered = graph.add("Sub", x, graph.constant(tables.origin, np.float64, "origin"))
+        self.x = graph.add("Cast", centered, to=TensorProto.FLOAT)
+        rows = self.x if dtype == "float32" else graph.add("Cast", self.x, to=self.kind)
+        self.rows = graph.add("Unsqueeze", rows, graph.constant([1], np.int64))  # (n, 1, d)
+        # of `rows`, not of `x`: the loops then depend on all that they capture, and skl2onnx sorts nodes by what they depend on
+        n = graph.add("Shape", self.rows, start=0, end=1)
+        grown = np.flatnonzero(tables.sizes > 0)
+        roots = np.where(tables.sizes > 1, tables.first_node, self.n_nodes + tables.first_leaf)[grown]
+        self.shape = graph.add("Concat", n, graph.constant([len(grown)], np.int64), axis=0)  # (n, trees)
+        self.roots = graph.add("Expand", graph.constant(roots[None, :], np.int64, "roots"), self.shape)
+        self.depth = len(nodes.levels)
+
+    def number(self, value: Any, stem: str = "c") -> str:
+        return self.graph.constant(value, self.dtype, stem)
+
+    def filled(self, value: float) -> str:
+        """(n, trees) times a number."""
+        return self.graph.add("Expand", self.number([[value]]), self.shape)
+
+    def gather(self, g: Graph, table: str, at: str) -> str:
+        return g.add("Gather", table, at, axis=0)
+
+    def wide(self, g: Graph, corner: str) -> str:
+        return corner if self.dtype == np.float32 else g.add("Cast", corner, to=self.kind)
+
+    def gaps(self, g: Graph, lower: str, upper: str) -> tuple[str, str]:
+        """How far the rows lie above and below boxes, (n, trees, d) each."""
+        high = g.add("Max", g.add("Sub", self.rows, upper), self.zero)
+        low = g.add("Max", g.add("Sub", lower, self.rows), self.zero)
+        return high, low
+
+    def gaps_of(self, g: Graph, node: str) -> tuple[str, str]:
+        corners = [self.wide(g, self.gather(g, table, node)) for table in (self.lower, self.upper)]
+        return self.gaps(g, *corners)
+
+    def total(self, g: Graph, gaps: tuple[str, str]) -> str:
+        return self.added(g, g.add("Add", *gaps), -1)
+
+    def added(self, g: Graph, array: str, axis: int) -> str:
+        return g.add("ReduceSum", array, g.constant([axis], np.int64), keepdims=0)
+
+    def step(self, g: Graph, node: str) -> str:
+        """The child to which each row belongs."""
+        value = g.add("GatherElements", self.x, self.gather(g, self.dim, node), axis=1)
+        right = g.add("Cast", g.add("Greater", value, self.gather(g, self.cut, node)), to=TensorProto.INT64)
+        place = g.add("Add", g.add("Mul", node, g.constant(2, np.int64)), right)
+        return self.gather(g, self.children, place)
+
+    def going(self, g: Graph, node: str) -> str:
+        """Whether a walk is still above its leaf."""
+        highest = g.add("ReduceMin", node, keepdims=0)
+        return g.add("Less", highest, g.constant(self.n_nodes, np.int64))
+
+    def scores(self) -> tuple[str, str, str]:
+        """The score of each row in each tree, the leaf where it arrives, and whether it equals it; (n, trees) each."""
+        g = self.graph
+        n_leaves = len(self.tables.mass)
+        here = self.number(np.append(self.values.here, np.zeros(n_leaves)), "here")
+        body = Body(g, [TensorProto.INT64, self.kind, self.kind])
+        node, alone, score = body.state
+        total = self.total(body, self.gaps_of(body, node))
+        q = body.add("Div", total, body.add("Add", total, self.gather(body, self.extent, node)))
+        share = body.add("Mul", alone, q)
+        gain = body.add("Mul", share, self.gather(body, here, node))
+        body.results = [self.step(body, node), body.add("Sub", alone, share), body.add("Add", score, gain)]
+        body.going = self.going(body, body.results[0])
+        if self.depth:
+            node, alone, score = g.loop(self.depth, body, [self.roots, self.filled(1.0), self.filled(0.0)])
+        else:
+            node, alone, score = self.roots, self.filled(1.0), self.filled(0.0)
+        leaf = g.add("Sub", node, g.constant(self.n_nodes, np.int64))
+        equal = g.add("Equal", self.total(g, self.gaps_of(g, node)), self.zero)
+        ends = [self.gather(g, self.number(v, "ends"), leaf) for v in (self.values.equal, self.values.separated)]
+        end = g.add("Where", equal, *ends)
+        return g.add("Add", score, g.add("Mul", alone, end)), leaf, equal
+
+
+def used_constants(graph: Graph) -> list[onnx.TensorProto]:
+    """Without those that belong to loops which run no time: onnxruntime warns of each."""
+
+    def names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+        for node in nodes:
+            yield from node.input
+            for attribute in node.attribute:
+                yield from names(attribute.g.node)
+
+    used = set(names(graph.nodes))
+    return [constant for constant in graph.constants if constant.name in used]
+
+
+def add_forest(graph: Graph, tables: Tables, dtype: str, x: str, outputs: Sequence[str]) -> None:
+    """Append the nodes that make the outputs (scores, labels, and attributions if there is a third name) of `x`, float64 (n, d)."""
+    g = graph
+    walks = Walks(g, tables, dtype, x)
+    each, leaf, equal = walks.scores()
+    trees = walks.number(len(tables.sizes))
+    score = g.add("Div", walks.added(g, each, 1), trees)
+    g.nodes.append(helper.make_node("Identity", [score], [outputs[0]]))
+    beyond = g.add("Greater", score, walks.number(tables.threshold))
+    labels = [g.constant(label, np.int64) for label in (-1, 1)]
+    g.nodes.append(helper.make_node("Where", [beyond, *labels], [outputs[1]]))
+    if len(outputs) > 2:
+        from ._onnx_attribution import attribution
+
+        parts = g.add("Div", attribution(walks, each, leaf, equal), trees)
+        g.nodes.append(helper.make_node("Identity", [parts], [outputs[2]]))
+
+
+def model_of(tables: Tables, dtype: str, attribution: bool) -> onnx.ModelProto:
+    graph = Graph("rcf_")
+    n, d, kind = "n", tables.n_features, TYPES[dtype]
+    described = [
+        helper.make_tensor_value_info("anomaly_score", kind, [n]),
+        helper.make_tensor_value_info("label", TensorProto.INT64, [n]),
+    ]
+    if attribution:
+        described.append(helper.make_tensor_value_info("attribution", kind, [n, d, 2]))
+    add_forest(graph, tables, dtype, "X", [output.name for output in described])
+    inputs = [helper.make_tensor_value_info("X", TensorProto.DOUBLE, [n, d])]
+    whole = helper.make_graph(graph.nodes, "random_cut_forest", inputs, described, used_constants(graph))
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    model.producer_name, model.producer_version = "rcf", __version__
+    model.doc_string = (
+        f"Random cut forest. anomaly_score: method {tables.method}, high for anomalies. "
+        f"label: -1 (outlier) where anomaly_score > {tables.threshold!r}, else 1."
+    )
+    return model

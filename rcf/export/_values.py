@@ -1,0 +1,60 @@
+"""What a walk is worth where it ends, for each node and leaf: the tables of algorithm 3 as numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._tables import Tables
+
+Floats = NDArray[np.float64]
+
+
+class Values(NamedTuple):
+    """One entry for each inner node or each leaf, times the scale of its tree."""
+
+    extent: Floats  # of inner nodes: the sum of the sides of the box
+    here: Floats  # of inner nodes: for a record that is separated from the box
+    separated: Floats  # of leaves: for a record inside all boxes that differs from the leaf
+    equal: Floats  # of leaves: for a record that equals the leaf
+
+
+def values_of(tables: Tables) -> Values:
+    lower, upper = tables.boxes()
+    extent = (upper.astype(np.float64) - lower.astype(np.float64)).sum(axis=1)
+    mass, tree_mass = tables.masses()
+    depth, leaf_depth, leaf_mass = tables.nodes.depth, tables.depths(), tables.mass
+    if tables.method == "codisp":
+        above, leaf_above = _ratios(tables, mass)
+        return Values(extent, np.maximum(above, mass), np.maximum(leaf_above, leaf_mass), leaf_above)
+    if tables.method == "displacement":
+        return Values(extent, mass.astype(float), leaf_mass.astype(float), np.zeros(len(leaf_mass)))
+    n = len(tables.sizes)
+    tree_of_node = np.repeat(np.arange(n), np.maximum(tables.sizes - 1, 0))
+    tree_of_leaf = np.repeat(np.arange(n), tables.sizes)
+    mass_of_tree = np.zeros(n)
+    mass_of_tree[tree_of_leaf] = tree_mass
+    with np.errstate(divide="ignore"):
+        if tables.method == "opensearch":
+            scale = np.log2(mass_of_tree + 1)
+            equal = (1 - leaf_mass / (2 * tree_mass)) / (leaf_depth + np.log2(leaf_mass + 1))
+        else:
+            scale = np.log2(mass_of_tree)
+            equal = 1 / (leaf_depth + np.log2(leaf_mass))
+            equal = np.where(leaf_depth == 0, 1 / (leaf_mass + 1), equal)
+    at_leaf = scale[tree_of_leaf]
+    return Values(extent, scale[tree_of_node] / (depth + 1), at_leaf / (leaf_depth + 1), at_leaf * equal)
+
+
+def _ratios(tables: Tables, mass: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """For each node and leaf, the largest ratio of (mass of the sibling) / (mass of the child + 1) on the way down to it."""
+    above, leaf_above = np.zeros(len(tables.cut)), np.zeros(len(tables.mass))
+    for v in tables.nodes.levels:
+        for child in tables.nodes.children[v].T:
+            leaf = child < 0
+            own = np.where(leaf, tables.mass[np.maximum(~child, 0)], mass[np.maximum(child, 0)])
+            ratio = np.maximum(above[v], (mass[v] - own) / (own + 1))
+            above[child[~leaf]], leaf_above[~child[leaf]] = ratio[~leaf], ratio[leaf]
+    return above, leaf_above
