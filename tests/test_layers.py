@@ -16,7 +16,7 @@ IGNORED = {"shingle", "sampling"}  # links in rcf/ to the folders at the top lev
 LAYERS = [
     ["_version", "_validate", "_pool", "_native"],
     ["_core"],
-    ["sampling", "shingle", "persist", "trees", "walk"],
+    ["sampling", "shingle", "persist", "trees", "walk", "explanation"],
     ["estimator", "hotspots", "datasets"],
     ["detector"],
     ["plot", "export"],
