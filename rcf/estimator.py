@@ -435,7 +435,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         >>> from rcf import RandomCutForest
         >>> forest = RandomCutForest(random_state=0).fit(np.random.default_rng(0).normal(size=(1000, 2)))
         >>> forest.explanation_json([[0.0, 50.0]], directionality=False)
-        ['{"x0":{"ATTRIBUTION_SCORE":"0.0441"},"x1":{"ATTRIBUTION_SCORE":"5.8417"}}']
+        ['{"x0":{"ATTRIBUTION_SCORE":"0.0005"},"x1":{"ATTRIBUTION_SCORE":"7.1650"}}']
         """
         parts = self.attribution(X)
         names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])

@@ -28,7 +28,13 @@ MODULES += sorted({f"rcf.{home}" for home in rcf._HOMES.values()} - set(MODULES)
 
 @pytest.mark.parametrize("name", MODULES)
 def test_doctests(name):
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        if "pip install" not in str(error):  # which names the extra of a package that needs another library
+            raise
+        pytest.skip(str(error))
+    assert doctest.testmod(module).failed == 0
 
 
 def test_every_public_name_has_an_example():
