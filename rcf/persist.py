@@ -53,7 +53,6 @@ KINDS = {
     "StreamDetector": "rcf.detector",
     "KeyedDetector": "rcf.detector",
     "HotSpots": "rcf.hotspots",
-    "Checkpoint": "rcf.streams.checkpoint",
 }
 TYPES = {
     "BOOL": "|b1", "U8": "|u1", "U16": "<u2", "U32": "<u4", "U64": "<u8",
@@ -141,7 +140,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    RandomCutForest, StreamDetector, KeyedDetector, HotSpots or Checkpoint
+    RandomCutForest, StreamDetector, KeyedDetector or HotSpots
 
     Raises
     ------

@@ -1,0 +1,22 @@
+"""SageMaker's Random Cut Forest on machines of one's own: the container's contract, training job to endpoint.
+
+`train` runs a training job over the files in ``/opt/ml``, `app` is the endpoint, `rcf.sagemaker.recordio` reads and writes
+RecordIO-protobuf. The command ``rcf-sagemaker`` has them as ``train``, ``serve`` and ``batch``. Needs the extra ``sagemaker``.
+"""
+
+from __future__ import annotations
+
+try:
+    import orjson as _orjson  # noqa: F401
+    import pyarrow as _pyarrow  # noqa: F401
+    import starlette as _starlette  # noqa: F401
+    import uvicorn as _uvicorn  # noqa: F401
+except ImportError as error:
+    raise ImportError(f'rcf.sagemaker needs {error.name}: python -m pip install "rcf[sagemaker]"') from error
+
+from . import recordio
+from .artifact import pack, unpack
+from .serving import answer, app, application
+from .training import train
+
+__all__ = ["answer", "app", "application", "pack", "recordio", "train", "unpack"]

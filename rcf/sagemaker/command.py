@@ -1,0 +1,94 @@
+"""The command ``rcf-sagemaker``: train, serve, batch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from . import batch, formats, serving, training
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and end the process with its exit code."""
+    options = _parser().parse_args(arguments)
+    if options.root is not None:
+        os.environ["SAGEMAKER_DATA_PATH"] = str(options.root)
+    try:
+        sys.exit(options.run(options))
+    except (ValueError, OSError) as error:
+        print(f"rcf-sagemaker {options.command}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rcf-sagemaker",
+        description="SageMaker's Random Cut Forest: its training job, its endpoint, its batch transform.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    train = commands.add_parser("train", help="run the training job that lies in input/ below the root")
+    serve = commands.add_parser("serve", help="answer /ping and /invocations until SIGTERM")
+    transform = commands.add_parser("batch", help="score files, as a batch transform job does")
+    for command in (train, serve, transform):
+        command.add_argument(
+            "--root", type=Path, help="the folder that stands for /opt/ml (default: $SAGEMAKER_DATA_PATH, else /opt/ml)"
+        )
+    train.set_defaults(run=_train)
+
+    model = "a model's folder, model.tar.gz or .rcf file (default: model/ below the root)"
+    serve.add_argument("--model", type=Path, help=model)
+    serve.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")
+    serve.add_argument("--port", type=int, help="default: $SAGEMAKER_BIND_TO_PORT, else 8080")
+    serve.set_defaults(run=_serve)
+
+    transform.add_argument("input", type=Path, help="a file, or a folder of files")
+    transform.add_argument("output", type=Path, help="a folder; the answer to each file has its name and .out")
+    transform.add_argument("--model", type=Path, help=model)
+    transform.add_argument("--content-type", default=formats.CSV, help="of the files (default: %(default)s)")
+    transform.add_argument("--accept", default=formats.LINES, help="of the answers (default: %(default)s)")
+    transform.add_argument("--split-type", choices=batch.SPLITS, default="Line", help="default: %(default)s")
+    transform.add_argument(
+        "--batch-strategy", choices=batch.STRATEGIES, default="MultiRecord", help="default: %(default)s"
+    )
+    transform.add_argument("--assemble-with", choices=("None", "Line"), default="Line", help="default: %(default)s")
+    transform.add_argument(
+        "--max-payload-in-mb", type=int, default=6, help="0 to 100; 0: whole files (default: %(default)s)"
+    )
+    transform.set_defaults(run=_batch)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    # The first process of a container ignores SIGTERM unless it has a handler. Nothing half written stays: models are renamed.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    return training.train()
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if options.model is not None:
+        os.environ[serving.MODEL_PATH] = str(options.model)  # the workers are processes of their own
+    # uvicorn raises the signal again when all is answered; what ends on SIGTERM as it should exits with 0
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    serving.serve(options.host, options.port)
+    return 0
+
+
+def _batch(options: argparse.Namespace) -> int:
+    batch.transform(
+        options.model or serving.model_path(),
+        options.input,
+        options.output,
+        content_type=options.content_type,
+        accept=options.accept,
+        split_type=options.split_type,
+        batch_strategy=options.batch_strategy,
+        assemble_with=options.assemble_with,
+        max_payload_in_mb=options.max_payload_in_mb,
+    )
+    return 0

@@ -1,0 +1,247 @@
+"""``rcf-sagemaker serve``: the endpoint, GET /ping and POST /invocations, and what boto3 and batch transform ask besides."""
+
+from __future__ import annotations
+
+import os
+import re
+from http import HTTPStatus
+from pathlib import Path
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ..estimator import RandomCutForest
+from . import artifact, formats
+from .training import root_folder
+
+LIMIT = 6_291_456  # bytes of a body, InvokeEndpoint's limit
+# A body up to this size is answered at once, in some 0.1 ms; a larger one by a thread, so that /ping is not kept waiting.
+_AT_ONCE = 8192
+_PORT, _GRACE = 8080, 25  # SageMaker kills the container 30 s after SIGTERM
+_KEEP_ALIVE = 75  # longer than the 60 s for which a proxy keeps an idle connection
+MODEL_PATH = "RCF_SAGEMAKER_MODEL"  # how `serve --model` tells the workers
+
+
+class RequestError(Exception):
+    """A request that is refused, with the HTTP status that says so."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def answer(
+    forest: RandomCutForest, body: bytes, content_type: str | None, accept: str | None = None
+) -> tuple[bytes, str]:
+    """The scores of the rows in a request.
+
+    Parameters
+    ----------
+    forest : rcf.RandomCutForest
+    body : bytes
+    content_type : str or None
+        One of `formats.INPUTS`, with parameters.
+    accept : str or None
+        The Accept header; None or ``*/*`` gives JSON.
+
+    Returns
+    -------
+    body : bytes
+    content_type : str
+
+    Raises
+    ------
+    RequestError
+        415 or 406 for other types, 400 for a body that is not what its type says; the text names the row.
+    """
+    kind = formats.media_type(content_type or "")[0]
+    if kind not in formats.INPUTS:
+        what = f"the Content-Type {kind!r} is not supported" if kind else "there is no Content-Type"
+        raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{what}; send {', '.join(formats.INPUTS)}")
+    chosen = _accepted(accept)
+    try:
+        blocks = formats.decode(body, content_type or "", forest.n_features_in_)
+        scores = [forest.anomaly_score(rows.X) for rows in blocks]
+    except ValueError as error:
+        raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
+    if not scores:
+        raise RequestError(HTTPStatus.BAD_REQUEST, "there are no rows")
+    return formats.encode(np.concatenate(scores), chosen), chosen
+
+
+def _accepted(accept: str | None) -> str:
+    """The answer's type: of those that the header names the one that it prefers and we have."""
+    default = _default_accept()
+    wanted: list[tuple[float, str]] = []
+    for part in (accept or "*/*").split(","):
+        kind, parameters = formats.media_type(part)
+        quality = parameters.get("q", "1")
+        wanted.append((float(quality) if re.fullmatch(r"[01](\.\d{0,3})?", quality, re.ASCII) else 1.0, kind))
+    for weight, kind in sorted(wanted, key=lambda pair: -pair[0]):
+        kind = default if kind in ("*/*", "") else formats.JSON if kind == "application/*" else kind
+        if weight and kind in formats.OUTPUTS:
+            return kind
+    raise RequestError(
+        HTTPStatus.NOT_ACCEPTABLE, f"the Accept {accept!r} is not supported; take {', '.join(formats.OUTPUTS)}"
+    )
+
+
+def app(root: str | os.PathLike[str] | None = None) -> Starlette:
+    """The endpoint as an ASGI application, with the model that is in ``model`` below `root`.
+
+    Parameters
+    ----------
+    root : path-like, default=None
+        None is the environment variable SAGEMAKER_DATA_PATH, else ``/opt/ml``.
+
+    Returns
+    -------
+    starlette.applications.Starlette
+
+    Raises
+    ------
+    ValueError
+        If there is no model.
+    """
+    forest = artifact.unpack(model_path(root))
+    return application(forest)
+
+
+def model_path(root: str | os.PathLike[str] | None = None) -> Path:
+    """Where the model lies: below `root`, or where ``serve --model`` says."""
+    if root is None and os.environ.get(MODEL_PATH):
+        return Path(os.environ[MODEL_PATH])
+    return root_folder(root) / "model"
+
+
+def application(forest: RandomCutForest) -> Starlette:
+    """The endpoint of a fitted forest."""
+    forest.offset_  # noqa: B018 - placed now, not by the first request
+
+    async def invoke(request: Request) -> tuple[bytes, str]:
+        body = await _body(request)
+        headers = request.headers
+        arguments = forest, body, headers.get("content-type"), headers.get("accept")
+        if len(body) <= _AT_ONCE:
+            return answer(*arguments)
+        found: tuple[bytes, str] = await run_in_threadpool(answer, *arguments)
+        return found
+
+    async def invocations(request: Request) -> Response:
+        try:
+            content, kind = await invoke(request)
+        except RequestError as error:
+            return Response(str(error), error.status, media_type="text/plain")
+        return Response(content, media_type=kind)
+
+    async def runtime(request: Request) -> Response:
+        """What boto3's sagemaker-runtime calls: a refusal of the container comes as a ModelError around it."""
+        try:
+            content, kind = await invoke(request)
+        except RequestError as error:
+            text = f'Received client error ({error.status}) from primary with message "{error}".'
+            fault = {"Message": text, "OriginalStatusCode": int(error.status), "OriginalMessage": str(error)}
+            return JSONResponse(fault, HTTPStatus.FAILED_DEPENDENCY, {"x-amzn-ErrorType": "ModelError"})
+        return Response(content, media_type=kind, headers={"x-Amzn-Invoked-Production-Variant": "AllTraffic"})
+
+    async def ping(request: Request) -> Response:
+        return Response()
+
+    async def execution_parameters(request: Request) -> Response:
+        payload = _payload_in_mb() or 6
+        at_once = max(1, min(workers(), 100 // payload))
+        return JSONResponse(
+            {"MaxConcurrentTransforms": at_once, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": payload}
+        )
+
+    return Starlette(
+        routes=[
+            Route("/ping", ping),
+            Route("/invocations", invocations, methods=["POST"]),
+            Route("/execution-parameters", execution_parameters),
+            Route("/endpoints/{name}/invocations", runtime, methods=["POST"]),
+        ]
+    )
+
+
+def _number(name: str, default: int, low: int, high: int, what: str) -> int:
+    """A whole number in the environment."""
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise ValueError(f"{name} must be {what}, got {text[:80]!r}")
+    return int(text)
+
+
+def _payload_in_mb() -> int:
+    """What batch transform sends at most in a request, 0 for any length; 6 where it says nothing."""
+    return _number("SAGEMAKER_MAX_PAYLOAD_IN_MB", 6, 0, 100, "a whole number from 0 to 100")
+
+
+def workers() -> int:
+    """Processes that answer requests: MODEL_SERVER_WORKERS, else one a core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return _number("MODEL_SERVER_WORKERS", cores, 1, 1000, "a whole number from 1")
+
+
+def _default_accept() -> str:
+    kind = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or formats.JSON
+    if kind not in formats.OUTPUTS:
+        raise ValueError(
+            f"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT must be one of {', '.join(formats.OUTPUTS)}, got {kind!r}"
+        )
+    return kind
+
+
+def _limit() -> int | None:
+    """Bytes that a body can have: InvokeEndpoint's limit, or what batch transform says it sends."""
+    megabytes = _payload_in_mb()
+    if "SAGEMAKER_MAX_PAYLOAD_IN_MB" not in os.environ:
+        return LIMIT
+    return megabytes * 2**20 or None
+
+
+async def _body(request: Request) -> bytes:
+    """The body, refused as soon as it is seen to be too long."""
+    limit = _limit()
+    parts, size = [], 0
+    length = request.headers.get("content-length", "0")
+    size_said = int(length) if length.isdigit() else 0
+    if limit is None or size_said <= limit:
+        async for part in request.stream():
+            parts.append(part)
+            size += len(part)
+            if limit is not None and size > limit:
+                break
+    if limit is not None and max(size, size_said) > limit:
+        raise RequestError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has more than {limit} bytes; send fewer rows at a time"
+        )
+    return b"".join(parts)
+
+
+def serve(host: str = "0.0.0.0", port: int | None = None) -> None:
+    """Answer requests until SIGTERM; those under way are finished first, for 25 s at most.
+
+    The port is `port`, else SAGEMAKER_BIND_TO_PORT, else 8080. ValueError if there is no model.
+    """
+    import uvicorn
+
+    if port is None:
+        port = _number("SAGEMAKER_BIND_TO_PORT", _PORT, 1, 65535, "a port")
+    _payload_in_mb(), _default_accept(), workers()  # refused now, not by every worker or request
+    artifact.unpack(model_path())  # where there is no model, uvicorn would start one worker after the other
+    uvicorn.run(
+        "rcf.sagemaker.serving:app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers(),
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=_GRACE,
+        access_log=False,
+        server_header=False,
+    )

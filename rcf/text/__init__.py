@@ -1,1 +1,0 @@
-"""What texts mean: cells, separators and dates, alike in every command and every reader."""

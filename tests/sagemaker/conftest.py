@@ -1,0 +1,166 @@
+"""A training job's folder, and endpoints as processes of their own on free ports."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items):
+    """Let these tests meet what the foreign libraries warn of: the suite makes errors of warnings."""
+    for item in items:
+        if Path(__file__).parent in Path(item.fspath).parents:
+            item.add_marker(pytest.mark.filterwarnings("default::DeprecationWarning"))
+            item.add_marker(pytest.mark.filterwarnings("default::PendingDeprecationWarning"))
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """The command sets variables for its workers; here they end with the test."""
+    for name in list(os.environ):
+        if name.startswith(("SAGEMAKER_", "MODEL_SERVER_", "RCF_SAGEMAKER_")):
+            monkeypatch.delenv(name)
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+class Job:
+    """A folder that stands for /opt/ml."""
+
+    def __init__(self, root):
+        self.root = root
+        self.channels = {}
+        (root / "input" / "config").mkdir(parents=True)
+
+    def hyperparameters(self, **values):
+        self._write("hyperparameters", {name: str(value) for name, value in values.items()})
+        return self
+
+    def hosts(self, current, hosts):
+        self._write("resourceconfig", {"current_host": current, "hosts": hosts, "network_interface_name": "eth0"})
+        return self
+
+    def channel(self, name, content_type="text/csv;label_size=0", mode="File", wrapper="None", **files):
+        """A channel and its files, by their names without .csv or .pbr."""
+        spread = "ShardedByS3Key" if name == "train" else "FullyReplicated"
+        self.channels[name] = {
+            "ContentType": content_type,
+            "TrainingInputMode": mode,
+            "S3DistributionType": spread,
+            "RecordWrapperType": wrapper,
+        }
+        folder = self.root / "input" / "data" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+        self._write("inputdataconfig", self.channels)
+        return self
+
+    def configure(self, name, **values):
+        self.channels[name] |= values
+        self._write("inputdataconfig", self.channels)
+
+    def _write(self, name, value):
+        (self.root / "input" / "config" / f"{name}.json").write_text(json.dumps(value))
+
+    @property
+    def failure(self):
+        path = self.root / "output" / "failure"
+        return path.read_text() if path.exists() else None
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / "ml")
+
+
+@pytest.fixture(scope="session")
+def command():
+    """The command as a process: arguments, and an environment that holds nothing of SageMaker's but what is given."""
+
+    def start(*arguments, environment=None, **options):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAGEMAKER_", "MODEL_"))}
+        clean |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "default"}
+        return subprocess.Popen(
+            [sys.executable, "-m", "rcf.sagemaker", *map(str, arguments)],
+            env=clean | {name: str(value) for name, value in (environment or {}).items()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+
+    return start
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def serving(command):
+    """`with serving(model) as (url, process)`: an endpoint that answers /ping, stopped in the end."""
+
+    @contextmanager
+    def endpoint(model, **environment):
+        port = free_port()
+        environment = {"MODEL_SERVER_WORKERS": 1, "SAGEMAKER_BIND_TO_PORT": port} | environment
+        process = command("serve", "--model", model, "--host", "127.0.0.1", environment=environment)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    urllib.request.urlopen(f"{url}/ping", timeout=5).close()
+                    break
+                except (urllib.error.URLError, ConnectionError):
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        process.kill()
+                        raise AssertionError(process.communicate()[0]) from None
+                    time.sleep(0.05)
+            yield url, process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.communicate(timeout=60)
+
+    return endpoint
+
+
+@pytest.fixture
+def served():
+    """`with served(application) as url`: an application served by a thread of this process, with this one's environment."""
+    uvicorn = pytest.importorskip("uvicorn")
+
+    @contextmanager
+    def endpoint(application):
+        with socket.socket() as listening:
+            listening.bind(("127.0.0.1", 0))
+            server = uvicorn.Server(uvicorn.Config(application, log_level="warning"))
+            thread = threading.Thread(target=server.run, args=([listening],))
+            thread.start()
+            try:
+                deadline = time.monotonic() + 60
+                while not server.started and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                yield "http://{}:{}".format(*listening.getsockname())
+            finally:
+                server.should_exit = True
+                thread.join()
+
+    return endpoint
