@@ -80,6 +80,63 @@ def worths(
     return worth, window_of
 
 
+@dataclass(frozen=True)
+class Curve:
+    """What a detector gains on one series as the threshold falls past its scores; silence is 0.
+
+    `scores` fall, and `steps[i]` is the gain that a threshold at ``scores[i]`` adds to the one before it.
+    """
+
+    scores: NDArray[np.float64]
+    steps: NDArray[np.float64]
+    windows: int
+
+    def gain(self, threshold: float) -> float:
+        """The gain at one threshold; records of that score count as detected."""
+        return float(self.steps[self.scores >= threshold].sum())
+
+
+def curve(found: ArrayLike, series: Series, profile: Profile) -> Curve:
+    """The gains of one series by threshold, from the anomaly score (n,) of each of its records; high is anomalous."""
+    scores = np.asarray(found, dtype=np.float64)
+    n = len(series.values)
+    if scores.shape != (n,):
+        raise ValueError(f"{series.name}: {n} records, but scores of shape {scores.shape}")
+    if np.isnan(scores).any():
+        first = int(np.argmax(np.isnan(scores)))
+        raise ValueError(f"{series.name}: NaN among the scores (record {first})")
+    worth, window_of = worths(n, series.windows, profile)
+    order = np.argsort(-scores[probation(n) :], kind="stable") + probation(n)
+    worth, window_of = worth[order], window_of[order]
+    # As the threshold falls, records come in this order. Outside the windows each adds its worth; inside, it adds what
+    # it improves on the best of its window so far, which starts at the cost of a miss.
+    numbers = np.unique(window_of[window_of >= 0])
+    for number in numbers:
+        members = np.flatnonzero(window_of == number)
+        best = np.maximum.accumulate(np.concatenate([[-profile.missed], worth[members]]))
+        worth[members] = np.diff(best)
+    return Curve(scores[order], worth, len(numbers))
+
+
+def best(curves: Iterable[Curve]) -> tuple[float, float]:
+    """The highest total gain at one threshold for all the series, and that threshold; (0, inf) where silence is best."""
+    parts = list(curves)
+    scores, steps = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "steps"))
+    order = np.argsort(-scores, kind="stable")
+    scores, totals = scores[order], np.cumsum(steps[order])
+    # a threshold takes in all records of equal score
+    complete = np.append(scores[1:] != scores[:-1], True)
+    scores, totals = scores[complete], totals[complete]
+    at = int(np.argmax(totals))
+    return (float(totals[at]), float(scores[at])) if totals[at] > 0.0 else (0.0, np.inf)
+
+
+def scaled(gain: float, curves: Iterable[Curve], profile: Profile) -> float:
+    """A gain on the benchmark's scale: 0 for silence, 100 for every window found at its first record; NaN without windows."""
+    windows = sum(part.windows for part in curves)
+    return 100.0 * gain / (windows * (profile.found + profile.missed)) if windows else float("nan")
+
+
 def score(detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile: Profile) -> tuple[float, float]:
     """The benchmark's score of a detector, and the threshold that gives it.
 
@@ -97,36 +154,39 @@ def score(detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile
     threshold : float
         A record counts as detected from this anomaly score on; inf where silence is best.
     """
-    scores, gains, windows = [], [], 0
-    for series in corpus:
-        found = np.asarray(detections[series.name], dtype=np.float64)
-        n = len(series.values)
-        if found.shape != (n,):
-            raise ValueError(f"{series.name}: {n} records, but scores of shape {found.shape}")
-        if np.isnan(found).any():
-            first = int(np.argmax(np.isnan(found)))
-            raise ValueError(f"{series.name}: NaN among the scores (record {first})")
-        worth, window_of = worths(n, series.windows, profile)
-        order = np.argsort(-found[probation(n) :], kind="stable") + probation(n)
-        worth, window_of = worth[order], window_of[order]
-        # As the threshold falls, records come in this order. Outside the windows each adds its worth; inside,
-        # it adds what it improves on the best of its window so far, which starts at the cost of a miss.
-        for number in np.unique(window_of[window_of >= 0]):
-            members = np.flatnonzero(window_of == number)
-            best = np.maximum.accumulate(np.concatenate([[-profile.missed], worth[members]]))
-            worth[members] = np.diff(best)
-            windows += 1
-        scores.append(found[order])
-        gains.append(worth)
-    all_scores, all_gains = np.concatenate(scores), np.concatenate(gains)
-    order = np.argsort(-all_scores, kind="stable")
-    all_scores, totals = all_scores[order], np.cumsum(all_gains[order])
-    # a threshold takes in all records of equal score
-    complete = np.append(all_scores[1:] != all_scores[:-1], True)
-    all_scores, totals = all_scores[complete], totals[complete]
-    best_at = int(np.argmax(totals))
-    gain, threshold = (totals[best_at], all_scores[best_at]) if totals[best_at] > 0.0 else (0.0, np.inf)
-    return float(100.0 * gain / (windows * (profile.found + profile.missed))), float(threshold)
+    curves = [curve(detections[series.name], series, profile) for series in corpus]
+    gain, threshold = best(curves)
+    return scaled(gain, curves, profile), threshold
+
+
+def breakdown(detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile: Profile) -> dict[str, float]:
+    """Where the score comes from, beyond the one threshold for all series.
+
+    Returns
+    -------
+    dict of str to float
+        "leave one out": the threshold of each category is the best one of the other categories. "oracle": each series has
+        the best threshold of its own, so that only the ranking within a series counts. And the score of each category by
+        its name at the one threshold for all; the false alarms of a category without windows are put on the scale of the
+        whole corpus, so that it adds what it costs.
+    """
+    series = list(corpus)
+    curves = {s.name: curve(detections[s.name], s, profile) for s in series}
+    every = list(curves.values())
+    by_category: dict[str, list[Curve]] = {}
+    for name, part in curves.items():
+        by_category.setdefault(name.split("/")[0], []).append(part)
+    _, threshold = best(every)
+    left_out = 0.0
+    parts = {}
+    for category, own in by_category.items():
+        others = [part for other, rest in by_category.items() if other != category for part in rest]
+        _, chosen = best(others) if others else best(own)
+        left_out += sum(part.gain(chosen) for part in own)
+        gain = sum(part.gain(threshold) for part in own)
+        parts[category] = scaled(gain, own if any(part.windows for part in own) else every, profile)
+    oracle = sum(best([part])[0] for part in every)
+    return {"leave one out": scaled(left_out, every, profile), "oracle": scaled(oracle, every, profile), **parts}
 
 
 def load(folder: Path) -> list[Series]:

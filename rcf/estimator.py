@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
 from ._validate import as_record, check_columns, names_of, not_negative, seed_entropy, whole_number
+from .explanation import explanation_json
 from .persist import Savable
 from .trees import Trees
 
@@ -412,6 +413,33 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         """
         check_is_fitted(self)
         return self._forest.attribution(self._checked(X, reset=False), score or self.score, self._threads())
+
+    def explanation_json(self, X: ArrayLike, *, directionality: bool = True) -> list[str]:
+        """The attribution of each row as ANOMALY_EXPLANATION, the JSON of Amazon Kinesis Data Analytics for SQL.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        directionality : bool, default=True
+            Write DIRECTION and STRENGTH too.
+
+        Returns
+        -------
+        list of str
+            One object per row with an entry per feature; see :func:`rcf.explanation.explanation_json`. Features without
+            names are called x0, x1, ...
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rcf import RandomCutForest
+        >>> forest = RandomCutForest(random_state=0).fit(np.random.default_rng(0).normal(size=(1000, 2)))
+        >>> forest.explanation_json([[0.0, 50.0]], directionality=False)
+        ['{"x0":{"ATTRIBUTION_SCORE":"0.0005"},"x1":{"ATTRIBUTION_SCORE":"7.1650"}}']
+        """
+        parts = self.attribution(X)
+        names = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+        return [explanation_json(one, list(names), directionality=directionality) for one in parts]
 
     def walk(self, X: ArrayLike, visitor: Visitor) -> NDArray[np.float64]:
         """A score of your own: the mean over the trees of what the visitor's functions make of each row. Needs the extra `numba`.

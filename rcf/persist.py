@@ -53,6 +53,7 @@ KINDS = {
     "StreamDetector": "rcf.detector",
     "KeyedDetector": "rcf.detector",
     "HotSpots": "rcf.hotspots",
+    "Checkpoint": "rcf.streams.checkpoint",
 }
 TYPES = {
     "BOOL": "|b1", "U8": "|u1", "U16": "<u2", "U32": "<u4", "U64": "<u8",
@@ -140,7 +141,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    RandomCutForest, StreamDetector, KeyedDetector or HotSpots
+    RandomCutForest, StreamDetector, KeyedDetector, HotSpots or Checkpoint
 
     Raises
     ------

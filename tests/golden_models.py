@@ -20,6 +20,7 @@ import pandas as pd
 import rcf
 from rcf import HotSpots, KeyedDetector, RandomCutForest, StreamDetector
 from rcf.persist import KINDS, VERSION
+from rcf.streams import Checkpoint
 
 FOLDER = Path(__file__).parent / "golden"
 SEED = 20
@@ -78,6 +79,12 @@ def hot_spots():
     return model, X[200:].tolist()
 
 
+def checkpoint():
+    model, following = detector()
+    details = {"judge": {}, "codec": {"names": ["time", "a", "b"]}, "columns": ["a", "b"], "sink": 20_000}
+    return Checkpoint("input.csv", [17, 4000, 301], model, False, 300, 2, 1, details), following
+
+
 def frozen(key):
     """A key as it was before JSON made lists of tuples."""
     return tuple(map(frozen, key)) if isinstance(key, list) else key
@@ -93,7 +100,10 @@ def said(found):
 
 def answers(model, following):
     """What the model says of the records that follow, as JSON holds it, bit for bit; the model learns them."""
-    if isinstance(model, RandomCutForest):
+    if isinstance(model, Checkpoint):
+        told = {name: value for name, value in vars(model).items() if name != "model"}
+        told |= answers(model.model, following)
+    elif isinstance(model, RandomCutForest):
         frame = pd.DataFrame(following, columns=model.feature_names_in_)
         scores = {kind: model.anomaly_score(frame, kind) for kind in ("depth", "codisp", "displacement", "opensearch")}
         told = {"offset": model.offset_, "n_seen": model.n_seen_, "names": list(model.feature_names_in_)}
@@ -105,12 +115,18 @@ def answers(model, following):
     else:
         told = {"changes": [[dataclasses.astuple(change) for change in model.follow([x])] for x in following]}
         told |= {"regions": [dataclasses.astuple(spot) for spot in model.hot_spots_], "labels": model.labels_}
-    if not isinstance(model, KeyedDetector):
+    if not isinstance(model, (KeyedDetector, Checkpoint)):
         told["params"] = str(model.get_params())
     return json.loads(json.dumps(told, default=np.ndarray.tolist))
 
 
-MAKERS = {"RandomCutForest": forest, "StreamDetector": detector, "KeyedDetector": keyed, "HotSpots": hot_spots}
+MAKERS = {
+    "RandomCutForest": forest,
+    "StreamDetector": detector,
+    "KeyedDetector": keyed,
+    "HotSpots": hot_spots,
+    "Checkpoint": checkpoint,
+}
 
 
 def loaded(golden):

@@ -19,6 +19,7 @@ def main() -> None:
     try:
         import typer
 
+        from . import worker
         from .detect import detect
         from .hotspots import hotspots
         from .stream import stream
@@ -49,4 +50,5 @@ def main() -> None:
 
     for command in (detect, hotspots, stream):
         app.command(command.__name__, help=_reflowed(command.__doc__ or ""))(command)
+    app.add_typer(worker.app)
     app()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
@@ -21,8 +21,8 @@ from ..datasets import make_series
 from ..estimator import RandomCutForest
 from ..shingle import shingle as windows_of
 from .events import Event, Events, ThreeSigma, Trace
-from .options import Columns, Encoding, Plot, Samples, Seed, Trees, names_in
-from .tables import TableError, TableReader, TableWriter, check_output, check_plot
+from .options import Columns, Decimal, Encoding, Header, Plot, Samples, Seed, Sep, Time, TimeFormat, Trees, names_in
+from .tables import Piece, TableError, TableReader, TableWriter, check_output, check_plot
 
 # Rows between two looks at what made an event: its attribution is taken before the forest has got used to it.
 BLOCK = 256
@@ -85,33 +85,16 @@ class Scoring:
         return scores, flags
 
 
-def _times(frame: pd.DataFrame, time: str | None, start: int, name: str) -> NDArray[np.float64]:
-    """Row numbers, numbers, or seconds since 1970."""
-    if time is None:
-        return np.arange(start, start + len(frame), dtype=np.float64)
-    column = frame[time]
-    if pd.api.types.is_numeric_dtype(column):
-        numbers: NDArray[np.float64] = column.to_numpy(np.float64, na_value=np.nan)
-        if not np.isfinite(numbers).all():
-            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
-            raise TableError(f"{name}: row {start + row + 1}, column {time!r}: {numbers[row]}, not a time")
-        return numbers
-    stamps = pd.to_datetime(column, errors="coerce", utc=True, format="mixed")
-    if stamps.isna().any():
-        row = int(np.flatnonzero(stamps.isna())[0])
-        raise TableError(f"{name}: row {start + row + 1}, column {time!r}: {column.iloc[row]!r}, not a time")
-    seconds: NDArray[np.float64] = stamps.astype("datetime64[ns, UTC]").astype(np.int64).to_numpy() / 1e9
-    return seconds
-
-
-def _check_order(stamps: pd.Series, times: NDArray[np.float64], start: int, last: float, stamp: str, name: str) -> None:
+def _check_order(piece: Piece, time: str, last: float, stamp: str, name: str) -> None:
     """Refuse rows whose time goes back; `last` and `stamp` are of the row before the first."""
-    back = np.flatnonzero(times < np.r_[last, times[:-1]])
+    stamps = piece.cells.column(time)
+    assert piece.times is not None
+    back = np.flatnonzero(piece.times < np.r_[last, piece.times[:-1]])
     if len(back):
         row = int(back[0])
-        before = stamps.iloc[row - 1] if row else stamp
+        before = stamps[row - 1] if row else stamp
         raise TableError(
-            f"{name}: row {start + row + 1}, column {stamps.name!r}: {stamps.iloc[row]} is before {before} in the row above; "
+            f"{name}: row {piece.rows[row]}, column {time!r}: {stamps[row]} is before {before} in the row above; "
             "sort the file by time, make a file of each series if it has several, or leave --time out to take the rows as they are"
         )
 
@@ -173,10 +156,8 @@ def detect(
         ),
     ] = None,
     columns: Columns = None,
-    time: Annotated[
-        str | None,
-        typer.Option("--time", "-t", help="Column of time stamps: for the table, the plot, and uneven steps."),
-    ] = None,
+    time: Time = None,
+    time_format: TimeFormat = None,
     shingle: Annotated[
         int | None,
         typer.Option("--shingle", "-s", min=1, help="Rows to a window: one period of the series. Default: 1."),
@@ -195,6 +176,9 @@ def detect(
     plot: Plot = None,
     top: Annotated[int, typer.Option("--top", min=0, help="How many of the strongest anomalies to list.")] = 15,
     encoding: Encoding = "utf-8",
+    sep: Sep = None,
+    decimal: Decimal = None,
+    header: Header = None,
 ) -> None:
     """Find the anomalies of a CSV or Parquet file.
 
@@ -224,7 +208,13 @@ def detect(
             labels, names, verdict = _demo(scoring, output)
         else:
             verdict = ""
-            labels, names = _scan(scoring, file, names_in(columns), time, encoding, output, errors)
+            reader = TableReader(
+                file, names_in(columns), time, time_format=time_format, encoding=encoding, sep=sep, decimal=decimal,
+                header=header, missing=False,
+            )  # fmt: skip
+            labels, names = _scan(scoring, reader, output, errors)
+            for remark in reader.remarks():
+                errors.print(escape(remark), highlight=False, soft_wrap=True)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
@@ -256,37 +246,38 @@ def detect(
 
 def _scan(
     scoring: Scoring,
-    file: str,
-    columns: list[str],
-    time: str | None,
-    encoding: str,
+    reader: TableReader,
     output: str | None,
     errors: Console,
 ) -> tuple[dict[int, str], list[str]]:
     """Feed the file through; returns the time stamps of the strongest events and the names of the features."""
     labels: dict[int, str] = {}
+    time = reader.time
     usual, uneven, last, stamp = np.nan, 0, np.nan, ""
     with ExitStack() as stack:
-        reader = stack.enter_context(TableReader(file, columns, time, encoding=encoding))
+        stack.enter_context(reader)
         writer = stack.enter_context(TableWriter(output)) if output else None
         bar = stack.enter_context(_bar(errors, reader.bytes_total))
-        for frame, values in reader:
+        for piece in reader:
             start = scoring.n_rows
-            times = _times(frame, time, start, reader.name)
+            times = (
+                np.arange(start, start + len(piece.values), dtype=np.float64) if piece.times is None else piece.times
+            )
             steps = np.diff(times, prepend=last)[0 if start else 1 :]
             usual = float(np.median(steps)) if np.isnan(usual) and len(steps) else usual
             uneven += int((~np.isclose(steps, usual)).sum())
             if time is not None:
-                _check_order(frame[time], times, start, last, stamp, reader.name)
-                stamp = str(frame[time].iloc[-1])
+                _check_order(piece, time, last, stamp, reader.name)
+                stamp = str(piece.cells.column(time)[-1])
             last = times[-1]
-            scores, flags = scoring.feed(values, times)
+            scores, flags = scoring.feed(piece.values, times)
             if writer is not None:
-                writer.write(frame.assign(score=scores, is_anomaly=flags))
+                table = piece.cells.append_column("score", pa.array(scores, from_pandas=True))
+                writer.write(table.append_column("is_anomaly", pa.array(flags)))
             if time is not None:
                 for event in scoring.events.strongest():
                     if event.row >= start:
-                        labels[event.row] = str(frame[time].iloc[event.row - start])
+                        labels[event.row] = str(piece.cells.column(time)[event.row - start])
                 labels = {event.row: labels[event.row] for event in scoring.events.strongest()}
             bar.update(bar.task_ids[0], completed=reader.bytes_read)
     if uneven and scoring.size > 1:
@@ -305,7 +296,7 @@ def _demo(scoring: Scoring, output: str | None) -> tuple[dict[int, str], list[st
     scores, flags = scoring.feed(values[:, np.newaxis], np.arange(len(values), dtype=np.float64))
     if output:
         with TableWriter(output) as writer:
-            writer.write(pd.DataFrame({"value": values, "score": scores, "is_anomaly": flags}))
+            writer.write(pa.table({"value": values, "score": pa.array(scores, from_pandas=True), "is_anomaly": flags}))
     found, elsewhere = 0, flags.copy()
     for first, after in anomalies:
         touching = slice(first, after + scoring.size - 1)  # the windows that hold a value of it

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..hotspots import Change, HotSpots, suggest_radius
-from .options import Columns, Encoding, Plot, names_in
-from .tables import TableReader, TableWriter, check_output, check_plot
+from .options import Columns, Decimal, Encoding, Header, Plot, Sep, names_in
+from .tables import Piece, TableReader, TableWriter, check_output, check_plot
 
 
 def _table(spots: HotSpots, names: list[str]) -> Table:
@@ -30,77 +30,70 @@ def _table(spots: HotSpots, names: list[str]) -> Table:
     return table
 
 
-def _rows_of(changes: list[Change]) -> pd.DataFrame:
-    """A row per change; rows of the file count from 1, as in `rcf detect`."""
-    return pd.DataFrame(
+def _table_of(changes: list[Change], rows: NDArray[np.int64], first: int) -> pa.Table:
+    """A row per change; `rows` are the numbers, in the file, of the rows of the records from `first` on."""
+    return pa.table(
         {
-            "row": [change.at + 1 for change in changes],
-            "change": [change.kind for change in changes],
-            "region": [change.id for change in changes],
-            "other": pd.array([change.other for change in changes], dtype="Int64"),
-            "count": [change.count for change in changes],
+            "row": pa.array([int(rows[change.at - first]) for change in changes], pa.int64()),
+            "change": pa.array([change.kind for change in changes], pa.string()),
+            "region": pa.array([change.id for change in changes], pa.int64()),
+            "other": pa.array([change.other for change in changes], pa.int64()),
+            "count": pa.array([change.count for change in changes], pa.int64()),
         }
     )
 
 
 def _scan(
-    file: str,
-    columns: list[str],
-    window: int,
-    radius: float | None,
-    min_points: int,
-    output: str | None,
-    changes: str | None,
-    encoding: str,
-) -> tuple[HotSpots, list[str]]:
-    """Feed the file through; returns the regions at its end and the names of the columns."""
+    reader: TableReader, window: int, radius: float | None, min_points: int, output: str | None, changes: str | None
+) -> HotSpots:
+    """Feed the file through; returns the regions at its end."""
     with ExitStack() as stack:
-        reader = stack.enter_context(TableReader(file, columns, encoding=encoding))
+        stack.enter_context(reader)
         record_writer = stack.enter_context(TableWriter(output)) if output else None
         change_writer = stack.enter_context(TableWriter(changes)) if changes else None
-        waiting: list[tuple[pd.DataFrame, NDArray[np.float64]]] = []
+        waiting: list[Piece] = []
         spots: HotSpots | None = None
-        told_any = False
+        told_any, seen = False, 0
 
-        def feed(spots: HotSpots, frame: pd.DataFrame, values: NDArray[np.float64]) -> None:
-            nonlocal told_any
+        def feed(spots: HotSpots, piece: Piece) -> None:
+            nonlocal told_any, seen
             if record_writer is None and change_writer is None:
-                spots.update_many(values)
+                spots.update_many(piece.values)
                 return
+            first = seen
+            seen += len(piece.values)
             told: list[Change] = []
             if record_writer is None:
-                told = spots.follow(values)
+                told = spots.follow(piece.values)
             else:
                 states = []
-                for row in values:
+                for row in piece.values:
                     told += spots.follow(row[np.newaxis])
                     states.append(spots.kinesis_json())
-                record_writer.write(frame.assign(hotspots=states))
+                record_writer.write(piece.cells.append_column("hotspots", pa.array(states)))
             if change_writer is not None and (told or not told_any):
                 told_any = True
-                change_writer.write(_rows_of(told))
+                change_writer.write(_table_of(told, piece.rows, first))
 
-        for frame, values in reader:
+        for piece in reader:
             if spots is not None:
-                feed(spots, frame, values)
+                feed(spots, piece)
                 continue
-            waiting.append((frame, values))
-            if radius is not None or sum(map(len, (rows for _, rows in waiting))) >= window:
+            waiting.append(piece)
+            if radius is not None or sum(len(one.values) for one in waiting) >= window:
                 spots = _begin(window, radius, min_points, waiting)
-                for piece in waiting:
-                    feed(spots, *piece)
+                for one in waiting:
+                    feed(spots, one)
         if spots is None:  # less than a window
             spots = _begin(window, radius, min_points, waiting)
-            for piece in waiting:
-                feed(spots, *piece)
-        return spots, reader.columns
+            for one in waiting:
+                feed(spots, one)
+        return spots
 
 
-def _begin(
-    window: int, radius: float | None, min_points: int, waiting: list[tuple[pd.DataFrame, NDArray[np.float64]]]
-) -> HotSpots:
+def _begin(window: int, radius: float | None, min_points: int, waiting: list[Piece]) -> HotSpots:
     if radius is None:
-        radius = suggest_radius(np.concatenate([rows for _, rows in waiting])[:window], min_points)
+        radius = suggest_radius(np.concatenate([piece.values for piece in waiting])[:window], min_points)
     return HotSpots(window, radius, min_points)
 
 
@@ -130,12 +123,15 @@ def hotspots(
         bool, typer.Option("--json", help="Print the regions as the Kinesis function writes them.")
     ] = False,
     encoding: Encoding = "utf-8",
+    sep: Sep = None,
+    decimal: Decimal = None,
+    header: Header = None,
 ) -> None:
     """Find the dense regions among the last records of a CSV or Parquet file.
 
     The rows are a stream: after each, the regions are those of the last --window rows. Printed are the regions at the end;
-    --output and --changes tell the whole story. Rows count from 1, after the header. Distances are Euclidean: scale columns whose
-    units differ.
+    --output and --changes tell the whole story. Rows count from 1, after the header, blank lines included. Distances are
+    Euclidean: scale columns whose units differ.
 
     Exit code 0: done, regions or not. 1: the input or output failed. 2: wrong arguments.
     """
@@ -148,7 +144,11 @@ def hotspots(
         for option, path in (("--output", output), ("--changes", changes)):
             if path is not None:
                 check_output(option, path)
-        spots, names = _scan(file, names_in(columns), window, radius, min_points, output, changes, encoding)
+        reader = TableReader(
+            file, names_in(columns), encoding=encoding, sep=sep, decimal=decimal, header=header, missing=False
+        )
+        spots = _scan(reader, window, radius, min_points, output, changes)
+        names = reader.columns
         if plot is not None:
             from .. import plot as pictures
 
@@ -158,6 +158,8 @@ def hotspots(
     except (ValueError, OSError) as error:
         errors.print(f"[red]rcf hotspots:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
+    for remark in reader.remarks():
+        errors.print(escape(remark), highlight=False, soft_wrap=True)
     if json:
         print(spots.kinesis_json())
         return

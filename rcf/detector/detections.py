@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..explanation import explanation_json
 from .explain import Explanation, Stretch
 from .threshold import REASONS
 
@@ -154,6 +155,35 @@ class Detection:
         place, feature, side = np.unravel_index(int(parts.argmax()), parts.shape)
         name = f"x{feature}" if names is None else str(names[feature])
         return Cause(name, int(len(parts) - 1 - place), ("high", "low")[int(side)])
+
+    def explanation_json(self, names: Sequence[str] | None = None, *, directionality: bool = True) -> str:
+        """The attribution as ANOMALY_EXPLANATION, the JSON of Amazon Kinesis Data Analytics for SQL.
+
+        Parameters
+        ----------
+        names : sequence of str or None, default=None
+            Names of the features. None: those that the detector knows, or x0, x1, ...
+        directionality : bool, default=True
+            Write DIRECTION and STRENGTH too.
+
+        Returns
+        -------
+        str
+            An object with an entry per feature; see :func:`rcf.explanation.explanation_json`. While the detector warms up there
+            is nothing to explain: with `names` all numbers are then 0, as Kinesis writes them.
+
+        Raises
+        ------
+        RuntimeError
+            If the record was not flagged and the detector has taken in another record since.
+        """
+        if self.score == 0.0 and names is not None:
+            parts = np.zeros((len(names), 2))
+        else:
+            parts = self.attribution
+        if names is None:
+            names = [f"x{j}" for j in range(parts.shape[-2])] if self._names is None else list(self._names)
+        return explanation_json(parts, names, directionality=directionality)
 
     def __getstate__(self) -> Any:
         if self.is_anomaly:

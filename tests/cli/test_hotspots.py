@@ -106,7 +106,7 @@ def test_fewer_rows_than_a_window_suggest_a_radius_too(run, tmp_path):
         (["-r", "nan"], "scan_radius"),
         (["-w", "10", "-m", "11", "-r", "1"], "min_points must be at most window_size, 10, got 11"),
         (["-c", "x,z"], "no column 'z'"),
-        (["-c", "name"], "not a finite number"),
+        (["-c", "name"], "row 1, column 'name': 'a' is not a number"),
         (["-o", "o.xlsx"], "the name must end in .csv or .parquet"),
         (["--plot", "end.xyz"], "must end in one of"),
         (["-o", "-", "--json"], "only one of"),

@@ -1,0 +1,158 @@
+"""``rcf worker``: a stream of records in, a labelled stream out, as a service."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..persist import ModelFileError
+from ..streams import StreamError, settings
+from ..streams.service import log_to_stderr, signals
+from ..streams.settings import Settings, SettingsError
+from .options import names_in
+
+app = typer.Typer(
+    name="worker",
+    help="Score a stream of records as a service: read, label, write, and survive every crash with the same results.",
+    no_args_is_help=True,
+)
+log = logging.getLogger("rcf.streams")
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings, a TOML file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="SECTION.NAME=VALUE", help="One more setting, before that of the file. May be repeated."
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--columns", "-c", metavar="NAME,NAME", help="Fields to score. Default: those that hold numbers."),
+]
+Key = Annotated[str | None, typer.Option("--key", help="Field that tells streams apart. @key: the key of the source.")]
+Time = Annotated[str | None, typer.Option("--time", "-t", help="Field of time stamps.")]
+Metrics = Annotated[str | None, typer.Option("--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus.")]
+LogFormat = Annotated[str, typer.Option("--log-format", help="json or text.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and what would be read, and read nothing.")]
+
+
+def read_settings(
+    config: Path | None, pairs: list[str] | None, own: Mapping[str, tuple[str, ...]], flags: dict[str, Any]
+) -> Settings:
+    """The settings of file, pairs and flags; the flags, by ``section.name``, come first."""
+    found = settings.read(config, pairs or (), own=own)
+    for name, value in flags.items():
+        if value is not None:
+            section, _, setting = name.partition(".")
+            found.setdefault(section, {})[setting] = value
+    return found
+
+
+def records_flags(columns: list[str] | None, key: str | None, time: str | None, metrics: str | None) -> dict[str, Any]:
+    return {
+        "records.columns": names_in(columns) or None,
+        "records.key": key,
+        "records.time": time,
+        "worker.metrics": metrics,
+    }
+
+
+def required(found: Settings, section: str, *names: str) -> list[Any]:
+    values = [found.get(section, {}).get(name) for name in names]
+    for name, value in zip(names, values, strict=True):
+        if value is None:
+            raise SettingsError(f"{section}.{name} is not set: give it on the command line or as {name} in [{section}]")
+    return values
+
+
+def run(name: str, make: Callable[[], tuple[Settings, Any]], dry_run: bool, log_format: str) -> None:
+    """Make a worker, and run it until it ends or a signal comes.
+
+    What `make` returns has `run`, `stop`, `workers` and `plan`; see :class:`rcf.streams.group.Group`.
+    """
+    log_to_stderr(log_format)
+    try:
+        found, group = make()
+        if dry_run:
+            print(json.dumps({"settings": found, "reads": group.plan()}, indent=2, default=str))
+            return
+        listen = found.get("worker", {}).get("metrics")
+        stop_metrics = None
+        if listen:
+            from ..streams.metrics import WorkerMetrics, address, serve
+
+            address(listen)
+            stop_metrics = serve(WorkerMetrics(group.workers), listen)
+        try:
+            with signals(group.stop):
+                group.run()
+        finally:
+            if stop_metrics is not None:
+                stop_metrics()
+    except (SettingsError, ImportError) as error:
+        print(f"rcf worker {name}: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error
+    except (StreamError, ModelFileError, OSError, ValueError) as error:
+        log.error("the worker ends: %s", error)
+        raise typer.Exit(1) from error
+
+
+REDIS = {"redis": ("url", "stream", "output", "dead", "state", "start", "maxlen", "payload")}
+FILES = {"files": ("input", "output", "dead", "state", "follow")}
+
+
+@app.command("redis", help="Redis streams: records, results and state in one transaction.")
+def redis(
+    stream: Annotated[str | None, typer.Argument(help="Stream to read.")] = None,
+    output: Annotated[str | None, typer.Argument(help="Stream to write.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Default: redis://127.0.0.1:6379.")] = None,
+    columns: Columns = None,
+    key: Key = None,
+    time: Time = None,
+    config: Config = None,
+    pairs: Set = None,
+    metrics: Metrics = None,
+    log_format: LogFormat = "json",
+    dry_run: DryRun = False,
+) -> None:
+    def make() -> tuple[Settings, Any]:
+        flags = {"redis.stream": stream, "redis.output": output, "redis.url": url}
+        found = read_settings(config, pairs, REDIS, flags | records_flags(columns, key, time, metrics))
+        required(found, "redis", "stream", "output")
+        from ..streams.redis import group
+
+        return found, group(found)
+
+    run("redis", make, dry_run, log_format)
+
+
+@app.command("files", help="A file or a pipe of lines to another.")
+def files(
+    source: Annotated[str | None, typer.Argument(metavar="INPUT", help="File to read; - is standard input.")] = None,
+    output: Annotated[str | None, typer.Argument(help="File to append to; - is standard output.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help="File of the checkpoint.")] = None,
+    follow: Annotated[bool | None, typer.Option("--follow", help="Wait for more at the end, over rotations.")] = None,
+    columns: Columns = None,
+    key: Key = None,
+    time: Time = None,
+    config: Config = None,
+    pairs: Set = None,
+    metrics: Metrics = None,
+    log_format: LogFormat = "json",
+    dry_run: DryRun = False,
+) -> None:
+    def make() -> tuple[Settings, Any]:
+        flags = {"files.input": source, "files.output": output, "files.state": state, "files.follow": follow}
+        found = read_settings(config, pairs, FILES, flags | records_flags(columns, key, time, metrics))
+        required(found, "files", "input", "output")
+        from ..streams.files import group
+
+        return found, group(found)
+
+    run("files", make, dry_run, log_format)

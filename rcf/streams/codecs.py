@@ -1,0 +1,192 @@
+"""From bytes to fields and back: JSON objects, lines of CSV, and fields that the source holds itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from .protocols import Message, PoisonError, Record, Rejected
+
+JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+MISSING = frozenset(
+    {"", "nan", "na", "n/a", "#n/a", "null", "none", "-"}
+)  # texts, in lower case, that stand for a missing value
+
+
+class Codec(Protocol):
+    """How the data of a message are read, and how a record is written."""
+
+    def decode(self, message: Message) -> Record | None:
+        """The record in a message; None where it holds none, as a header. PoisonError where it cannot be read."""
+
+    def encode(self, record: Record) -> bytes: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+def text_of(data: bytes | Mapping[str, str]) -> str:
+    """The data of a message as a text, whatever they are."""
+    if not isinstance(data, bytes):
+        return json.dumps(dict(data), ensure_ascii=False)
+    return data.decode("utf-8", errors="backslashreplace")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and the infinities become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise PoisonError(f"not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+class Json:
+    """An object each, as one text: JSON Lines in files, one object in a Kinesis or Kafka record.
+
+    The text of a record goes out as it came in, with the worker's columns added to the object.
+    """
+
+    def decode(self, message: Message) -> Record | None:
+        if not isinstance(message.data, bytes):
+            raise TypeError("the source holds fields, not text: its codec is Fields")
+        text = _decoded(message.data)
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise PoisonError(f"not JSON: {error}") from error
+        if not isinstance(fields, dict):
+            raise PoisonError(f"not a JSON object, but a {type(fields).__name__}")
+        if "\n" in text or "\r" in text:
+            text = json.dumps(fields, ensure_ascii=False)
+        return Record(message, fields, text, "json")
+
+    def encode(self, record: Record) -> bytes:
+        if record.form == "json" and record.text is not None:
+            text = record.text
+        else:
+            text = "{" + ",".join(f"{json.dumps(k)}:{_json(v)}" for k, v in record.fields.items()) + "}"
+        added = json.dumps({name: plain(value) for name, value in record.result.items()}, ensure_ascii=False)
+        if len(added) > 2:
+            separator = ", " if record.fields else ""
+            text = text[:-1].rstrip() + separator + added[1:]
+        return text.encode() + b"\n"
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def _json(value: Any) -> str:
+    """A field of text as JSON: a number stays one, with the digits as they came."""
+    if isinstance(value, str) and JSON_NUMBER.fullmatch(value):
+        return value
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+class Csv:
+    """A line of comma-separated fields each.
+
+    Parameters
+    ----------
+    names : list of str or None, default=None
+        Names of the columns. None: their numbers, from 1, or those of the header.
+    header : bool, default=False
+        The first line has the names. Lines that repeat it are left out.
+    delimiter : str, default=","
+    """
+
+    def __init__(self, names: list[str] | None = None, *, header: bool = False, delimiter: str = ",") -> None:
+        self.names, self.header, self.delimiter = names, header, delimiter
+
+    def _fields(self, text: str) -> list[str]:
+        if '"' not in text:
+            return [field.strip() for field in text.split(self.delimiter)]
+        try:
+            row = next(csv.reader([text], delimiter=self.delimiter, skipinitialspace=True, strict=True))
+        except csv.Error as error:
+            raise PoisonError(f"not CSV: {error}") from error
+        return [field.strip() for field in row]
+
+    def decode(self, message: Message) -> Record | None:
+        if not isinstance(message.data, bytes):
+            raise TypeError("the source holds fields, not text: its codec is Fields")
+        text = _decoded(message.data)
+        row = self._fields(text)
+        if self.names is None:
+            if self.header:
+                if len(set(row)) != len(row):
+                    raise PoisonError(f"the header names a column twice: {text}")
+                self.names = row
+                return None
+            self.names = [str(i) for i in range(1, len(row) + 1)]
+        elif self.header and row == self.names:
+            return None
+        if len(row) != len(self.names):
+            what = "too few" if len(row) < len(self.names) else "too many"
+            raise PoisonError(f"{len(row)} fields are {what}: {len(self.names)} are expected")
+        return Record(message, dict(zip(self.names, row, strict=True)), text, "csv")
+
+    def encode(self, record: Record) -> bytes:
+        row = [json.dumps(v) if isinstance(v, list) else "" if v is None else v for v in record.result.values()]
+        if record.form == "csv" and record.text is not None:
+            return (record.text + self.delimiter + self._line(row) + "\n").encode()
+        return (self._line([*record.fields.values(), *row]) + "\n").encode()
+
+    def header_of(self, record: Record) -> bytes:
+        """The line of names above the first record written."""
+        return (self._line([*record.fields, *record.result]) + "\n").encode()
+
+    def _line(self, row: list[Any]) -> str:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="", delimiter=self.delimiter).writerow(row)
+        return out.getvalue()
+
+    def state(self) -> dict[str, Any]:
+        return {"names": self.names}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.names = state.get("names") or self.names
+
+
+class Fields:
+    """Records whose source has fields itself, such as the entries of a Redis stream."""
+
+    def decode(self, message: Message) -> Record | None:
+        if isinstance(message.data, bytes):
+            raise TypeError("the source holds text, not fields: its codec is Json or Csv")
+        return Record(message, message.data)
+
+    def encode(self, record: Record) -> bytes:
+        return Json().encode(record)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def dead_letter(rejected: Rejected) -> bytes:
+    """What a dead-letter sink writes: the message, where it stood, and why it could not be used."""
+    message = rejected.message
+    letter: dict[str, Any] = {"position": message.position}
+    if message.line is not None:
+        letter["line"] = message.line
+    letter |= {"reason": rejected.reason, "data": text_of(message.data)}
+    if message.key is not None:
+        letter["key"] = message.key
+    return json.dumps(letter, ensure_ascii=False).encode() + b"\n"

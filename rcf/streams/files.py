@@ -1,0 +1,297 @@
+"""Files, standard input and standard output: lines in, lines out, the checkpoint in a file."""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..persist import load
+from .checkpoint import Checkpoint
+from .codecs import Codec, Csv, Json, dead_letter
+from .group import Group
+from .locks import Lock
+from .protocols import Message, Position, Record, Rejected, StreamError
+from .settings import Settings, codec_of, model_of, options_of
+from .worker import Worker
+
+CHUNK = 1 << 16  # bytes that are read at once
+LONGEST = 1 << 24  # bytes of a line
+
+
+class LineSource:
+    """Lines of a file, or of a pipe.
+
+    Parameters
+    ----------
+    path : str, path-like or binary file
+        ``-`` is standard input.
+    follow : bool, default=False
+        Wait for more at the end of a file. When another file appears under the name, as after a rotation, that one is read next.
+
+    Notes
+    -----
+    Blank lines are counted and left out. The position of a file is ``[inode, offset, line]``: if the file was replaced between two
+    runs, the new one is read from its beginning. A pipe has no positions: its records have line numbers only.
+    """
+
+    def __init__(self, path: Any, *, follow: bool = False) -> None:
+        self.follow = follow
+        self.name = "standard input" if path == "-" else str(path)
+        self.partition = self.name
+        self._path: Path | None = None
+        if path == "-":
+            self._file: BinaryIO = sys.stdin.buffer
+        elif hasattr(path, "read"):
+            self._file, self.name, self.partition = path, "a file", "a file"
+        else:
+            self._path = Path(path)
+            self._file = open(self._path, "rb")  # noqa: SIM115 - closed in close()
+            if stat.S_ISDIR(os.fstat(self._file.fileno()).st_mode):
+                raise IsADirectoryError(f"{path} is a folder")
+        self.replayable = self._path is not None and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        self._line = self._offset = 0
+        self._ended = False
+
+    def seek(self, position: Position | None) -> Position | None:
+        if position is None:
+            return None
+        if not self.replayable:
+            self._line = position if isinstance(position, int) else 0
+            return position
+        assert isinstance(position, list)
+        inode, offset, line = position
+        found = os.fstat(self._file.fileno())
+        if found.st_ino == inode and found.st_size >= offset:
+            self._file.seek(offset)
+            self._offset, self._line = offset, line
+        return position
+
+    def read(self, limit: int, wait: float) -> Sequence[Message] | None:
+        if not self._lines:
+            self._fill(wait)
+            if not self._lines:
+                return None if self._ended else []
+        messages: list[Message] = []
+        while self._lines and len(messages) < limit:
+            line = self._lines.popleft()
+            self._line += 1
+            self._offset += len(line)
+            if line.strip():
+                messages.append(Message(line.rstrip(b"\r\n"), self._position(), line=self._line))
+        return messages
+
+    def _position(self) -> Position:
+        if not self.replayable:
+            return self._line
+        return [self._inode(), self._offset, self._line]
+
+    def _inode(self) -> int:
+        return os.fstat(self._file.fileno()).st_ino
+
+    def _fill(self, wait: float) -> None:
+        chunk = self._chunk(wait)
+        if chunk is None:
+            return
+        self._rest += chunk
+        lines = self._rest.split(b"\n")
+        self._rest = lines.pop()
+        self._lines.extend(line + b"\n" for line in lines)
+        if self._ended and self._rest:
+            self._lines.append(self._rest)
+            self._rest = b""
+        if len(self._rest) > LONGEST:
+            raise StreamError(f"line {self._line + len(self._lines) + 1} of {self.name} has more than {LONGEST} bytes")
+
+    def _chunk(self, wait: float) -> bytes | None:
+        """More bytes; None where there are none yet."""
+        if isinstance(self._file, io.BytesIO):
+            chunk = self._file.read(CHUNK)
+        elif self.replayable or sys.platform == "win32":  # a file never blocks; Windows cannot wait for a pipe
+            chunk = self._file.read1(CHUNK) if hasattr(self._file, "read1") else self._file.read(CHUNK)
+        else:
+            descriptor = self._file.fileno()
+            if not select.select([descriptor], [], [], wait)[0]:
+                return None
+            chunk = os.read(descriptor, CHUNK)
+        if chunk:
+            return chunk
+        if not self.follow:
+            self._ended = True
+            return b""
+        if not self._rotated():
+            time.sleep(wait)
+        return None
+
+    def _rotated(self) -> bool:
+        """Go on with another file that has the name now, or from the beginning of one that was cut."""
+        assert self._path is not None
+        try:
+            new = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        replaced, cut = new.st_ino != self._inode(), new.st_size < self._offset
+        if not (replaced or cut):
+            return False
+        if self._rest:  # what the old file ended with, without a newline, comes first
+            self._lines.append(self._rest)
+            self._rest = b""
+            return True
+        if replaced:
+            file = open(self._path, "rb")  # noqa: SIM115 - closed in close()
+            self._file.close()
+            self._file = file
+        else:
+            self._file.seek(0)
+        self._offset = self._line = 0
+        return True
+
+    def lag(self) -> float | None:
+        return None
+
+    def close(self) -> None:
+        if self._path is not None:
+            self._file.close()
+
+
+class LineSink:
+    """A line for each record, flushed after each batch.
+
+    A file that is given by its path is appended to. A worker that is restarted first cuts it back to where its checkpoint
+    was, so that each record stands in it once.
+
+    Parameters
+    ----------
+    path : str, path-like or binary file
+        ``-`` is standard output.
+    codec : Codec, default=Json()
+    """
+
+    def __init__(self, path: Any, codec: Codec | None = None) -> None:
+        self.codec = codec or Json()
+        self._header = isinstance(codec, Csv)
+        self.name = "standard output" if path == "-" else str(path)
+        self._descriptor: int | None = None
+        self._own = False
+        if path == "-":
+            sys.stdout.flush()
+            self._descriptor = sys.stdout.fileno()
+        elif hasattr(path, "write"):
+            self._file = path
+        else:
+            self._descriptor, self._own = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666), True
+            self._header = self._header and os.fstat(self._descriptor).st_size == 0
+
+    def write(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        lines = [self.codec.encode(record) for record in records]
+        if self._header:
+            assert isinstance(self.codec, Csv)
+            lines.insert(0, self.codec.header_of(records[0]))
+            self._header = False
+        self._write(b"".join(lines))
+
+    def _write(self, data: bytes) -> None:
+        if self._descriptor is None:
+            self._file.write(data)
+            return
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def mark(self) -> int | None:
+        """Where the file ends, once all that was written is on the disk; None for a pipe."""
+        if not self._own or not stat.S_ISREG(os.fstat(self._descriptor or 0).st_mode):
+            return None
+        assert self._descriptor is not None
+        os.fsync(self._descriptor)
+        return os.fstat(self._descriptor).st_size
+
+    def rewind(self, mark: int | None) -> None:
+        """Cut off what was written after the mark."""
+        if mark is None or not self._own or self._descriptor is None:
+            return
+        size = os.fstat(self._descriptor).st_size
+        if size < mark:
+            raise StreamError(
+                f"{self.name} has {size} bytes, but the checkpoint was made at {mark}: it was cut or replaced"
+            )
+        os.ftruncate(self._descriptor, mark)
+        self._header = self._header or (isinstance(self.codec, Csv) and mark == 0)
+
+    def close(self) -> None:
+        if self._own and self._descriptor is not None:
+            os.close(self._descriptor)
+            self._own, self._descriptor = False, None
+
+
+class DeadLetterFile(LineSink):
+    """A JSON object per message that could not be used: its position, the reason and the data."""
+
+    def reject(self, rejected: Sequence[Rejected]) -> None:
+        self._write(b"".join(map(dead_letter, rejected)))
+
+
+class FileStore:
+    """The checkpoint of one partition in a model file, replaced as a whole.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A device or a folder is refused, and so is a file that another process is using.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_file():
+            kind = "a folder" if self.path.is_dir() else "a device or pipe"
+            raise OSError(f"{self.path} is {kind}; the state needs a file")
+        folder = self.path.absolute().parent
+        if not folder.is_dir():
+            raise OSError(f"{self.path} cannot be written: there is no folder {folder}")
+        if not os.access(folder, os.W_OK):
+            raise OSError(f"{self.path} cannot be written: no permission to write in {folder}")
+        self._lock: Lock | None = None
+
+    def load(self, partition: str) -> Checkpoint | None:
+        if self._lock is None:
+            self._lock = Lock(self.path)
+        return self.peek(partition)
+
+    def peek(self, partition: str) -> Checkpoint | None:
+        if not self.path.exists():
+            return None
+        found = load(self.path)
+        if not isinstance(found, Checkpoint):
+            raise ValueError(f"{self.path} holds a {type(found).__name__}, not the state of a worker")
+        return found
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        checkpoint.save(self.path)
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def group(settings: Settings) -> Group:
+    """The worker that the settings describe; section ``[files]``: input, output, state, dead (letters), follow."""
+    own = settings["files"]
+    codec = codec_of(settings)
+    source = LineSource(own["input"], follow=own.get("follow", False))
+    sink = LineSink(own["output"], codec)
+    store = None if own.get("state") is None else FileStore(own["state"])
+    dead = None if own.get("dead") is None else DeadLetterFile(own["dead"])
+    options = options_of(settings, checkpoint_every=10.0)
+    return Group([Worker(model_of(settings), source, sink, store, codec=codec, dead_letters=dead, **options)])

@@ -1,0 +1,265 @@
+"""Judges: one way to score and learn a batch for each kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..detector import KeyedDetector, StreamDetector
+from ..detector.detections import Detection, Detections
+from ..estimator import RandomCutForest
+from ..explanation import explanation_json
+from .schema import Row
+
+Result = dict[str, Any]
+OF_ANOMALIES: dict[str, Callable[[Detection], Any]] = {
+    "feature": lambda found: str(found.cause.feature),
+    "lag": lambda found: int(found.cause.lag),
+    "side": lambda found: found.cause.side,
+    "expected": lambda found: found.expected.tolist(),
+    "past": lambda found: found.past.tolist(),
+}
+FOREST_RESULTS = ("score", "is_anomaly", "explanation")
+OPERATIONAL = ("record", "line", "position", "partition")  # results that the worker knows without the model
+
+
+class Judge(Protocol):
+    """Scores and learns records in turn. The results do not depend on how the stream is cut into batches."""
+
+    model: Any
+
+    def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
+        """For each row its results by name, or why it is refused; a row that is refused changes nothing."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+def judge_of(model: Any, wanted: Iterable[str], **forest: Any) -> Judge:
+    """The judge of a model.
+
+    Parameters
+    ----------
+    model : StreamDetector, KeyedDetector or RandomCutForest
+    wanted : iterable of str
+        Names of the results.
+    **forest
+        Keyword arguments of :class:`ForestJudge`; a detector takes none.
+    """
+    wanted = [name for name in wanted if name not in OPERATIONAL]
+    if isinstance(model, RandomCutForest):
+        return ForestJudge(model, wanted, **forest)
+    if any(value is not None for value in forest.values()):
+        raise TypeError(f"{', '.join(forest)} are for a RandomCutForest, not for a {type(model).__name__}")
+    if isinstance(model, (StreamDetector, KeyedDetector)):
+        return DetectorJudge(model, wanted)
+    raise TypeError(f"model must be a StreamDetector, KeyedDetector or RandomCutForest, got {type(model).__name__}")
+
+
+def unite(model: KeyedDetector, other: KeyedDetector) -> None:
+    """Give the model the detectors of the other; of a key that both hold, the one that was used last."""
+    for key, (detector, used) in other._held.items():
+        mine = model._held.get(key)
+        if mine is None or mine[1] < used:
+            model._held[key] = detector, used
+    ordered = sorted(model._held.items(), key=lambda item: item[1][1])
+    model._held.clear()
+    model._held.update(ordered[-model.max_keys :])
+
+
+class DetectorJudge:
+    """A StreamDetector, or a KeyedDetector with a detector per key.
+
+    Parameters
+    ----------
+    model : StreamDetector or KeyedDetector
+    wanted : sequence of str
+        Attributes of a Detection; of these "feature", "lag", "side", "expected" and "past" are given for anomalies only.
+        "explanation" is the ANOMALY_EXPLANATION of an anomaly, "explanations" that of every record, which costs ten times the
+        scoring.
+    """
+
+    def __init__(self, model: StreamDetector | KeyedDetector, wanted: Sequence[str]) -> None:
+        self.model: Any = model
+        self._keyed = isinstance(model, KeyedDetector)
+        self._plain = [name for name in wanted if name not in OF_ANOMALIES and not name.startswith("explanation")]
+        self._detailed = [name for name in wanted if name in OF_ANOMALIES]
+        self._explain = next((name for name in wanted if name.startswith("explanation")), None)
+        self._order = list(wanted)
+        known = {"explanation", "explanations"}
+        unknown = [name for name in self._plain if not (hasattr(Detection, name) or name in Detection.__slots__)]
+        unknown += [name for name in wanted if name.startswith("explanation") and name not in known]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not a result of a detector")
+
+    def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
+        if not rows:
+            return []
+        if not self._keyed:
+            self._name(self.model, names)
+        if self._explain != "explanations" and not self._keyed and len(rows) > 1:
+            found = self._together(rows)
+            if found is not None:
+                return self._results(found, names)
+        return [self._alone(row, names) for row in rows]
+
+    def _together(self, rows: Sequence[Row]) -> Detections | None:
+        """All at once; None where one of them is refused, and nothing was learned."""
+        width = len(rows[0].values)
+        if any(len(row.values) != width for row in rows):
+            return None
+        timed = rows[0].time is not None
+        try:
+            found: Detections = self.model.update_many(
+                np.array([row.values for row in rows]),
+                np.array([row.time for row in rows], dtype=float) if timed else None,
+            )
+        except ValueError:
+            return None
+        return found
+
+    def _alone(self, row: Row, names: list[str]) -> Result | ValueError:
+        record: Any = row.values if len(row.values) > 1 else row.values[0]
+        try:
+            if self._keyed:
+                found = self.model.update(row.key, record, row.time)
+                self._name(self.model.detector(row.key), names)
+            else:
+                found = self.model.update(record, row.time)
+        except ValueError as error:
+            return error
+        one = Detections([[found]])
+        return self._results(one, names)[0]
+
+    @staticmethod
+    def _name(detector: StreamDetector, names: list[str]) -> None:
+        if not hasattr(detector, "feature_names_in_"):
+            detector.feature_names_in_ = np.array(names, dtype=object)
+
+    def _results(self, found: Detections, names: list[str]) -> list[Result | ValueError]:
+        results: list[Result | ValueError] = []
+        columns = {}
+        for name in self._plain:
+            values = getattr(found, name, None)
+            columns[name] = [getattr(one, name) for one in found] if values is None else np.asarray(values).tolist()
+        flagged = set(found.anomalies.tolist())
+        details: dict[int, Result] = {}
+        if self._detailed or self._explain:
+            for i in range(len(found)) if self._explain == "explanations" else flagged:
+                one = found[i]
+                details[i] = {name: OF_ANOMALIES[name](one) for name in self._detailed} if i in flagged else {}
+                if self._explain:
+                    details[i][self._explain] = one.explanation_json(names)
+        for i in range(len(found)):
+            more = details.get(i, {})
+            results.append({name: columns[name][i] if name in columns else more.get(name) for name in self._order})
+        return results
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class ForestJudge:
+    """A RandomCutForest, as Kinesis's RANDOM_CUT_FOREST: a score per record, before the record is learned.
+
+    Parameters
+    ----------
+    model : RandomCutForest
+    wanted : sequence of str
+        Of "score", "is_anomaly" and "explanation" (or "explanations": each record has one either way).
+    shingle_size : int, default=1
+        Records in a window. The first ``shingle_size - 1`` records score 0, as do those while the trees fill.
+    threshold : float or None, default=None
+        A record that scores above it is an anomaly. None: the forest's `offset_` where `learn` is false, and otherwise
+        ``is_anomaly`` is None, because Kinesis's function has no threshold.
+    learn : bool, default=True
+        Whether the records are learned. If not, the forest is frozen.
+    """
+
+    def __init__(
+        self, model: RandomCutForest, wanted: Sequence[str], *, shingle_size: int | None = None,
+        threshold: float | None = None, learn: bool | None = None,
+    ) -> None:  # fmt: skip
+        self.model = model
+        self._order = list(wanted)
+        unknown = [name for name in wanted if name not in (*FOREST_RESULTS, "explanations")]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not a result of a forest; these are: {', '.join(FOREST_RESULTS)}")
+        self._size = 1 if shingle_size is None else shingle_size
+        self._learn = learn is None or learn
+        if not self._learn and not model.__sklearn_is_fitted__():
+            raise ValueError("a forest that does not learn must be fitted")
+        self._threshold = -model.offset_ if threshold is None and not self._learn else threshold
+        self._recent: list[list[float]] = []
+
+    def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
+        results: list[Result | ValueError] = []
+        windows: list[list[float]] = []
+        places: list[int] = []
+        width = self._width()
+        for row in rows:
+            width = width or len(row.values)
+            values = np.array(row.values)
+            if len(values) != width:
+                results.append(ValueError(f"X has {len(values)} features, but {width} are expected."))
+                continue
+            if not (np.abs(values) <= np.finfo(np.float32).max).all():
+                name = names[int(np.argmin(np.abs(values) <= np.finfo(np.float32).max))]
+                results.append(
+                    ValueError(f"{name!r} is missing, infinite or beyond float32; a forest needs each value")
+                )
+                continue
+            self._recent.append(row.values)
+            if len(self._recent) >= self._size:
+                del self._recent[: -self._size]
+                windows.append([value for record in self._recent for value in record])
+                places.append(len(results))
+            results.append(self._result(0.0, None, names))
+        if windows:
+            for place, (score, parts) in zip(places, self._scores(np.array(windows), names), strict=True):
+                results[place] = self._result(score, parts, names)
+        return results
+
+    def _width(self) -> int | None:
+        if self._recent:
+            return len(self._recent[-1])
+        return self.model.n_features_in_ // self._size if self.model.__sklearn_is_fitted__() else None
+
+    def _scores(self, windows: Any, names: list[str]) -> Iterable[tuple[float, Any]]:
+        forest, explain = self.model, any(name.startswith("explanation") for name in self._order)
+        shape = self._size, len(names), 2
+        parts: Any
+        if not self._learn:
+            parts = forest.attribution(windows).reshape(-1, *shape) if explain else [None] * len(windows)
+            return zip(forest.anomaly_score(windows).tolist(), parts, strict=True)
+        if not explain:
+            return [(score, None) for score in getattr(forest, "update_many", forest.update)(windows).tolist()]
+        found = []
+        for window in windows:  # an explanation is that of the forest before it learns the record
+            parts = forest.attribution(window.reshape(1, -1)).reshape(shape) if forest.__sklearn_is_fitted__() else None
+            score = float(forest.update(window))
+            found.append((score, parts if score > 0.0 else None))
+        return found
+
+    def _result(self, score: float, parts: Any, names: list[str]) -> Result:
+        result: Result = {}
+        for name in self._order:
+            if name == "score":
+                result[name] = score
+            elif name == "is_anomaly":
+                result[name] = None if self._threshold is None else score > self._threshold
+            else:
+                result[name] = explanation_json(np.zeros((len(names), 2)) if parts is None else parts, names)
+        return result
+
+    def state(self) -> dict[str, Any]:
+        return {"recent": self._recent[len(self._recent) - self._size + 1 :] if self._size > 1 else []}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._recent = [list(map(float, record)) for record in state.get("recent", [])]

@@ -1,0 +1,117 @@
+"""What a worker reads, writes and keeps: the interfaces of sources, sinks and stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+Position = int | str | list[int]  # JSON, so that checkpoints and outputs can hold it
+
+
+class StreamError(RuntimeError):
+    """A stream cannot go on, for example because another worker has taken over its state."""
+
+
+class PoisonError(ValueError):
+    """One record cannot be used; the stream goes on with the next."""
+
+
+@dataclass(slots=True)
+class Message:
+    """One record as the source holds it.
+
+    Attributes
+    ----------
+    data : bytes or mapping of str to str
+        What a codec decodes; a mapping where the source has fields itself.
+    position : int, str or list of int
+        Where the record stands. A source that is told to seek to it continues with the record after it.
+    key : str or None
+        The source's own key: Kinesis's partition key, the key of a Kafka message.
+    line : int or None
+        Number of the line, where the source is text.
+    """
+
+    data: bytes | Mapping[str, str]
+    position: Position
+    key: str | None = None
+    line: int | None = None
+
+    @property
+    def place(self) -> str:
+        return f"line {self.line}" if self.line is not None else f"record {self.position}"
+
+
+@dataclass(slots=True)
+class Record:
+    """A message, its fields, and what the model says about it."""
+
+    message: Message
+    fields: Mapping[str, Any]
+    text: str | None = None  # as it came, where it came as text
+    form: str | None = None  # of the text: "json" or "csv"
+    result: dict[str, Any] = field(default_factory=dict)  # the columns that the worker adds
+
+
+@dataclass(slots=True)
+class Rejected:
+    """A message that could not be used, and why."""
+
+    message: Message
+    reason: str
+
+
+class Source(Protocol):
+    """One ordered stream of messages: a shard, a partition, a file."""
+
+    partition: str
+    """Name of what is read, unique within the store."""
+    replayable: bool
+    """Whether `seek` can go back: records that were read but not checkpointed then come again by themselves."""
+
+    def seek(self, position: Position | None) -> Position | None:
+        """Continue after `position`; None: at the configured beginning. Returns the position, if it is known by now."""
+
+    def read(self, limit: int, wait: float) -> Sequence[Message] | None:
+        """At most `limit` messages, as soon as there are any; none after `wait` seconds; None at the end."""
+
+    def lag(self) -> float | None:
+        """Seconds by which the last message read is behind the newest one; None where that is unknown."""
+
+    def close(self) -> None: ...
+
+
+class Sink(Protocol):
+    """Takes records. When `write` returns they are safe, or part of the transaction that the next checkpoint commits."""
+
+    def write(self, records: Sequence[Record]) -> Sequence[Rejected] | None:
+        """Write them; returns those that the sink can never take, as too large."""
+
+    def close(self) -> None: ...
+
+
+class DeadLetters(Protocol):
+    """Takes the messages that could not be used."""
+
+    def reject(self, rejected: Sequence[Rejected]) -> None: ...
+
+
+class Store(Protocol):
+    """Keeps the newest checkpoint of each partition.
+
+    A sink that is the store too, and commits with `save` what was written since the last one, gives exactly-once results.
+    """
+
+    def load(self, partition: str) -> Checkpoint | None:
+        """The newest checkpoint; the caller is from now on the one that may save."""
+
+    def peek(self, partition: str) -> Checkpoint | None:
+        """The newest checkpoint, and nothing changes."""
+
+    def save(self, checkpoint: Checkpoint) -> None: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,53 @@
+"""Replay: which records of a stream without positions have been seen before a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from .schema import Row
+
+
+class Replay:
+    """Tells by time stamps which records come again after a restart, as from ``tail -n 20 -F``.
+
+    For each key it keeps the latest time stamp and how many records had it. After a restart a key's records are skipped while
+    they are older, and as many of those with that very stamp as had been seen; the first other record ends the replay of
+    the key. Records without time stamps are never skipped.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[Hashable, tuple[float, int]] = {}
+        self._due: dict[Hashable, tuple[float, int]] = {}  # what may still come again
+
+    def note(self, row: Row) -> None:
+        """A record has been learned."""
+        if row.time is None:
+            return
+        time, count = self._seen.get(row.key, (row.time, 0))
+        if row.time >= time:
+            self._seen[row.key] = row.time, count + 1 if row.time == time else 1
+
+    def skips(self, row: Row) -> bool:
+        """Whether a record has been seen before the restart."""
+        if not self._due or row.time is None or row.key not in self._due:
+            return False
+        time, count = self._due[row.key]
+        if row.time < time:
+            return True
+        if row.time == time and count > 0:
+            self._due[row.key] = time, count - 1
+            return True
+        del self._due[row.key]
+        return False
+
+    def keep(self, keys: Iterable[Hashable]) -> None:
+        """Forget the keys that are not among these."""
+        self._seen = {key: self._seen[key] for key in keys if key in self._seen}
+
+    def state(self) -> list[Any]:
+        return [[key, time, count] for key, (time, count) in self._seen.items()]
+
+    def restore(self, state: list[Any]) -> None:
+        self._seen = {key: (float(time), int(count)) for key, time, count in state}
+        self._due = dict(self._seen)

@@ -1,0 +1,329 @@
+"""Worker: one ordered stream in, a labelled stream out, and a checkpoint of model and position together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from threading import Event
+from typing import Any
+
+from ..detector import KeyedDetector
+from .checkpoint import Checkpoint
+from .codecs import Codec, Fields, Json
+from .judges import judge_of, unite
+from .protocols import DeadLetters, Message, PoisonError, Record, Rejected, Sink, Source, Store, StreamError
+from .replay import Replay
+from .schema import Row, Schema
+
+log = logging.getLogger("rcf.streams")
+
+KINESIS = {"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
+POLL = 0.2  # seconds that a read waits for records: SIGTERM is noticed within this time
+BATCH = 1000
+
+
+class Worker:
+    """Read a stream, score and learn each record, write it with its results, and save model and position together.
+
+    After a crash the worker continues from its last checkpoint. Records after it are read again, and because scores do not
+    depend on how the stream is cut into batches, what is written again is equal to what was written before, bit for bit.
+    Where sink and store are one transaction (Redis, Kafka, files), each record is written exactly once. Elsewhere (Kinesis) the
+    position of the input in each output record removes duplicates.
+
+    Parameters
+    ----------
+    model : StreamDetector, KeyedDetector or RandomCutForest
+        Used where the store has no checkpoint yet. Otherwise the model of the checkpoint continues.
+    source : Source
+    sink : Sink
+    store : Store or None, default=None
+        None keeps no checkpoints.
+    schema : Schema, default=Schema()
+        Which fields are scored, and which are key and time.
+    codec : Codec or None, default=None
+        How messages are read. None: JSON, or the fields of a source that has them.
+    output : mapping of str to str, default={"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
+        Results, and the columns that they are written to. Results are attributes of a Detection ("score", "is_anomaly",
+        "threshold", "grade", "reason", ...); "feature", "lag", "side", "expected" and "past" of anomalies; "explanation", Kinesis's
+        ANOMALY_EXPLANATION, of anomalies, or "explanations", of all records; and "record" (the number of the record),
+        "line", "position" and "partition".
+    dead_letters : DeadLetters or None, default=None
+        Takes the messages that cannot be used. They are logged in any case, and the stream goes on.
+    checkpoint_every : float, default=0.0
+        Seconds between checkpoints. 0: after each batch.
+    batch : int, default=1000
+        Records at most that are read at once.
+    shingle_size, threshold, learn
+        For a forest, see :class:`ForestJudge`.
+
+    Attributes
+    ----------
+    records, anomalies, rejected : int
+        How many there have been since the first start.
+    skipped : int
+        Records of this run that had been seen before a restart.
+    position : int, str, list of int or None
+        Of the last record that was read.
+
+    Examples
+    --------
+    >>> import io, rcf
+    >>> from rcf.streams import Worker
+    >>> from rcf.streams.files import LineSink, LineSource
+    >>> out = io.BytesIO()
+    >>> source = LineSource(io.BytesIO(b'{"load": 1.5}\\n{"load": "high"}\\n{"load": 2.5}\\n'))
+    >>> worker = Worker(rcf.StreamDetector(random_state=0), source, LineSink(out))
+    >>> worker.run()
+    >>> print(out.getvalue().decode(), end="")
+    {"load": 1.5, "ANOMALY_SCORE": 0.0, "IS_ANOMALY": false}
+    {"load": 2.5, "ANOMALY_SCORE": 0.0, "IS_ANOMALY": false}
+    >>> worker.rejected
+    1
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        source: Source,
+        sink: Sink,
+        store: Store | None = None,
+        *,
+        schema: Schema | None = None,
+        codec: Codec | None = None,
+        output: Mapping[str, str] | None = None,
+        dead_letters: DeadLetters | None = None,
+        checkpoint_every: float = 0.0,
+        batch: int = BATCH,
+        shingle_size: int | None = None,
+        threshold: float | None = None,
+        learn: bool | None = None,
+    ) -> None:
+        self.source, self.sink, self.store, self.dead_letters = source, sink, store, dead_letters
+        self.schema = schema or Schema()
+        self.codec = codec or (Fields() if getattr(source, "has_fields", False) else Json())
+        self.output = dict(KINESIS if output is None else output)
+        if len(set(self.output.values())) != len(self.output):
+            raise ValueError(f"output has two results for one column: {self.output}")
+        if isinstance(model, KeyedDetector) != (self.schema.key is not None):
+            raise ValueError("a KeyedDetector needs a schema with a key, and a key needs a KeyedDetector")
+        self.checkpoint_every, self.batch = checkpoint_every, batch
+        self._forest = {"shingle_size": shingle_size, "threshold": threshold, "learn": learn}
+        self._judge = judge_of(model, self.output, **{k: v for k, v in self._forest.items() if v is not None})
+        self.records = self.anomalies = self.rejected = self.skipped = 0
+        self.position: Any = None
+        self.finished = False
+        self._replay = Replay()
+        self._unsaved = False
+        self.saved_at = time.monotonic()
+        self._stop = Event()
+
+    @property
+    def model(self) -> Any:
+        """The model as it stands; it belongs to the worker while the worker runs."""
+        return self._judge.model
+
+    # ---- running -----------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Resume, read until the end of the source or :meth:`stop`, checkpoint."""
+        try:
+            self.resume()
+            while not self._stop.is_set() and self.step():
+                pass
+            self.finish()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def stop(self) -> None:
+        """Ask `run` to end after the batch at hand; signal handlers and other threads may call it."""
+        self._stop.set()
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint, or begin with a first one, which says where the sink began."""
+        found = None if self.store is None else self.store.load(self.source.partition)
+        if found is not None:
+            self._restore(found)
+        self.position = self.source.seek(self.position)
+        if found is None and self.store is not None:
+            self.store.save(self._checkpoint())
+        log.info(
+            "reading %s from %s", self.source.partition, "the beginning" if self.position is None else self.position
+        )
+
+    def step(self, wait: float = POLL) -> bool:
+        """Read and write one batch, and checkpoint when it is time; False when the source has ended.
+
+        Where no record comes within `wait` seconds, that is a batch of none.
+        """
+        messages = self.source.read(self.batch, wait)
+        if messages:
+            self._process(messages)
+        if self._unsaved and time.monotonic() - self.saved_at >= self.checkpoint_every:
+            self.checkpoint()
+        return messages is not None
+
+    def finish(self) -> None:
+        """Process what the source has already read and cannot give again, checkpoint, and close source, sink and store."""
+        try:
+            if not self.source.replayable:
+                while messages := self.source.read(self.batch, 0.0):
+                    self._process(messages)
+            self.checkpoint()
+        finally:
+            self.close()
+
+    def abandon(self) -> None:
+        """After an error: close everything.
+
+        A source that can be read again is, from the last checkpoint. Any other, such as a pipe, cannot: then the model is saved as
+        it is, and the results that could not be written are lost.
+        """
+        try:
+            if not self.source.replayable:
+                self.checkpoint()
+        finally:
+            self.close()
+
+    def _process(self, messages: Sequence[Message]) -> None:
+        records, rejected = self.judge(messages)
+        self.position, self._unsaved = messages[-1].position, True
+        if records:
+            refused = self.sink.write(records) or ()
+            self.rejected += len(refused)
+            rejected.extend(refused)
+        if rejected:
+            self._reject(rejected)
+
+    def close(self) -> None:
+        for part in (self.source, self.sink, self.store, self.dead_letters):
+            if part is not None and hasattr(part, "close"):
+                part.close()
+
+    # ---- a batch -----------------------------------------------------------------------------------------------
+
+    def judge(self, messages: Sequence[Message]) -> tuple[list[Record], list[Rejected]]:
+        """Score and learn a batch: the records with their results, and the messages that cannot be used."""
+        records: list[Record] = []
+        rows: list[Row] = []
+        rejected: list[Rejected] = []
+        for message in messages:
+            try:
+                record = self.codec.decode(message)
+                if record is None:
+                    continue
+                self._check_names(record)
+                row = self.schema.row(record)
+            except PoisonError as error:
+                rejected.append(Rejected(message, str(error)))
+                continue
+            if self._replay.skips(row):
+                self.skipped += 1
+                continue
+            records.append(record)
+            rows.append(row)
+        results = self._judge.judge(rows, self.schema.columns or [])
+        good: list[Record] = []
+        for record, row, result in zip(records, rows, results, strict=True):
+            if isinstance(result, ValueError):
+                rejected.append(Rejected(record.message, str(result)))
+                continue
+            self.records += 1
+            self._replay.note(row)
+            record.result = self._named(record, result)
+            good.append(record)
+        self.rejected += len(rejected)
+        return good, rejected
+
+    def _check_names(self, record: Record) -> None:
+        for result, column in self.output.items():
+            if column in record.fields:
+                raise PoisonError(
+                    f"the record has a field {column!r} already; give the output column of {result!r} another name"
+                )
+
+    def _named(self, record: Record, result: dict[str, Any]) -> dict[str, Any]:
+        """The results under the names of their columns."""
+        named: dict[str, Any] = {}
+        for name, column in self.output.items():
+            if name == "record":
+                named[column] = self.records
+            elif name == "line":
+                named[column] = record.message.line
+            elif name == "position":
+                named[column] = record.message.position
+            elif name == "partition":
+                named[column] = self.source.partition
+            else:
+                named[column] = result[name]
+        if result.get("is_anomaly"):
+            self.anomalies += 1
+        return named
+
+    def _reject(self, rejected: Sequence[Rejected]) -> None:
+        for one in rejected:
+            log.warning("%s of %s is rejected: %s", one.message.place, self.source.partition, one.reason)
+        if self.dead_letters is not None and rejected:
+            self.dead_letters.reject(rejected)
+
+    # ---- checkpoints -------------------------------------------------------------------------------------------
+
+    def checkpoint(self, finished: bool = False) -> None:
+        """Save model and position together, if anything has happened since the last time."""
+        if self.store is not None and (self._unsaved or finished):
+            self.finished = finished
+            self.store.save(self._checkpoint())
+        self._unsaved = False
+        self.saved_at = time.monotonic()
+
+    def _checkpoint(self) -> Checkpoint:
+        if isinstance(self.model, KeyedDetector):
+            self._replay.keep(self.model.keys())
+        details: dict[str, Any] = {
+            "judge": self._judge.state(),
+            "codec": self.codec.state(),
+            "columns": self.schema.columns,
+        }
+        if not self.source.replayable:
+            details["replay"] = self._replay.state()
+        mark = getattr(self.sink, "mark", None)
+        if mark is not None:
+            details["sink"] = mark()
+        return Checkpoint(
+            self.source.partition, self.position, self.model, self.finished, self.records, self.anomalies, self.rejected,
+            details,
+        )  # fmt: skip
+
+    def inherit(self, parents: Sequence[Checkpoint]) -> None:
+        """Begin a partition with the model of those that it came from, the parents of a Kinesis shard.
+
+        The detectors of keys are united. Of other models one cannot be made of two: the first parent's continues.
+        """
+        model = parents[0].model
+        if isinstance(model, KeyedDetector):
+            for parent in parents[1:]:
+                unite(model, parent.model)
+        details = {name: value for name, value in parents[0].details.items() if name != "sink"}
+        self._restore(Checkpoint(self.source.partition, None, model, details=details))
+
+    def _restore(self, found: Checkpoint) -> None:
+        if type(found.model) is not type(self.model):
+            raise StreamError(
+                f"the checkpoint of {found.partition} holds a {type(found.model).__name__}, not a {type(self.model).__name__}"
+            )
+        self._judge = judge_of(found.model, self.output, **{k: v for k, v in self._forest.items() if v is not None})
+        details = found.details
+        self._judge.restore(details.get("judge", {}))
+        self.codec.restore(details.get("codec", {}))
+        begun = details.get("columns")
+        if begun is not None and self.schema.columns not in (None, begun):
+            raise StreamError(
+                f"the checkpoint of {found.partition} was begun with the columns {begun}, not {self.schema.columns}"
+            )
+        self.schema.columns = begun or self.schema.columns
+        self._replay.restore(details.get("replay", []))
+        if "sink" in details and hasattr(self.sink, "rewind"):
+            self.sink.rewind(details["sink"])
+        self.position, self.finished = found.position, found.finished
+        self.records, self.anomalies, self.rejected = found.records, found.anomalies, found.rejected

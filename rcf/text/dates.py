@@ -1,0 +1,319 @@
+"""How a column of time stamps is written, recognised over the whole column, and the seconds that it means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cells import CellError, is_missing
+
+Floats = NDArray[np.float64]
+
+_MONTH = r"[A-Za-z]{3,9}"
+_DATE = re.compile(
+    r"(?:(?P<weekday>[A-Za-z]{3,9}),?\s+(?=\d|" + _MONTH + r"\s))?(?:"
+    r"(?P<y>\d{4})(?P<s1>[-/. ])(?P<m>\d{1,2}|" + _MONTH + r")(?P=s1)(?P<d>\d{1,2})"  # 2026-01-31, 2026-Jan-31
+    r"|(?P<one>\d{1,2})(?P<s2>[-/.])(?P<two>\d{1,2})(?P=s2)(?P<y2>\d{4}|\d{2})"  # 31.01.2026 or 01/31/26
+    r"|(?P<d3>\d{1,2})(?P<s3>\.? |[-/.])(?P<m3>" + _MONTH + r")(?P<s4>,? |[-/.])(?P<y3>\d{4}|\d{2})"  # 31 Jan 2026
+    r"|(?P<m4>" + _MONTH + r") (?P<d4>\d{1,2})(?P<s5>,? )(?P<y4>\d{4})"  # Jan 31, 2026
+    r")(?P<rest>.*)"
+)
+_TIME = re.compile(
+    r"(?P<gap>[T ]|, | at )(?P<hour>\d{1,2}):\d{2}(?P<second>:\d{2}(?P<fraction>[.,]\d{1,9})?)?"
+    r"(?P<s>\s?)(?P<half>[AaPp][Mm])?(?P<z>\s?)(?P<zone>Z|[+-]\d{2}:?\d{2}|UTC|GMT)?"
+)
+_NO_YEAR = re.compile(rf"\d{{1,2}}[-/. ]+{_MONTH}|{_MONTH}[-/. ]+\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}\.?")
+_NO_DATE = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s?([AaPp][Mm])?")
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+ORDERS = ("day first", "month first")
+MANY = 16  # forms that one column may mix
+
+
+class AmbiguousDates(ValueError):
+    """Dates such as 01.02.2025, of which no cell tells whether the day or the month comes first."""
+
+
+class Form(NamedTuple):
+    """A way to read a cell: a format of strptime, and whether day or month comes first where that is open."""
+
+    format: str
+    order: str | None
+
+
+def forms_of(cell: str) -> list[Form]:
+    """The ways in which a cell can be read as a date: none, one, or two where day and month may stand either way round.
+
+    Examples
+    --------
+    >>> [form.format for form in forms_of("2021-Feb-21")]
+    ['%Y-%b-%d']
+    >>> [form.format for form in forms_of("01.02.2025 9:30")]
+    ['%d.%m.%Y %H:%M', '%m.%d.%Y %H:%M']
+    >>> forms_of("1-Jan")
+    []
+    """
+    found = _DATE.fullmatch(cell.strip())
+    if found is None:
+        return []
+    part = found.groupdict()
+    time = _time_format(part["rest"])
+    if time is None:
+        return []
+    before = ""
+    if part["weekday"]:
+        comma = "," if cell.strip()[len(part["weekday"])] == "," else ""
+        before = ("%a" if len(part["weekday"]) == 3 else "%A") + comma + " "
+    if part["y"]:
+        month = "%m" if part["m"].isdigit() else _month_format(part["m"])
+        return _real(cell, [Form(before + part["s1"].join(["%Y", month, "%d"]) + time, None)])
+    if part["one"]:
+        mark, year = part["s2"], "%Y" if len(part["y2"]) == 4 else "%y"
+        dates = mark.join(["%d", "%m", year]), mark.join(["%m", "%d", year])
+        return _real(cell, [Form(before + date + time, order) for date, order in zip(dates, ORDERS, strict=True)])
+    if part["d3"]:
+        year = "%Y" if len(part["y3"]) == 4 else "%y"
+        date = f"%d{part['s3']}{_month_format(part['m3'])}{part['s4']}{year}"
+        return _real(cell, [Form(before + date + time, None)])
+    return _real(cell, [Form(f"{before}{_month_format(part['m4'])} %d{part['s5']}%Y{time}", None)])
+
+
+def _month_format(name: str) -> str:
+    return "%b" if len(name) == 3 else "%B"
+
+
+def _time_format(text: str) -> str | None:
+    if not text:
+        return ""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    part = found.groupdict()
+    out = part["gap"] + ("%I" if part["half"] else "%H") + ":%M"
+    out += (":%S" if part["second"] else "") + (f"{part['fraction'][0]}%f" if part["fraction"] else "")
+    out += part["s"] + ("%p" if part["half"] else "") + part["z"]
+    return out + ({"UTC": "UTC", "GMT": "GMT", None: ""}.get(part["zone"], "%z"))
+
+
+def _real(cell: str, forms: list[Form]) -> list[Form]:
+    """Those forms under which the cell is a date that exists."""
+    return [form for form in forms if _parsed(cell, form.format) is not None]
+
+
+def _parsed(cell: str, form: str) -> datetime | None:
+    text = cell.strip()
+    if "%f" in form:  # strptime takes six digits at most
+        text = re.sub(r"([.,]\d{6})\d+", r"\1", text)
+    try:
+        return datetime.strptime(text, form)
+    except ValueError:
+        return None
+
+
+def not_a_date(cell: str) -> str:
+    """Why a cell is not a time stamp; a predicate without its subject."""
+    text = cell.strip()
+    if is_missing(cell):
+        return "is not a time"
+    if _NO_YEAR.fullmatch(text):
+        return "is not a time: it has no year"
+    if _NO_DATE.fullmatch(text):
+        return "is not a time: it has no date"
+    return "is not a time (--time-format says how times are written)"
+
+
+def _seconds(stamp: datetime) -> float:
+    """Seconds since 1970; a date without a zone counts as UTC."""
+    return stamp.timestamp() if stamp.tzinfo else (stamp - datetime(1970, 1, 1)).total_seconds()
+
+
+class Dates:
+    """How the time stamps of one column are written: numbers, ISO dates, or another form that its cells tell.
+
+    Dates such as 01.02.2025 can be read in two ways. `look` takes in cells until one of them decides (a 13th can be no month);
+    where none does, the order of the rows may: the file is ordered by time. What stays open is refused.
+
+    Parameters
+    ----------
+    given : str or None, default=None
+        The form that the user names: a format of strptime, or ``s``, ``ms``, ``us``, ``ns`` for numbers since 1970. None recognises
+        it.
+
+    Examples
+    --------
+    >>> dates = Dates()
+    >>> dates.look(["01.02.2025", "13.02.2025"])
+    True
+    >>> dates.seconds(["01.02.2025", "2.2.2025"]).tolist()
+    [1738368000.0, 1738454400.0]
+    """
+
+    def __init__(self, given: str | None = None) -> None:
+        if given is not None and given not in _UNITS and "%" not in given:
+            raise ValueError(
+                f"a time format has directives such as %Y-%m-%d, or is one of s, ms, us, ns, got {given!r}"
+            )
+        self.given = given
+        self.order: str | None = None
+        self.unit = given if given in _UNITS else None
+        self._compact: bool | None = None  # whether whole numbers are dates such as 20260131
+        self._known: list[str] = [given] if given is not None and given not in _UNITS else []
+        # seconds of the last ambiguous cell under each order, and whether time went back
+        self._last: dict[str, float] = {}
+        self._back: set[str] = set()
+
+    def look(self, cells: Iterable[str]) -> bool:
+        """Take in cells to recognise the form; whether the order of day and month is known, or does not matter.
+
+        Cells that are no date tell nothing; `seconds` will name them.
+        """
+        if self.given is not None or self.order is not None:
+            return True
+        open_ = bool(self._last)
+        for cell in cells:
+            forms = forms_of(cell)
+            if not any(form.order for form in forms):
+                continue
+            if len(forms) == 1:
+                self.order = forms[0].order
+                return True
+            open_ = True
+            for form in forms:
+                stamp = _parsed(cell, form.format)
+                assert stamp is not None
+                assert form.order is not None
+                now = _seconds(stamp)
+                # an hour back may be a clock that was changed
+                if now < self._last.get(form.order, now) - 3600.0:
+                    self._back.add(form.order)
+                self._last[form.order] = now
+        return not open_
+
+    def settle(self, cell: str) -> None:
+        """No more cells will come before the first is needed: decide by the order of the rows, or refuse.
+
+        Raises
+        ------
+        AmbiguousDates
+        """
+        if self.order is None and self._last:
+            possible = [order for order in ORDERS if order not in self._back]
+            if len(possible) != 1:
+                choice = " or ".join(f"--time-format '{form.format}'" for form in forms_of(cell))
+                raise AmbiguousDates(
+                    f"{cell!r} may have the day or the month first, and no cell decides: give {choice}"
+                )
+            self.order = possible[0]
+
+    def seconds_of(self, cell: str) -> float:
+        """Seconds since 1970 of one cell.
+
+        Raises
+        ------
+        CellError
+            If it is no time; AmbiguousDates if day and month cannot be told apart.
+        """
+        return float(self.seconds([cell])[0])
+
+    def seconds(self, cells: Sequence[str]) -> Floats:
+        """Seconds since 1970 of cells, shape ``(n,)``.
+
+        Raises
+        ------
+        CellError
+            For the first cell that is no time; ``error.row`` is its place.
+        """
+        if self.given is None or self.given in _UNITS:
+            numbers = _as_numbers(cells)
+            if numbers is not None:
+                return self._of_numbers(cells, numbers)
+        if self.given in _UNITS:
+            row = next(i for i, cell in enumerate(cells) if _as_numbers([cell]) is None)
+            raise _at(row, cells[row], f"is not a number of {self.given} since 1970")
+        return self._of_texts(cells)
+
+    def _of_numbers(self, cells: Sequence[str], numbers: Floats) -> Floats:
+        if not np.isfinite(numbers).all():
+            row = int(np.flatnonzero(~np.isfinite(numbers))[0])
+            raise _at(row, cells[row], not_a_date(cells[row]))
+        if self.unit is None and self._compact is None:
+            self._compact = all(
+                re.fullmatch(r"(19|20)\d{6}", cell.strip()) and _parsed(cell, "%Y%m%d") for cell in cells
+            )
+            # seconds reach 10**11 in the year 5138, and no clock of that time writes a file today
+            size = float(np.abs(numbers).max(initial=0.0))
+            self.unit = "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
+        if self._compact:
+            return self._texts(list(cells), "%Y%m%d")
+        return numbers * _UNITS[self.unit or "s"]
+
+    def _of_texts(self, cells: Sequence[str]) -> Floats:
+        import pandas as pd
+
+        if self.given is None:
+            column = pd.Series(cells, dtype="str").str.strip()
+            stamps = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
+            # ISO 8601 knows years and months alone; a time stamp has a day
+            stamps = stamps.where(column.str.contains(r"^\d{4}-?\d{2}-?\d{2}", regex=True).to_numpy(), pd.NaT)
+        else:
+            stamps = pd.Series(pd.NaT, index=range(len(cells)), dtype="datetime64[us, UTC]")
+        out = _to_seconds(stamps)
+        tried = 0
+        left = np.flatnonzero(np.isnan(out))
+        while len(left):
+            row = int(left[0])
+            form = self._form(cells[row]) if self.given is None else self.given
+            if form is None or tried == MANY:
+                raise _at(row, cells[row], not_a_date(cells[row]))
+            out[left] = self._texts([cells[i] for i in left.tolist()], form)
+            if np.isnan(out[row]):
+                told = f"is not written as --time-format {self.given}" if self.given else not_a_date(cells[row])
+                raise _at(row, cells[row], told)
+            left, tried = np.flatnonzero(np.isnan(out)), tried + 1
+        return out
+
+    def _form(self, cell: str) -> str | None:
+        forms = forms_of(cell)
+        if any(form.order for form in forms) and self.order is None:
+            self.look([cell])
+            self.settle(cell)
+        for form in forms:
+            if form.order in (None, self.order):
+                return form.format
+        return None
+
+    def _texts(self, cells: list[str], form: str) -> Floats:
+        import pandas as pd
+
+        column = pd.Series(cells, dtype="str").str.strip()
+        try:
+            return _to_seconds(pd.to_datetime(column, format=form, errors="coerce", utc=True))
+        except ValueError as error:
+            raise ValueError(f"the time format {form!r} cannot be used: {error}") from error
+
+
+def _to_seconds(stamps: Any) -> Floats:
+    micro = stamps.astype("datetime64[us, UTC]")
+    out: Floats = micro.astype("int64").to_numpy() / 1e6 if len(micro) else np.empty(0)
+    out[micro.isna().to_numpy()] = np.nan
+    return out
+
+
+def _as_numbers(cells: Sequence[str]) -> Floats | None:
+    """The cells as numbers, NaN where one is missing; None where they are not all numbers."""
+    try:
+        return np.array([float(cell) for cell in cells])
+    except ValueError:
+        pass
+    try:
+        return np.array([np.nan if is_missing(cell) else float(cell) for cell in cells])
+    except ValueError:
+        return None
+
+
+def _at(row: int, cell: str, told: str) -> CellError:
+    return CellError(f"{cell!r} {told}", row)

@@ -1,0 +1,73 @@
+"""Processes, ports and streams for tests of services."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+WORKER = [sys.executable, "-m", "rcf", "worker"]
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def wait_until(condition, seconds=20.0, step=0.02):
+    """What `condition` returns once that is true; fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(step)
+    return found
+
+
+@contextlib.contextmanager
+def process(command, **options):
+    """A process that is ended with the block."""
+    run = subprocess.Popen(command, **options)
+    try:
+        yield run
+    finally:
+        if run.poll() is None:
+            run.kill()
+        run.wait()
+        for pipe in (run.stdin, run.stdout, run.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def killed_at_random(command, progress, n, times, rng, seconds=120.0):
+    """Kill a command with SIGKILL while `progress()` goes from 0 to `n`, at `times` random places; then let it end its work."""
+    for place in sorted(rng.integers(1, n, size=times).tolist()):
+        with process(command, stderr=subprocess.PIPE, text=True) as run:
+            wait_until(lambda: progress() >= place or run.poll() is not None, seconds, 0.002)  # noqa: B023
+            assert run.poll() is None, run.stderr.read()
+            os.kill(run.pid, signal.SIGKILL)
+    with process(command, stderr=subprocess.PIPE, text=True) as run:
+        wait_until(lambda: progress() >= n or run.poll() is not None, seconds)
+        assert run.poll() is None, run.stderr.read()
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(20) == 0, run.stderr.read()
+
+
+def waves(n, seed=0, spikes=()):
+    """A noisy wave of `n` values with three decimals, and a spike at each of these places."""
+    rng = np.random.default_rng(seed)
+    values = 10 * np.sin(np.arange(n) / 8) + rng.normal(size=n)
+    values[list(spikes)] += 60
+    return values.round(3).tolist()
+
+
+def parameters(**params):
+    """The same parameters of a small detector as keyword arguments, and as arguments of `rcf worker`."""
+    params = {"shingle_size": 4, "n_estimators": 10, "max_samples": 64, "random_state": 3, **params}
+    return params, [part for name, value in params.items() for part in ("--set", f"model.{name}={json.dumps(value)}")]
