@@ -47,8 +47,8 @@ def cases() -> dict[str, Work]:
 
     work: dict[str, Work] = {}
 
-    def forest(setting: Setting, score: str = "depth") -> RandomCutForest:
-        model = RandomCutForest(TREES, setting.samples, score=score, random_state=1)  # type: ignore[arg-type]
+    def forest(setting: Setting, method: str = "depth") -> RandomCutForest:
+        model = RandomCutForest(TREES, setting.samples, method=method, random_state=1)  # type: ignore[arg-type]
         model.partial_fit(setting.stream(WARM_UP))
         return model
 
@@ -57,13 +57,13 @@ def cases() -> dict[str, Work]:
         spare = setting.stream(WARM_UP + 200)[WARM_UP:]
         model, frozen, learner = forest(setting), forest(setting), forest(setting)
         work[f"update_one-{shape}"] = partial(one_by_one, model.update, spare)
-        work[f"update_batch-{shape}"] = partial(learner.update, spare)
+        work[f"update_batch-{shape}"] = partial(learner.update_many, spare)
         work[f"score-{shape}"] = partial(frozen.anomaly_score, spare)
     setting = Setting("1x8", trees=TREES, warm_up=WARM_UP)
     spare = setting.stream(WARM_UP + 200)[WARM_UP:]
-    for score in ("codisp", "displacement"):
-        model = forest(setting, score)
-        work[f"score-{score}-1x8"] = partial(model.anomaly_score, spare)
+    for method in ("codisp", "displacement"):
+        model = forest(setting, method)
+        work[f"score-{method}-1x8"] = partial(model.anomaly_score, spare)
     model = forest(setting)
     work["learn-1x8"] = partial(model.partial_fit, spare)
     work["attribution-1x8"] = partial(model.attribution, spare[:50])

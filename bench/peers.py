@@ -96,7 +96,7 @@ class Rcf(Streaming):
         self.forest = RandomCutForest(
             self.trees,
             self.samples,
-            score=self.kind or "depth",  # type: ignore[arg-type]
+            method=self.kind or "depth",  # type: ignore[arg-type]
             time_decay=self.decay,
             n_jobs=self.threads,
             random_state=self.seed,
@@ -104,7 +104,7 @@ class Rcf(Streaming):
         self.one = self.forest.update  # type: ignore[method-assign, assignment]
 
     def update_batch(self, records: Floats) -> Floats:
-        return self.forest.update(records)
+        return self.forest.update_many(records)
 
     def learn(self, records: Floats) -> None:
         self.forest.partial_fit(records)

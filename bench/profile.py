@@ -52,7 +52,7 @@ def work(path: Path, case: cases.Case, seconds: float) -> float:
         at = done % len(records)
         batch = records[at : at + cases.BATCH]
         if case.operation == "update_batch":
-            forest.update(batch)
+            forest.update_many(batch)
         else:
             for record in batch:
                 forest.update(record)
@@ -63,9 +63,9 @@ def work(path: Path, case: cases.Case, seconds: float) -> float:
 def parts(case: cases.Case, seconds: float, folder: Path) -> dict[str, float]:
     """Nanoseconds a tree and record of each part, and of all."""
     forest = rcf.RandomCutForest(
-        case.setting.trees, case.setting.samples, time_decay=case.setting.decay, score="depth", random_state=1
+        case.setting.trees, case.setting.samples, time_decay=case.setting.decay, method="depth", random_state=1
     )
-    forest.update(cases.stream(case.setting, case.setting.warm_up))
+    forest.update_many(cases.stream(case.setting, case.setting.warm_up))
     model, samples = folder / "forest.rcf", folder / "perf.data"
     forest.save(model)
     child = [

@@ -29,13 +29,13 @@ def two_blobs(seed: int) -> dict[str, float]:
     rng = np.random.default_rng(7)
     X = rng.normal(0, 0.1, (1000, 20))
     X[:, 0] += np.where(rng.random(1000) < 0.5, 5, -5)
-    forest = RandomCutForest(50, 256, score="opensearch", time_decay=1 / 2560, random_state=seed).partial_fit(X)
+    forest = RandomCutForest(50, 256, method="opensearch", time_decay=1 / 2560, random_state=seed).partial_fit(X)
     return at_points(forest, {"at 0": np.zeros(20), "at +5 e0": np.eye(20)[0] * 5})
 
 
 def normal(seed: int) -> dict[str, float]:
     X = np.random.default_rng(11).normal(size=(10_000, 3))
-    forest = RandomCutForest(100, 256, score="opensearch", time_decay=0.0, random_state=seed).partial_fit(X)
+    forest = RandomCutForest(100, 256, method="opensearch", time_decay=0.0, random_state=seed).partial_fit(X)
     points = [(0, 0, 0), (1, 1, 1), (3, 0, 0), (6, 0, 0), (8, 8, 8)]
     found = at_points(forest, {str(p): np.array(p, dtype=np.float64) for p in points})
     return {**found, "mean": float(forest.anomaly_score(X).mean())}
@@ -45,8 +45,8 @@ def cosine(seed: int) -> dict[str, float]:
     rng = np.random.default_rng(13)
     series = 100 * np.cos(2 * np.pi * np.arange(5000) / 60) + rng.normal(0, 5, 5000)
     X = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(series, 8))
-    forest = RandomCutForest(50, 256, score="opensearch", time_decay=1 / 2560, random_state=seed)
-    return {"mean after 1000": float(forest.update(X)[1000 - 7 :].mean())}
+    forest = RandomCutForest(50, 256, method="opensearch", time_decay=1 / 2560, random_state=seed)
+    return {"mean after 1000": float(forest.update_many(X)[1000 - 7 :].mean())}
 
 
 def at_points(forest: RandomCutForest, points: dict[str, np.ndarray[Any, np.dtype[np.float64]]]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from rcf._native.merge import merged_records
 from rcf._pool import in_threads
+from rcf._validate import wrong_width
 from rcf._native.state import HEAD as _HEAD, LIMIT, ModelStateError, check_state
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
@@ -30,7 +31,7 @@ for _isa in (2, 1, 0):
     if rcf_use_isa(_isa):
         break
 
-SCORES = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLACEMENT, "opensearch": RCF_OPENSEARCH}
+METHODS = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLACEMENT, "opensearch": RCF_OPENSEARCH}
 
 cdef enum:
     BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
@@ -146,10 +147,10 @@ cdef inline int share_room(int64_t levels) except -1:
     return 0
 
 
-cdef int kind_of(score) except -1:
-    if score not in SCORES:
-        raise ValueError(f"score must be one of {', '.join(map(repr, SCORES))}, got {score!r}")
-    return SCORES[score]
+cdef int kind_of(method) except -1:
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    return METHODS[method]
 
 
 cdef ptrdiff_t first_bad(const double* x, ptrdiff_t n) noexcept nogil:
@@ -320,7 +321,7 @@ cdef class Forest:
         """X, with the numbers of a row side by side; refused if one is not finite."""
         cdef ptrdiff_t r, bad
         if X.shape[1] != self.n_features:
-            raise ValueError(f"X has {X.shape[1]} features, but the forest has {self.n_features}.")
+            raise wrong_width(X.shape[1], self.n_features, "RandomCutForest")
         if X.strides[1] != sizeof(double) or X.strides[0] % <Py_ssize_t>sizeof(double):
             X = np.ascontiguousarray(X)
         if X.shape[0] > 0 and X.strides[0] == self.n_features * <Py_ssize_t>sizeof(double):
@@ -338,7 +339,7 @@ cdef class Forest:
         """Refuse a record of another width, or with a number that is not finite."""
         cdef ptrdiff_t bad
         if record.shape[0] != self.n_features:
-            raise ValueError(f"X has {record.shape[0]} features, but the forest has {self.n_features}.")
+            raise wrong_width(record.shape[0], self.n_features, "RandomCutForest")
         bad = first_bad(&record[0], self.n_features)
         if bad >= 0:
             refuse(record[bad], 0, bad)
@@ -470,9 +471,9 @@ cdef class Forest:
     def _blocks(self):
         return (self.n_trees + BLOCK - 1) // BLOCK
 
-    def update(self, const double[:, :] X, weights, str score, int n_jobs=1):
-        """Score (`score` a kind, or None: do not) and learn the rows in turn; returns the scores, or None."""
-        cdef int kind = -1 if score is None else kind_of(score)
+    def update(self, const double[:, :] X, weights, str method, int n_jobs=1):
+        """Score (by `method`; None: do not) and learn the rows in turn; returns the scores, or None."""
+        cdef int kind = -1 if method is None else kind_of(method)
         cdef const double[::1] w
         cdef int64_t n = X.shape[0], done = 0, part, i
         cdef float[:, ::1] rows
@@ -557,10 +558,10 @@ cdef class Forest:
         self.head = NULL
         return 0
 
-    def update_record(self, record, str score not None):
+    def update_record(self, record, str method not None):
         """The score of one record (n_features,), which is then learned."""
         cdef Py_buffer view
-        cdef int kind = kind_of(score), i, p, block, begin, end, count, entering = 0, learning
+        cdef int kind = kind_of(method), i, p, block, begin, end, count, entering = 0, learning
         cdef int64_t n
         cdef double total = 0.0, sum_of_block
         cdef ptrdiff_t bad
@@ -570,14 +571,14 @@ cdef class Forest:
         cdef rcf_walk walk
         if self.head != NULL or self.trees[0].capacity <= self.capacity:
             # still growing
-            return float(self.update(np.ascontiguousarray(record, dtype=np.float64).reshape(1, -1), None, score)[0])
+            return float(self.update(np.ascontiguousarray(record, dtype=np.float64).reshape(1, -1), None, method)[0])
         share_room(self.capacity + 1)  # before the gate: it may fail
         PyObject_GetBuffer(record, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         try:
             if view.format == NULL or view.format[0] != b"d" or view.format[1] != 0 or view.ndim != 1:
                 raise TypeError("a record must be a one-dimensional array of float64")
             if view.shape[0] != self.n_features:
-                raise ValueError(f"X has {view.shape[0]} features, but the forest has {self.n_features}.")
+                raise wrong_width(view.shape[0], self.n_features, "RandomCutForest")
             bad = first_bad(<double*>view.buf, self.n_features)
             if bad >= 0:
                 refuse((<double*>view.buf)[bad], 0, bad)
@@ -751,9 +752,9 @@ cdef class Forest:
             gate_read_done(&self.gate)
         return out
 
-    def score(self, X, str score not None, int n_jobs=1):
+    def score(self, X, str method not None, int n_jobs=1):
         """The mean score over the trees of each row; learns nothing."""
-        cdef int kind = kind_of(score)
+        cdef int kind = kind_of(method)
         return self._by_rows(X, (), n_jobs, lambda at, step, a, b, out: self._score_rows(at, step, a, b, kind, out))
 
     def _score_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
@@ -818,9 +819,9 @@ cdef class Forest:
             for r in range(n):
                 target[first + r] /= self.n_trees
 
-    def attribution(self, X, str score not None, int n_jobs=1):
+    def attribution(self, X, str method not None, int n_jobs=1):
         """(n, n_features, 2): what each feature adds to the score, [..., 0] by lying high and [..., 1] by lying low."""
-        cdef int kind = kind_of(score)
+        cdef int kind = kind_of(method)
         return self._by_rows(X, (self.n_features, 2), n_jobs,
                             lambda at, step, a, b, out: self._attribute_rows(at, step, a, b, kind, out))
 
@@ -1346,7 +1347,7 @@ cdef class RingCore:
 
     def push(self, const double[::1] record):
         if record.shape[0] != self.ring.width:
-            raise ValueError(f"a record has {record.shape[0]} features where the window has {self.ring.width}.")
+            raise wrong_width(record.shape[0], self.ring.width, "Shingler")
         ring_push(&self.ring, &record[0])
 
     def window(self, bint rotate):

@@ -1,4 +1,4 @@
-"""What is checked at the door, once, and what seeds mean."""
+"""Argument validation, and conversion of random_state to seed entropy."""
 
 from __future__ import annotations
 
@@ -107,8 +107,18 @@ def _no_number(values: NDArray[Any]) -> tuple[int, str]:
     return 0, str(values.dtype)  # no rows
 
 
-def as_record(x: Any, n_features: int | None) -> NDArray[np.float64]:
-    """One record as a float64 array ``(n_features,)``."""
+def wrong_width(width: int, expected: int, owner: str) -> ValueError:
+    """The error for a record or table of another width, in scikit-learn's words."""
+    return ValueError(f"X has {width} features, but {owner} is expecting {expected} features as input.")
+
+
+def many_for_one(shape: tuple[int, ...]) -> ValueError:
+    """The error for a table given to a method that takes one record."""
+    return ValueError(f"a record must be one-dimensional, got shape {shape}; update_many takes many records")
+
+
+def as_record(x: Any, n_features: int | None, owner: str) -> NDArray[np.float64]:
+    """One record as a float64 array ``(n_features,)``; `owner` is the class that the error names."""
     try:
         if x is None or np.iscomplexobj(x):  # numpy takes None for NaN
             raise TypeError
@@ -119,9 +129,9 @@ def as_record(x: Any, n_features: int | None) -> NDArray[np.float64]:
     if record.ndim == 0:
         record = record.reshape(1)
     if record.ndim != 1:
-        raise ValueError(f"a record must be one-dimensional, got shape {record.shape}")
+        raise many_for_one(record.shape)
     if record.size == 0:
         raise ValueError("a record must have at least one feature, got an empty one")
     if n_features is not None and record.size != n_features:
-        raise ValueError(f"X has {record.size} features, but {n_features} are expected.")
+        raise wrong_width(record.size, n_features, owner)
     return record

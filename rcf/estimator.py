@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
-from ._validate import as_record, check_columns, names_of, not_negative, seed_entropy, whole_number
+from ._validate import as_record, check_columns, many_for_one, names_of, not_negative, seed_entropy, whole_number
 from .explanation import explanation_json
 from .persist import Savable
 from .trees import Trees
@@ -25,8 +25,8 @@ from .trees import Trees
 if TYPE_CHECKING:
     from .walk import Visitor
 
-Score = Literal["depth", "codisp", "displacement", "opensearch"]
-_SCORES = {"depth", "codisp", "displacement", "opensearch"}
+Method = Literal["depth", "codisp", "displacement", "opensearch"]
+_METHODS = {"depth", "codisp", "displacement", "opensearch"}
 # Rows whose scores settle the threshold: 2048 place mean + 3 sd within a few percent and take milliseconds at any n.
 _OFFSET_ROWS = 2048
 _FLOAT64 = np.dtype(np.float64)
@@ -75,7 +75,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Records that each tree holds. A float is a share of the rows given to `fit`; "auto" is 256;
         "disjoint" gives tree `i` the rows ``[i * k, (i + 1) * k)``, ``k = len(X) // n_estimators``, as SageMaker does with
         rows in order. More samples see finer structure and blur small clusters of anomalies into the normal.
-    score : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
+    method : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
         "depth": what Kinesis and SageMaker return, from 0 to about ``log2(max_samples)``, near 1 for the ordinary; the best of
         the four on tables. "codisp": the collusive displacement of the paper (and of the package rrcf), the best on shingled
         series. "displacement": the paper's displacement. "opensearch": what the AWS libraries and OpenSearch return.
@@ -160,7 +160,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             Interval(Integral, 1, 2**30 - 1, closed="left"),
             Interval(Real, 0, 1, closed="right"),
         ],
-        "score": [StrOptions(_SCORES)],
+        "method": [StrOptions(_METHODS)],
         "time_decay": [None, Interval(Real, 0, None, closed="left")],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "n_jobs": [None, Integral],
@@ -173,7 +173,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         n_estimators: int = 100,
         max_samples: int | float | Literal["auto", "disjoint"] = 256,
         *,
-        score: Score = "depth",
+        method: Method = "depth",
         time_decay: float | None = None,
         contamination: float | Literal["auto"] = "auto",
         n_jobs: int | None = None,
@@ -182,7 +182,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     ) -> None:
         self.n_estimators = n_estimators
         self.max_samples = max_samples
-        self.score = score
+        self.method = method
         self.time_decay = time_decay
         self.contamination = contamination
         self.n_jobs = n_jobs
@@ -261,41 +261,75 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             self._stream(data.shape[1]).update(data, weights, None, self._threads())
         return self
 
-    def update(self, X: Any) -> Any:
-        """Score the next record of the stream, or a batch of them in turn, and learn each after it is scored.
+    def update(self, record: ArrayLike) -> float:
+        """Score the next record of the stream, then learn it.
 
         Parameters
         ----------
-        X : array-like of shape (d,) or (n, d)
-            One record or a batch. The names of a frame and the labels of a Series are those of the features, in their order.
-            A batch gives the same scores as its records one at a time, bit for bit, but faster, and on `n_jobs` threads. A float64
-            array is taken as it is.
+        record : array-like of shape (d,)
+            A number where d is 1. The labels of a pandas Series are the names of the features, in their order. A contiguous
+            float64 array is used without a copy.
 
         Returns
         -------
-        float or ndarray of shape (n,)
-            The score of each record before it was learned, high for anomalies. The first `max_samples` records
-            of a stream score 0: the forest does not know them yet.
+        float
+            The score of the record before it was learned, high for anomalies. The first `max_samples` records
+            of a stream score 0, because the forest does not know enough yet.
 
         Raises
         ------
         ValueError
-            For a record that is not finite, of another width, or with other names or in another order of them; nothing is learned
-            then, of the whole batch.
+            If the record is not finite, has another width, or has other names or another order of them. The forest is then as
+            it was. A table is refused too: `update_many` takes many records.
         """
-        if type(X) is np.ndarray and X.ndim == 1 and self._grown:
-            if X.dtype is not _FLOAT64 or not X.flags.c_contiguous:
-                X = as_record(X, self.n_features_in_)
-            return self._forest.update_record(X, self.score)
+        if type(record) is np.ndarray and record.ndim == 1 and self._grown:
+            if record.dtype is not _FLOAT64 or not record.flags.c_contiguous:
+                record = as_record(record, self.n_features_in_, type(self).__name__)
+            return self._forest.update_record(record, self.method)
         with self._whole_or_not_at_all():
             if not self._grown:
                 self._validate_params()
-            if X is None or (not hasattr(X, "columns") and np.ndim(X) < 2):
-                record = self._record(X)
-                self.n_features_in_ = record.size
-                return self._stream(record.size).update_record(record, self.score)
+            if hasattr(record, "columns"):
+                raise many_for_one(np.shape(record))
+            row = self._record(record)
+            self.n_features_in_ = row.size
+            return self._stream(row.size).update_record(row, self.method)
+
+    def update_many(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Score the next records of the stream and learn each after it is scored.
+
+        The scores are those of `update` on one record after the other, bit for bit. One call is faster, and uses `n_jobs` threads.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            The names of a frame's columns are those of the features, in their order.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The score of each record before it was learned, high for anomalies. The first `max_samples` records
+            of a stream score 0.
+
+        Raises
+        ------
+        ValueError
+            If a record is not finite, has another width, or has other names or another order of them. None of the records
+            is learned then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from rcf import RandomCutForest
+        >>> X = np.r_[np.random.default_rng(0).normal(size=(1000, 2)), [[6.0, 6.0]]]
+        >>> int(RandomCutForest(random_state=0).update_many(X).argmax())
+        1000
+        """
+        with self._whole_or_not_at_all():
+            if not self._grown:
+                self._validate_params()
             data = self._checked(X, reset=not self._grown)
-            return self._stream(data.shape[1]).update(data, None, self.score, self._threads())
+            return self._stream(data.shape[1]).update(data, None, self.method, self._threads())
 
     def forget(self, x: ArrayLike) -> int:
         """Take a record back: one equal to it, the oldest held, leaves each tree that holds one.
@@ -329,7 +363,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Parameters
         ----------
         other : RandomCutForest
-            Of the same width, number of trees, size of samples, time decay and score, and grown from another `random_state`: the
+            Of the same width, number of trees, size of samples, time decay and method, and grown from another `random_state`: the
             same random numbers on both parts would choose the same places in them.
 
         Returns
@@ -362,8 +396,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             raise TypeError(f"can merge with a RandomCutForest, got {type(other).__name__}")
         for forest in (self, other):
             check_is_fitted(forest)
-        if self.score != other.score:
-            raise ValueError(f"score differs: {self.score!r} and {other.score!r}")
+        if self.method != other.method:
+            raise ValueError(f"method differs: {self.method!r} and {other.method!r}")
         names, others = [getattr(forest, "feature_names_in_", None) for forest in (self, other)]
         if names is not None and others is not None and list(names) != list(others):
             raise ValueError(f"feature names differ: {list(names)} and {list(others)}")
@@ -377,14 +411,14 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
     # ---- scoring -----------------------------------------------------------------------------------------------
 
-    def anomaly_score(self, X: ArrayLike, score: Score | None = None) -> NDArray[np.float64]:
+    def anomaly_score(self, X: ArrayLike, method: Method | None = None) -> NDArray[np.float64]:
         """How anomalous each row is; learns nothing.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-        score : {"depth", "codisp", "displacement", "opensearch"}, default=None
-            Another kind of score than the estimator's own.
+        method : {"depth", "codisp", "displacement", "opensearch"}, default=None
+            Another method than the estimator's own.
 
         Returns
         -------
@@ -392,9 +426,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             At least 0, high for anomalies; the mean over the trees.
         """
         check_is_fitted(self)
-        return self._forest.score(self._checked(X, reset=False), score or self.score, self._threads())
+        return self._forest.score(self._checked(X, reset=False), method or self.method, self._threads())
 
-    def attribution(self, X: ArrayLike, score: Score | None = None) -> NDArray[np.float64]:
+    def attribution(self, X: ArrayLike, method: Method | None = None) -> NDArray[np.float64]:
         """What each feature adds to the score of each row.
 
         The probability that a cut separates the row is shared out among the features, and among lying above and
@@ -403,8 +437,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Parameters
         ----------
         X : array-like of shape (n, d)
-        score : {"depth", "codisp", "displacement", "opensearch"}, default=None
-            Another kind of score than the estimator's own.
+        method : {"depth", "codisp", "displacement", "opensearch"}, default=None
+            Another method than the estimator's own.
 
         Returns
         -------
@@ -412,7 +446,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             ``[..., 0]`` by being high, ``[..., 1]`` by being low. At least 0; a row's parts add up to its `anomaly_score`.
         """
         check_is_fitted(self)
-        return self._forest.attribution(self._checked(X, reset=False), score or self.score, self._threads())
+        return self._forest.attribution(self._checked(X, reset=False), method or self.method, self._threads())
 
     def explanation_json(self, X: ArrayLike, *, directionality: bool = True) -> list[str]:
         """The attribution of each row as ANOMALY_EXPLANATION, the JSON of Amazon Kinesis Data Analytics for SQL.
@@ -571,7 +605,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return Trees(self._forest)
 
     def _offset_of(self, rows: NDArray[np.float64], contamination: float | Literal["auto"]) -> float:
-        scores = self._forest.score(rows, self.score, self._threads())
+        scores = self._forest.score(rows, self.method, self._threads())
         if contamination == "auto":
             return -float(scores.mean() + 3.0 * scores.std())
         return float(np.percentile(-scores, 100.0 * contamination))
@@ -684,7 +718,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         known = list(getattr(self, "feature_names_in_", [])) if self._grown else None
         if names is not None and known != [] and known != names:
             validate_data(self, x.to_frame().T, reset=not self._grown, skip_check_array=True)
-        return as_record(x, self.n_features_in_ if self._grown else None)
+        return as_record(x, self.n_features_in_ if self._grown else None, type(self).__name__)
 
     @staticmethod
     def _weights(sample_weight: ArrayLike | None, n: int) -> NDArray[np.float64] | None:

@@ -52,7 +52,7 @@ class Shingler:
 
         NaN passes: whoever fills gaps does so in the window.
         """
-        self._core.push(as_record(record, self.n_features))
+        self._core.push(as_record(record, self.n_features, type(self).__name__))
         return self.window
 
     @property

@@ -205,7 +205,7 @@ def from_bytes(data):
 def saved():
     rng = np.random.default_rng(0)
     forest = RandomCutForest(3, 8, random_state=0)
-    forest.update(rng.normal(size=(40, 3)))
+    forest.update_many(rng.normal(size=(40, 3)))
     detector = StreamDetector(3, n_estimators=4, max_samples=16, random_state=0)
     detector.update_many(rng.normal(size=(90, 2)))
     detector.forecast(3, calibrate=True)

@@ -41,7 +41,7 @@ def forest():
     rng, center = np.random.default_rng(SEED), np.array([0.0, 1e6, -5.0])
     stream, following = (np.round(rng.normal(size=(n, 3)), 3) + center for n in (900, 40))
     frame = pd.DataFrame(stream, columns=["load", "pressure", "heat"])
-    model = RandomCutForest(5, 64, score="codisp", time_decay=0.003, contamination=0.02, random_state=SEED)
+    model = RandomCutForest(5, 64, method="codisp", time_decay=0.003, contamination=0.02, random_state=SEED)
     model.partial_fit(frame)
     model.forget(stream[-1])
     assert model.offset_
@@ -107,7 +107,7 @@ def answers(model, following):
         frame = pd.DataFrame(following, columns=model.feature_names_in_)
         scores = {kind: model.anomaly_score(frame, kind) for kind in ("depth", "codisp", "displacement", "opensearch")}
         told = {"offset": model.offset_, "n_seen": model.n_seen_, "names": list(model.feature_names_in_)}
-        told |= {"scores": scores, "learned": model.update(frame)}
+        told |= {"scores": scores, "learned": model.update_many(frame)}
     elif isinstance(model, StreamDetector):
         told = {"said": [said(model.update(x, time)) for x, time in following], "forecast": model.forecast(3).upper}
     elif isinstance(model, KeyedDetector):

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
-from rcf import RandomCutForest
+from rcf import HotSpots, RandomCutForest
 
 GOOD = np.random.default_rng(0).normal(size=(100, 2))
 
@@ -44,7 +44,7 @@ BAD = {
 LEARN = {
     "fit": lambda forest, X: forest.fit(X),
     "partial_fit": lambda forest, X: forest.partial_fit(X),
-    "update": lambda forest, X: forest.update(X),
+    "update_many": lambda forest, X: forest.update_many(X),
 }
 READ = {
     "anomaly_score": lambda forest, X: forest.anomaly_score(X),
@@ -192,7 +192,7 @@ def test_the_last_row_of_a_long_batch_refuses_the_batch():
     before = state(forest)
     X[-1, 0] = np.nan
     with pytest.raises(ValueError, match=r"\(row 39999, feature 0\)"):
-        forest.update(X)
+        forest.update_many(X)
     assert state(forest) == before
 
 
@@ -231,8 +231,8 @@ def test_weights(weights, message, method):
         {"max_samples": "all"},
         {"max_samples": 2**31},
         {"max_samples": np.nan},
-        {"score": "best"},
-        {"score": None},
+        {"method": "best"},
+        {"method": None},
         {"time_decay": -0.1},
         {"time_decay": np.inf},
         {"time_decay": np.nan},
@@ -247,13 +247,13 @@ def test_weights(weights, message, method):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("method", ["fit", "partial_fit", "update", "update one"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "update_many", "update"])
 def test_parameters(parameters, method):
     forest = RandomCutForest(5, 16).set_params(**parameters)
     name = next(iter(parameters))
-    if name == "n_jobs" and method == "update one":
+    if name == "n_jobs" and method == "update":
         pytest.skip("one record takes no threads")
-    X = GOOD[0] if method == "update one" else GOOD
+    X = GOOD[0] if method == "update" else GOOD
     message = (
         "n_jobs must be None, a number of threads, or -1 for all cores, got 0" if parameters == {"n_jobs": 0} else name
     )
@@ -290,10 +290,29 @@ def test_changed_parameters_after_growing():
     """What a method needs is checked where it is used: the forest stays usable."""
     forest = RandomCutForest(5, 16, random_state=0).partial_fit(GOOD)
     before = forest.anomaly_score(GOOD)
-    forest.set_params(score="best")
-    for call in (forest.update, forest.anomaly_score):
+    forest.set_params(method="best")
+    for call in (forest.update_many, forest.anomaly_score):
         with pytest.raises(ValueError, match="best"):
             call(GOOD)
     with pytest.raises(ValueError, match="best"):
         forest.update(GOOD[0])
-    np.testing.assert_array_equal(forest.set_params(score="depth").anomaly_score(GOOD), before)
+    np.testing.assert_array_equal(forest.set_params(method="depth").anomaly_score(GOOD), before)
+
+
+@pytest.mark.parametrize(
+    "table", [GOOD, GOOD.tolist(), pd.DataFrame(GOOD), pd.DataFrame(GOOD[:1])], ids=lambda x: type(x).__name__
+)
+@pytest.mark.parametrize(
+    "make", [lambda: RandomCutForest(5, 16), lambda: HotSpots(window_size=20, scan_radius=1.0, min_points=2)]
+)
+@pytest.mark.parametrize("grown", [False, True])
+def test_update_takes_one_record_and_names_the_method_for_many(make, table, grown):
+    model = make()
+    if grown:
+        model.update_many(GOOD)
+    before = model.to_bytes()
+    with pytest.raises(
+        ValueError, match=r"a record must be one-dimensional, got shape \(\d+, 2\); update_many takes many"
+    ):
+        model.update(table)
+    assert model.to_bytes() == before

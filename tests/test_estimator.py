@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from rcf import RandomCutForest
 
-SCORES = ["depth", "codisp", "displacement", "opensearch"]
+METHODS = ["depth", "codisp", "displacement", "opensearch"]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_in_a_grid_search(X):
     auc = make_scorer(roc_auc_score, response_method="decision_function")
     search = GridSearchCV(
         RandomCutForest(10, random_state=0),
-        {"max_samples": [8, 64], "score": SCORES},
+        {"max_samples": [8, 64], "method": METHODS},
         scoring=auc,
         cv=StratifiedKFold(3),
     )
@@ -58,7 +58,7 @@ def test_in_cross_validation(X):
 
 
 def test_clone_takes_parameters_and_nothing_else(X):
-    forest = RandomCutForest(7, 31, score="codisp", time_decay=0.1, contamination=0.2, n_jobs=2, random_state=5).fit(X)
+    forest = RandomCutForest(7, 31, method="codisp", time_decay=0.1, contamination=0.2, n_jobs=2, random_state=5).fit(X)
     copy = clone(forest)
     assert copy.get_params() == forest.get_params()
     assert not copy.__sklearn_is_fitted__()
@@ -70,7 +70,7 @@ def test_pickle_goes_on_where_it_was(X, protocol):
     forest = RandomCutForest(20, 64, random_state=0).fit(X)
     again = pickle.loads(pickle.dumps(forest, protocol))
     np.testing.assert_array_equal(again.anomaly_score(X), forest.anomaly_score(X))
-    np.testing.assert_array_equal(again.update(X), forest.update(X))
+    np.testing.assert_array_equal(again.update_many(X), forest.update_many(X))
     np.testing.assert_array_equal(again.predict(X), forest.predict(X))
 
 
@@ -97,8 +97,8 @@ def test_frames_and_feature_names(X, frame):
 def test_a_stream_of_frames(X, frame):
     table = frame(dict(zip("abc", X.T, strict=True)))
     forest = RandomCutForest(10, 64, random_state=0)
-    scores = np.concatenate([forest.update(table[:100]), forest.update(table[100:])])
-    np.testing.assert_array_equal(scores, RandomCutForest(10, 64, random_state=0).update(X))
+    scores = np.concatenate([forest.update_many(table[:100]), forest.update_many(table[100:])])
+    np.testing.assert_array_equal(scores, RandomCutForest(10, 64, random_state=0).update_many(X))
     assert forest.feature_names_in_.tolist() == ["a", "b", "c"]
 
 
@@ -119,7 +119,7 @@ def test_every_layout_gives_the_same_bits(X, convert):
     got = RandomCutForest(10, 64, random_state=0).fit(convert(X))
     np.testing.assert_array_equal(got.anomaly_score(convert(X)), expected.anomaly_score(X))
     a, b = RandomCutForest(10, 64, random_state=0), RandomCutForest(10, 64, random_state=0)
-    np.testing.assert_array_equal(a.update(convert(X)), b.update(X))
+    np.testing.assert_array_equal(a.update_many(convert(X)), b.update_many(X))
 
 
 def test_whole_numbers_and_floats_of_any_size():
@@ -191,9 +191,9 @@ def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
 def test_offset_follows_the_stream():
     forest = RandomCutForest(20, 64, random_state=0)
     r = np.random.default_rng(0)
-    forest.update(r.normal(size=(2000, 2)))
+    forest.update_many(r.normal(size=(2000, 2)))
     assert forest.predict([[0.0, 0.0], [8.0, 8.0]]).tolist() == [1, -1]
-    forest.update(r.normal(8.0, 1.0, size=(4000, 2)))
+    forest.update_many(r.normal(8.0, 1.0, size=(4000, 2)))
     assert forest.predict([[0.0, 0.0], [8.0, 8.0]]).tolist() == [-1, 1]
 
 
@@ -203,7 +203,7 @@ def test_offset_follows_what_is_taken_back_and_merged():
 
     def grown(seed, *parts):
         forest = RandomCutForest(20, 64, time_decay=0, random_state=seed)
-        forest.update(np.concatenate(parts))
+        forest.update_many(np.concatenate(parts))
         return forest
 
     forest = grown(0, r.normal(size=(30, 2)), far)
@@ -227,23 +227,26 @@ def test_offset_follows_what_is_taken_back_and_merged():
 # ---- promises ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("n_jobs", [2, 3, -1])
-def test_same_bits_for_any_number_of_threads(X, score, n_jobs):
-    one, many = (RandomCutForest(13, 64, score=score, n_jobs=n, random_state=0) for n in (1, n_jobs))
+def test_same_bits_for_any_number_of_threads(X, method, n_jobs):
+    one, many = (RandomCutForest(13, 64, method=method, n_jobs=n, random_state=0) for n in (1, n_jobs))
     np.testing.assert_array_equal(one.fit(X).anomaly_score(X), many.fit(X).anomaly_score(X))
     np.testing.assert_array_equal(one.attribution(X), many.attribution(X))
-    np.testing.assert_array_equal(one.update(X), many.update(X))
+    np.testing.assert_array_equal(one.update_many(X), many.update_many(X))
     assert one.offset_ == many.offset_
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("cut", [1, 2, 17, 299])
-def test_same_bits_for_any_batches(X, score, cut):
-    whole, cut_up, learned = (RandomCutForest(13, 32, score=score, random_state=0) for _ in range(3))
-    expected = whole.update(X)
+def test_same_bits_for_any_batches(X, method, cut):
+    whole, cut_up, learned = (RandomCutForest(13, 32, method=method, random_state=0) for _ in range(3))
+    expected = whole.update_many(X)
     got = np.concatenate(
-        [np.atleast_1d(cut_up.update(X[i] if cut == 1 else X[i : i + cut])) for i in range(0, len(X), cut)]
+        [
+            np.atleast_1d(cut_up.update(X[i]) if cut == 1 else cut_up.update_many(X[i : i + cut]))
+            for i in range(0, len(X), cut)
+        ]
     )
     np.testing.assert_array_equal(got, expected)
     learned.partial_fit(X)
@@ -274,16 +277,16 @@ def test_fitting_again_starts_afresh(X):
 def test_scoring_changes_nothing(X):
     forest = RandomCutForest(10, 64, random_state=0).fit(X)
     before = pickle.dumps(forest._forest)
-    for score in SCORES:
-        forest.anomaly_score(X, score)
-        forest.attribution(X, score)
+    for method in METHODS:
+        forest.anomaly_score(X, method)
+        forest.attribution(X, method)
     forest.predict(X)
     assert pickle.dumps(forest._forest) == before
 
 
-@pytest.mark.parametrize("score", SCORES)
-def test_attribution_adds_up_and_points_the_right_way(X, score):
-    forest = RandomCutForest(50, score=score, random_state=0).fit(X[:300])
+@pytest.mark.parametrize("method", METHODS)
+def test_attribution_adds_up_and_points_the_right_way(X, method):
+    forest = RandomCutForest(50, method=method, random_state=0).fit(X[:300])
     parts = forest.attribution(X)
     assert parts.shape == (303, 3, 2)
     assert (parts >= 0).all()
@@ -296,7 +299,7 @@ def test_attribution_adds_up_and_points_the_right_way(X, score):
 
 
 def test_the_first_records_of_a_stream_score_zero(X):
-    scores = RandomCutForest(10, 40, random_state=0).update(X)
+    scores = RandomCutForest(10, 40, random_state=0).update_many(X)
     assert (scores[:40] == 0).all()
     assert (scores[40:] > 0).all()
 
@@ -313,7 +316,7 @@ def test_update_takes_numbers_lists_and_series():
     values = np.random.default_rng(0).normal(size=50)
     a = [forests[0].update(v) for v in values]
     b = [forests[1].update([v]) for v in values.tolist()]
-    c = forests[2].update(values[:, None])
+    c = forests[2].update_many(values[:, None])
     d = [forests[3].update(pd.Series({"v": v})) for v in values]
     assert a == b == c.tolist() == d
     assert isinstance(a[0], float)
@@ -344,7 +347,7 @@ def test_forgetting_all_leaves_a_forest_that_learns_again(X):
         forest.forget(x)
     assert set(forest._forest.masses()) == {0}
     assert np.isfinite(forest.anomaly_score(X)).all()
-    assert np.isfinite(forest.update(X)).all()
+    assert np.isfinite(forest.update_many(X)).all()
 
 
 def test_sample_weight_is_honoured(X):
@@ -399,24 +402,24 @@ def test_max_samples(given, rows, held):
 # ---- at the edges --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("max_samples", [1, 2])
-def test_tiny_samples(X, score, max_samples):
-    forest = RandomCutForest(10, max_samples, score=score, random_state=0).fit(X)
+def test_tiny_samples(X, method, max_samples):
+    forest = RandomCutForest(10, max_samples, method=method, random_state=0).fit(X)
     assert np.isfinite(forest.anomaly_score(X)).all()
     np.testing.assert_allclose(forest.attribution(X).sum(axis=(1, 2)), forest.anomaly_score(X), atol=1e-12)
     assert np.isfinite(forest.offset_)
-    stream = RandomCutForest(10, max_samples, score=score, random_state=0)
-    assert np.isfinite(stream.update(X)).all()
+    stream = RandomCutForest(10, max_samples, method=method, random_state=0)
+    assert np.isfinite(stream.update_many(X)).all()
     assert all(np.isfinite(stream.update(x)) for x in X)
     for x in X:
         stream.forget(x)
-    assert np.isfinite(stream.update(X)).all()
+    assert np.isfinite(stream.update_many(X)).all()
 
 
-@pytest.mark.parametrize("score", SCORES)
-def test_one_row(score):
-    forest = RandomCutForest(10, score=score, random_state=0).fit([[1.0, 2.0]])
+@pytest.mark.parametrize("method", METHODS)
+def test_one_row(method):
+    forest = RandomCutForest(10, method=method, random_state=0).fit([[1.0, 2.0]])
     assert forest.max_samples_ == 1
     assert np.isfinite(forest.anomaly_score([[1.0, 2.0], [3.0, 4.0]])).all()
     assert forest.predict([[1.0, 2.0]]).tolist() == [1]
@@ -434,7 +437,7 @@ def test_constant_data(value):
         forest.anomaly_score(X[:5], "opensearch"), 0.5 * 8 / np.log2(257) * np.log2(257) / 8, rtol=0.2
     )
     assert (forest.predict(X) == 1).all()
-    stream = RandomCutForest(20, random_state=0).update(X)
+    stream = RandomCutForest(20, random_state=0).update_many(X)
     np.testing.assert_allclose(stream[256:], 8 / 257, rtol=1e-12)
 
 
@@ -443,7 +446,7 @@ def test_range_of_float32():
     for data in (X, X * 1e-76, X * 0 + 1e38):
         forest = RandomCutForest(20, random_state=0)
         assert np.isfinite(forest.fit(data).anomaly_score(data)).all()
-        assert np.isfinite(forest.update(data)).all()
+        assert np.isfinite(forest.update_many(data)).all()
         assert np.isfinite(forest.attribution(data)).all()
 
 
@@ -451,7 +454,7 @@ def test_a_large_offset_loses_no_signal():
     """1e9 +- 1 is one value in float32; both Rust forests miss an outlier of 30 sigma there."""
     noise = np.r_[np.random.default_rng(0).normal(size=(600, 1)), [[30.0]]]
     forest, shifted = (RandomCutForest(50, random_state=0) for _ in range(2))
-    scores, far = forest.update(noise), shifted.update(noise + 1e9)
+    scores, far = forest.update_many(noise), shifted.update_many(noise + 1e9)
     assert far[-1] > 3 * far[300:-1].max() / 2
     assert far.argmax() == 600
     np.testing.assert_allclose(far[-1], scores[-1], rtol=0.02)
@@ -463,7 +466,7 @@ def test_minus_zero_is_zero():
     X = np.random.default_rng(0).integers(-1, 2, (300, 3)).astype(float)
     signed = np.where(X == 0, -0.0, X)
     a, b = RandomCutForest(10, 32, random_state=0), RandomCutForest(10, 32, random_state=0)
-    np.testing.assert_array_equal(a.update(X), b.update(signed))
+    np.testing.assert_array_equal(a.update_many(X), b.update_many(signed))
     np.testing.assert_array_equal(a.anomaly_score(signed), b.anomaly_score(X))
     assert a.forget([0.0, 0.0, 0.0]) == b.forget([-0.0, -0.0, -0.0])
 
@@ -473,7 +476,7 @@ def test_near_duplicates():
     X = np.where(np.arange(2000) % 2, 48.08, 48.08001).reshape(-1, 1)
     X = np.c_[X, np.nextafter(np.float32(1), np.float32(1 + np.arange(2000) % 2))]
     forest = RandomCutForest(20, 64, random_state=0)
-    assert np.isfinite(forest.update(X)).all()
+    assert np.isfinite(forest.update_many(X)).all()
     assert np.isfinite(forest.fit(X).anomaly_score(X)).all()
 
 
@@ -487,7 +490,7 @@ def test_many_features():
 def test_displacement_of_rows_that_every_tree_holds_is_zero():
     """As its docstring warns: only of rows that the forest does not hold does it say something."""
     table = np.r_[np.random.default_rng(0).normal(size=(200, 2)), [[9.0, 9.0]]]
-    forest = RandomCutForest(20, score="displacement", random_state=0).fit(table)
+    forest = RandomCutForest(20, method="displacement", random_state=0).fit(table)
     assert (forest.anomaly_score(table) == 0.0).all()
     assert forest.anomaly_score([[9.0, -9.0]])[0] > 0.0
     for other in ("depth", "codisp", "opensearch"):
@@ -499,10 +502,10 @@ def test_a_forest_fitted_to_few_rows_scores_what_comes_next():
     X = np.random.default_rng(0).normal(size=(50, 3))
     forest = RandomCutForest(10, random_state=0).fit(X)
     assert forest.update([9.0, 9.0, 9.0]) > 1.5
-    assert (forest.update(X[:5] + 0.01) > 0).all()
+    assert (forest.update_many(X[:5] + 0.01) > 0).all()
 
 
-@pytest.mark.parametrize("grown", ["fit", "partial_fit", "update of a frame", "update of a Series"])
+@pytest.mark.parametrize("grown", ["fit", "partial_fit", "update_many", "update of a Series"])
 def test_names_of_what_is_learned_are_those_of_the_features(grown):
     """A Series has them in its labels; in another order it would be learned by position, and wrongly."""
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
@@ -511,12 +514,12 @@ def test_names_of_what_is_learned_are_those_of_the_features(grown):
         for _, row in frame.iterrows():
             forest.update(row)
     else:
-        {"fit": forest.fit, "partial_fit": forest.partial_fit}.get(grown, forest.update)(frame)
+        {"fit": forest.fit, "partial_fit": forest.partial_fit}.get(grown, forest.update_many)(frame)
     before = pickle.dumps(forest.__dict__)
     other = frame[list("cba")]
     calls = (forest.update, forest.forget, forest.neighbors)
     for call, X in [(call, other.iloc[0]) for call in calls] + [
-        (forest.update, other[:1]),
+        (forest.update_many, other[:1]),
         (forest.partial_fit, other),
     ]:
         with pytest.raises(ValueError, match="must be in the same order as they were in fit"):
@@ -526,5 +529,5 @@ def test_names_of_what_is_learned_are_those_of_the_features(grown):
     assert pickle.dumps(forest.__dict__) == before
     twin = pickle.loads(before)["_forest"]
     for row in (frame.iloc[3], pd.Series([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]):  # what has no names goes by position
-        assert forest.update(row) == twin.update_record(np.array(row, dtype=float), forest.score)
+        assert forest.update(row) == twin.update_record(np.array(row, dtype=float), forest.method)
     assert RandomCutForest(5, 16).partial_fit(frame.to_numpy()).update(other.iloc[0]) >= 0

@@ -110,7 +110,7 @@ def imports_of(path):
 def test_the_files_are_where_the_test_looks():
     places = {place_of(path) for path in sources()}
     assert {"_core", "_native", "estimator", "detector", "hotspots", "cli", "adapters", "sampling", "shingle"} <= places
-    assert imports_of(PACKAGE / "_core.pyx") == {"_native", "_pool"}
+    assert imports_of(PACKAGE / "_core.pyx") == {"_native", "_pool", "_validate"}
     assert "detector" in imports_of(PACKAGE / "cli" / "stream.py")
 
 

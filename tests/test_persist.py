@@ -29,7 +29,7 @@ def fitted_on_table(d=4):
 
 def forgetful():
     X = stream(800, 2)
-    forest = RandomCutForest(10, 32, score="codisp", random_state=2).partial_fit(X)
+    forest = RandomCutForest(10, 32, method="codisp", random_state=2).partial_fit(X)
     for x in X[-30:]:
         forest.forget(x)
     return forest
@@ -48,8 +48,8 @@ FORESTS = {
     ),
     "disjoint": lambda: RandomCutForest(5, "disjoint", random_state=1).fit(stream(500, 2)),
     "share": lambda: RandomCutForest(5, 0.5, random_state=np.random.default_rng(4)).fit(stream(100, 2)),
-    "stream": lambda: RandomCutForest(20, 256, score="opensearch", random_state=5).partial_fit(stream(20000, 8)),
-    "wide": lambda: RandomCutForest(8, 64, score="displacement", random_state=5).partial_fit(stream(500, 48)),
+    "stream": lambda: RandomCutForest(20, 256, method="opensearch", random_state=5).partial_fit(stream(20000, 8)),
+    "wide": lambda: RandomCutForest(8, 64, method="displacement", random_state=5).partial_fit(stream(500, 48)),
     "no decay": lambda: RandomCutForest(8, 64, time_decay=0.0, random_state=5).partial_fit(stream(5000, 1)),
     "one record": lambda: RandomCutForest(8, 64, random_state=5).partial_fit(stream(1, 3)),
     "growing": lambda: RandomCutForest(8, 64, random_state=5).partial_fit(stream(9, 3) + 1e9),
@@ -89,7 +89,7 @@ def test_restored_is_the_same_bit_for_bit(forest):
     X = like(forest, stream(10_000, forest.n_features_in_, seed=9))
     for kind in ("depth", "codisp", "displacement", "opensearch"):
         np.testing.assert_array_equal(forest.anomaly_score(X[:200], kind), again.anomaly_score(X[:200], kind))
-    np.testing.assert_array_equal(forest.update(X), again.update(X))
+    np.testing.assert_array_equal(forest.update_many(X), again.update_many(X))
     assert forest.to_bytes() == again.to_bytes()
 
 
@@ -117,8 +117,8 @@ def test_names_are_held_to_after_loading():
 
 
 def test_an_unfitted_forest_keeps_its_parameters():
-    again = RandomCutForest.from_bytes(RandomCutForest(7, score="codisp").to_bytes())
-    assert again.get_params() == RandomCutForest(7, score="codisp").get_params()
+    again = RandomCutForest.from_bytes(RandomCutForest(7, method="codisp").to_bytes())
+    assert again.get_params() == RandomCutForest(7, method="codisp").get_params()
     with pytest.raises(NotFittedError):
         again.predict(stream(3, 3))
 
@@ -577,7 +577,7 @@ def fuzz(n, seed):
     forests = [
         RandomCutForest(3, 16, random_state=0).partial_fit(stream(200, 3)),
         RandomCutForest(2, 8, random_state=0).partial_fit(stream(10, 2)),
-        RandomCutForest(4, 32, score="codisp", random_state=0).fit(np.round(stream(200, 5))),
+        RandomCutForest(4, 32, method="codisp", random_state=0).fit(np.round(stream(200, 5))),
     ]
     kept = persist._SMALL
     persist._SMALL = 64  # so that small files have planes too

@@ -20,12 +20,12 @@ def found(scores, size):
     return sum(bool(scores[span].max() > scores[elsewhere].max()) for span in spans)
 
 
-alone = RandomCutForest(random_state=0).update(values.reshape(-1, 1))
+alone = RandomCutForest(random_state=0).update_many(values.reshape(-1, 1))
 
 # One score a window, at the time of its last value.
 windows = shingle(values, DAY)
-forest = RandomCutForest(score="displacement", random_state=0)
-scores = np.r_[np.zeros(DAY - 1), forest.update(windows)]
+forest = RandomCutForest(method="displacement", random_state=0)
+scores = np.r_[np.zeros(DAY - 1), forest.update_many(windows)]
 print(
     f"of {len(anomalies)} anomalies, above all else: {found(alone, 1)} by values alone, {found(scores, DAY)} by windows of a day"
 )
@@ -34,7 +34,7 @@ assert found(scores, DAY) > found(alone, 1)
 # Two features: the row is their values record by record, so the parts say which feature and how many records ago.
 pair = np.column_stack([values, np.roll(values, 5)])
 wide = shingle(pair, DAY)
-both = RandomCutForest(score="displacement", random_state=0).partial_fit(wide[:2000])
+both = RandomCutForest(method="displacement", random_state=0).partial_fit(wide[:2000])
 broken = wide[2100].reshape(DAY, 2).copy()
 broken[DAY - 1 - 7, 1] += 100  # seven records ago, the second feature
 parts = both.attribution(broken.reshape(1, -1)).reshape(DAY, 2, 2)

@@ -35,7 +35,7 @@ class RandomCutForest(_BaseModel):
 
     Parameters
     ----------
-    n_estimators, max_samples, score, time_decay, random_state
+    n_estimators, max_samples, method, time_decay, random_state
         As in :class:`rcf.RandomCutForest`.
 
     Examples
@@ -52,7 +52,7 @@ class RandomCutForest(_BaseModel):
         self,
         n_estimators: int = 100,
         max_samples: int = 256,
-        score: str = "depth",
+        method: str = "depth",
         time_decay: float | None = None,
         random_state: int | None = None,
     ) -> None:
@@ -60,7 +60,7 @@ class RandomCutForest(_BaseModel):
         self._forest = _Forest(
             n_estimators,
             max_samples,
-            score=score,  # type: ignore[arg-type]
+            method=method,  # type: ignore[arg-type]
             time_decay=time_decay,
             random_state=random_state,
         )
@@ -98,7 +98,7 @@ class RandomCutForest(_BaseModel):
             scores[i] = self.score(rows[i : i + 1])[0]
             self.fit(rows[i : i + 1])
         if warm_up < len(rows):
-            scores[warm_up:] = self._forest.update(rows[warm_up:])
+            scores[warm_up:] = self._forest.update_many(rows[warm_up:])
         return scores
 
     @property
@@ -106,4 +106,4 @@ class RandomCutForest(_BaseModel):
         return self._forest.n_seen_ if hasattr(self._forest, "n_features_in_") else 0
 
     def _row(self, X: ArrayLike) -> NDArray[np.float64]:
-        return as_record(X, getattr(self._forest, "n_features_in_", None)).reshape(1, -1)
+        return as_record(X, getattr(self._forest, "n_features_in_", None), type(self).__name__).reshape(1, -1)

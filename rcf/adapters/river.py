@@ -34,7 +34,7 @@ class RandomCutForest(_AnomalyDetector):
 
     Parameters
     ----------
-    n_estimators, max_samples, score, time_decay
+    n_estimators, max_samples, method, time_decay
         As in :class:`rcf.RandomCutForest`.
     seed : int, default=None
         The same seed and stream give the same scores.
@@ -55,20 +55,20 @@ class RandomCutForest(_AnomalyDetector):
         self,
         n_estimators: int = 100,
         max_samples: int = 256,
-        score: str = "depth",
+        method: str = "depth",
         time_decay: float | None = None,
         seed: int | None = None,
     ) -> None:
         self.n_estimators = n_estimators
         self.max_samples = max_samples
-        self.score = score
+        self.method = method
         self.time_decay = time_decay
         self.seed = seed
         self._last: dict[Hashable, float] = {}
         self._forest = _Forest(
             n_estimators,
             max_samples,
-            score=score,  # type: ignore[arg-type]
+            method=method,  # type: ignore[arg-type]
             time_decay=time_decay,
             random_state=seed,
         )

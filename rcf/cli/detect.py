@@ -69,7 +69,7 @@ class Scoring:
         if len(series) >= self.size:
             windows = windows_of(series, self.size)
             new = slice(len(values) - len(windows), None)
-            scores[new] = self.forest.update(windows)
+            scores[new] = self.forest.update_many(windows)
             silent = max(0, self.samples - (self.forest.n_seen_ - len(windows)))
             known = slice(new.start + min(silent, len(windows)), None)
             flags[known] = self.rule.flag(scores[known])
@@ -163,7 +163,8 @@ def detect(
         typer.Option("--shingle", "-s", min=1, help="Rows to a window: one period of the series. Default: 1."),
     ] = None,
     score: Annotated[
-        Kind | None, typer.Option("--score", help="Kind of score. Default: displacement with --shingle, else depth.")
+        Kind | None,
+        typer.Option("--method", help="How records are scored. Default: displacement with --shingle, else depth."),
     ] = None,
     trees: Trees = 100,
     samples: Samples = 256,
@@ -197,7 +198,7 @@ def detect(
         raise typer.BadParameter("--jobs must be a number of threads, or -1 for all cores, got 0")
     size = shingle or (1 if file else 24)
     kind = score or (Kind.depth if size == 1 else Kind.displacement)
-    forest = RandomCutForest(trees, samples, score=kind.value, n_jobs=jobs, random_state=seed)
+    forest = RandomCutForest(trees, samples, method=kind.value, n_jobs=jobs, random_state=seed)
     scoring = Scoring(forest, samples, size, top, plot is not None)
     try:
         if output is not None:

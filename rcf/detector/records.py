@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import LIMIT
-from .._validate import check_columns
+from .._validate import check_columns, many_for_one
 
 Floats = NDArray[np.float64]
 UNNAMED = "x0"  # as a cause calls the first feature
@@ -34,7 +34,7 @@ def values_of(record: Any) -> list[float]:
         except (TypeError, ValueError) as error:
             raise ValueError(f"a record must be a number or a vector of numbers, got {record!r}") from error
         if np.ndim(array) != 1:
-            raise ValueError(f"a record must be one-dimensional, got shape {np.shape(array)}")
+            raise many_for_one(np.shape(array))
         values = np.asarray(array).tolist()
     if not values:
         raise ValueError("a record must have at least one feature, got an empty one")

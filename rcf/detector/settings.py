@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from .._core import SCORES
+from .._core import METHODS
 from .._validate import not_negative, whole_number
 from .transform import KINDS
 
@@ -24,7 +24,7 @@ class Settings(NamedTuple):
     n_estimators: int
     max_samples: int
     time_decay: float
-    score: str
+    method: str
     transform: str
     weights: list[float] | None
     anomaly_rate: float
@@ -47,7 +47,7 @@ def checked_settings(params: dict[str, Any]) -> Settings:
     rate = not_negative("anomaly_rate", params["anomaly_rate"])
     if not 0.0 < rate <= 0.5:
         raise ValueError(f"anomaly_rate must be above 0 and at most 0.5, got {params['anomaly_rate']}")
-    for name, allowed in (("score", SCORES), ("transform", KINDS)):
+    for name, allowed in (("method", METHODS), ("transform", KINDS)):
         if not isinstance(params[name], str) or params[name] not in allowed:
             choice = ", ".join(map(repr, allowed))
             raise ValueError(f"{name} must be one of {choice}, got {params[name]!r}")
@@ -60,7 +60,7 @@ def checked_settings(params: dict[str, Any]) -> Settings:
         n_estimators=whole_number("n_estimators", params["n_estimators"], 1, 2**31 - 1),
         max_samples=samples,
         time_decay=0.1 / samples if decay is None else not_negative("time_decay", decay),
-        score=params["score"],
+        method=params["method"],
         transform=params["transform"],
         weights=_weights(params["weights"]),
         anomaly_rate=rate,

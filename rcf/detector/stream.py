@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from .._core import LIMIT, ModelStateError
-from .._validate import names_of, seed_entropy, whole_number
+from .._validate import names_of, seed_entropy, whole_number, wrong_width
 from ..persist import Savable
 from .clock import Clock
 from .detections import GONE, Detection, Detections, Run
@@ -56,7 +56,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         A window's weight in the samples falls by ``exp(-time_decay)`` with each record. None is ``1 / (10 *
         max_samples)``, a memory of
         some 2 500 records.
-    score : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
+    method : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
         The kind of score. Measured on labelled operational series with all else equal, "depth" finds as much as the
         displacements and its
         scale does not depend on `max_samples` much.
@@ -132,7 +132,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         n_estimators: int = 50,
         max_samples: int = 256,
         time_decay: float | None = None,
-        score: str = "depth",
+        method: str = "depth",
         transform: str = "normalize",
         weights: Sequence[float] | None = None,
         anomaly_rate: float = 0.005,
@@ -147,7 +147,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self.n_estimators = n_estimators
         self.max_samples = max_samples
         self.time_decay = time_decay
-        self.score = score
+        self.method = method
         self.transform = transform
         self.weights = weights
         self.anomaly_rate = anomaly_rate
@@ -169,7 +169,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"a window of {size} records of {d} features is too wide")
         weights = s.weights_of(d)
         near = nearness(self.ignore_near_expected, d)
-        shape = s.n_estimators, samples, size, d, s.time_decay, s.score, s.low_memory
+        shape = s.n_estimators, samples, size, d, s.time_decay, s.method, s.low_memory
         if grown is None:
             trees = Ensemble.planted(*shape, seed_entropy(self.random_state))
         else:
@@ -177,7 +177,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         window = Window(size, d)
         self._trees, self._window, self._near, self._filling = trees, window, near, s.fill
         self._transform = Transform(s.transform, weights, min(HELD_BACK, samples))
-        least = {"depth": 1.2, "opensearch": 1.2}.get(s.score, 3.0)
+        least = {"depth": 1.2, "opensearch": 1.2}.get(s.method, 3.0)
         most = log2(samples + 1) if least < 2.0 else float(samples)
         self._threshold = Threshold(s.anomaly_rate, size, samples, s.alert_once, least, most)
         self._clock = Clock(s.interval)
@@ -228,7 +228,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             self._start(len(values))
         else:
             if len(values) != self.n_features_in_:
-                raise ValueError(f"X has {len(values)} features, but {self.n_features_in_} are expected.")
+                raise wrong_width(len(values), self.n_features_in_, type(self).__name__)
             time = None if timestamp is None and self._clock.now is None else checked_time(timestamp, self._clock.now)
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
@@ -373,7 +373,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             names = None
         self._check_names(names)
         if self._started and X.shape[1] != self.n_features_in_:
-            raise ValueError(f"X has {X.shape[1]} features, but {self.n_features_in_} are expected.")
+            raise wrong_width(X.shape[1], self.n_features_in_, type(self).__name__)
         before = self._clock.now if self._started else None
         times = None
         if timestamps is not None or before is not None:

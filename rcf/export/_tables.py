@@ -142,7 +142,7 @@ def tables_of(model: Any) -> Tables:
     check_is_fitted(model)
     if not model._forest.masses().any():
         raise ValueError("the forest holds no records, so there is nothing to export")
-    return forest_tables(model._forest, model.score, -model.offset_)
+    return forest_tables(model._forest, model.method, -model.offset_)
 
 
 def forest_tables(forest: Forest, method: str, threshold: float) -> Tables:

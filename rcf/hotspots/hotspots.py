@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from .._validate import as_record, check_columns, names_of, whole_number
+from .._validate import as_record, check_columns, many_for_one, names_of, whole_number
 from ..persist import Savable
 from .window import KINDS, Window, check_finite
 
@@ -216,7 +216,9 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         known = list(getattr(self, "feature_names_in_", [])) if hasattr(self, "_window") else None
         if names is not None and known != [] and known != names:
             return self.update_many(cast(Any, record).to_frame().T)
-        row = as_record(record, getattr(self, "n_features_in_", None)).reshape(1, -1)
+        if hasattr(record, "columns"):
+            raise many_for_one(np.shape(record))
+        row = as_record(record, getattr(self, "n_features_in_", None), type(self).__name__).reshape(1, -1)
         check_finite(row)
         self._stream(row.shape[1]).push(row)
         self.n_features_in_ = row.shape[1]

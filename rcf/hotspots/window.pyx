@@ -124,7 +124,7 @@ cdef class Window:
         cdef bint fine = True
         cdef uint8_t[::1] raw
         if X.shape[1] != self.w.index.dims:
-            raise ValueError(f"X has {X.shape[1]} features, but the window has {self.w.index.dims}.")
+            raise ValueError(f"X has {X.shape[1]} features, but HotSpots is expecting {self.w.index.dims} features as input.")
         with self.lock:
             if not rcf_window_reserve(&self.w, n):
                 raise MemoryError(f"no memory for {n} more records")

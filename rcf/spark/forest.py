@@ -15,7 +15,7 @@ from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from .._core import SCORES
+from .._core import METHODS
 from .._validate import whole_number
 from ..estimator import RandomCutForest as Forest
 from ..estimator import merge
@@ -187,13 +187,13 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
         contamination, method = self.getContamination(), self.getMethod()
         if not 0.0 <= contamination <= 0.5:
             raise ValueError(f"contamination must be between 0 and 0.5, got {contamination}")
-        if method not in SCORES:
-            raise ValueError(f"method must be one of {', '.join(map(repr, SCORES))}, got {method!r}")
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
         whole_number("seed", self.getSeed(), 0, 2**32 - 1)
         return {
             "n_estimators": whole_number("numTrees", self.getNumTrees(), 1, 2**31 - 1),
             "max_samples": whole_number("maxSamples", self.getMaxSamples(), 1, 2**30 - 1),
-            ("method" if "method" in Forest._parameter_constraints else "score"): method,
+            "method": method,
         }
 
 

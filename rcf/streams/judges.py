@@ -239,7 +239,7 @@ class ForestJudge:
             parts = forest.attribution(windows).reshape(-1, *shape) if explain else [None] * len(windows)
             return zip(forest.anomaly_score(windows).tolist(), parts, strict=True)
         if not explain:
-            return [(score, None) for score in getattr(forest, "update_many", forest.update)(windows).tolist()]
+            return [(score, None) for score in forest.update_many(windows).tolist()]
         found = []
         for window in windows:  # an explanation is that of the forest before it learns the record
             parts = forest.attribution(window.reshape(1, -1)).reshape(shape) if forest.__sklearn_is_fitted__() else None

@@ -16,7 +16,7 @@ def stream(n=400, seed=0):
 
 def test_one_record_and_many_alike():
     X, _ = stream()
-    batch, single, apart, forest = (RandomCutForest(20, 32, score="codisp", random_state=4) for _ in range(4))
+    batch, single, apart, forest = (RandomCutForest(20, 32, method="codisp", random_state=4) for _ in range(4))
     scores = batch.fit_score(X)
     assert [single.fit_score_partial(x) for x in X] == scores.tolist()
     found = []
@@ -28,8 +28,8 @@ def test_one_record_and_many_alike():
     assert scores[0] == 0.0
     assert (scores[2:32] > 0).any()  # it goes by what little it knows
     np.testing.assert_array_equal(forest.fit(X, None).score(X[:50]), batch.score(X[:50]))
-    ours = rcf.RandomCutForest(20, 32, score="codisp", random_state=4)
-    np.testing.assert_array_equal(ours.update(X)[32:], scores[32:])
+    ours = rcf.RandomCutForest(20, 32, method="codisp", random_state=4)
+    np.testing.assert_array_equal(ours.update_many(X)[32:], scores[32:])
 
 
 def test_refusals_leave_it_as_it_was():

@@ -16,8 +16,8 @@ def records(n, seed=0):
 
 
 def test_same_scores_as_the_estimator():
-    adapter = RandomCutForest(20, 32, score="codisp", seed=4)
-    forest = rcf.RandomCutForest(20, 32, score="codisp", random_state=4)
+    adapter = RandomCutForest(20, 32, method="codisp", seed=4)
+    forest = rcf.RandomCutForest(20, 32, method="codisp", random_state=4)
     assert adapter.score_one({"a": 1}) == 0.0
     for x in records(200):
         adapter.learn_one(x)

@@ -108,7 +108,7 @@ def test_output_is_what_the_estimator_says(table, tmp_path, form):
         "when",
         "--shingle",
         3,
-        "--score",
+        "--method",
         "depth",
         "--trees",
         10,
@@ -122,7 +122,7 @@ def test_output_is_what_the_estimator_says(table, tmp_path, form):
         (tmp_path / "scores.csv").write_bytes(done.stdout)
     got = pd.read_parquet(out) if form == "parquet" else pd.read_csv(tmp_path / "scores.csv")
     source = pd.read_csv(table)
-    scores = RandomCutForest(10, random_state=4).update(shingle(source[["a", "b"]].to_numpy(), 3))
+    scores = RandomCutForest(10, random_state=4).update_many(shingle(source[["a", "b"]].to_numpy(), 3))
     np.testing.assert_allclose(got["score"], np.r_[np.nan, np.nan, scores], rtol=1e-15)
     assert list(got.columns) == ["when", "a", "b", "score", "is_anomaly"]
     assert got["is_anomaly"].dtype == bool
@@ -342,7 +342,7 @@ def test_wrong_encoding(tmp_path):
 @pytest.mark.parametrize(
     "args",
     [
-        ["--score", "best"],
+        ["--method", "best"],
         ["--trees", "0"],
         ["--shingle", "0"],
         ["--seed", "-1"],

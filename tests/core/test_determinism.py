@@ -134,7 +134,7 @@ def test_instruction_sets(d):
 @pytest.mark.parametrize("at", [0, 1, 5, 15, 16, 17, 63, 64, 65, 200, 399])
 def test_restored_at_any_point(at, how):
     X = rows(400, 3)
-    whole, part = (RandomCutForest(7, 64, random_state=3, score="codisp") for _ in range(2))
+    whole, part = (RandomCutForest(7, 64, random_state=3, method="codisp") for _ in range(2))
     scores = np.array([whole.update(x) for x in X])
     first = [part.update(x) for x in X[:at]]
     part = pickle.loads(pickle.dumps(part)) if how == "pickle" else copy.deepcopy(part)

@@ -159,7 +159,7 @@ def test_it_is_kept(again):
     assert low._forest.low_memory
     assert not usual._forest.low_memory
     assert low._forest.nbytes() < 0.95 * usual._forest.nbytes()
-    np.testing.assert_array_equal(usual.update(X), low.update(X))
+    np.testing.assert_array_equal(usual.update_many(X), low.update_many(X))
     np.testing.assert_array_equal(usual.anomaly_score(X), low.anomaly_score(X))
 
 

@@ -45,13 +45,13 @@ def many_forests(n):
 
     def life(seed):
         forest = RandomCutForest(6, 64, random_state=seed).fit(X)
-        forest.update(X[:50])
+        forest.update_many(X[:50])
         forest.attribution(X[:2])
         forest.forget(X[3])
         pickle.loads(pickle.dumps(forest))
         copy.deepcopy(forest)
         with pytest.raises(ValueError, match="NaN"):
-            forest.update(np.full((2, 5), np.nan))
+            forest.update_many(np.full((2, 5), np.nan))
         reservoir = Reservoir(50, random_state=seed).extend(range(200))
         reservoir.merge(Reservoir(50, random_state=seed).extend(range(200)))
 

@@ -172,8 +172,8 @@ def test_the_other_is_left_as_it_was_and_the_merged_one_is_sound():
     assert two.to_bytes() == before
     again = RandomCutForest.from_bytes(one.to_bytes())  # checks every invariant of the trees
     Y = X[:500] + 0.1
-    np.testing.assert_array_equal(again.update(Y), one.update(Y))
-    two.update(Y)
+    np.testing.assert_array_equal(again.update_many(Y), one.update_many(Y))
+    two.update_many(Y)
     one.forget(Y[-1])
 
 
@@ -222,14 +222,14 @@ def test_silence_at_the_start():
     """A stream is silent for the first `max_samples` records; a forest fitted on a table knows them already."""
     X = np.random.default_rng(3).normal(size=(100, 2))
     streams = [RandomCutForest(10, 64, random_state=i).partial_fit(X[:30]) for i in range(2)]
-    scores = streams[0].merge(streams[1]).update(X[:20])
+    scores = streams[0].merge(streams[1]).update_many(X[:20])
     assert (scores[:4] == 0).all()
     assert (scores[4:] > 0).all()
     stream, table = (
         RandomCutForest(10, 64, random_state=1).partial_fit(X[:5]),
         RandomCutForest(10, 64, random_state=2).fit(X[:9]),
     )
-    assert (stream.merge(table).update(X[:20]) > 0).all()
+    assert (stream.merge(table).update_many(X[:20]) > 0).all()
 
 
 def test_merge_of_one_is_a_copy():
@@ -255,7 +255,7 @@ def table(seed=1, d=2, **parameters):
         (lambda: table(n_estimators=6), "n_estimators differs: 5 and 6; only forests that agree"),
         (lambda: table(max_samples=16), "max_samples differs: 32 and 16"),
         (lambda: table(time_decay=0.5), "time_decay differs: 0.003125 and 0.5"),
-        (lambda: table(score="codisp"), "score differs: 'depth' and 'codisp'"),
+        (lambda: table(method="codisp"), "method differs: 'depth' and 'codisp'"),
         (lambda: table(seed=0), "same random numbers"),
         (lambda: RandomCutForest.from_bytes(table(seed=0).to_bytes()), "same random numbers"),
         (lambda: table().partial_fit(np.full((40, 2), 1.6e38)), None),

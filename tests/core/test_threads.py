@@ -182,14 +182,14 @@ def test_a_forked_child_works():
     """
     forest = RandomCutForest(20, 64, n_jobs=2, random_state=0)
     X = np.random.default_rng(5).normal(size=(3000, 4))
-    forest.update(X[:2000])
+    forest.update_many(X[:2000])
     twin = pickle.loads(pickle.dumps(forest))
-    expected = twin.update(X[2000:])
+    expected = twin.update_many(X[2000:])
     out, into = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.write(into, b"same" if np.array_equal(forest.update(X[2000:]), expected) else b"differs")
+            os.write(into, b"same" if np.array_equal(forest.update_many(X[2000:]), expected) else b"differs")
         finally:
             os._exit(0)
     os.close(into)
@@ -206,4 +206,4 @@ def test_a_forked_child_works():
     os.waitpid(child, 0)
     os.close(out)
     assert said == b"same"  # nothing said: the child hung or died
-    assert np.array_equal(forest.update(X[2000:]), expected)
+    assert np.array_equal(forest.update_many(X[2000:]), expected)

@@ -72,7 +72,7 @@ def test_records_that_are_refused():
         detector.update(1.0, np.datetime64("NaT"))
     assert not detector.__sklearn_is_fitted__()
     detector.update_many(np.ones((30, 2)))
-    with pytest.raises(ValueError, match="X has 3 features, but 2 are expected"):
+    with pytest.raises(ValueError, match="X has 3 features, but StreamDetector is expecting 2"):
         detector.update_many(np.ones((3, 3)))
     assert detector.n_seen_ == 30
 

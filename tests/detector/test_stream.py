@@ -568,7 +568,7 @@ def test_frames_that_do_not_fit_are_refused():
 
 
 @pytest.mark.parametrize("params", [
-    {"shingle_size": 0}, {"anomaly_rate": 0.0}, {"anomaly_rate": 0.7}, {"transform": "log"}, {"score": "height"},
+    {"shingle_size": 0}, {"anomaly_rate": 0.0}, {"anomaly_rate": 0.7}, {"transform": "log"}, {"method": "height"},
     {"fill": "spline"}, {"fill": np.nan}, {"weights": [1.0, -1.0]}, {"weights": [1.0]}, {"interval": 0.0},
     {"ignore_near_expected": {"abov": (1, 1)}}, {"ignore_near_expected": {"above": (-1, 0)}}, {"n_estimators": 0},
 ])  # fmt: skip

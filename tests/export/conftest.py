@@ -21,7 +21,7 @@ def _rows(kind, n, d, seed=0):
 
 
 def _grown(kind, method, d, trees):
-    forest = RandomCutForest(trees, 64, score=method, random_state=1)
+    forest = RandomCutForest(trees, 64, method=method, random_state=1)
     if kind == "stream":
         return forest.partial_fit(_rows("normal", 700, d))
     if kind == "growing":  # the origin is not settled yet

@@ -124,7 +124,7 @@ def test_mean_back_survives_a_great_score():
         (lambda: Shingler(True), TypeError, "size"),
         (lambda: Shingler(2, 0), ValueError, "n_features"),
         (lambda: Shingler(2**40, 2**40), (MemoryError, ValueError, OverflowError), None),
-        (lambda: Shingler(2).push([1, 2]), ValueError, "2 features, but 1"),
+        (lambda: Shingler(2).push([1, 2]), ValueError, "2 features, but Shingler is expecting 1"),
         (lambda: Shingler(2, 2).push([[1, 2]]), ValueError, "one-dimensional"),
         (lambda: Shingler(2).push("x"), ValueError, "'x'"),
         (lambda: Shingler(2).push(1j), ValueError, "1j"),
