@@ -45,15 +45,15 @@ def process(command, **options):
                     pipe.close()
 
 
-def killed_at_random(command, progress, n, times, rng, seconds=120.0):
+def killed_at_random(command, progress, n, times, rng, seconds=120.0, step=0.002):
     """Kill a command with SIGKILL while `progress()` goes from 0 to `n`, at `times` random places; then let it end its work."""
     for place in sorted(rng.integers(1, n, size=times).tolist()):
         with process(command, stderr=subprocess.PIPE, text=True) as run:
-            wait_until(lambda: progress() >= place or run.poll() is not None, seconds, 0.002)  # noqa: B023
+            wait_until(lambda: progress() >= place or run.poll() is not None, seconds, step)  # noqa: B023
             assert run.poll() is None, run.stderr.read()
             os.kill(run.pid, signal.SIGKILL)
     with process(command, stderr=subprocess.PIPE, text=True) as run:
-        wait_until(lambda: progress() >= n or run.poll() is not None, seconds)
+        wait_until(lambda: progress() >= n or run.poll() is not None, seconds, step)
         assert run.poll() is None, run.stderr.read()
         run.send_signal(signal.SIGTERM)
         assert run.wait(20) == 0, run.stderr.read()

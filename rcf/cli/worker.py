@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Score a stream of records as a service: read, label, write, and survive every crash with the same results.",
     no_args_is_help=True,
 )
+CLIENTS = ("botocore", "boto3", "redis", "confluent_kafka")  # whose errors are about the service, not about us
 log = logging.getLogger("rcf.streams")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings, a TOML file.")]
@@ -101,9 +102,20 @@ def run(name: str, make: Callable[[], tuple[Settings, Any]], dry_run: bool, log_
     except (StreamError, ModelFileError, OSError, ValueError) as error:
         log.error("the worker ends: %s", error)
         raise typer.Exit(1) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in CLIENTS:
+            raise
+        log.error("the worker ends: %s", error)
+        raise typer.Exit(1) from error
 
 
 REDIS = {"redis": ("url", "stream", "output", "dead", "state", "start", "maxlen", "payload")}
+KINESIS = {
+    "kinesis": (
+        "stream", "output", "firehose", "dead", "table", "application", "bucket", "prefix", "start", "shards", "discover_every",
+        "region", "endpoint_url", "profile",
+    )
+}  # fmt: skip
 FILES = {"files": ("input", "output", "dead", "state", "follow")}
 
 
@@ -130,6 +142,36 @@ def redis(
         return found, group(found)
 
     run("redis", make, dry_run, log_format)
+
+
+@app.command("kinesis", help="Kinesis data streams, a worker per shard; results to a stream, to Firehose, or both.")
+def kinesis(
+    stream: Annotated[str | None, typer.Argument(help="Stream to read.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Stream to write.")] = None,
+    firehose: Annotated[str | None, typer.Option("--firehose", help="Firehose delivery stream to write.")] = None,
+    table: Annotated[
+        str | None, typer.Option("--table", help="DynamoDB table of the checkpoints. Default: rcf.")
+    ] = None,
+    bucket: Annotated[str | None, typer.Option("--bucket", help="S3 bucket for models above 380 KB.")] = None,
+    columns: Columns = None,
+    key: Key = None,
+    time: Time = None,
+    config: Config = None,
+    pairs: Set = None,
+    metrics: Metrics = None,
+    log_format: LogFormat = "json",
+    dry_run: DryRun = False,
+) -> None:
+    def make() -> tuple[Settings, Any]:
+        flags = {"kinesis.stream": stream, "kinesis.output": output, "kinesis.firehose": firehose, "kinesis.table": table,
+                 "kinesis.bucket": bucket}  # fmt: skip
+        found = read_settings(config, pairs, KINESIS, flags | records_flags(columns, key, time, metrics))
+        required(found, "kinesis", "stream")
+        from ..streams.kinesis import group
+
+        return found, group(found)
+
+    run("kinesis", make, dry_run, log_format)
 
 
 @app.command("files", help="A file or a pipe of lines to another.")

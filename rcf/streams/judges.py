@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from ..detector import KeyedDetector, StreamDetector
 from ..detector.detections import Detection, Detections
 from ..estimator import RandomCutForest
 from ..explanation import explanation_json
+from .protocols import StreamError
 from .schema import Row
 
 Result = dict[str, Any]
@@ -195,10 +197,17 @@ class ForestJudge:
         self._learn = learn is None or learn
         if not self._learn and not model.__sklearn_is_fitted__():
             raise ValueError("a forest that does not learn must be fitted")
+        self._features = [str(name) for name in getattr(model, "feature_names_in_", ())]
+        if self._features:
+            # the records come as arrays, whose columns are compared with the names here; scikit-learn would warn each time
+            self.model = copy.copy(model)
+            del self.model.feature_names_in_
         self._threshold = -model.offset_ if threshold is None and not self._learn else threshold
         self._recent: list[list[float]] = []
 
     def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
+        if self._features and self._size == 1 and names != self._features:
+            raise StreamError(f"the columns are {names}, but the forest was fitted to {self._features}, in this order")
         results: list[Result | ValueError] = []
         windows: list[list[float]] = []
         places: list[int] = []

@@ -11,9 +11,10 @@ from typing import Any
 from .checkpoint import Checkpoint
 from .codecs import plain, text_of
 from .group import Group
+from .labeller import KINESIS
 from .protocols import Message, Position, Record, Rejected, StreamError
 from .settings import Settings, codec_of, model_of, options_of
-from .worker import KINESIS, Worker
+from .worker import Worker
 
 try:
     import redis

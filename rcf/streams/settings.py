@@ -11,8 +11,9 @@ from ..detector import KeyedDetector, StreamDetector
 from ..estimator import RandomCutForest
 from ..persist import load
 from .codecs import Codec, Csv, Json
+from .labeller import KINESIS
 from .schema import Schema
-from .worker import BATCH, KINESIS
+from .worker import BATCH
 
 Settings = dict[str, dict[str, Any]]
 

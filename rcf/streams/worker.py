@@ -11,14 +11,13 @@ from typing import Any
 from ..detector import KeyedDetector
 from .checkpoint import Checkpoint
 from .codecs import Codec, Fields, Json
-from .judges import judge_of, unite
-from .protocols import DeadLetters, Message, PoisonError, Record, Rejected, Sink, Source, Store, StreamError
-from .replay import Replay
-from .schema import Row, Schema
+from .judges import unite
+from .labeller import Labeller
+from .protocols import DeadLetters, Message, Rejected, Sink, Source, Store
+from .schema import Schema
 
 log = logging.getLogger("rcf.streams")
 
-KINESIS = {"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
 POLL = 0.2  # seconds that a read waits for records: SIGTERM is noticed within this time
 BATCH = 1000
 
@@ -100,20 +99,19 @@ class Worker:
         learn: bool | None = None,
     ) -> None:
         self.source, self.sink, self.store, self.dead_letters = source, sink, store, dead_letters
-        self.schema = schema or Schema()
-        self.codec = codec or (Fields() if getattr(source, "has_fields", False) else Json())
-        self.output = dict(KINESIS if output is None else output)
-        if len(set(self.output.values())) != len(self.output):
-            raise ValueError(f"output has two results for one column: {self.output}")
-        if isinstance(model, KeyedDetector) != (self.schema.key is not None):
-            raise ValueError("a KeyedDetector needs a schema with a key, and a key needs a KeyedDetector")
+        codec = codec or (Fields() if getattr(source, "has_fields", False) else Json())
+        self.labeller = Labeller(
+            model,
+            schema=schema,
+            codec=codec,
+            output=output,
+            shingle_size=shingle_size,
+            threshold=threshold,
+            learn=learn,
+        )
         self.checkpoint_every, self.batch = checkpoint_every, batch
-        self._forest = {"shingle_size": shingle_size, "threshold": threshold, "learn": learn}
-        self._judge = judge_of(model, self.output, **{k: v for k, v in self._forest.items() if v is not None})
-        self.records = self.anomalies = self.rejected = self.skipped = 0
         self.position: Any = None
         self.finished = False
-        self._replay = Replay()
         self._unsaved = False
         self.saved_at = time.monotonic()
         self._stop = Event()
@@ -121,7 +119,23 @@ class Worker:
     @property
     def model(self) -> Any:
         """The model as it stands; it belongs to the worker while the worker runs."""
-        return self._judge.model
+        return self.labeller.model
+
+    @property
+    def records(self) -> int:
+        return self.labeller.records
+
+    @property
+    def anomalies(self) -> int:
+        return self.labeller.anomalies
+
+    @property
+    def rejected(self) -> int:
+        return self.labeller.rejected
+
+    @property
+    def skipped(self) -> int:
+        return self.labeller.skipped
 
     # ---- running -----------------------------------------------------------------------------------------------
 
@@ -187,11 +201,11 @@ class Worker:
             self.close()
 
     def _process(self, messages: Sequence[Message]) -> None:
-        records, rejected = self.judge(messages)
+        records, rejected = self.labeller.label(messages, self.source.partition)
         self.position, self._unsaved = messages[-1].position, True
         if records:
             refused = self.sink.write(records) or ()
-            self.rejected += len(refused)
+            self.labeller.rejected += len(refused)
             rejected.extend(refused)
         if rejected:
             self._reject(rejected)
@@ -200,66 +214,6 @@ class Worker:
         for part in (self.source, self.sink, self.store, self.dead_letters):
             if part is not None and hasattr(part, "close"):
                 part.close()
-
-    # ---- a batch -----------------------------------------------------------------------------------------------
-
-    def judge(self, messages: Sequence[Message]) -> tuple[list[Record], list[Rejected]]:
-        """Score and learn a batch: the records with their results, and the messages that cannot be used."""
-        records: list[Record] = []
-        rows: list[Row] = []
-        rejected: list[Rejected] = []
-        for message in messages:
-            try:
-                record = self.codec.decode(message)
-                if record is None:
-                    continue
-                self._check_names(record)
-                row = self.schema.row(record)
-            except PoisonError as error:
-                rejected.append(Rejected(message, str(error)))
-                continue
-            if self._replay.skips(row):
-                self.skipped += 1
-                continue
-            records.append(record)
-            rows.append(row)
-        results = self._judge.judge(rows, self.schema.columns or [])
-        good: list[Record] = []
-        for record, row, result in zip(records, rows, results, strict=True):
-            if isinstance(result, ValueError):
-                rejected.append(Rejected(record.message, str(result)))
-                continue
-            self.records += 1
-            self._replay.note(row)
-            record.result = self._named(record, result)
-            good.append(record)
-        self.rejected += len(rejected)
-        return good, rejected
-
-    def _check_names(self, record: Record) -> None:
-        for result, column in self.output.items():
-            if column in record.fields:
-                raise PoisonError(
-                    f"the record has a field {column!r} already; give the output column of {result!r} another name"
-                )
-
-    def _named(self, record: Record, result: dict[str, Any]) -> dict[str, Any]:
-        """The results under the names of their columns."""
-        named: dict[str, Any] = {}
-        for name, column in self.output.items():
-            if name == "record":
-                named[column] = self.records
-            elif name == "line":
-                named[column] = record.message.line
-            elif name == "position":
-                named[column] = record.message.position
-            elif name == "partition":
-                named[column] = self.source.partition
-            else:
-                named[column] = result[name]
-        if result.get("is_anomaly"):
-            self.anomalies += 1
-        return named
 
     def _reject(self, rejected: Sequence[Rejected]) -> None:
         for one in rejected:
@@ -278,18 +232,13 @@ class Worker:
         self.saved_at = time.monotonic()
 
     def _checkpoint(self) -> Checkpoint:
-        if isinstance(self.model, KeyedDetector):
-            self._replay.keep(self.model.keys())
-        details: dict[str, Any] = {
-            "judge": self._judge.state(),
-            "codec": self.codec.state(),
-            "columns": self.schema.columns,
-        }
-        if not self.source.replayable:
-            details["replay"] = self._replay.state()
-        mark = getattr(self.sink, "mark", None)
-        if mark is not None:
-            details["sink"] = mark()
+        details = self.labeller.state()
+        if self.source.replayable:
+            del details["replay"]
+        for name, part in (("sink", self.sink), ("dead", self.dead_letters)):
+            mark = getattr(part, "mark", None)
+            if mark is not None:
+                details[name] = mark()
         return Checkpoint(
             self.source.partition, self.position, self.model, self.finished, self.records, self.anomalies, self.rejected,
             details,
@@ -304,26 +253,15 @@ class Worker:
         if isinstance(model, KeyedDetector):
             for parent in parents[1:]:
                 unite(model, parent.model)
-        details = {name: value for name, value in parents[0].details.items() if name != "sink"}
+        details = {name: value for name, value in parents[0].details.items() if name not in ("sink", "dead")}
         self._restore(Checkpoint(self.source.partition, None, model, details=details))
 
     def _restore(self, found: Checkpoint) -> None:
-        if type(found.model) is not type(self.model):
-            raise StreamError(
-                f"the checkpoint of {found.partition} holds a {type(found.model).__name__}, not a {type(self.model).__name__}"
-            )
-        self._judge = judge_of(found.model, self.output, **{k: v for k, v in self._forest.items() if v is not None})
-        details = found.details
-        self._judge.restore(details.get("judge", {}))
-        self.codec.restore(details.get("codec", {}))
-        begun = details.get("columns")
-        if begun is not None and self.schema.columns not in (None, begun):
-            raise StreamError(
-                f"the checkpoint of {found.partition} was begun with the columns {begun}, not {self.schema.columns}"
-            )
-        self.schema.columns = begun or self.schema.columns
-        self._replay.restore(details.get("replay", []))
-        if "sink" in details and hasattr(self.sink, "rewind"):
-            self.sink.rewind(details["sink"])
+        labeller = self.labeller
+        labeller.restore(found.model, found.details, found.partition)
+        for name, part in (("sink", self.sink), ("dead", self.dead_letters)):
+            rewind = getattr(part, "rewind", None)
+            if rewind is not None and name in found.details:
+                rewind(found.details[name])
         self.position, self.finished = found.position, found.finished
-        self.records, self.anomalies, self.rejected = found.records, found.anomalies, found.rejected
+        labeller.records, labeller.anomalies, labeller.rejected = found.records, found.anomalies, found.rejected

@@ -3,6 +3,8 @@
 import contextlib
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from servers import free_port, process, wait_until
@@ -30,3 +32,31 @@ def redis_url():
         wait_until(ready)
         client.close()
         yield f"redis://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def aws():
+    """A moto server in a process of its own; returns its address. The tests' own AWS settings are made up."""
+    pytest.importorskip("boto3", reason="needs rcf[kinesis]")
+    pytest.importorskip("moto.server", reason='needs "moto[server]"')
+    import urllib.error
+    import urllib.request
+
+    port = free_port()
+    command = [sys.executable, str(Path(__file__).with_name("moto_server.py")), str(port)]
+    made_up = {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "eu-central-1",
+               "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}  # fmt: skip
+    with (
+        process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in made_up.items():
+            patch.setenv(name, value)
+
+        def ready():
+            assert run.poll() is None
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):
+                return urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/data.json", timeout=5).status == 200
+
+        wait_until(ready, 60)
+        yield made_up["AWS_ENDPOINT_URL"]

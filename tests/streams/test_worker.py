@@ -158,7 +158,7 @@ def test_a_missing_value_is_filled():
 def test_columns_are_the_numbers_of_the_first_record():
     rows, worker = label('{"host": "a", "b": 1, "up": true, "a": 2.5, "t": 7}\n{"a": 1, "b": "2", "host": 3, "t": 8}\n',
                          schema=Schema(time="t"))  # fmt: skip
-    assert worker.schema.columns == ["b", "a"]
+    assert worker.labeller.schema.columns == ["b", "a"]
     assert len(rows) == 2
 
 
@@ -196,7 +196,7 @@ class TestCsv:
 
     def test_a_byte_order_mark_is_not_part_of_a_name(self):
         _, worker = self.label("\ufeffload\n1\n", Csv(header=True))
-        assert worker.schema.columns == ["load"]
+        assert worker.labeller.schema.columns == ["load"]
 
 
 class TestForest:
@@ -312,7 +312,7 @@ class TestRestart:
         (tmp_path / "in").write_text('{"a": 1, "b": "x"}\n{"b": 2, "a": 1}\n')
         worker = self.worker(tmp_path)
         worker.run()
-        assert worker.schema.columns == ["a"]
+        assert worker.labeller.schema.columns == ["a"]
         with pytest.raises(StreamError, match="was begun with the columns"):
             self.worker(tmp_path, schema=Schema(["b"])).run()
 

@@ -1,0 +1,185 @@
+"""Handlers of AWS Lambda: a Kinesis event, a Firehose transformation, objects in S3.
+
+A function keeps no state between its calls, so the model is frozen: a RandomCutForest that was fitted before. It is loaded once,
+when the function starts.
+
+Settings are environment variables:
+
+``RCF_MODEL``
+    The model file: a path, or ``s3://bucket/key``. Required.
+``RCF_COLUMNS``
+    Names of the fields to score, with commas between. Default: the feature names of the model, else the fields that hold
+    numbers in the first record.
+``RCF_FORMAT``
+    ``json`` (default) or ``csv``; CSV without a header needs RCF_NAMES, the names of its columns with commas between.
+``RCF_THRESHOLD``
+    A record that scores above it is an anomaly. Default: the forest's own offset.
+``RCF_EXPLANATION``
+    ``1`` adds ANOMALY_EXPLANATION.
+``RCF_OUTPUT``
+    :func:`kinesis` puts the labelled records to this Kinesis stream.
+``RCF_OUTPUT_BUCKET``, ``RCF_OUTPUT_PREFIX``
+    :func:`s3` writes the labelled objects there. Default: the bucket of the object, and ``labelled/``.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+from functools import cache
+from typing import Any
+from urllib.parse import unquote_plus
+
+from ..estimator import RandomCutForest
+from ..persist import load
+from .codecs import Codec, Csv, Json, dead_letter
+from .labeller import KINESIS, Labeller
+from .protocols import Message
+from .schema import Schema
+
+log = logging.getLogger("rcf.streams")
+
+
+@cache
+def _client(service: str) -> Any:
+    import boto3
+
+    return boto3.client(service)
+
+
+@cache
+def _forest(name: str) -> RandomCutForest:
+    if name.startswith("s3://"):
+        bucket, _, key = name.removeprefix("s3://").partition("/")
+        return RandomCutForest.from_bytes(_client("s3").get_object(Bucket=bucket, Key=key)["Body"].read())
+    found = load(name)
+    if not isinstance(found, RandomCutForest):
+        raise TypeError(f"RCF_MODEL {name} holds a {type(found).__name__}; a function needs a RandomCutForest")
+    return found
+
+
+def _names(variable: str) -> list[str] | None:
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()] or None
+
+
+def labeller() -> Labeller:
+    """The frozen model with the settings of the environment."""
+    if "RCF_MODEL" not in os.environ:
+        raise KeyError("the environment variable RCF_MODEL is not set: the model file, a path or s3://bucket/key")
+    forest = _forest(os.environ["RCF_MODEL"])
+    columns = _names("RCF_COLUMNS")
+    if columns is None and hasattr(forest, "feature_names_in_"):
+        columns = [str(name) for name in forest.feature_names_in_]
+    names = _names("RCF_NAMES")
+    codec: Codec = Json() if os.environ.get("RCF_FORMAT", "json") == "json" else Csv(names, header=names is None)
+    output = dict(KINESIS)
+    if os.environ.get("RCF_EXPLANATION") == "1":
+        output["explanation"] = "ANOMALY_EXPLANATION"
+    threshold = os.environ.get("RCF_THRESHOLD")
+    return Labeller(
+        forest,
+        schema=Schema(columns),
+        codec=codec,
+        output=output,
+        threshold=None if threshold is None else float(threshold),
+        learn=False,
+    )
+
+
+def kinesis(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Label the records of a Kinesis event, and put them to the stream RCF_OUTPUT.
+
+    Returns
+    -------
+    dict
+        ``{"batchItemFailures": [...]}``: empty, or with the sequence number of the first record that cannot be used. Those
+        before it are done. With ReportBatchItemFailures, Lambda calls again from that record on; set the number of retries
+        and a destination for failures, or the shard waits for it.
+    """
+    label = labeller()
+    messages = [
+        Message(base64.b64decode(r["kinesis"]["data"]), r["kinesis"]["sequenceNumber"], r["kinesis"]["partitionKey"])
+        for r in event["Records"]
+    ]
+    records, rejected = label.label(messages)
+    failures = []
+    if rejected:
+        first = min(rejected, key=lambda one: messages.index(one.message)).message
+        for one in rejected:
+            log.warning("%s is rejected: %s", one.message.place, one.reason)
+        before = messages[: messages.index(first)]
+        records = [record for record in records if record.message in before]
+        failures = [{"itemIdentifier": str(first.position)}]
+    output = os.environ.get("RCF_OUTPUT")
+    if output and records:
+        from .kinesis import KinesisSink
+
+        KinesisSink(_client("kinesis"), output, label.codec).write(records)
+    for record in records:
+        if record.result["IS_ANOMALY"]:
+            log.warning("anomaly: %s", label.codec.encode(record).decode().rstrip())
+    return {"batchItemFailures": failures}
+
+
+def transform(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Label the records of a Firehose stream, as its data transformation.
+
+    Returns
+    -------
+    dict
+        ``{"records": [...]}``, with each recordId once: ``Ok`` and the labelled record, or ``ProcessingFailed`` and the record as
+        it came, which Firehose writes to the prefix of its errors.
+    """
+    label = labeller()
+    messages = [Message(base64.b64decode(record["data"]), record["recordId"]) for record in event["records"]]
+    records, rejected = label.label(messages)
+    done = {record.message.position: label.codec.encode(record) for record in records}
+    for one in rejected:
+        log.warning("%s is rejected: %s", one.message.place, one.reason)
+    answers = []
+    for message, record in zip(messages, event["records"], strict=True):
+        data = done.get(message.position)
+        answers.append(
+            {
+                "recordId": record["recordId"],
+                "result": "ProcessingFailed" if data is None else "Ok",
+                "data": record["data"] if data is None else base64.b64encode(data).decode(),
+            }
+        )
+    return {"records": answers}
+
+
+def s3(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Label the lines of the objects of an S3 event.
+
+    The labelled lines go to the same name below RCF_OUTPUT_PREFIX, and those that cannot be used, with the reason, to that name
+    with ``.rejected`` after it. Objects that are below the prefix already are left out, so that the function does not call itself.
+
+    Returns
+    -------
+    dict
+        Of each object its name, and how many records, anomalies and rejected lines it had.
+    """
+    client, done = _client("s3"), []
+    prefix = os.environ.get("RCF_OUTPUT_PREFIX", "labelled/")
+    for entry in event["Records"]:
+        bucket, name = entry["s3"]["bucket"]["name"], unquote_plus(entry["s3"]["object"]["key"])
+        target = os.environ.get("RCF_OUTPUT_BUCKET", bucket)
+        if target == bucket and name.startswith(prefix):
+            continue
+        label = labeller()
+        lines = client.get_object(Bucket=bucket, Key=name)["Body"].read().splitlines()
+        messages = [Message(line, i, line=i) for i, line in enumerate(lines, 1) if line.strip()]
+        records, rejected = label.label(messages)
+        head = (
+            [label.codec.header_of(records[0])]
+            if isinstance(label.codec, Csv) and label.codec.header and records
+            else []
+        )
+        client.put_object(Bucket=target, Key=prefix + name, Body=b"".join([*head, *map(label.codec.encode, records)]))
+        if rejected:
+            client.put_object(Bucket=target, Key=f"{prefix}{name}.rejected", Body=b"".join(map(dead_letter, rejected)))
+        counts = {"records": label.records, "anomalies": label.anomalies, "rejected": label.rejected}
+        done.append({"object": f"s3://{target}/{prefix}{name}", **counts})
+    return {"objects": done}

@@ -1,0 +1,142 @@
+"""Labeller: from messages to records with the model's results, and those that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..detector import KeyedDetector
+from .codecs import Codec, Json
+from .judges import judge_of
+from .protocols import Message, PoisonError, Record, Rejected, StreamError
+from .replay import Replay
+from .schema import Row, Schema
+
+KINESIS = {"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
+
+
+class Labeller:
+    """Decodes messages, scores and learns the records, and gives them the model's results.
+
+    Parameters
+    ----------
+    model : StreamDetector, KeyedDetector or RandomCutForest
+    schema, codec, output, shingle_size, threshold, learn
+        See :class:`Worker`.
+
+    Attributes
+    ----------
+    records, anomalies, rejected : int
+        How many there have been since the first start.
+    skipped : int
+        Records that had been seen before a restart.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        schema: Schema | None = None,
+        codec: Codec | None = None,
+        output: Mapping[str, str] | None = None,
+        shingle_size: int | None = None,
+        threshold: float | None = None,
+        learn: bool | None = None,
+    ) -> None:
+        self.schema, self.codec = schema or Schema(), codec or Json()
+        self.output = dict(KINESIS if output is None else output)
+        if len(set(self.output.values())) != len(self.output):
+            raise ValueError(f"output has two results for one column: {self.output}")
+        if isinstance(model, KeyedDetector) != (self.schema.key is not None):
+            raise ValueError("a KeyedDetector needs a schema with a key, and a key needs a KeyedDetector")
+        forest = {"shingle_size": shingle_size, "threshold": threshold, "learn": learn}
+        self._forest = {name: value for name, value in forest.items() if value is not None}
+        self._judge = judge_of(model, self.output, **self._forest)
+        self._replay = Replay()
+        self.records = self.anomalies = self.rejected = self.skipped = 0
+
+    @property
+    def model(self) -> Any:
+        return self._judge.model
+
+    def label(self, messages: Sequence[Message], partition: str = "") -> tuple[list[Record], list[Rejected]]:
+        """Score and learn a batch: the records with their results, and the messages that cannot be used."""
+        records: list[Record] = []
+        rows: list[Row] = []
+        rejected: list[Rejected] = []
+        for message in messages:
+            try:
+                record = self.codec.decode(message)
+                if record is None:
+                    continue
+                self._check_names(record)
+                row = self.schema.row(record)
+            except PoisonError as error:
+                rejected.append(Rejected(message, str(error)))
+                continue
+            if self._replay.skips(row):
+                self.skipped += 1
+                continue
+            records.append(record)
+            rows.append(row)
+        results = self._judge.judge(rows, self.schema.columns or [])
+        good: list[Record] = []
+        for record, row, result in zip(records, rows, results, strict=True):
+            if isinstance(result, ValueError):
+                rejected.append(Rejected(record.message, str(result)))
+                continue
+            self.records += 1
+            self._replay.note(row)
+            record.result = self._named(record, result, partition)
+            good.append(record)
+        self.rejected += len(rejected)
+        return good, rejected
+
+    def _check_names(self, record: Record) -> None:
+        for result, column in self.output.items():
+            if column in record.fields:
+                raise PoisonError(
+                    f"the record has a field {column!r} already; give the output column of {result!r} another name"
+                )
+
+    def _named(self, record: Record, result: dict[str, Any], partition: str) -> dict[str, Any]:
+        """The results under the names of their columns."""
+        named: dict[str, Any] = {}
+        for name, column in self.output.items():
+            if name == "record":
+                named[column] = self.records
+            elif name == "line":
+                named[column] = record.message.line
+            elif name == "position":
+                named[column] = record.message.position
+            elif name == "partition":
+                named[column] = partition
+            else:
+                named[column] = result[name]
+        if result.get("is_anomaly"):
+            self.anomalies += 1
+        return named
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What the labeller keeps beside the model."""
+        if isinstance(self.model, KeyedDetector):
+            self._replay.keep(self.model.keys())
+        parts = {"judge": self._judge.state(), "codec": self.codec.state(), "replay": self._replay.state()}
+        return {**parts, "columns": self.schema.columns}
+
+    def restore(self, model: Any, state: dict[str, Any], name: str) -> None:
+        """Continue with a model and a state; StreamError where they are those of other settings."""
+        if type(model) is not type(self.model):
+            raise StreamError(
+                f"the checkpoint of {name} holds a {type(model).__name__}, not a {type(self.model).__name__}"
+            )
+        begun = state.get("columns")
+        if begun is not None and self.schema.columns not in (None, begun):
+            raise StreamError(f"the checkpoint of {name} was begun with the columns {begun}, not {self.schema.columns}")
+        self.schema.columns = begun or self.schema.columns
+        self._judge = judge_of(model, self.output, **self._forest)
+        self._judge.restore(state.get("judge", {}))
+        self.codec.restore(state.get("codec", {}))
+        self._replay.restore(state.get("replay", []))

@@ -1,0 +1,321 @@
+"""The worker on Kinesis, Firehose, DynamoDB and S3, by boto3 against moto's server."""
+
+import itertools
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+boto3 = pytest.importorskip("boto3", reason="needs rcf[kinesis]")
+pytest.importorskip("moto.server", reason='needs "moto[server]"')
+pytest.importorskip("typer", reason="the command line needs rcf[cli]")
+
+from accounts import PARAMS, Service  # noqa: E402
+from servers import WORKER, killed_at_random, parameters, waves  # noqa: E402
+
+from rcf import KeyedDetector, RandomCutForest, StreamDetector  # noqa: E402
+from rcf.streams import Message, Record, Rejected, Schema, StreamError  # noqa: E402
+from rcf.streams.kinesis import FirehoseSink, KinesisSink, KinesisSource  # noqa: E402
+
+_, FLAGS = parameters()
+
+
+@pytest.fixture
+def service(aws):
+    return Service(aws)
+
+
+def run_until(group, condition):
+    """Run the group until the condition holds, between two batches."""
+    real = group._stop.is_set
+    group._stop.is_set = lambda: real() or condition()
+    group.run()
+
+
+def loads(values, key="a"):
+    return [{"k": key, "n": i, "load": value} for i, value in enumerate(values)]
+
+
+def once(rows):
+    """Rows without what was written twice; what is twice must be equal."""
+    found = {}
+    for row in rows:
+        assert found.setdefault((row["SHARD"], row.get("AT") or row["SEQUENCE_NUMBER"]), row) == row
+    return list(found.values())
+
+
+def undisturbed(values, **params):
+    return StreamDetector(**{**PARAMS, **params}).update_many(np.array(values)).score.tolist()
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_instants(service, times):
+    """At least once, and what is twice is equal to the bit."""
+    n = 400 * times
+    values = waves(n)
+    service.put(loads(values))
+    command = [*WORKER, "kinesis", "in", "--output", "out", "-c", "load", *FLAGS, "--set", "worker.batch=20",
+               "--set", "worker.checkpoint_every=0.2"]  # fmt: skip
+    killed_at_random(command, service.count, n, times, np.random.default_rng(times), step=0.05)
+    rows = service.written()
+    unique = sorted(once(rows), key=lambda row: row["n"])
+    assert [row["n"] for row in unique] == list(range(n))
+    assert [row["ANOMALY_SCORE"] for row in unique] == undisturbed(values)
+    assert {"k", "n", "load", "ANOMALY_SCORE", "IS_ANOMALY", "SHARD", "SEQUENCE_NUMBER"} == set(rows[0])
+
+
+def test_a_shard_that_is_split_hands_its_model_to_the_children(service):
+    """The parent is read to its end first: each key's scores are those of one detector over the whole stream."""
+    keys = [f"machine {i}" for i in range(6)]
+    values = {key: waves(150, i) for i, key in enumerate(keys)}
+    rows = [[{"k": key, "n": i, "load": values[key][i]} for key in keys] for i in range(150)]
+    keyed = Schema(["load"], key="k")
+    (first,) = service.shards()
+    service.put(itertools.chain(*rows[:50]))
+    service.split(first)
+    service.put(itertools.chain(*rows[50:100]))
+    group = service.group(lambda: KeyedDetector(StreamDetector(**PARAMS)), schema=keyed)
+    run_until(group, lambda: service.count() >= 600 and len(group.workers) == 2)
+    children = [shard for shard in service.shards() if shard != first]
+    assert len(children) == 2
+    assert service.store().peek(first).finished
+    # and a merge, after a restart
+    service.kinesis.merge_shards(StreamName="in", ShardToMerge=children[0], AdjacentShardToMerge=children[1])
+    service.put(itertools.chain(*rows[100:]))
+    group = service.group(lambda: KeyedDetector(StreamDetector(**PARAMS)), schema=keyed)
+    run_until(group, lambda: service.count() >= 900)
+    found = service.written()
+    assert len(found) == 900
+    assert len({row["SHARD"] for row in found}) == 4
+    for key in keys:
+        mine = sorted((row for row in found if row["k"] == key), key=lambda row: row["n"])
+        assert [row["S"] for row in mine] == undisturbed(values[key])
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_while_shards_are_split(service, times):
+    """One detector, no keys: each child's scores go on from the parent's detector."""
+    n = 200 * (times + 1)
+    values = waves(n)
+    (first,) = service.shards()
+    service.put(loads(values[: n // 2]))
+    service.split(first)
+    service.put(loads(values[: n // 2], "a"))  # all of one key: one child has them all
+    command = [*WORKER, "kinesis", "in", "--output", "out", "-c", "load", *FLAGS, "--set", "worker.batch=20",
+               "--set", "worker.checkpoint_every=0.2", "--set", "kinesis.discover_every=0.1"]  # fmt: skip
+    killed_at_random(command, service.count, n, times, np.random.default_rng(times), step=0.05)
+    rows = sorted(once(service.written()), key=lambda row: (row["SHARD"], row["n"]))
+    assert [row["n"] for row in rows] == 2 * list(range(n // 2))
+    assert len({row["SHARD"] for row in rows}) == 2
+    assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(2 * values[: n // 2])
+
+
+def test_a_large_model_goes_to_s3_and_old_ones_go(service):
+    service.s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    values = waves(300)
+    service.put(loads(values))
+    large = {**PARAMS, "n_estimators": 100, "max_samples": 256, "shingle_size": 8}
+
+    def group():
+        store = service.store(s3=service.s3, bucket="models")
+        return service.group(lambda: StreamDetector(**large), store=store, batch=100)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rcf.streams.dynamo.LARGEST", 50_000)
+        run_until(group(), lambda: service.count() >= 100)
+        run_until(group(), lambda: service.count() >= 300)
+    assert sorted(row["S"] for row in service.written()) == sorted(undisturbed(values, **large))
+    item = service.dynamo.scan(TableName="rcf")["Items"][0]
+    objects = service.s3.list_objects_v2(Bucket="models")["Contents"]
+    assert [found["Key"] for found in objects] == [item["object"]["S"]]
+    assert "checkpoint" not in item
+    assert json.loads(item["position"]["S"]) in item["object"]["S"]
+
+
+def test_a_large_model_without_a_bucket_is_told(service, monkeypatch):
+    monkeypatch.setattr("rcf.streams.dynamo.LARGEST", 100)
+    with pytest.raises(StreamError, match="bytes, too many for DynamoDB: set a bucket"):
+        service.group().run()
+
+
+def test_a_second_worker_takes_over_and_the_first_saves_no_more(service):
+    service.put(loads(waves(50)))
+    first = service.group()
+    first._discover()
+    first.workers[0].step()
+    second = service.group()
+    second._discover()
+    service.put(loads(waves(10)))
+    with pytest.raises(StreamError, match="another worker has taken over shardId"):
+        first.workers[0].step()
+    assert second.workers[0].records == 50
+
+
+def test_what_was_refused_in_part_is_put_again_alone():
+    class Refusing:
+        """A client that refuses each third record once."""
+
+        def __init__(self):
+            self.taken, self.calls, self.refused = [], [], set()
+
+        def put_records(self, StreamName, Records):
+            self.calls.append(len(Records))
+            answers = []
+            for i, record in enumerate(Records):
+                if i % 3 == 2 and record["Data"] not in self.refused:
+                    self.refused.add(record["Data"])
+                    answers.append({"ErrorCode": "ProvisionedThroughputExceededException"})
+                else:
+                    self.taken.append(record["Data"])
+                    answers.append({"SequenceNumber": "1"})
+            failed = sum("ErrorCode" in answer for answer in answers)
+            return {"FailedRecordCount": failed, "Records": answers}
+
+        def put_record_batch(self, DeliveryStreamName, Records):
+            found = self.put_records("", Records)
+            return {"FailedPutCount": found["FailedRecordCount"], "RequestResponses": found["Records"]}
+
+    records = [Record(Message(b"", i, "k"), {"i": i}) for i in range(1200)]
+    for kind in (KinesisSink, FirehoseSink):
+        client = Refusing()
+        kind(client, "out").write(records)
+        assert sorted(client.taken, key=lambda data: json.loads(data)["i"]) == [b'{"i":%d}\n' % i for i in range(1200)]
+        assert client.calls[:2] == [500, 166]
+
+
+def test_a_service_that_goes_on_refusing_ends_the_worker(monkeypatch):
+    class Refusing:
+        def put_records(self, StreamName, Records):
+            return {"FailedRecordCount": len(Records), "Records": [{"ErrorCode": "InternalFailure"}] * len(Records)}
+
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(StreamError, match="the stream out refused 2 records 10 times"):
+        KinesisSink(Refusing(), "out").write([Record(Message(b"", i), {}) for i in range(2)])
+
+
+def test_batches_stay_below_the_bytes_that_a_request_may_have():
+    sizes = []
+
+    class Client:
+        def put_records(self, StreamName, Records):
+            sizes.append(sum(len(record["Data"]) + len(record["PartitionKey"]) for record in Records))
+            return {"FailedRecordCount": 0, "Records": []}
+
+    records = [Record(Message(b"", i, "k"), {"text": "x" * 900_000}) for i in range(12)]
+    large = Record(Message(b"", 99, "k"), {"text": "x" * (1 << 20)})
+    (rejected,) = KinesisSink(Client(), "out").write([*records, large])
+    assert len(sizes) == 3
+    assert max(sizes) <= 5 << 20
+    assert isinstance(rejected, Rejected)
+    assert "the stream out takes 1048576" in rejected.reason
+
+
+def test_an_iterator_that_has_expired_is_renewed(service):
+    service.put(loads([1.0, 2.0, 3.0]))
+    source = KinesisSource(service.kinesis, "in", service.shards()[0])
+    source.seek(None)
+    assert len(source.read(2, 0.0)) == 2
+
+    class Expired(Exception):
+        pass
+
+    class Once:
+        def __init__(self):
+            self.exceptions = type(
+                "", (), {"ExpiredIteratorException": Expired, "ProvisionedThroughputExceededException": Expired}
+            )
+            self.calls = 0
+
+        def get_records(self, **kwargs):
+            self.calls += 1
+            if self.calls == 1:
+                raise Expired
+            return service.kinesis.get_records(**kwargs)
+
+        def get_shard_iterator(self, **kwargs):
+            return service.kinesis.get_shard_iterator(**kwargs)
+
+    source._client = Once()
+    assert source.read(10, 0.0) == []
+    assert [json.loads(message.data)["load"] for message in source.read(10, 0.0)] == [3.0]
+    assert source.lag() == 0.0
+
+
+def test_firehose_delivers_to_s3(service):
+    service.s3.create_bucket(Bucket="labelled", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    service.firehose.create_delivery_stream(
+        DeliveryStreamName="deliver",
+        ExtendedS3DestinationConfiguration={
+            "RoleARN": "arn:aws:iam::123456789012:role/r",
+            "BucketARN": "arn:aws:s3:::labelled",
+        },
+    )
+    values = waves(200)
+    service.put(loads(values))
+    seen = []
+    sink = FirehoseSink(service.firehose, "deliver")
+    write, sink.write = sink.write, lambda records: (write(records), seen.extend(records))[0]
+    run_until(service.group(sink=sink), lambda: len(seen) >= 200)
+    keys = [found["Key"] for found in service.s3.list_objects_v2(Bucket="labelled")["Contents"]]
+    text = b"".join(service.s3.get_object(Bucket="labelled", Key=key)["Body"].read() for key in keys)
+    rows = sorted(map(json.loads, text.splitlines()), key=lambda row: row["n"])
+    assert [row["S"] for row in rows] == undisturbed(values)
+
+
+def test_a_forest_is_kinesis_own_function(service):
+    """Zeros while it learns, then the scores of the forest, and an explanation of every record."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(60, 120, size=(150, 2)).tolist()
+    X[140] = 200, 150
+    service.put([{"Systolic": a, "Diastolic": b, "BloodPressureLevel": "NORMAL", "k": "k"} for a, b in X])
+    command = [*WORKER, "kinesis", "in", "--output", "out", "-c", "Systolic,Diastolic", "--set", "model.kind=forest",
+               "--set", "model.n_estimators=20", "--set", "model.max_samples=64", "--set", "model.time_decay=1e-5",
+               "--set", "output.score=ANOMALY_SCORE", "--set", "output.explanation=ANOMALY_EXPLANATION",
+               "--set", "output.partition=SHARD", "--set", "output.position=AT"]  # fmt: skip
+    run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        from servers import wait_until
+
+        wait_until(lambda: service.count() >= 150)
+    finally:
+        run.terminate()
+        assert run.wait(20) == 0
+    rows = service.written()
+    forest = RandomCutForest(20, 64, time_decay=1e-5, random_state=0)
+    assert [row["ANOMALY_SCORE"] for row in rows] == [float(forest.update(x)) for x in np.array(X, dtype=float)]
+    assert all(row["ANOMALY_SCORE"] == 0 for row in rows[:64])
+    worst = max(rows, key=lambda row: row["ANOMALY_SCORE"])
+    assert worst["Systolic"] == 200
+    told = json.loads(worst["ANOMALY_EXPLANATION"])
+    assert told["Systolic"]["DIRECTION"] == told["Diastolic"]["DIRECTION"] == "HIGH"
+
+
+def test_poison_goes_to_the_stream_of_dead_letters(service):
+    service.kinesis.create_stream(StreamName="dead", ShardCount=1)
+    values = waves(100)
+    service.put(loads(values[:50]))
+    service.kinesis.put_record(StreamName="in", Data=b"\xff", PartitionKey="a")
+    service.put(loads(values[50:]))
+    group = service.group(dead_letters=KinesisSink(service.kinesis, "dead"))
+    run_until(group, lambda: service.count() >= 100)
+    (letter,) = service.written("dead")
+    assert letter["reason"].startswith("not UTF-8")
+    assert letter["position"].isdigit()
+    assert [row["S"] for row in service.written()] == undisturbed(values)
+
+
+def test_dry_run_lists_the_shards_and_writes_nothing(service):
+    command = [*WORKER, "kinesis", "in", "--output", "out", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["reads"]
+    assert found == [{"partition": service.shards()[0], "after": "TRIM_HORIZON", "records": 0, "finished": False}]
+    assert service.dynamo.list_tables()["TableNames"] == []
+
+
+def test_a_stream_that_is_not_there_is_one_line(service):
+    done = subprocess.run([*WORKER, "kinesis", "nowhere", "--output", "out"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "nowhere" in json.loads(done.stderr.splitlines()[-1])["message"]
+    assert "Traceback" not in done.stderr
