@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -105,6 +106,21 @@ def _no_number(values: NDArray[Any]) -> tuple[int, str]:
         except (TypeError, ValueError):
             return row, repr(value)
     return 0, str(values.dtype)  # no rows
+
+
+def check_settled(model: Any, settled: Mapping[str, Any]) -> None:
+    """Refuse a parameter that was set after the first record and can no longer act.
+
+    The rule of every class that learns a stream: a parameter that can act at once does, and one that shaped the model
+    raises at the next call that learns. `settled` has the values that the model was begun with.
+    """
+    for name, value in settled.items():
+        now = getattr(model, name)
+        if now is not value and now != value:
+            raise ValueError(
+                f"{name} cannot change within a stream: it was {value!r} at the first record and is {now!r} now. "
+                f"Set it back, or begin another {type(model).__name__}."
+            )
 
 
 def wrong_width(width: int, expected: int, owner: str) -> ValueError:

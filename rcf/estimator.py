@@ -17,7 +17,16 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import Forest, check_weights
-from ._validate import as_record, check_columns, many_for_one, names_of, not_negative, seed_entropy, whole_number
+from ._validate import (
+    as_record,
+    check_columns,
+    check_settled,
+    many_for_one,
+    names_of,
+    not_negative,
+    seed_entropy,
+    whole_number,
+)
 from .explanation import explanation_json
 from .persist import Savable
 from .trees import Trees
@@ -37,6 +46,13 @@ _MERGED_ALIKE = {
     "max_samples": "capacity",
     "time_decay": "time_decay",
 }
+_SETTLED = (
+    "n_estimators",
+    "max_samples",
+    "time_decay",
+    "low_memory",
+    "random_state",
+)  # what shapes a forest once it is grown
 _FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_offset")
 
 
@@ -133,6 +149,10 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     each feature (the median of the first records), so a series around 1e9 loses nothing, but one that wanders
     to 10^7 times its first spread does.
 
+    `method`, `contamination` and `n_jobs` act at once when they are set; the parameters that shape a forest (`n_estimators`,
+    `max_samples`, `time_decay`, `low_memory`, `random_state`) act in the next `fit`, and until then `update`, `update_many`,
+    `partial_fit` and `merge` refuse to go on with other values.
+
     A writer (`fit`, `partial_fit`, `update`, `forget`) excludes readers: a thread that scores sees the forest before
     or after a batch, never within.
 
@@ -151,6 +171,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     n_features_in_: int
     max_samples_: int
     time_decay_: float
+    # Whether the forest is grown and no parameter that shapes it was set since the last check, so that `update` need not check.
+    _ready = False
     _offset: list[tuple[int, Any]]  # of how many records seen: the offset, or the rows that it is taken from
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -188,6 +210,11 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         self.n_jobs = n_jobs
         self.low_memory = low_memory
         self.random_state = random_state
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _SETTLED:
+            self._ready = False
 
     # ---- learning ----------------------------------------------------------------------------------------------
 
@@ -231,6 +258,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         forest = Forest(self.n_estimators, capacity, data.shape[1], decay, seed, bool(self.low_memory))
         forest.fit(data, weights, bool(self.time_decay), disjoint, self._threads())
         self._forest, self.time_decay_ = forest, decay
+        self._settled = {name: getattr(self, name) for name in _SETTLED}
         self.max_samples_ = int(forest.masses().max())
         rows = np.arange(len(data))
         if self.contamination != "auto":
@@ -282,7 +310,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             If the record is not finite, has another width, or has other names or another order of them. The forest is then as
             it was. A table is refused too: `update_many` takes many records.
         """
-        if type(record) is np.ndarray and record.ndim == 1 and self._grown:
+        if type(record) is np.ndarray and record.ndim == 1 and self._ready:
             if record.dtype is not _FLOAT64 or not record.flags.c_contiguous:
                 record = as_record(record, self.n_features_in_, type(self).__name__)
             return self._forest.update_record(record, self.method)
@@ -405,6 +433,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             mine, theirs = getattr(self._forest, held), getattr(other._forest, held)
             if mine != theirs:
                 raise ValueError(f"{name} differs: {mine} and {theirs}; only forests that agree in it can be merged")
+        check_settled(self, self._settled)
         self._forest.merge(other._forest)
         self.max_samples_ = max(self.max_samples_, other.max_samples_, int(self._forest.masses().max()))
         return self
@@ -629,7 +658,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     def _state(self) -> dict[str, Any]:
         self._validate_params()
         params = self.get_params(deep=False)
-        if not isinstance(self.random_state, (Integral, type(None))):
+        if self._grown:
+            params.update(self._settled)  # what was set since cannot act, and is not saved
+        if not isinstance(params["random_state"], (Integral, type(None))):
             params["random_state"] = None  # a generator is shared with others; the forest's own are in its state
         fitted = {name: getattr(self, name) for name in _FITTED if name in self.__dict__}
         n_seen, _ = fitted.pop("_offset", [(-1, None)])[0]
@@ -657,6 +688,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         ):
             raise ValueError(f"the fitted attributes are not those of its forest: {str(fitted)[:200]}")
         self._forest = forest
+        self._settled = {name: getattr(self, name) for name in _SETTLED}
         for name, value in fitted.items():
             setattr(self, name, value)
         if offset is not None:
@@ -689,6 +721,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             seed, low_memory = seed_entropy(self.random_state), bool(self.low_memory)
             forest = Forest(self.n_estimators, capacity, n_features, self.time_decay_, seed, low_memory)
             self._forest, self.max_samples_ = forest, capacity
+            self._settled = {name: getattr(self, name) for name in _SETTLED}
+        check_settled(self, self._settled)
+        self._ready = True
         return self._forest
 
     def _capacity(self, n: int) -> int:

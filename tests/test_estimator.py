@@ -531,3 +531,29 @@ def test_names_of_what_is_learned_are_those_of_the_features(grown):
     for row in (frame.iloc[3], pd.Series([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]):  # what has no names goes by position
         assert forest.update(row) == twin.update_record(np.array(row, dtype=float), forest.method)
     assert RandomCutForest(5, 16).partial_fit(frame.to_numpy()).update(other.iloc[0]) >= 0
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"n_estimators": 9}, {"max_samples": 20}, {"time_decay": 0.5}, {"low_memory": True}, {"random_state": 1}],
+    ids=str,
+)
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_parameter_that_can_no_longer_act_is_refused(X, changed, by_hand):
+    forest = RandomCutForest(10, 16, random_state=0).partial_fit(X[:100])
+    forest.update(X[100])
+    before, ([name, value],) = forest.to_bytes(), changed.items()
+    was = getattr(forest, name)
+    if by_hand:
+        setattr(forest, name, value)
+    else:
+        forest.set_params(**changed)
+    for learn in (lambda: forest.update(X[0]), lambda: forest.update_many(X), lambda: forest.partial_fit(X)):
+        with pytest.raises(
+            ValueError, match=f"{name} cannot change within a stream: it was {was!r} .* is {value!r} now"
+        ):
+            learn()
+    assert forest.anomaly_score(X).shape == (len(X),)
+    assert forest.to_bytes() == before, "what is saved is the forest with the parameters that it was begun with"
+    forest.set_params(**{name: was}).update(X[0])
+    forest.set_params(**changed).fit(X).update(X[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self, cast
@@ -16,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from .._validate import as_record, check_columns, many_for_one, names_of, whole_number
+from .._validate import as_record, check_columns, check_settled, many_for_one, names_of, whole_number
 from ..persist import Savable
 from .window import KINDS, Window, check_finite
 
@@ -159,6 +160,11 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     costs as much as the smaller part, and for a ring that opens the whole ring. The grid is laid from the first record: past
     10^12 radii from it the cells are no longer told apart, and everything there is compared with everything.
 
+    **Parameters** cannot change within a stream: the next call that learns raises, and names the parameter. `fit` begins anew.
+
+    **Threads.** One thread learns at a time and any number may read; a reader sees the regions before or after a record, never
+    within one.
+
     One box describes a region badly that is bent or hollow, DBSCAN knows one density only, and two dense
     places that touch are one region.
 
@@ -294,9 +300,6 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
             raise
         return rows
 
-    def _settings(self) -> tuple[int, float, int]:
-        return self.window_size, self.scan_radius, self.min_points
-
     def _check_settings(self) -> None:
         self._validate_params()
         if self.min_points > self.window_size:
@@ -314,17 +317,14 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "_window"):
             self._check_settings()
             self._begin(Window(n_features, self.window_size, float(self.scan_radius), self.min_points))
-        elif self._begun_with != self._settings():
-            raise ValueError(
-                "window_size, scan_radius and min_points cannot change within a stream: they were "
-                f"{self._begun_with} and are {self._settings()}. Fit, or begin another HotSpots."
-            )
+        check_settled(self, self._settled)
         return self._window
 
     def _begin(self, window: Window) -> None:
         self._window = window
-        self._begun_with = self._settings()
+        self._settled = {name: getattr(self, name) for name in ("window_size", "scan_radius", "min_points")}
         self._spots: dict[int, HotSpot] = {}
+        self._reading = threading.Lock()  # hot_spots_ brings _spots up to date, and two threads may read it
 
     # ---- a table -----------------------------------------------------------------------------------------------
 
@@ -359,8 +359,15 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        # a restored window reports all of its regions anew
-        return {**state, "_spots": {}} if "_spots" in state else state
+        if "_reading" in state:
+            state = {**state, "_spots": {}}  # a restored window reports all of its regions anew
+            del state["_reading"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_window" in self.__dict__:
+            self._reading = threading.Lock()
 
     def _state(self) -> dict[str, Any]:
         if not hasattr(self, "_window"):
@@ -368,7 +375,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
             return {"params": self.get_params(), "names": None, "window": None}
         names = getattr(self, "feature_names_in_", None)
         return {
-            "params": self.get_params(),  # may have been set since the stream began with those of the window
+            "params": {**self.get_params(), **self._settled},  # what was set since cannot act, and is not saved
             "names": None if names is None else [str(name) for name in names],
             "window": self._window.state(),
         }
@@ -380,11 +387,13 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         if held is None:
             self._check_settings()
             return self
-        begun_with = cls(held["window_size"], held["scan_radius"], held["min_points"])
-        begun_with._check_settings()
+        self._check_settings()
+        if [held[name] for name in ("window_size", "scan_radius", "min_points")] != [
+            self.window_size, self.scan_radius, self.min_points
+        ]:  # fmt: skip
+            raise ValueError("the window was begun with other parameters")
         window = Window.restore(held)
         self._begin(window)
-        self._begun_with = begun_with._settings()
         self.n_features_in_ = int(window.n_features)
         if names is not None:
             if [type(name) for name in names] != [str] * self.n_features_in_:
@@ -394,17 +403,19 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def hot_spots_(self) -> list[HotSpot]:
-        ended, changed = self._begun().report()
-        for id in ended:
-            del self._spots[id]
-        disordered = False
-        for id, count, lower, upper, mean in changed:
-            # ids grow, so that a dict stays in their order unless two begin between two reports
-            disordered |= id not in self._spots
-            self._spots[id] = HotSpot(id, self._density(count, lower, upper), lower, upper, count, mean)
-        if disordered:
-            self._spots = dict(sorted(self._spots.items()))
-        return list(self._spots.values())
+        window = self._begun()
+        with self._reading:
+            ended, changed = window.report()
+            for id in ended:
+                del self._spots[id]
+            disordered = False
+            for id, count, lower, upper, mean in changed:
+                # ids grow, so that a dict stays in their order unless two begin between two reports
+                disordered |= id not in self._spots
+                self._spots[id] = HotSpot(id, self._density(count, lower, upper), lower, upper, count, mean)
+            if disordered:
+                self._spots = dict(sorted(self._spots.items()))
+            return list(self._spots.values())
 
     @property
     def labels_(self) -> NDArray[np.int64]:
@@ -421,8 +432,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return int(self._begun().n_seen)
 
     def _begun(self) -> Window:
-        if not hasattr(self, "_window"):
-            raise AttributeError("there is no record yet: call update, update_many, follow or fit first")
+        check_is_fitted(self)
         return self._window
 
     def members(self, id: int) -> NDArray[np.int64]:
@@ -450,7 +460,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._window.points()
 
     def kinesis_json(self) -> str:
-        """The regions now, as the Kinesis function HOTSPOTS writes them.
+        """The regions now, as the Kinesis function HOTSPOTS writes them; before the first record there are none.
 
         Examples
         --------
@@ -459,10 +469,9 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         >>> spots.kinesis_json()
         '{"hotspots":[{"density":8.0,"minValues":[0.0,2.0],"maxValues":[0.5,2.5]}]}'
         """
-        check_is_fitted(self)
         spots = [
             {"density": spot.density, "minValues": spot.min_values, "maxValues": spot.max_values}
-            for spot in self.hot_spots_
+            for spot in (self.hot_spots_ if self.__sklearn_is_fitted__() else [])
         ]
         return json.dumps({"hotspots": spots}, separators=(",", ":"))
 
@@ -470,7 +479,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         # exponents apart: a product of many small or large sides leaves the range of a float before the density does
         mantissa, exponent = 1.0, 0
         for low, high in zip(lower, upper, strict=True):
-            half = (0.5 * high - 0.5 * low) or 0.5 * float(self.scan_radius)
+            half = (0.5 * high - 0.5 * low) or 0.5 * float(self._settled["scan_radius"])
             part, shift = math.frexp(mantissa * half)
             mantissa, exponent = part, exponent + shift + 1
         try:

@@ -5,6 +5,8 @@ import itertools
 import json
 import pickle
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -312,7 +314,7 @@ def test_parameters_cannot_change_within_a_stream():
     spots = HotSpots(10, 1.0, 2)
     spots.update([0.0])
     spots.set_params(scan_radius=2.0)
-    with pytest.raises(ValueError, match="cannot change within a stream"):
+    with pytest.raises(ValueError, match=r"scan_radius cannot change within a stream: it was 1\.0 .* and is 2\.0"):
         spots.update([0.0])
     spots.fit([[0.0], [1.5]])
     assert spots.update([1.0])[0].count == 3
@@ -321,7 +323,8 @@ def test_parameters_cannot_change_within_a_stream():
 def test_reading_before_the_first_record():
     for name in ("hot_spots_", "labels_", "core_sample_indices_", "n_seen_"):
         assert not hasattr(HotSpots(), name)
-    for read in (lambda s: s.members(0), lambda s: s.records(), lambda s: s.kinesis_json()):
+    assert HotSpots().kinesis_json() == '{"hotspots":[]}'
+    for read in (lambda s: s.members(0), lambda s: s.records()):
         with pytest.raises(ValueError, match="not fitted"):
             read(HotSpots())
 
@@ -567,3 +570,44 @@ def test_suggest_radius_of_little_data():
             radius = suggest_radius(np.arange(n)[:, None] ** 2.0, k)
             assert 0 < radius < np.inf
     assert suggest_radius([[0.0]] * 30 + [[1.0], [2.0]], 5) > 0
+
+
+# ---- parameters and threads ------------------------------------------------------------------------------------
+
+
+def test_a_radius_set_later_does_not_change_the_density():
+    """Neither of what is cached, nor of a copy or a saved model, which report their regions anew."""
+    spots = HotSpots(10, 1.0, 2)
+    spots.update_many([[0.0, 0.0], [0.0, 0.5]])
+    before = [spot.density for spot in spots.hot_spots_]
+    spots.set_params(scan_radius=50.0)
+    for model in (spots, copy.deepcopy(spots), HotSpots.from_bytes(spots.to_bytes())):
+        assert [spot.density for spot in model.hot_spots_] == before
+
+
+def test_regions_read_by_many_threads():
+    rng = np.random.default_rng(0)
+    spots, alone = HotSpots(400, 0.3, 4), HotSpots(400, 0.3, 4)
+    X = rng.normal(size=(4000, 2)).round(2)
+    known = set()
+    for start in range(0, len(X), 50):
+        known.add(str(alone.update_many(X[start : start + 50])))
+    done = threading.Event()
+
+    def read():
+        seen = 0
+        while not done.is_set():
+            found = spots.hot_spots_ if spots.__sklearn_is_fitted__() else []
+            assert not found or str(found) in known
+            seen += 1
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        try:
+            for start in range(0, len(X), 50):
+                spots.update_many(X[start : start + 50])
+        finally:
+            done.set()
+        assert all(reader.result() > 0 for reader in readers)
+    assert str(spots.hot_spots_) == str(alone.hot_spots_)
