@@ -11,10 +11,14 @@ import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent.resolve()
 DEBUG = os.environ.get("RCF_DEBUG", "") not in ("", "0")
+LINKED = ("shingle", "sampling")
 
 
 def link(at: Path, to: Path) -> None:
@@ -27,11 +31,15 @@ def link(at: Path, to: Path) -> None:
         at.symlink_to(os.path.relpath(to, at.parent), target_is_directory=True)
 
 
-# The folders stand at the top level and import as rcf.shingle and rcf.sampling. An sdist carries
-# them under rcf/ only; there the link goes the other way, so that their .pxd files are found.
-for name in ("shingle", "sampling"):
-    top, inside = HERE / name, HERE / "rcf" / name
-    link(inside, top) if top.exists() else link(top, inside)
+def link_folders() -> None:
+    """Show shingle/ and sampling/ as rcf/shingle and rcf/sampling.
+
+    An sdist carries them under rcf/ only. There the links go the other way, so that Cython finds their .pxd files.
+    """
+    for name in LINKED:
+        top, inside = HERE / name, HERE / "rcf" / name
+        link(inside, top) if top.exists() else link(top, inside)
+
 
 cflags, macros = [], []
 if sys.platform == "win32":
@@ -53,31 +61,56 @@ DEPENDS = {
     "rcf.hotspots.window": ["rcf/hotspots/*.h"],
 }
 
+EXTENSIONS = [
+    Extension(
+        module,
+        [module.replace(".", "/") + ".pyx"],
+        depends=[str(path.relative_to(HERE)) for pattern in patterns for path in HERE.glob(pattern)],
+        include_dirs=["rcf"],
+        extra_compile_args=cflags,
+        extra_link_args=shlex.split(os.environ.get("RCF_CFLAGS", "")),
+        define_macros=macros,
+    )
+    for module, patterns in DEPENDS.items()
+]
+
+
+# Links are made and Cython runs when something is built, and not when a tool only reads the metadata.
+class BuildExtensions(build_ext):
+    def finalize_options(self) -> None:
+        link_folders()
+        self.distribution.ext_modules = cythonize(
+            EXTENSIONS,
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": DEBUG,
+                "initializedcheck": DEBUG,
+                "wraparound": False,
+                "cdivision": True,
+                "embedsignature": False,
+                "linetrace": False,
+            },
+            force=DEBUG,
+            include_path=["."],
+        )
+        super().finalize_options()
+
+
+class BuildPython(build_py):
+    def finalize_options(self) -> None:
+        link_folders()
+        super().finalize_options()
+
+
+class SourceDistribution(sdist):
+    def finalize_options(self) -> None:
+        link_folders()
+        super().finalize_options()
+
+
 setup(
-    ext_modules=cythonize(
-        [
-            Extension(
-                module,
-                [module.replace(".", "/") + ".pyx"],
-                depends=[str(path.relative_to(HERE)) for pattern in patterns for path in HERE.glob(pattern)],
-                include_dirs=["rcf"],
-                extra_compile_args=cflags,
-                extra_link_args=shlex.split(os.environ.get("RCF_CFLAGS", "")),
-                define_macros=macros,
-            )
-            for module, patterns in DEPENDS.items()
-        ],
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": DEBUG,
-            "initializedcheck": DEBUG,
-            "wraparound": False,
-            "cdivision": True,
-            "embedsignature": False,
-            "linetrace": False,
-        },
-        force=DEBUG,
-        include_path=["."],
-    ),
+    packages=sorted({*find_packages(include=["rcf", "rcf.*"]), *(f"rcf.{name}" for name in LINKED)}),
+    ext_modules=EXTENSIONS,
+    cmdclass={"build_ext": BuildExtensions, "build_py": BuildPython, "sdist": SourceDistribution},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )
