@@ -1,15 +1,15 @@
-"""Threads for the parts of a range, kept between calls: to start one takes as long as a hundred records."""
+"""Run parts of a range in threads. Threads are kept between calls, because starting one takes as long as 100 records."""
 
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 
-_pool: tuple[ThreadPoolExecutor, int] | None = None  # and how many threads it may come to
+_pool: tuple[ThreadPoolExecutor, int] | None = None  # and the largest number of threads that it can start
 
 
 def _forget_pool() -> None:
-    """A forked child has none of the threads."""
+    """Start again in a forked child, which has none of the parent's threads."""
     global _pool
     _pool = None
 
@@ -19,7 +19,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def in_threads(work: Callable[[int, int], object], begin: int, end: int, n_jobs: int) -> None:
-    """work(a, b) for n_jobs even parts of begin .. end - 1, the first in this thread and each of the others in one of its own."""
+    """Call work(a, b) for n_jobs even parts of begin .. end - 1: the first in this thread, the others in a thread each."""
     global _pool
     n = end - begin
     parts = min(n, n_jobs)
@@ -37,6 +37,6 @@ def in_threads(work: Callable[[int, int], object], begin: int, end: int, n_jobs:
         others.extend(pool[0].submit(work, a, b) for a, b in pairwise(bounds[1:]))
         work(bounds[0], bounds[1])
     finally:
-        wait(others)  # they work in the caller's memory
+        wait(others)  # even after an error, because the threads write into the caller's memory
     for other in others:
         other.result()

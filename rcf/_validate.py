@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 def seed_entropy(random_state: Any) -> list[int]:
     """Entropy for a SeedSequence from whatever scikit-learn accepts as `random_state`.
 
-    An int gives the same entropy every time; a generator is drawn from, and so gives another each time.
+    An int gives the same entropy every time. A generator is drawn from, so that each call gives different entropy.
     """
     if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
         if not 0 <= random_state < 2**64:
@@ -52,7 +52,7 @@ def not_negative(name: str, value: Any) -> float:
 def finite(
     name: str, values: Any, shape: tuple[int, ...], low: float = -np.inf, high: float = np.inf
 ) -> NDArray[np.float64]:
-    """Saved numbers as float64: finite, from `low` to `high`, of that shape, whose first axis may be shorter."""
+    """Saved numbers as float64: finite, from `low` to `high`, and of the given shape (the first axis may be shorter)."""
     array = np.array(values, dtype=np.float64, order="C")
     if array.ndim != len(shape) and array.size == 0:
         array = array.reshape((0, *shape[1:]))  # of an empty list
@@ -64,17 +64,17 @@ def finite(
 
 
 def names_of(record: Any) -> list[str] | None:
-    """The names of a pandas Series, its labels where all are strings; None of anything else."""
-    if not (hasattr(record, "to_frame") and hasattr(record, "index")):  # a list too has an index
+    """The feature names of a record: the labels of a pandas Series if all are strings, otherwise None."""
+    if not (hasattr(record, "to_frame") and hasattr(record, "index")):  # a list has a method named index, too
         return None
     labels = list(record.index)
     return labels if labels and all(isinstance(label, str) for label in labels) else None
 
 
 def check_columns(frame: Any, advice: str = "encode it as numbers, or leave it out") -> None:
-    """A ValueError that names the first column of a frame which does not hold numbers; anything else than a frame passes.
+    """Raise a ValueError that names the first column of a frame that does not hold numbers. Other inputs pass.
 
-    `advice` may name it as ``{column!r}``.
+    `advice` is the end of the message and may refer to the column as ``{column!r}``.
     """
     columns = getattr(frame, "columns", None)
     if columns is None:
@@ -97,7 +97,7 @@ def check_columns(frame: Any, advice: str = "encode it as numbers, or leave it o
 
 
 def _no_number(values: NDArray[Any]) -> tuple[int, str]:
-    """The first of the values that cannot become a float: its place and how it is written."""
+    """Position and text of the first value that cannot be converted to float."""
     if values.dtype.kind in "mM" and len(values):
         return 0, str(values[0])
     for row, value in enumerate(values.tolist()):

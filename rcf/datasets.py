@@ -1,4 +1,4 @@
-"""Made-up data with known anomalies, so that examples and demos need no download."""
+"""Synthetic data with known anomalies, so that examples and demos need no download."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Series(NamedTuple):
-    """A series and where its anomalies lie."""
+    """A series and the positions of its anomalies."""
 
     values: NDArray[np.float64]
     anomalies: NDArray[np.int64]
@@ -18,13 +18,14 @@ class Series(NamedTuple):
 def make_series(n_days: int = 100, *, random_state: Any = 0) -> Series:
     """A daily rhythm, sampled every half hour, with five anomalies of different kinds.
 
-    The rhythm has two peaks a day, weekends are quieter, and each value carries noise. From a third of the series on come, at even
-    distances: a day without its evening peak, a spike, an outage, a shift by six hours, and a day of strong noise.
+    The rhythm has two peaks a day, weekends are quieter, and each value has noise. The anomalies are evenly spaced over the last
+    two thirds of the series: a day without its evening peak, a spike, an outage, a shift by six hours, and a day of strong
+    noise.
 
     Parameters
     ----------
     n_days : int, default=100
-        Length, 48 values to a day; at least 30.
+        Length of the series, with 48 values per day; at least 30.
     random_state : int, Generator or None, default=0
         Seed of the noise and of the hours at which the anomalies begin.
 
@@ -32,7 +33,7 @@ def make_series(n_days: int = 100, *, random_state: Any = 0) -> Series:
     -------
     values : ndarray of shape (48 * n_days,)
     anomalies : ndarray of shape (5, 2)
-        First value of each anomaly, and the first after it.
+        Position of the first value of each anomaly, and of the first value after it.
 
     Examples
     --------

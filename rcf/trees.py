@@ -1,4 +1,4 @@
-"""The trees of a forest, as arrays: read-only views of the memory that the forest itself works in."""
+"""The trees of a forest as arrays: read-only views of the memory that the forest itself uses."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from ._core import Forest
 
 
 class Tree:
-    """One random cut tree, seen from inside.
+    """The arrays of one random cut tree.
 
-    Inner nodes and leaves are numbered apart, each from 0. Where a number stands for either, as in `root` and `children`, one
-    of at least 0 is an inner node and ``v < 0`` is leaf ``~v``. The arrays are views, not copies: nothing is spent on
-    taking them, and they change, or fall behind, as the forest learns; take ``forest.trees_[i]`` again then. A forest of
-    `low_memory` does not hold all of the boxes: there they are a copy.
+    Inner nodes and leaves are numbered separately, each from 0. Where a number can be either, as in `root` and `children`,
+    ``v >= 0`` is an inner node and ``v < 0`` is leaf ``~v``. The arrays are views, so taking them costs nothing. They
+    change or become outdated as the forest learns: take ``forest.trees_[i]`` again afterwards. A forest in low-memory mode does
+    not store all boxes, so there `boxes` is a copy.
 
-    Numbers within the tree are relative to `origin`, which the forest subtracts from each feature before it narrows to 32 bits.
+    Values in the tree are relative to `origin`, which the forest subtracts from each feature before it rounds to 32 bits.
 
     Attributes
     ----------
     root : int
-        The node at the top; -1 is leaf 0. Of an empty tree (`n_records` is 0) it means nothing.
+        The node at the top; -1 is leaf 0. It is undefined for an empty tree (`n_records` is 0).
     n_records : int
-        Records that the tree holds.
+        Number of records that the tree holds.
     children : ndarray of shape (n_nodes, 2), int32
-        Records with ``x[cut_dimension] <= cut_value`` are below the first, the others below the second.
+        Records with ``x[cut_dimension] <= cut_value`` are below the first child, the others below the second.
     cut_dimension : ndarray of shape (n_nodes,), int32
     cut_value : ndarray of shape (n_nodes,), float32
     extent : ndarray of shape (n_nodes,), float64
         The sum of the sides of the node's box.
     mass : ndarray of shape (n_nodes,), int32
-        Records below; 0 marks a node that is not in use, whose other entries mean nothing.
+        Number of records below the node; 0 marks an unused node, whose other entries are undefined.
     parent : ndarray of shape (n_nodes,), int32
         -1 for the root.
     boxes : ndarray of shape (n_nodes, 2, d), float32
-        The lower and the upper corner of what lies below.
+        The lower and the upper corner of the bounding box of the records below.
     points : ndarray of shape (n_leaves, d), float32
-        The record in each leaf; equal records share one.
+        The record in each leaf; equal records share one leaf.
     leaf_mass, leaf_parent : ndarray of shape (n_leaves,), int32
-        Records in each leaf (0: not in use), and the node above.
+        Number of records in each leaf (0 marks an unused leaf), and the node above it.
     keys : ndarray of shape (n_records,), float64
-        Of the reservoir: the records with the smallest stay. A heap, the largest first.
+        Keys of the reservoir, as a heap with the largest first; the records with the smallest keys stay.
     arrivals : ndarray of shape (n_records,), int64
-        Which record of the stream it was, counted from 1.
+        Position of each record in the stream, counted from 1.
     leaf : ndarray of shape (n_records,), int32
-        Where each record lies.
+        The leaf of each record.
     origin : ndarray of shape (d,), float64
 
     Examples
@@ -85,7 +85,7 @@ class Tree:
         self.origin.flags.writeable = False
 
     def walk(self) -> Iterator[tuple[int, int]]:
-        """Every node and leaf in use with its depth, from the root down, left before right."""
+        """Yield every used node and leaf with its depth, from the root down, left before right."""
         stack = [(self.root, 0)] if self.n_records else []
         while stack:
             v, depth = stack.pop()
@@ -95,15 +95,15 @@ class Tree:
                 stack += [(right, depth + 1), (left, depth + 1)]
 
     def to_dict(self) -> dict[str, Any]:
-        """The tree as nested dicts of plain numbers, in the format that the package rrcf writes and loads.
+        """The tree as nested dicts, in the format of the package rrcf.
 
-        Records are named by their places in the stream, from 0; numbers are those of the data. ``rrcf.RCTree.from_dict`` takes it,
-        and `json.dump` writes it.
+        Records are identified by their positions in the stream, counted from 0, and values are those of the data (the origin is
+        added). ``rrcf.RCTree.from_dict`` reads the result, and `json.dump` can write it.
 
         Raises
         ------
         ValueError
-            If the tree is empty: the format has no word for that.
+            If the tree is empty, because the format cannot express that.
         """
         if not self.n_records:
             raise ValueError("the tree holds no records")
@@ -141,7 +141,7 @@ class Tree:
 
 
 class Trees(Sequence[Tree]):
-    """The trees of a forest; a `Tree` is made when it is asked for."""
+    """The trees of a forest as a sequence; each `Tree` is created when it is accessed."""
 
     def __init__(self, forest: Forest) -> None:
         self._forest = forest

@@ -1,4 +1,4 @@
-"""Reservoir: a bounded sample of a stream, of anything."""
+"""A bounded sample of a stream of any objects."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ T = TypeVar("T")
 class Reservoir(Generic[T]):
     """A time-decayed, weighted, mergeable sample of a stream.
 
-    Record `n` (counted from 1) of weight `w` gets the key ``ln(E / w) - time_decay * n`` with ``E`` drawn from Exp(1), and the
-    `capacity` smallest keys stay: with no decay and equal weights a uniform sample without replacement. No random number is
-    drawn for a record that does not enter. It is the sampler that the trees of a forest use.
+    Record `n` (counted from 1) of weight `w` gets the key ``ln(E / w) - time_decay * n``, where ``E`` is drawn from Exp(1). The
+    records with the `capacity` smallest keys stay. Without decay and with equal weights this is a uniform sample without
+    replacement. The trees of a forest use the same sampler. It draws no random number for a record that does not enter.
 
     Parameters
     ----------
     capacity : int
-        How many records it holds at most.
+        The largest number of records that it holds.
     time_decay : float, default=0.0
-        The weight of a record falls by this factor (as an exponent) with each record that follows; its mean age
-        tends to ``1 / time_decay`` once that is much more than `capacity`.
+        The weight of a record is multiplied by ``exp(-time_decay)`` for each record that follows. The mean age of the
+        records held tends to ``1 / time_decay`` where that is much more than `capacity`.
     random_state : int, RandomState, Generator or None, default=None
-        Seed; the same seed and stream give the same sample.
+        Seed. The same seed and the same stream give the same sample.
 
     Notes
     -----
     P. Efraimidis, P. Spirakis, "Weighted random sampling with a reservoir", Information Processing Letters 97 (2006).
-    With one weight that outweighs all others together, the record is nearly always held, once.
+    A record whose weight exceeds the sum of all others is nearly always held, and only once.
 
     Examples
     --------
@@ -54,24 +54,26 @@ class Reservoir(Generic[T]):
         self._items: list[T] = []
 
     def offer(self, item: T, weight: float = 1.0) -> bool:
-        """Let one record pass; True if it entered the sample.
+        """Offer one record; return True if it entered the sample.
 
         Parameters
         ----------
         item : object
-            Kept as it is, not copied.
+            The object itself is kept, not a copy.
         weight : float, default=1.0
-            Positive and finite.
+            From 1e-150 to 1e150, so that sums and ratios of weights stay finite.
 
         Raises
         ------
-        TypeError, ValueError
-            If the weight is not; the reservoir is then unchanged.
+        TypeError
+            If the weight is not a number.
+        ValueError
+            If the weight is out of range. The reservoir is unchanged.
         """
         if not isinstance(weight, Real):
             raise TypeError(f"weight must be a number, got {weight!r}")
         if not 1e-150 <= weight <= 1e150:
-            raise ValueError(f"weight must be positive and finite, got {weight!r}")
+            raise ValueError(f"weight must be between 1e-150 and 1e150, got {weight!r}")
         place = self._core.offer(float(weight))
         if place < 0:
             return False
@@ -82,7 +84,7 @@ class Reservoir(Generic[T]):
         return True
 
     def extend(self, items: Iterable[T], weights: ArrayLike | None = None) -> Self:
-        """Let many records pass, in order: the same sample as one `offer` each, faster."""
+        """Offer many records in order. The sample is the same as after one `offer` each, and the call is faster."""
         if weights is not None:
             items = list(items)
             checked = np.asarray(weights, dtype=np.float64)
@@ -90,10 +92,10 @@ class Reservoir(Generic[T]):
                 raise ValueError(f"weights has shape {checked.shape} for {len(items)} items")
             bad = np.flatnonzero(~((checked >= 1e-150) & (checked <= 1e150)))
             if bad.size:
-                raise ValueError(f"weights must be positive and finite, got {checked[bad[0]]} (item {bad[0]})")
+                raise ValueError(f"weights must be between 1e-150 and 1e150, got {checked[bad[0]]} (item {bad[0]})")
             for item, weight in zip(items, checked.tolist(), strict=True):
                 self.offer(item, weight)
-        elif isinstance(items, (Sequence, np.ndarray)):  # one that enters can be gone to
+        elif isinstance(items, (Sequence, np.ndarray)):  # indexing reaches the next record that enters directly
             at, n = 0, len(items)
             while True:
                 at += self._core.pass_by(n - at)
@@ -107,7 +109,7 @@ class Reservoir(Generic[T]):
         return self
 
     def _slots(self) -> NDArray[np.void]:
-        """In the order of arrival."""
+        """The slots of the core, in order of arrival."""
         slots: NDArray[np.void] = self._core.slots
         return np.sort(slots, order="arrival")
 
@@ -116,23 +118,23 @@ class Reservoir(Generic[T]):
         return [self._items[place] for place in self._slots()["place"]]
 
     def ages(self) -> NDArray[np.int64]:
-        """How many records came after each one held, in the order of `sample()`; shape ``(len(self),)``."""
+        """The number of records that came after each record held, in the order of `sample()`; shape ``(len(self),)``."""
         arrivals: NDArray[np.int64] = self._slots()["arrival"]
         return self.n_seen - arrivals
 
     def merge(self, other: Reservoir[T]) -> Self:
-        """Take in the sample of a stream that followed this one; `other` is left as it is.
+        """Merge the sample of a stream that followed this one. `other` does not change.
 
-        Record `k` of the other counts as record ``n_seen + k`` of this one, and the result has the distribution
-        of one reservoir that saw both streams, one after the other: the `capacity` smallest keys of
-        the union. Without time decay the order does not matter. The reservoir's own randomness decides what comes after.
+        Record `k` of the other reservoir counts as record ``n_seen + k`` of this one. The `capacity` smallest keys of the
+        union stay, so the result has the distribution of one reservoir that saw both streams one after the other. Without time
+        decay the order does not matter. Later records use the random numbers of this reservoir.
 
         Raises
         ------
         TypeError
             If `other` is not a reservoir.
         ValueError
-            If it is this one, or differs in capacity or time decay.
+            If `other` is this reservoir, or differs from it in capacity or time decay.
         """
         if not isinstance(other, Reservoir):
             raise TypeError(f"can merge with a Reservoir, got {type(other).__name__}")
@@ -147,7 +149,7 @@ class Reservoir(Generic[T]):
         items = self._items + other._items
         theirs["place"] += len(self._items)
         slots = np.concatenate([mine, theirs])
-        # above this key one of the two has left records out
+        # above this key, one of the two reservoirs has already dropped records
         threshold = min(self._core.threshold, other._core.threshold - self.time_decay * self.n_seen)
         slots = slots[slots["key"] <= threshold]
         slots = slots[np.argsort(slots["key"], kind="stable")]

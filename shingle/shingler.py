@@ -1,4 +1,4 @@
-"""Windows of consecutive records: of a stream, of an array, and back to time stamps."""
+"""Windows of consecutive records: of a stream, of an array, and from scores of windows back to records."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ from rcf._validate import as_record, whole_number
 class Shingler:
     """The last `size` records of a stream as one point.
 
-    Until `size` records have come there is no window, and `push` returns None. A window is right only over records at
-    even steps: after a gap in the time stamps call `reset`, or fill the gap, for windows across it mix
-    what came before with what came after.
+    `push` returns None until `size` records have come. The records of a window must be evenly spaced in time. After a gap
+    call `reset`, or fill the gap, because a window across it would mix records from before and after.
 
     Parameters
     ----------
     size : int
-        Records to a window.
+        Number of records in a window.
     n_features : int, default=1
-        Numbers to a record.
+        Number of features of a record.
     rotate : bool, default=False
-        Leave each record in the place where it was written, ``k % size`` for record `k`, instead of moving all by one
-        place: consecutive windows then differ in one record only. For data with a period that is a multiple of
-        `size` each place then stands for a phase.
+        Keep record `k` at position ``k % size`` instead of shifting every record by one position. Consecutive windows then
+        differ in one record only. If `size` is a multiple of the period of the data, each position stands for one phase.
 
     Examples
     --------
@@ -48,16 +46,16 @@ class Shingler:
         self._core = RingCore(self.size, self.n_features)
 
     def push(self, record: ArrayLike) -> NDArray[np.float64] | None:
-        """Take in a record ``(n_features,)``; the window ``(size * n_features,)`` as a new array, or None at the start.
+        """Add a record ``(n_features,)`` and return the window ``(size * n_features,)`` as a new array, or None at the start.
 
-        NaN passes: whoever fills gaps does so in the window.
+        NaN is allowed, so that callers can fill gaps in the window.
         """
         self._core.push(as_record(record, self.n_features, type(self).__name__))
         return self.window
 
     @property
     def window(self) -> NDArray[np.float64] | None:
-        """The current window as a copy, oldest record first (in its fixed places with `rotate`); None before it is full."""
+        """A copy of the current window, oldest record first (fixed positions with `rotate`); None before it is full."""
         return self._core.window(self.rotate) if self.full else None
 
     @property
@@ -67,7 +65,7 @@ class Shingler:
 
     @property
     def n_seen(self) -> int:
-        """Records since the start or the last reset."""
+        """Number of records since the start or the last reset."""
         return self._core.seen
 
     def reset(self) -> None:
@@ -79,22 +77,22 @@ class Shingler:
 
 
 def shingle(X: ArrayLike, size: int, step: int = 1) -> NDArray[Any]:
-    """All windows of a series, one to a row, oldest record first.
+    """All windows of a series, one per row, oldest record first.
 
     Parameters
     ----------
     X : array-like of shape (n,) or (n, d)
-        Records in order of time, at even steps.
+        Records in order of time, evenly spaced.
     size : int
-        Records to a window.
+        Number of records in a window.
     step : int, default=1
-        How far each window starts after the one before.
+        Number of records between the starts of two consecutive windows.
 
     Returns
     -------
     ndarray of shape ((n - size) // step + 1, size * d)
-        A read-only view of `X` where its records lie next to each other (it then costs no memory), else of a copy. Row
-        `i` ends at record ``i * step + size - 1``.
+        A read-only view of `X` if `X` is contiguous, otherwise a view of a copy. Row `i` ends at record
+        ``i * step + size - 1``.
 
     Raises
     ------
@@ -128,22 +126,22 @@ def shingle(X: ArrayLike, size: int, step: int = 1) -> NDArray[Any]:
 def unshingle(
     scores: ArrayLike, size: int, step: int = 1, *, reduce: Literal["last", "mean", "max"] = "last"
 ) -> NDArray[np.float64]:
-    """From scores of windows back to scores of time stamps.
+    """Turn scores of windows into scores of records.
 
     Parameters
     ----------
     scores : array-like of shape (m,)
-        One for each row of ``shingle(X, size, step)``.
+        One score for each row of ``shingle(X, size, step)``.
     size, step : int
-        As they were given to `shingle`.
+        The values that were given to `shingle`.
     reduce : {"last", "mean", "max"}, default="last"
-        What a time stamp gets: the score of the window that ends there (what a stream knows at that moment), or the mean or
-        the maximum over all windows that contain it (which find the place better, afterwards).
+        "last" gives a record the score of the window that ends there, which is all that a stream knows at that moment.
+        "mean" and "max" reduce over all windows that contain the record. They locate an anomaly better in hindsight.
 
     Returns
     -------
     ndarray of shape ((m - 1) * step + size,)
-        NaN where no window says anything: with "last" the first ``size - 1``, and between steps.
+        NaN where no window gives a score: with "last" the first ``size - 1`` records, and records between steps.
 
     Examples
     --------
@@ -162,7 +160,7 @@ def unshingle(
         out[ends] = values
         return out
     if reduce == "mean":
-        # no running sum: it would carry the rounding of a great score to all that follow
+        # A running sum would carry the rounding error of a large score to all records that follow.
         total, count = np.zeros(n), np.zeros(n)
         for offset in range(size):
             total[ends - offset] += values
