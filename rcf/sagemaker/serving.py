@@ -65,7 +65,8 @@ def answer(
     chosen = _accepted(accept)
     try:
         blocks = formats.decode(body, content_type or "", forest.n_features_in_)
-        scores = [forest.anomaly_score(rows.X) for rows in blocks]
+        # The core itself, because the rows are checked: scikit-learn's checks in anomaly_score would take 50 of 85 us of a request.
+        scores = [forest._forest.score(rows.X, forest.method, 1) for rows in blocks]
     except ValueError as error:
         raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
     if not scores:

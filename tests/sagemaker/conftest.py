@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import servers
 
 ROOT = Path(__file__).parents[2]
 
@@ -106,10 +107,25 @@ def command():
     return start
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+@pytest.fixture(scope="session")
+def sdk(tmp_path_factory):
+    """The Python of an environment that has version 2 of the SageMaker SDK: RCF_SAGEMAKER_SDK, else a new one, filled here.
+
+    The SDK needs 450 MB and older packages than ours.
+    """
+    named = os.environ.get("RCF_SAGEMAKER_SDK")
+    if named:
+        return named
+    folder = tmp_path_factory.mktemp("sdk")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = str(folder / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "sagemaker>=2.200,<3", "scipy"], check=True)
+    return python
+
+
+@pytest.fixture(name="free_port")
+def a_free_port():
+    return servers.free_port()
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +134,7 @@ def serving(command):
 
     @contextmanager
     def endpoint(model, **environment):
-        port = free_port()
+        port = servers.free_port()
         environment = {"MODEL_SERVER_WORKERS": 1, "SAGEMAKER_BIND_TO_PORT": port} | environment
         process = command("serve", "--model", model, "--host", "127.0.0.1", environment=environment)
         url = f"http://127.0.0.1:{port}"
