@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
@@ -11,16 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._core import Forest, check_weights
+from ._core import LIMIT, Forest, check_weights
 from ._validate import (
     as_record,
+    blocks,
+    check_cells,
     check_columns,
     check_settled,
+    imputed,
     many_for_one,
     names_of,
     not_negative,
@@ -53,7 +58,23 @@ _SETTLED = (
     "low_memory",
     "random_state",
 )  # what shapes a forest once it is grown
-_FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_offset")
+_FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_given_offset")
+# A sparse table is made dense up to this many cells (256 MB); of a larger one that many, in rows drawn at random. The trees
+# hold at most n_estimators * max_samples rows of either.
+_DENSE = 1 << 25
+
+
+class _Line(NamedTuple):
+    """Where `predict` draws its line, for the forest as it was after `n_seen` records.
+
+    `offsets` holds the offset of each method that was asked for. Right after `fit` with `contamination="auto"` it holds, for the
+    method of `fit`, the rows from which the offset will be computed, so that callers who only score do not pay for it.
+    """
+
+    n_seen: int
+    contamination: float | Literal["auto"]
+    fitted: bool  # by `fit`, whose contamination stays in force; a stream follows the parameter
+    offsets: dict[str, float | NDArray[np.float64]]
 
 
 class Neighbors(NamedTuple):
@@ -173,7 +194,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     time_decay_: float
     # Whether the forest is grown and no parameter that shapes it was set since the last check, so that `update` need not check.
     _ready = False
-    _offset: list[tuple[int, Any]]  # of how many records seen: the offset, or the rows that it is taken from
+    _line: _Line
+    _given_offset: float  # where a caller has set offset_
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -248,25 +270,41 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
     def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None) -> None:
         seed = seed_entropy(self.random_state)
-        data = self._checked(X, reset=True)
-        weights = self._weights(sample_weight, len(data))
+        data = self._checked(X, reset=True, accept_sparse=True)
+        weights = self._weights(sample_weight, data.shape[0])
         if weights is not None and weights.size and (weights == weights[0]).all():
             weights = None
+        n, d = data.shape
         disjoint = isinstance(self.max_samples, str) and self.max_samples == "disjoint"
-        capacity = max(256, len(data) // self.n_estimators) if disjoint else self._capacity(len(data))
+        capacity = max(256, n // self.n_estimators) if disjoint else self._capacity(n)
         decay = self._decay(capacity)
-        forest = Forest(self.n_estimators, capacity, data.shape[1], decay, seed, bool(self.low_memory))
-        forest.fit(data, weights, bool(self.time_decay), disjoint, self._threads())
+        forest = Forest(self.n_estimators, capacity, d, decay, seed, bool(self.low_memory))
+        given = data  # as it came: what fills gaps while trees grow is not what fills them when rows are scored
+        if issparse(data):
+            most = max(_DENSE // d, capacity)
+            if n > most and not disjoint and not self.time_decay:
+                rows = np.sort(np.random.default_rng(seed).choice(n, most, replace=False))
+                data, weights = data[rows], None if weights is None else weights[rows]
+            data = data.toarray()
+        try:
+            forest.fit(data, weights, bool(self.time_decay), disjoint, self._threads())
+        except ValueError:  # the core looks for NaN as it reads, so that tables without it pay nothing here
+            if not np.isnan(data).any():
+                raise
+            forest.fit(imputed(data, seed), weights, bool(self.time_decay), disjoint, self._threads())
         self._forest, self.time_decay_ = forest, decay
         self._settled = {name: getattr(self, name) for name in _SETTLED}
         self.max_samples_ = int(forest.masses().max())
-        rows = np.arange(len(data))
+        self.__dict__.pop("_given_offset", None)
+        offset: float | NDArray[np.float64]
         if self.contamination != "auto":
-            self._offset = [(forest.n_seen, self._offset_of(data, self.contamination))]
-            return
-        if len(data) > _OFFSET_ROWS:
-            rows = np.sort(np.random.default_rng(seed).choice(len(data), _OFFSET_ROWS, replace=False))
-        self._offset = [(forest.n_seen, data[rows])]
+            offset = self._offset_of(self._scores(given, self.method), self.contamination, self.method)
+        else:
+            chosen = np.arange(n)
+            if n > _OFFSET_ROWS:
+                chosen = np.sort(np.random.default_rng(seed).choice(n, _OFFSET_ROWS, replace=False))
+            offset = given[chosen].toarray() if issparse(given) else given[chosen]
+        self._line = _Line(forest.n_seen, self.contamination, True, {self.method: offset})
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -377,7 +415,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         held = self._forest.forget(self._record(x))
         if held:
-            self.__dict__.pop("_offset", None)  # the count of records, by which it is kept, is the same
+            for name in ("_line", "_medians_at"):  # the count of records, by which they are kept, is the same
+                self.__dict__.pop(name, None)
         return held
 
     def merge(self, other: RandomCutForest) -> Self:
@@ -455,7 +494,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             At least 0, high for anomalies; the mean over the trees.
         """
         check_is_fitted(self)
-        return self._forest.score(self._checked(X, reset=False), method or self.method, self._threads())
+        return self._scores(self._checked(X, reset=False, accept_sparse=True), method or self.method)
 
     def attribution(self, X: ArrayLike, method: Method | None = None) -> NDArray[np.float64]:
         """What each feature adds to the score of each row.
@@ -475,7 +514,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             ``[..., 0]`` by being high, ``[..., 1]`` by being low. At least 0; a row's parts add up to its `anomaly_score`.
         """
         check_is_fitted(self)
-        return self._forest.attribution(self._checked(X, reset=False), method or self.method, self._threads())
+        data = self._checked(X, reset=False, accept_sparse=True)
+        return self._over(data, lambda rows: self._forest.attribution(rows, method or self.method, self._threads()))
 
     def explanation_json(self, X: ArrayLike, *, directionality: bool = True) -> list[str]:
         """The attribution of each row as ANOMALY_EXPLANATION, the JSON of Amazon Kinesis Data Analytics for SQL.
@@ -531,8 +571,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         from .walk import walk
 
         check_is_fitted(self)
-        data = validate_data(self, X, reset=False, dtype=np.float64)
-        return walk(self._forest, data, visitor, self._threads())
+        data = self._checked(X, reset=False, accept_sparse=True)
+        return self._over(data, lambda rows: walk(self._forest, check_array(rows), visitor, self._threads()))
 
     def density(
         self, X: ArrayLike, *, directional: bool = False, dimension: float | None = None
@@ -560,7 +600,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         """
         check_is_fitted(self)
         power = self.n_features_in_ if dimension is None else not_negative("dimension", dimension)
-        mass, length, share = np.moveaxis(self._forest.density(self._checked(X, reset=False), self._threads()), 1, 0)
+        data = self._checked(X, reset=False, accept_sparse=True)
+        found = self._over(data, lambda rows: self._forest.density(rows, self._threads()))
+        mass, length, share = np.moveaxis(found, 1, 0)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             volume = np.where(share > 0, share * (length / share) ** power, 0.0).sum(axis=(1, 2))
             if not directional:
@@ -601,7 +643,14 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """``score_samples(X) - offset_``: negative for outliers; shape (n,)."""
-        return self.score_samples(X) - self.offset_
+        scores, offset = self.score_samples(X), self.offset_
+        if self.max_samples_ <= 2 and -offset >= self._highest(self.method):
+            warnings.warn(
+                f"no score can lie beyond offset_: with method={self.method!r} and {self.max_samples_} records in a tree every "
+                "record has the same score; fit more rows, or take another method",
+                stacklevel=2,
+            )
+        return scores - offset
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
         """-1 for outliers, 1 for inliers; shape (n,)."""
@@ -617,15 +666,24 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     @property
     def offset_(self) -> float:
         check_is_fitted(self)
-        # [(count of records, offset)], or instead of the offset the rows to take it from: who only scores does not wait for that
-        known = self.__dict__.setdefault("_offset", [(-1, 0.0)])
-        n_seen, offset = known[0]
-        if n_seen != self._forest.n_seen:
-            n_seen, offset = self._forest.n_seen, self._offset_of(self._held(_OFFSET_ROWS), self.contamination)
-        elif not isinstance(offset, float):
-            offset = self._offset_of(offset, "auto")  # as it was in fit: what is set since does not change it
-        known[0] = n_seen, offset
+        if "_given_offset" in self.__dict__:
+            return self._given_offset
+        line, n_seen = self.__dict__.get("_line"), self._forest.n_seen
+        if line is None or line.n_seen != n_seen or not (line.fitted or line.contamination == self.contamination):
+            line = self._line = _Line(n_seen, self.contamination, False, {})
+        offset = line.offsets.get(self.method)
+        if not isinstance(offset, float):
+            rows = self._held(_OFFSET_ROWS) if offset is None else offset
+            offset = self._offset_of(self._scores(rows, self.method), line.contamination, self.method)
+            line.offsets[self.method] = offset
         return offset
+
+    @offset_.setter
+    def offset_(self, value: float) -> None:
+        check_is_fitted(self)
+        if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(value):
+            raise ValueError(f"offset_ must be a finite number, got {value!r}")
+        self._given_offset = float(value)
 
     @property
     def trees_(self) -> Trees:
@@ -633,16 +691,51 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         return Trees(self._forest)
 
-    def _offset_of(self, rows: NDArray[np.float64], contamination: float | Literal["auto"]) -> float:
-        scores = self._forest.score(rows, self.method, self._threads())
-        if contamination == "auto":
-            return -float(scores.mean() + 3.0 * scores.std())
-        return float(np.percentile(-scores, 100.0 * contamination))
+    def _offset_of(self, scores: NDArray[np.float64], contamination: float | Literal["auto"], method: Method) -> float:
+        if contamination != "auto":
+            return float(np.percentile(-scores, 100.0 * contamination))
+        # With few rows, mean + 3 sd may lie above every score that there can be, and nothing would ever be an outlier.
+        mean, highest = scores.mean(), max(self._highest(method), scores.max())
+        return -float(min(mean + 3.0 * scores.std(), 0.5 * (mean + highest)))
+
+    def _highest(self, method: Method) -> float:
+        """The score of a record far from all that the trees hold: no other is higher."""
+        held = np.concatenate([self._forest.points(i) for i in range(self._forest.n_trees)])
+        low, high = held.min(axis=0), held.max(axis=0)
+        extent = (high - low).sum()
+        far = high + 1e6 * (extent if extent > 0 else max(1.0, np.abs(high).max()))
+        return float(self._forest.score(np.minimum(far, LIMIT)[None], method, 1)[0])
 
     def _held(self, at_most: int) -> NDArray[np.float64]:
         """Distinct records that the trees hold, evenly taken from them."""
         points = np.unique(np.concatenate([self._forest.points(i) for i in range(self._forest.n_trees)]), axis=0)
         return points[np.linspace(0, len(points) - 1, min(at_most, len(points))).astype(np.int64)]
+
+    def _medians(self) -> NDArray[np.float64]:
+        """The median of each feature over the records that the trees hold."""
+        known = self.__dict__.get("_medians_at")
+        if known is None or known[0] != self._forest.n_seen:
+            held = []
+            for i in range(self._forest.n_trees):
+                masses = self._forest.tree(i)["leaves"]["mass"]
+                held.append(np.repeat(self._forest.points(i), masses[masses > 0], axis=0))
+            known = self._medians_at = self._forest.n_seen, np.median(np.concatenate(held), axis=0)
+        return known[1]
+
+    def _over(self, X: Any, work: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """`work` on the rows of a checked table: dense blocks of a sparse one, and medians in the place of NaN."""
+        if issparse(X):
+            return np.concatenate([self._over(X[rows].toarray(), work) for rows in blocks(*X.shape)])
+        try:
+            return work(X)
+        except ValueError:  # the core looks for NaN as it reads, so that tables without it pay nothing here
+            missing = np.isnan(X)
+            if not missing.any():
+                raise
+        return work(np.where(missing, self._medians(), X))
+
+    def _scores(self, X: Any, method: Method) -> NDArray[np.float64]:
+        return self._over(X, lambda rows: self._forest.score(rows, method, self._threads()))
 
     @contextmanager
     def _whole_or_not_at_all(self) -> Iterator[None]:
@@ -663,9 +756,12 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         if not isinstance(params["random_state"], (Integral, type(None))):
             params["random_state"] = None  # a generator is shared with others; the forest's own are in its state
         fitted = {name: getattr(self, name) for name in _FITTED if name in self.__dict__}
-        n_seen, _ = fitted.pop("_offset", [(-1, None)])[0]
-        if self._grown and n_seen == self._forest.n_seen:
-            fitted["_offset"] = self.offset_, n_seen  # a number now: the rows that it is taken from are not saved
+        line = self.__dict__.get("_line")
+        if line is not None and line.fitted and line.n_seen == self._forest.n_seen:
+            method, offset = next(iter(line.offsets.items()))  # that of fit
+            if not isinstance(offset, float):  # the rows from which it will be computed are not saved
+                offset = self._offset_of(self._scores(offset, method), line.contamination, method)
+            fitted["_offset"], fitted["_offset_for"] = (offset, line.n_seen), (method, line.contamination)
         if "feature_names_in_" in fitted:
             fitted["feature_names_in_"] = list(fitted["feature_names_in_"])
         return {"params": params, "fitted": fitted, "forest": self._forest.state() if self._grown else None}
@@ -678,21 +774,25 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         if state["forest"] is None:
             return self
         forest = Forest.from_state(state["forest"], bool(self.low_memory))
-        offset, names = fitted.get("_offset"), fitted.get("feature_names_in_")
+        names, offset, given = (fitted.get(name) for name in ("feature_names_in_", "_offset", "_given_offset"))
+        method, contamination = fitted.get("_offset_for", (self.method, self.contamination))
         if not (
-            set(fitted) <= set(_FITTED)
+            set(fitted) <= {*_FITTED, "_offset", "_offset_for"}
             and (fitted["n_features_in_"], fitted["time_decay_"]) == (forest.n_features, forest.time_decay)
             and 1 <= whole_number("max_samples_", fitted["max_samples_"]) <= forest.capacity
             and (offset is None or [type(part) for part in offset] == [float, int])
+            and method in _METHODS
+            and (given is None or type(given) is float)
             and (names is None or [type(name) for name in names] == [str] * forest.n_features)
         ):
             raise ValueError(f"the fitted attributes are not those of its forest: {str(fitted)[:200]}")
         self._forest = forest
         self._settled = {name: getattr(self, name) for name in _SETTLED}
-        for name, value in fitted.items():
-            setattr(self, name, value)
+        for name in _FITTED:
+            if name in fitted:
+                setattr(self, name, fitted[name])
         if offset is not None:
-            self._offset = [(offset[1], offset[0])]
+            self._line = _Line(offset[1], contamination, True, {method: offset[0]})
         if names is not None:
             self.feature_names_in_ = np.array(names, dtype=object)
         return self
@@ -706,7 +806,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = False
+        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         return tags
 
     def _stream(self, n_features: int) -> Forest:
@@ -741,10 +842,19 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             raise ValueError("n_jobs must be None, a number of threads, or -1 for all cores, got 0")
         return 1 if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
 
-    def _checked(self, X: ArrayLike, reset: bool) -> NDArray[np.float64]:
-        """X as float64; the core looks for what is not finite, and names the place."""
+    def _checked(self, X: ArrayLike, reset: bool, accept_sparse: bool = False) -> Any:
+        """X as float64, as a CSR matrix if it came sparse; the core looks for what is not finite, and names the place."""
         check_columns(X)
-        data: NDArray[np.float64] = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite=False)
+        data = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=np.float64,
+            ensure_all_finite=False,
+            accept_sparse="csr" if accept_sparse else False,
+        )
+        if issparse(data):
+            check_cells(data, LIMIT)
         return data
 
     def _record(self, x: Any) -> NDArray[np.float64]:

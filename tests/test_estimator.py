@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import make_scorer, roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -50,11 +51,17 @@ def test_in_a_grid_search(X):
     )
     search.fit(X[order], y[order])
     assert search.best_score_ > 0.99
+    with pytest.raises(TypeError, match="If no scoring is specified"):
+        GridSearchCV(RandomCutForest(10), {"max_samples": [8, 64]}).fit(X, y)
     assert len(search.cv_results_["params"]) == 8
 
 
 def test_in_cross_validation(X):
-    assert set(cross_val_predict(RandomCutForest(10, random_state=0), X, cv=3)) <= {-1, 1}
+    """The three far rows fall into three folds; each is out where the forest has not seen it, and hardly any other is."""
+    order = np.r_[0:100, 300, 100:200, 301, 200:300, 302]
+    found = cross_val_predict(RandomCutForest(50, random_state=0), X[order], cv=3)
+    assert found[[100, 201, 302]].tolist() == [-1, -1, -1]
+    assert (found == -1).sum() <= 3 + 9
 
 
 def test_clone_takes_parameters_and_nothing_else(X):
@@ -188,6 +195,69 @@ def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
     assert fitted().set_params(contamination=0.2).fit(X).offset_ > at_once
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "values", [[-1.1, 0.3, 0.5, 100.0], [0.0, 1.0, 3.0], [5.0] * 20 + [6.0], [1e9, 1e9 + 1, 1e9 + 2]]
+)
+def test_the_line_of_auto_lies_below_what_a_far_record_scores(method, values):
+    """With few rows mean + 3 sd is above any score that there can be."""
+    forest = RandomCutForest(30, method=method, random_state=0).fit(np.array(values)[:, None])
+    assert forest.predict([[max(values) + 1e6], [min(values) - 1e6]]).tolist() == [-1, -1]
+    assert forest.predict([[values[1]]]).tolist() == [1]
+
+
+def test_offset_is_that_of_the_method_whenever_it_is_asked_for(X):
+    query = np.r_[X[:20], [[9.0] * 3]]
+
+    def fitted():
+        return RandomCutForest(50, random_state=0).fit(X)
+
+    late, read = fitted(), fitted()
+    first = read.offset_
+    for other in ("codisp", "displacement"):
+        for forest in (late, read):
+            forest.set_params(method=other)
+        assert read.offset_ == late.offset_ != first
+        np.testing.assert_array_equal(late.predict(query), read.predict(query))
+        assert late.predict(query).tolist() == [1] * 20 + [-1]
+        carried = [copy.deepcopy(late), pickle.loads(pickle.dumps(late)), RandomCutForest.from_bytes(late.to_bytes())]
+        assert {forest.offset_ for forest in carried} == {late.offset_}
+        for forest in carried:
+            assert forest.set_params(method="depth").offset_ == first, "that of the rows given to fit"
+    assert late.set_params(method="depth").offset_ == read.set_params(method="depth").offset_ == first
+    share = (
+        RandomCutForest(50, contamination=0.1, random_state=0).fit(X).set_params(method="codisp", contamination="auto")
+    )
+    assert (share.predict(X) == -1).mean() == pytest.approx(0.1, abs=0.03), "the contamination of fit"
+
+
+def test_offset_on_a_stream_follows_contamination_whenever_it_is_asked_for(X):
+    late, read = (RandomCutForest(20, 64, random_state=0).partial_fit(X) for _ in range(2))
+    first = read.offset_
+    for forest in (late, read):
+        forest.set_params(contamination=0.2)
+    assert read.offset_ == late.offset_ > first
+    assert read.set_params(contamination="auto").offset_ == first
+
+
+def test_offset_can_be_set(X):
+    forest = RandomCutForest(20, random_state=0).fit(X)
+    placed, scores = forest.offset_, forest.score_samples(X)
+    forest.offset_ = float(np.quantile(scores, 0.25))
+    assert (forest.predict(X) == -1).mean() == pytest.approx(0.25, abs=0.01)
+    np.testing.assert_array_equal(forest.decision_function(X), scores - forest.offset_)
+    carried = [copy.deepcopy(forest), pickle.loads(pickle.dumps(forest)), RandomCutForest.from_bytes(forest.to_bytes())]
+    for other in carried:
+        assert other.offset_ == forest.offset_
+        assert other.partial_fit(X[:5]).offset_ == forest.offset_, "a stream keeps it"
+        assert other.fit(X).offset_ == placed, "fit places it anew"
+    for wrong in (np.nan, np.inf, None, "auto", True):
+        with pytest.raises(ValueError, match="offset_ must be a finite number"):
+            forest.offset_ = wrong
+    with pytest.raises(NotFittedError):
+        RandomCutForest().offset_ = 1.0
+
+
 def test_offset_follows_the_stream():
     forest = RandomCutForest(20, 64, random_state=0)
     r = np.random.default_rng(0)
@@ -213,14 +283,14 @@ def test_offset_follows_what_is_taken_back_and_merged():
     for x in far:
         assert forest.forget(x) > 0
     fresh = copy.deepcopy(forest)
-    fresh.__dict__.pop("_offset", None)
+    fresh.__dict__.pop("_line", None)
     assert forest.offset_ == fresh.offset_ != before
 
     one, two = grown(1, r.normal(size=(30, 2))), grown(2, far)
     before = one.offset_
     one.merge(two)
     fresh = copy.deepcopy(one)
-    del fresh._offset
+    del fresh._line
     assert one.offset_ == fresh.offset_ != before
 
 
@@ -422,7 +492,12 @@ def test_one_row(method):
     forest = RandomCutForest(10, method=method, random_state=0).fit([[1.0, 2.0]])
     assert forest.max_samples_ == 1
     assert np.isfinite(forest.anomaly_score([[1.0, 2.0], [3.0, 4.0]])).all()
-    assert forest.predict([[1.0, 2.0]]).tolist() == [1]
+    if method == "depth":  # in units of log2(1)
+        with pytest.warns(UserWarning, match="method='depth' and 1 records in a tree.*more rows"):
+            assert forest.predict([[1.0, 2.0], [3.0, 4.0]]).tolist() == [1, 1]
+    else:
+        assert forest.predict([[1.0, 2.0], [3.0, 4.0]]).tolist() == [1, -1]
+    assert RandomCutForest(method=method).fit([[0.0], [0.0], [1.0]]).predict([[9.0]]).tolist() == [-1]
     assert np.isfinite(forest.update([5.0, 6.0]))
 
 

@@ -155,9 +155,10 @@ def test_a_bad_visitor_is_named(small):
         small.walk(far, walk.Visitor(height_equal, 3, height_ancestor))
     with pytest.raises(TypeError, match=r"must be an rcf\.walk\.Visitor, got function"):
         small.walk(far, height_equal)
-    for bad in (np.nan, np.inf, 1e200):
+    for bad in (np.inf, 1e200):
         with pytest.raises(ValueError):
             small.walk([[0.0, bad]], walk.depth)
+    np.testing.assert_allclose(small.walk([[0.0, np.nan]], walk.depth), small.anomaly_score([[0.0, np.nan]]))
     assert small.walk(far, walk.Visitor(height_equal, height_unequal, height_ancestor)).shape == (2,)
 
 
@@ -207,7 +208,7 @@ def test_density_of_constant_data():
     assert np.isfinite(found[1])
     assert np.isfinite(forest.density([[3.0, 4.0]], directional=True)).all()
     with pytest.raises(ValueError, match="row 1, feature 0"):
-        forest.density([[0.0, 0.0], [np.nan, 0.0]])
+        forest.density([[0.0, 0.0], [np.inf, 0.0]])
 
 
 # ---- neighbours -------------------------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
             forest.contamination = contamination
             data = forest.to_bytes()
             parts = rows.mapInArrow(_scoring(name, data), "partition int, n long, scores binary").collect()
-            forest._offset = [(forest.n_seen_, -_quantile(parts, 1.0 - contamination))]
+            forest.offset_ = -_quantile(parts, 1.0 - contamination)
         model = RandomCutForestModel(forest)
         model._resetUid(self.uid)
         return self._copyValues(model)

@@ -42,9 +42,13 @@ def test_refusals_leave_it_as_it_was():
         Z = X.copy()
         Z[5, 1] = bad
         for call in (forest.fit, forest.score, forest.fit_score):
+            if call == forest.score and np.isnan(bad):
+                continue  # the forest scores rows with missing values
             with pytest.raises(ValueError):
                 call(Z)
         for call in (forest.fit_partial, forest.score_partial, forest.fit_score_partial):
+            if call == forest.score_partial and np.isnan(bad):
+                continue
             with pytest.raises(ValueError):
                 call(Z[5])
     with pytest.raises(ValueError, match="2 features"):
