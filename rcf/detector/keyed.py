@@ -1,60 +1,65 @@
-"""KeyedDetector: one stream detector per key, for as many keys as fit."""
+"""KeyedDetector: a stream detector per key."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from threading import Lock, RLock
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 
-from .._validate import finite, not_negative, whole_number
+from .._validate import not_negative, whole_number
 from ..persist import Savable
 from .detections import Detection
+from .expiry import Expiry
 from .records import seconds
 from .stream import StreamDetector
 
 
 class KeyedDetector(Savable):
-    """Many streams told apart by a key, each with a detector of its own.
+    """A stream detector per key: one object for all hosts, machines or metrics of a service.
 
     Parameters
     ----------
     template : StreamDetector
-        What each key's detector is a clone of; it is not changed.
+        The detector of each key is a clone of it. The template itself does not change.
     max_keys : int, default=10000
-        Detectors held at once. When one more comes, the one used longest ago goes.
+        Largest number of detectors held. When one more key comes, the detector that was used longest ago is evicted.
     ttl : float or None, default=None
-        Seconds without a record after which a key goes: by the records' own time stamps, numbers or dates, or by the clock of the
-        machine for a record that has none. None keeps keys for good.
+        Seconds without a record after which a key is evicted. None keeps keys until `max_keys` is reached. Keys whose records
+        have time stamps are timed by these stamps, and the others by the clock of the machine. The clock of the
+        stamps is the latest time that two different keys have reached, so one host with a wrong clock evicts nobody.
     on_evict : callable or None, default=None
-        Called with ``(key, data)`` for a detector that goes, `data` being its model file as bytes. Without it the detector
-        is lost. Where it raises, that detector stays, and the record for which it had to go is not learned.
+        Called with ``(key, data)`` before a detector is evicted; `data` is its model file as bytes. Without it the detector
+        is lost. If the callback raises, the detector is kept, and the record that triggered the eviction is not learned.
     on_miss : callable or None, default=None
-        Called with the key when one comes that is not held; may return the bytes that `on_evict` was given, and the detector goes
-        on where it was, bit for bit. None starts a new one. It is asked again where the record was not learned.
+        Called with the key when a key comes that is not held. It may return the bytes that `on_evict` was given; the detector
+        then continues where it was, bit for bit. If it returns None, a new detector starts. It is called again if
+        the record was not learned.
 
     Attributes
     ----------
     on_evict, on_miss : callable or None
-        The hooks, which can be set at any time. A model file does not hold them: set them again after loading.
+        The callbacks can be set at any time. Model files, pickles and copies do not contain them: set them again after loading.
 
     Notes
     -----
-    With `on_evict`, a key that goes costs 1 to 3 milliseconds, in which its model file is written; a record takes some tens of
-    microseconds. Let `max_keys` be above the number of keys in use.
+    **Threads.** Any number of threads may call any method. Updates take turns. `save`, `to_bytes` and pickling may run
+    beside updates: the file has every key as it was at the moment of the call, and an update waits for at most some
+    milliseconds meanwhile. The callbacks run while the lock is held, in the thread that caused them. A detector that
+    `detector(key)` returned is not protected: read it, but do not update it while other threads update its key.
 
-    Memory is that of the trees, about 110 bytes for each record that each tree holds: 0.48 MB a key for 30 trees of 128 windows of
-    4 records (measured), 1.7 MB with the defaults of `StreamDetector`. A template of `low_memory` takes a seventh less for
-    the former, a fifth less for the latter, and 1.2 to 1.4 times as long for a record.
+    **Cost.** With `on_evict`, evicting a key takes about a millisecond, in which its model file is written, where a record takes
+    about ten microseconds. Choose `max_keys` above the number of keys in use.
 
-    A model file holds keys that are None, booleans, numbers, strings, and tuples of these, each detector as its own model
-    file within; it needs memory for two copies of all of them while it is written or read.
+    A model file holds keys that are None, booleans, numbers, strings, or tuples of these; other keys are refused when they first
+    come. Each detector is stored as its own model file within, so reading and writing needs memory for two copies.
 
-    Not for one key with many records a second, nor for keys whose streams depend on each other: join these to vectors
-    and use one `StreamDetector`.
+    It does badly where the streams of different keys depend on each other. Join these to vectors and use one `StreamDetector`.
 
     Examples
     --------
@@ -83,44 +88,66 @@ class KeyedDetector(Savable):
         self.ttl = None if ttl is None else not_negative("ttl", ttl)
         self.on_evict, self.on_miss = on_evict, on_miss
         self._overrides: dict[Hashable, dict[str, Any]] = {}
-        self._held: OrderedDict[Hashable, tuple[StreamDetector, float]] = OrderedDict()
+        self._held: OrderedDict[Hashable, StreamDetector] = OrderedDict()  # the one used longest ago first
+        self._stamps, self._arrivals = Expiry(shared=False), Expiry(shared=True)
+        self._lock, self._saving = RLock(), Lock()
+        self._snapshot: dict[Hashable, bytes | None] | None = (
+            None  # models of a save that is under way; None: not yet taken
+        )
 
     def override(self, key: Hashable, **params: Any) -> None:
-        """Other parameters than the template's for the detector of one key, by name; of a key that has not started yet.
+        """Set parameters of the detector of one key that differ from the template's. The key must not have started yet.
 
         Raises
         ------
         ValueError
-            For a parameter that there is not, or a key that has started.
+            If there is no such parameter, or the key has started.
         """
-        if key in self._held:
-            raise ValueError(f"the detector of {key!r} has started: remove it first")
-        clone(self.template).set_params(**params)
-        self._overrides[key] = {**self._overrides.get(key, {}), **params}
+        _saved_key(key)
+        with self._lock:
+            if key in self._held:
+                raise ValueError(f"the detector of {key!r} has started: evict it first")
+            clone(self.template).set_params(**params)
+            self._overrides[key] = {**self._overrides.get(key, {}), **params}
 
     def update(self, key: Hashable, record: Any, timestamp: Any = None) -> Detection:
-        """Take in the next record of a key; see :meth:`StreamDetector.update`.
+        """Score and learn the next record of a key; see :meth:`StreamDetector.update`.
 
-        If the record is refused, with a ValueError that names the key, or `on_evict` raises, the record is not learned, and a
-        key that was not held before is not held after.
+        Raises
+        ------
+        ValueError
+            If the record is refused; the message names the key. The record is then not learned, and a key that was not held
+            before is not held afterwards.
+        TypeError
+            If the key is of a type that a model file cannot hold.
         """
-        # unlike the monotonic clock, that of the day means the same after a restart
-        now = time.time() if timestamp is None else seconds(timestamp)
-        entry = self._held.get(key)
-        if entry is not None and self.ttl is not None and now - entry[1] > self.ttl:
-            self.evict(key)
-            entry = None
-        self._let_go(now)
-        detector = self._new(key) if entry is None else entry[0]
-        try:
-            result = detector.update(record, timestamp)
-        except ValueError as error:
-            raise ValueError(f"key {key!r}: {error}") from error
-        if entry is None and len(self._held) == self.max_keys:
-            self.evict(next(iter(self._held)))  # if it raises, the new detector is gone, and what it learned with it
-        self._held[key] = detector, now
-        self._held.move_to_end(key)
-        return result
+        with self._lock:
+            # Times of the day mean the same after a restart, unlike those of the monotonic clock.
+            clock, other = (self._arrivals, self._stamps) if timestamp is None else (self._stamps, self._arrivals)
+            now = time.time() if timestamp is None else seconds(timestamp)
+            if key not in self._held:
+                _saved_key(key)
+            if self.ttl is not None:
+                last = clock.last(key)
+                if last is not None and now - last[0] > self.ttl:
+                    self.evict(key)
+                for silent in clock.silent(self.ttl, clock.now_at(key, now)):
+                    self.evict(silent)
+            held = self._held.get(key)
+            detector = self._new(key) if held is None else held
+            if self._snapshot is not None and held is not None:
+                self._take(key)
+            try:
+                result = detector.update(record, timestamp)
+            except ValueError as error:
+                raise ValueError(f"key {key!r}: {error}") from error
+            if held is None and len(self._held) == self.max_keys:
+                self.evict(next(iter(self._held)))  # if it raises, the new detector is dropped with what it learned
+            self._held[key] = detector
+            self._held.move_to_end(key)
+            other.forget(key)
+            clock.touch(key, now)  # also without a ttl, which may be set later
+            return result
 
     def _new(self, key: Hashable) -> StreamDetector:
         if self.on_miss is not None:
@@ -132,31 +159,58 @@ class KeyedDetector(Savable):
             detector.set_params(**self._overrides[key])
         return detector
 
-    def _let_go(self, now: float) -> None:
-        """Those that were away too long, the one used longest ago first."""
-        while self.ttl is not None and self._held:
-            oldest = next(iter(self._held))
-            if now - self._held[oldest][1] <= self.ttl:
-                break
-            self.evict(oldest)
-
     def evict(self, key: Hashable) -> None:
-        """Let a key's detector go, through `on_evict`; KeyError if it is not held.
+        """Drop the detector of a key after `on_evict` was called.
 
-        Where `on_evict` raises, the detector stays.
+        If `on_evict` raises, the detector is kept.
+
+        Raises
+        ------
+        KeyError
+            If the key is not held.
         """
-        detector = self._held[key][0]
-        if self.on_evict is not None:
-            self.on_evict(key, detector.to_bytes())
-        del self._held[key]
+        with self._lock:
+            detector = self._held[key]
+            if self._snapshot is not None:
+                self._take(key)
+            if self.on_evict is not None:
+                self.on_evict(key, detector.to_bytes())
+            del self._held[key]
+            self._stamps.forget(key)
+            self._arrivals.forget(key)
+
+    def merge(self, other: KeyedDetector) -> Self:
+        """Add the detectors of another one, which does not change; of a key that both hold, the one with more records stays.
+
+        Use it to unite the detectors of two workers. Where this makes more than `max_keys`, those used longest ago are evicted.
+        """
+        with self._lock, other._lock:
+            for key, detector in other._held.items():
+                mine = self._held.get(key)
+                if mine is not None and mine.n_seen_ >= detector.n_seen_:
+                    continue
+                if mine is not None:
+                    if self._snapshot is not None:
+                        self._take(key)
+                    del self._held[key]
+                elif len(self._held) == self.max_keys:
+                    self.evict(next(iter(self._held)))
+                self._held[key] = StreamDetector.from_bytes(detector.to_bytes())
+                for clock, theirs in ((self._stamps, other._stamps), (self._arrivals, other._arrivals)):
+                    last = theirs.last(key)
+                    if last is not None:
+                        clock.touch(key, last[0])
+        return self
 
     def detector(self, key: Hashable) -> StreamDetector:
-        """The detector of a key, for a forecast say; KeyError if it is not held."""
-        return self._held[key][0]
+        """The detector of a key, for example for a forecast; KeyError if it is not held."""
+        with self._lock:
+            return self._held[key]
 
     def keys(self) -> list[Hashable]:
         """The keys held, the one used longest ago first."""
-        return list(self._held)
+        with self._lock:
+            return list(self._held)
 
     def __repr__(self) -> str:
         return f"KeyedDetector({self.template!r}, max_keys={self.max_keys}, ttl={self.ttl}): {len(self)} keys"
@@ -169,20 +223,59 @@ class KeyedDetector(Savable):
 
     # ---- state -------------------------------------------------------------------------------------------------
 
+    def __reduce__(self) -> Any:
+        return type(self).from_bytes, (self.to_bytes(),)
+
+    def _take(self, key: Hashable) -> None:
+        """Keep the model of a key for the save that is under way, before the key changes."""
+        assert self._snapshot is not None
+        if self._snapshot.get(key, b"") is None:
+            self._snapshot[key] = self._held[key].to_bytes()
+
     def _state(self) -> dict[str, Any]:
-        models = [detector.to_bytes() for detector, _ in self._held.values()]
-        return {
-            "template": self.template,
-            "max_keys": self.max_keys,
-            "ttl": self.ttl,
-            "overridden": [_saved_key(key) for key in self._overrides],
-            "overrides": list(self._overrides.values()),
-            "keys": [_saved_key(key) for key in self._held],
-            "used": np.array([used for _, used in self._held.values()], dtype=np.float64),
-            # one array: a table of contents with those of ten thousand detectors would be larger than they are
-            "ends": np.cumsum([len(model) for model in models], dtype=np.int64),
-            "models": np.frombuffer(b"".join(models), dtype=np.uint8),
-        }
+        """The state at the moment of the call. Updates go on meanwhile: a key that changes is stored first."""
+        with self._saving:
+            with self._lock:
+                keys = list(self._held)
+                state = {
+                    "template": self.template,
+                    "max_keys": self.max_keys,
+                    "ttl": self.ttl,
+                    "overridden": [_saved_key(key) for key in self._overrides],
+                    "overrides": list(self._overrides.values()),
+                    "keys": [_saved_key(key) for key in keys],
+                    "stamps": _times(self._stamps, keys),
+                    "arrivals": _times(self._arrivals, keys),
+                    "clocks": [[now, latest, _saved_key(leader)] for now, latest, leader in self._clocks()],
+                }
+                models = self._snapshot = dict.fromkeys(keys)
+            try:
+                left = iter(keys)
+                while self._some(left):
+                    time.sleep(
+                        1e-4
+                    )  # lets a waiting update have the lock, which Python's locks do not do by themselves
+            finally:
+                with self._lock:
+                    self._snapshot = None
+        data = [model for model in models.values() if model is not None]
+        # One array: a table of contents with those of ten thousand detectors would be larger than they are.
+        state["ends"] = np.cumsum([len(model) for model in data], dtype=np.int64)
+        state["models"] = np.frombuffer(b"".join(data), dtype=np.uint8)
+        return state
+
+    def _some(self, left: Iterator[Hashable]) -> bool:
+        """Take models for about 3 ms; False once there are no more."""
+        with self._lock:
+            begun = time.monotonic()
+            for key in left:
+                self._take(key)
+                if time.monotonic() - begun > 0.003:
+                    return True
+        return False
+
+    def _clocks(self) -> list[list[Any]]:
+        return [clock.state() for clock in (self._stamps, self._arrivals)]
 
     @classmethod
     def _from_state(cls, state: dict[str, Any]) -> Self:
@@ -192,22 +285,39 @@ class KeyedDetector(Savable):
                 raise ValueError(f"the key {key!r} comes twice")
             self.override(key, **params)
         keys, ends, models = state["keys"], state["ends"], state["models"]
-        used = finite("used", state["used"], (len(keys),)).tolist()
+        last = []
+        for name, clock, saved in zip(
+            ("stamps", "arrivals"), (self._stamps, self._arrivals), state["clocks"], strict=True
+        ):
+            times = np.asarray(state[name])
+            if times.dtype != np.float64 or times.shape != (len(keys), 2) or np.isinf(times).any():
+                raise ValueError(f"{name} are not a time and a reading of each key")
+            last.append(times.tolist())
+            now, latest, leader = saved
+            clock.restore([now, latest, _loaded_key(leader)])
         if len(keys) > self.max_keys or not isinstance(models, np.ndarray) or models.dtype != np.uint8:
             raise ValueError(f"{len(keys)} keys are held where {self.max_keys} may be, or their models are not bytes")
         if not isinstance(ends, np.ndarray) or ends.dtype != np.int64 or ends.shape != (len(keys),) or models.ndim != 1:
             raise ValueError("ends does not say where the models end")
         data, begin = models.tobytes(), 0
-        for key, when, end in zip(map(_loaded_key, keys), used, ends.tolist(), strict=True):
+        for i, (key, end) in enumerate(zip(map(_loaded_key, keys), ends.tolist(), strict=True)):
             if key in self._held:
                 raise ValueError(f"the key {key!r} comes twice")
             if not begin < end <= len(data):
                 raise ValueError(f"the model of {key!r} lies outside")
-            self._held[key] = StreamDetector.from_bytes(data[begin:end]), when
+            self._held[key] = StreamDetector.from_bytes(data[begin:end])
+            for clock, times in zip((self._stamps, self._arrivals), last, strict=True):
+                if times[i][0] == times[i][0]:
+                    clock.resume(key, *times[i])
             begin = end
         if begin != len(data):
             raise ValueError(f"{len(data) - begin} bytes belong to no key")
         return self
+
+
+def _times(clock: Expiry, keys: list[Hashable]) -> NDArray[np.float64]:
+    """What the clock knows of each key; NaN of a key that it does not know."""
+    return np.array([clock.last(key) or (np.nan, np.nan) for key in keys], dtype=np.float64).reshape(-1, 2)
 
 
 def _saved_key(key: Hashable) -> Any:

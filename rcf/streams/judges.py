@@ -61,17 +61,6 @@ def judge_of(model: Any, wanted: Iterable[str], **forest: Any) -> Judge:
     raise TypeError(f"model must be a StreamDetector, KeyedDetector or RandomCutForest, got {type(model).__name__}")
 
 
-def unite(model: KeyedDetector, other: KeyedDetector) -> None:
-    """Give the model the detectors of the other; of a key that both hold, the one that was used last."""
-    for key, (detector, used) in other._held.items():
-        mine = model._held.get(key)
-        if mine is None or mine[1] < used:
-            model._held[key] = detector, used
-    ordered = sorted(model._held.items(), key=lambda item: item[1][1])
-    model._held.clear()
-    model._held.update(ordered[-model.max_keys :])
-
-
 class DetectorJudge:
     """A StreamDetector, or a KeyedDetector with a detector per key.
 

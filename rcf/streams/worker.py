@@ -11,7 +11,6 @@ from typing import Any
 from ..detector import KeyedDetector
 from .checkpoint import Checkpoint
 from .codecs import Codec, Fields, Json
-from .judges import unite
 from .labeller import Labeller
 from .protocols import DeadLetters, Message, Rejected, Sink, Source, Store
 from .schema import Schema
@@ -252,7 +251,7 @@ class Worker:
         model = parents[0].model
         if isinstance(model, KeyedDetector):
             for parent in parents[1:]:
-                unite(model, parent.model)
+                model.merge(parent.model)
         details = {name: value for name, value in parents[0].details.items() if name not in ("sink", "dead")}
         self._restore(Checkpoint(self.source.partition, None, model, details=details))
 

@@ -3,9 +3,14 @@
 That streams do not mix, and which key goes first, is in test_detector.py; model files in test_persist_detectors.py.
 """
 
+import copy
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from rcf import KeyedDetector, StreamDetector
@@ -57,7 +62,7 @@ def test_a_key_that_cannot_go_lets_no_other_in():
             keyed.update(key, 1.0, 2.0)
         assert keyed.to_bytes() == before
     keyed.ttl = 5.0
-    for key in ("a", "b", "c"):  # by age: also the records of a key that is held wait
+    for key in ("a", "c"):  # by age, and for room
         before = keyed.to_bytes()
         with pytest.raises(OSError, match="the disk is full"):
             keyed.update(key, 1.0, 5.5)
@@ -102,9 +107,11 @@ def test_numbers_of_numpy_are_keys_like_any_other():
     again = KeyedDetector.from_bytes(keyed.to_bytes())
     assert again.keys() == [7, ("press", 3), 0.5]
     assert all(key in again for key in keys)
-    keyed.update(b"bytes", 1.0)
-    with pytest.raises(TypeError, match=r"the key b'bytes' cannot be saved"):
-        keyed.to_bytes()
+    before = keyed.keys()
+    for key in (b"bytes", pd.Timestamp(0), ("a", b"b")):
+        with pytest.raises(TypeError, match=r"the key .* cannot be saved: only None"):
+            keyed.update(key, 1.0)
+    assert keyed.keys() == before
 
 
 @pytest.mark.parametrize(
@@ -120,8 +127,10 @@ def test_numbers_of_numpy_are_keys_like_any_other():
         (lambda s: s.update(ends=s["ends"] + np.array([0, 1])), "lies outside"),
         (lambda s: s.update(ends=s["ends"] * 0), "lies outside"),
         (lambda s: s.update(models=np.append(s["models"], np.uint8(0))), "1 bytes belong to no key"),
-        (lambda s: s.update(used=np.array([0.0, np.nan])), "used"),
-        (lambda s: s.update(used=np.zeros(1)), "zip"),
+        (lambda s: s.update(stamps=np.array([[0.0, 1.0], [np.inf, 1.0]])), "stamps"),
+        (lambda s: s.update(arrivals=np.zeros((1, 2))), "arrivals"),
+        (lambda s: s.update(clocks=[[None, None, None]]), "zip"),
+        (lambda s: s.update(clocks=[["now", None, None]] * 2), "not a time"),
     ],
 )
 def test_states_that_are_none(change, message):
@@ -133,3 +142,133 @@ def test_states_that_are_none(change, message):
     change(state)
     with pytest.raises((ValueError, TypeError), match=message):
         KeyedDetector._from_state(state)
+
+
+# ---- clocks ----------------------------------------------------------------------------------------------------
+
+
+def test_one_host_with_a_wrong_clock_evicts_nobody():
+    keyed = small(ttl=60.0)
+    for t in range(0, 600, 20):
+        for host in "abc":
+            keyed.update(host, 1.0, float(t))
+        keyed.update("ahead", 1.0, t + 7200.0)
+        keyed.update("behind", 1.0, t - 7200.0)
+    assert keyed.keys() == ["a", "b", "c", "ahead", "behind"]
+    assert all(keyed.detector(host).n_seen_ == 30 for host in ("a", "b", "c", "ahead", "behind"))
+
+
+def test_records_without_a_time_stamp_have_a_clock_of_their_own(monkeypatch):
+    """One clock for both would evict every key with stamps 0, 1, 2 ... at the first record without one."""
+    now = [1e9]
+    monkeypatch.setattr("rcf.detector.keyed.time.time", lambda: now[0])
+    keyed = small(ttl=60.0)
+    for t in range(3):
+        for host in "ab":
+            keyed.update(host, 1.0, float(t))
+    keyed.update("c", 1.0)
+    assert keyed.keys() == ["a", "b", "c"]
+    now[0] += 100.0
+    keyed.update("d", 1.0)
+    assert keyed.keys() == ["a", "b", "d"]
+
+
+def test_a_key_goes_though_a_younger_one_was_used_before_it():
+    keyed = small(ttl=60.0)
+    keyed.update("young", 1.0, 1000.0)
+    keyed.update("old", 1.0, 5.0)
+    keyed.update("third", 1.0, 1001.0)
+    keyed.update("third", 1.0, 1002.0)
+    assert keyed.keys() == ["young", "third"]
+
+
+# ---- threads ---------------------------------------------------------------------------------------------------
+
+
+def test_saves_beside_updates_evictions_and_restores():
+    """Four threads update while a fifth saves: every file loads, and each key in it is the one that saw its first n records."""
+    rng = np.random.default_rng(0)
+    values = {key: rng.normal(size=400) for key in range(12)}
+    stored = {}
+    keyed = small(max_keys=10, on_evict=stored.__setitem__, on_miss=stored.get)
+    done, files = threading.Event(), []
+
+    def update(keys):
+        for i in range(400):
+            for key in keys:
+                keyed.update(key, values[key][i])
+
+    def save():
+        while not done.is_set():
+            files.append(keyed.to_bytes())
+
+    with ThreadPoolExecutor(5) as pool:
+        saver = pool.submit(save)
+        workers = [pool.submit(update, range(first, 12, 4)) for first in range(4)]
+        try:
+            for worker in workers:
+                worker.result()
+        finally:
+            done.set()
+        saver.result()
+    alone = {}
+    for key, series in values.items():
+        detector = StreamDetector(2, n_estimators=2, max_samples=8, random_state=0)
+        alone[key] = [detector.update(value) and detector.to_bytes() for value in series]
+    assert len(files) > 3
+    for data in [*files[:3], files[-1], keyed.to_bytes()]:
+        again = KeyedDetector.from_bytes(data)
+        keys = again.keys()
+        for key in keys:
+            detector = again.detector(key)
+            assert detector.to_bytes() == alone[key][detector.n_seen_ - 1]
+    for key in values:
+        model = keyed.detector(key).to_bytes() if key in keyed else stored[key]
+        assert model == alone[key][-1]
+
+
+def test_a_file_has_every_key_at_the_moment_of_the_call(monkeypatch):
+    """A key that learns before its turn is stored first."""
+    keyed = small()
+    for key in "abc":
+        keyed.update(key, 1.0)
+    expected = keyed.to_bytes()
+    taken = []
+
+    def between(self, left):
+        for key in left:
+            with self._lock:
+                self._take(key)
+            taken.append(key)
+            if len(taken) == 1:
+                self.update("c", 5.0)  # not stored yet
+                self.update("a", 5.0)  # stored already
+                self.update("d", 5.0)  # new
+                self.evict("b")
+        return False
+
+    monkeypatch.setattr(KeyedDetector, "_some", between)
+    assert keyed.to_bytes() == expected
+    assert keyed.keys() == ["c", "a", "d"]
+
+
+def test_pickles_and_copies_leave_the_callbacks_out():
+    keyed = small(on_evict=lambda key, data: None)
+    keyed.update("a", 1.0)
+    for again in (pickle.loads(pickle.dumps(keyed)), copy.deepcopy(keyed)):
+        assert again.to_bytes() == keyed.to_bytes()
+        assert again.on_evict is None
+
+
+def test_merging_keeps_the_detector_that_saw_more():
+    one, two = small(max_keys=3), small()
+    for i in range(5):
+        one.update("a", float(i))
+        two.update("b", float(i))
+        if i < 3:
+            two.update("a", float(i))
+    before = two.to_bytes()
+    assert one.merge(two).keys() == ["a", "b"]
+    assert one.detector("a").n_seen_ == one.detector("b").n_seen_ == 5
+    one.update("b", 1.0)
+    assert two.to_bytes() == before

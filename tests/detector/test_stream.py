@@ -614,8 +614,9 @@ def test_least_recently_used_and_ttl():
     for i, key in enumerate("abcad"):
         keyed.update(key, 1.0, float(i))
     assert keyed.keys() == ["c", "a", "d"]
-    keyed.update("a", 1.0, 104.0)
-    assert keyed.keys() == ["d", "a"]
+    keyed.update("a", 1.0, 103.0)
+    keyed.update("d", 1.0, 103.0)
+    assert keyed.keys() == ["a", "d"]
     with pytest.raises(ValueError, match="inf"):
         keyed.update("new", np.inf)
     assert "new" not in keyed

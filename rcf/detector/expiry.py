@@ -1,0 +1,92 @@
+"""Which keys have been silent for too long, by a clock that no single key can move."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable, Iterator
+from math import inf, isnan
+from typing import Any
+
+
+class Expiry:
+    """When each key came last, and which keys have not come for more than `ttl` seconds.
+
+    The clock is the latest time that two different keys have reached. One host whose clock is two hours ahead therefore
+    expires nobody, where a clock that followed the latest stamp would expire every other host. A host whose clock is behind is
+    not expired either, because what counts is the reading of this clock when the key came. As long as only one key has
+    come there is no clock, and nothing expires.
+
+    Parameters
+    ----------
+    shared : bool
+        Whether all times come from one clock, such as that of the machine. The latest time is then believed.
+    """
+
+    def __init__(self, *, shared: bool) -> None:
+        self._shared = shared
+        self._last: dict[Hashable, tuple[float, float]] = {}  # the key's own time, and the reading when it came
+        # One entry per key, at a reading no later than its last: a key that came again is put back when its entry is reached.
+        self._heap: list[tuple[float, int, Hashable]] = []
+        self._pushed = 0  # orders entries of equal times, because keys need not be comparable
+        self._leader: Hashable = None
+        self._latest = -inf
+        self._now = -inf
+
+    def now_at(self, key: Hashable, time: float) -> float:
+        """What the clock will show when the key has come at this time."""
+        if self._shared:
+            return max(self._now, time)
+        if key == self._leader or self._latest == -inf:
+            return self._now
+        return max(self._now, min(time, self._latest))
+
+    def touch(self, key: Hashable, time: float) -> None:
+        """Note that the key came at this time."""
+        self._now = self.now_at(key, time)
+        if time > self._latest:
+            self._leader, self._latest = key, time
+        self.resume(key, time, max(self._now, time))
+
+    def resume(self, key: Hashable, time: float, reading: float) -> None:
+        """Note when a key came without moving the clock."""
+        if key not in self._last:
+            self._push(key, reading)
+        self._last[key] = time, reading
+
+    def silent(self, ttl: float, now: float) -> Iterator[Hashable]:
+        """Yield the keys that came last more than `ttl` before `now`, the longest silent first.
+
+        The caller forgets each key before it takes the next.
+        """
+        while self._heap and now - self._heap[0][0] > ttl:
+            key = self._heap[0][2]
+            last = self._last.get(key)
+            if last is not None and now - last[1] > ttl:
+                yield key
+            heapq.heappop(self._heap)
+            if key in self._last:
+                self._push(key, self._last[key][1])
+
+    def last(self, key: Hashable) -> tuple[float, float] | None:
+        """The key's own time when it came last, and the reading of the clock then."""
+        return self._last.get(key)
+
+    def forget(self, key: Hashable) -> None:
+        self._last.pop(key, None)
+
+    def _push(self, key: Hashable, reading: float) -> None:
+        self._pushed += 1
+        heapq.heappush(self._heap, (reading, self._pushed, key))
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    def state(self) -> list[Any]:
+        """The clock: its time, the latest time, and the key that reached it."""
+        return [None if self._now == -inf else self._now, None if self._latest == -inf else self._latest, self._leader]
+
+    def restore(self, state: Any) -> None:
+        now, latest, leader = state
+        for time in (now, latest):
+            if time is not None and (not isinstance(time, float) or isnan(time)):
+                raise ValueError(f"{time!r} is not a time of a clock")
+        self._now, self._latest, self._leader = -inf if now is None else now, -inf if latest is None else latest, leader
