@@ -3,8 +3,7 @@
  * The rows are parted at each node from the root down, and climb from the leaves up, all that come to a box meeting it
  * together: no row waits for the step before, and the box stays in registers. Where several rows come to each leaf it takes 35 ns a
  * row and tree with 10 features, against 48 of rcf_score_pairs; where they do not, it takes more.
- *
- * Included by _walks.h, once per instruction set.
+ * Included by isa.h, once per instruction set.
  */
 
 /* The rows that come from one child of a node stand in s->order from `begin` to `end`, their scores so far beside them in
@@ -13,37 +12,29 @@
 RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restrict box, const float *restrict rows,
                                         int stride, double range, double here, int32_t begin, int32_t end, int32_t to,
                                         int32_t *done) {
-    const float *lower = box, *upper = box + stride;
-    int32_t i = begin, finished = *done;
-#if RCF_WIDTH == 512
-    for (; i + 8 <= end; i += 8) {
-        __m512d lanes[8];
-        for (int g = 0; g < 8; g++) lanes[g] = RCF_ISA(rcf_gaps)(lower, upper, rows + (size_t)s->order[i + g] * stride, stride);
-        __m512d excess = RCF_ISA(rcf_add_lanes_of_eight)(lanes);
-        __m512d value = _mm512_loadu_pd(s->value + i);
-        __m256i order = _mm256_loadu_si256((const __m256i *)(s->order + i));
-        __m512d q = _mm512_div_pd(excess, _mm512_add_pd(excess, _mm512_set1_pd(range)));
-        value = _mm512_add_pd(value, _mm512_mul_pd(q, _mm512_sub_pd(_mm512_set1_pd(here), value)));
-        __mmask8 out = _mm512_cmp_pd_mask(excess, _mm512_setzero_pd(), _CMP_NEQ_OQ), in = (__mmask8)~out;
-        _mm512_storeu_pd(s->value + to, _mm512_maskz_compress_pd(out, value));
-        _mm256_storeu_si256((__m256i *)(s->order + to), _mm256_maskz_compress_epi32(out, order));
-        _mm512_storeu_pd(s->done_value + finished, _mm512_maskz_compress_pd(in, value));
-        _mm256_storeu_si256((__m256i *)(s->done_row + finished), _mm256_maskz_compress_epi32(in, order));
-        int outside = __builtin_popcount(out);
-        to += outside;
-        finished += 8 - outside;
-    }
-#endif
-    for (; i < end; i++) {
-        int32_t row = s->order[i];
-        double excess = RCF_ISA(rcf_excess)(lower, upper, rows + (size_t)row * stride, stride), value = s->value[i];
-        double q = excess / (excess + range);
-        int32_t outside = excess != 0.0;
-        value += q * (here - value);
-        s->order[to] = s->done_row[finished] = row;
-        s->value[to] = s->done_value[finished] = value;
-        to += outside;
-        finished += 1 - outside;
+    int32_t finished = *done;
+    for (int32_t i = begin; i < end; i += RCF_TOGETHER) {
+        const float *boxes[RCF_TOGETHER], *x[RCF_TOGETHER];
+        for (int g = 0; g < RCF_TOGETHER; g++) {
+            boxes[g] = box;
+            x[g] = rows + (size_t)s->order[i + g] * stride;
+        }
+        RCF_ISA(pd) excess = RCF_ISA(rcf_excesses)(boxes, x, stride), value = RCF_ISA(load_pd)(s->value + i);
+        RCF_ISA(pi) order = RCF_ISA(load_pi)(s->order + i);
+        RCF_ISA(pm) there = RCF_ISA(first)(end - i), out = RCF_ISA(both)(there, RCF_ISA(not_zero)(excess));
+        RCF_ISA(pm) in = RCF_ISA(without)(there, out);
+        value = RCF_ISA(rcf_blend)(value, RCF_ISA(all_pd)(here), excess, RCF_ISA(all_pd)(range));
+        RCF_ISA(pack_pd)(s->done_value + finished, in, value);
+        RCF_ISA(pack_pi)(s->done_row + finished, in, order);
+        if (i + RCF_TOGETHER <= end) {
+            RCF_ISA(pack_pd)(s->value + to, out, value);
+            RCF_ISA(pack_pi)(s->order + to, out, order);
+        } else { /* what lies behind belongs to another span */
+            RCF_ISA(put_pd)(s->value + to, out, value);
+            RCF_ISA(put_pi)(s->order + to, out, order);
+        }
+        to += RCF_ISA(count)(out);
+        finished += RCF_ISA(count)(in);
     }
     *done = finished;
     return to;

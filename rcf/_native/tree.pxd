@@ -15,7 +15,7 @@ from rcf._native.rng cimport Rng, uniform
 cdef extern from "<assert.h>" nogil:
     void expect "assert"(bint)  # of the debug build alone
 
-cdef extern from "_native/kernels.h" nogil:
+cdef extern from "_native/isa.h" nogil:
     int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH
 
     enum:

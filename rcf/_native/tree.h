@@ -1,20 +1,18 @@
-/* One tree in memory, what a walk over it is worth, and the choice among the builds of the walks.
+/* One tree in memory.
  *
  * A box is 2 * stride floats, the lower corner before the upper; the stride is the number of
  * features rounded up to 4 (up to 4 features) or a multiple of 8, the rest is zero and adds nothing.
  * Sums over features run in eight double lanes, feature i in lane i % 8, and the lanes are
  * added in one fixed order: whatever width of vector the CPU has, the result has the same bits.
  */
-#ifndef RCF_KERNELS_H
-#define RCF_KERNELS_H
+#ifndef RCF_TREE_H
+#define RCF_TREE_H
 
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "portable_math.h"
 
 #if defined(__GNUC__)
 #define RCF_INLINE static inline __attribute__((always_inline))
@@ -28,9 +26,7 @@
 #define RCF_PREFETCH_L2(p) ((void)0)
 #endif
 
-static int rcf_starved; /* set by tests: as if memory were used up */
-
-enum { RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH };
+static int rcf_starved; /* set by tests: allocations fail */
 
 /* What a descent reads of a node; what a climb reads stands apart, so that four steps of a descent fit into a cache line. */
 typedef struct {
@@ -50,12 +46,13 @@ typedef struct {
     int32_t parent; /* -1 at the root */
 } rcf_leaf;
 
-/* In little memory, nodes of at most so many records have no box. With 256 records a tree, 4, 6 and 8 leave 0.42, 0.31 and 0.25 of
- * the boxes; with 6, to score and learn a record of 8 features takes 1.9 times as long, of 48 features 1.45 times. */
+/* In low-memory mode, nodes with at most this many records store no box. With 256 records a tree, limits of 4, 6 and 8 leave 0.42,
+ * 0.31 and 0.25 of the boxes; with 6, scoring and learning a record takes 1.9 times as long at 8 features and 1.45 times at 48. */
 enum { RCF_SMALL = 6 };
 
-/* The first RCF_TOP_LEVELS of a tree once more, side by side: a vector compares a record with all of their cuts at once. Place 1 is the
- * root, 2 k and 2 k + 1 are the children of place k; end[k - 16] is the node or leaf that would stand at place k, or the leaf above it. */
+/* A copy of the cuts in the first RCF_TOP_LEVELS levels of a tree, side by side: a vector compares a record with all of them at once.
+ * Place 1 is the root, and places 2 k and 2 k + 1 are the children of place k; end[k - 16] is the node or leaf that would stand at
+ * place k, or the leaf above it. */
 enum { RCF_TOP_LEVELS = 4, RCF_TOP = 1 << RCF_TOP_LEVELS };
 
 typedef struct {
@@ -72,9 +69,9 @@ typedef struct {
     float *boxes;  /* of the inner nodes */
     float *points; /* of the leaves */
     rcf_leaf *leaves;
-    int32_t *box_at;  /* in little memory: where the box of each node stands, 0 for none; else NULL, box v is that of node v */
-    void *box_memory; /* in little memory: what the boxes lie in; box 0 is scratch for those who change the tree */
-    int32_t small;    /* nodes of at most so many records have no box: RCF_SMALL, or 0 */
+    int32_t *box_at;  /* in low-memory mode: the number of the box of each node, 0 for none; otherwise NULL, and box v belongs to node v */
+    void *box_memory; /* in low-memory mode: what holds the boxes; box 0 is scratch space for functions that change the tree */
+    int32_t small;    /* nodes with at most this many records have no box: RCF_SMALL, or 0 */
     int32_t box_room, n_boxes; /* boxes that fit in memory now, and used so far */
     int32_t free_box;          /* head of the list of free ones, 0 for none */
     int32_t capacity;   /* leaves that fit in memory now */
@@ -85,62 +82,10 @@ typedef struct {
     int32_t dims, stride;
 } rcf_tree;
 
-/* A box on the way up that does not contain the record. */
-typedef struct {
-    double excess;
-    int32_t node;
-} rcf_step;
-
-enum {
-    RCF_PAIRS = 128, /* pairs that are scored at a time */
-    RCF_CODISP_PAIRS = 8, /* of the codisp, which needs room for each level of each: this stays in the cache */
-    RCF_STEPS = 24   /* open boxes that are kept of a pair; more are looked for again */
-};
-
-/* A tree, and a record that is to go through it. */
-typedef struct {
-    const rcf_tree *tree;
-    const float *x;
-} rcf_pair;
-
-/* Pairs that are scored together, and what the walk found. */
-typedef struct {
-    rcf_pair pair[RCF_PAIRS];
-    double score[RCF_PAIRS];
-    int32_t leaf[RCF_PAIRS];   /* that x comes to */
-    int32_t n_open[RCF_PAIRS]; /* of the pairs whose open boxes are kept: how many there are, from the leaf up */
-    rcf_step open[RCF_PAIRS][RCF_STEPS + 1]; /* the first RCF_STEPS; the last place takes what is too much */
-} rcf_walk;
-
-static inline void rcf_keep_step(rcf_walk *w, int p, int32_t node, double excess) {
-    int32_t k = w->n_open[p];
-    rcf_step *step = &w->open[p][k < RCF_STEPS ? k : RCF_STEPS];
-    step->excess = excess;
-    step->node = node;
-    w->n_open[p] = k + (excess != 0.0);
-}
-
-/* The rows of a batch that come to a node of the tree. */
-typedef struct {
-    int32_t node;
-    int32_t begin, end;
-    int32_t depth;
-    int32_t first;  /* whether rows come to the first child: its span is then the next */
-    int32_t second; /* the span of the second child, -1 for none */
-    double above;   /* M of the codisp */
-} rcf_span;
-
-/* Room for a batch of rows on their way through a tree; each array has 8 places more than there are rows. */
-typedef struct {
-    int32_t *order, *spare, *done_row;
-    double *value, *done_value;
-    rcf_span *spans, *waiting; /* one for each node that rows come to: twice as many as rows */
-    float *box;                /* scratch, for a box that is not in memory */
-} rcf_sweep;
-
 _Static_assert(sizeof(rcf_cut) == 16 && sizeof(rcf_node) == 16, "four to a cache line");
 _Static_assert(sizeof(rcf_leaf) == 8, "leaves are packed");
 
+/* The sum of eight lanes, always in this order. */
 RCF_INLINE double rcf_add_lanes(const double *s) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
@@ -155,7 +100,7 @@ static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
     return ~v;
 }
 
-/* Write down the top of the tree again. */
+/* Copy the top of the tree again. */
 static void rcf_fill_top(rcf_tree *t) {
     int32_t node[2 * RCF_TOP], depth[2 * RCF_TOP];
     node[1] = t->root;
@@ -175,7 +120,7 @@ static void rcf_fill_top(rcf_tree *t) {
     memcpy(t->top.depth, depth + RCF_TOP, sizeof t->top.depth);
 }
 
-/* The node or leaf v has come to where it is: write down the top again, if it stands there. */
+/* The node or leaf v is new in its place: copy the top again if v stands in it. */
 static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
     for (int level = 0; level <= RCF_TOP_LEVELS; level++) {
         v = v < 0 ? t->leaves[~v].parent : t->nodes[v].parent;
@@ -186,14 +131,14 @@ static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
     }
 }
 
-/* ---- boxes in little memory ------------------------------------------------------------------------------ */
+/* ---- boxes in low-memory mode ------------------------------------------------------------------------------ */
 
 /* Of a node that has one. */
 RCF_INLINE float *rcf_box(const rcf_tree *t, int32_t v) {
     return t->boxes + (size_t)(t->small ? t->box_at[v] : v) * 2 * t->stride;
 }
 
-/* Memory for that many boxes; 0 where there is none, and nothing has changed. */
+/* Make room for this many boxes; returns 0, with nothing changed, if memory fails. */
 static int rcf_box_reserve(rcf_tree *t, int32_t room) {
     if (room <= t->box_room) return 1;
     size_t size = 2 * sizeof(float) * (size_t)t->stride;
@@ -208,12 +153,12 @@ static int rcf_box_reserve(rcf_tree *t, int32_t room) {
     return 1;
 }
 
-/* Memory for one more box, growing by a sixteenth. */
+/* Make room for one more box; memory grows by a sixteenth. */
 static inline int rcf_box_ready(rcf_tree *t) {
     return t->free_box > 0 || t->n_boxes < t->box_room || rcf_box_reserve(t, t->box_room + t->box_room / 16 + 2);
 }
 
-/* A box for node v, where memory is ready. */
+/* Give node v a box; the caller has made room. */
 static inline float *rcf_box_take(rcf_tree *t, int32_t v) {
     int32_t at = t->free_box;
     assert(at > 0 || t->n_boxes < t->box_room);
@@ -249,7 +194,7 @@ static inline int rcf_parts(const rcf_tree *t, int32_t v, const float **lower, c
     }
 }
 
-/* A way up a tree, for rcf_prefetch_paths. */
+/* A path up a tree, for rcf_prefetch_paths. */
 typedef struct {
     const rcf_tree *tree;
     int32_t at; /* the leaf to begin with, -1 for none; then the node on the way */
@@ -315,134 +260,6 @@ static inline float rcf_cut_between(double v, float base, float top) {
     if (!(c >= base)) c = base;
     assert(base <= c && c < top);
     return c == 0 ? 0.0f : c;
-}
-
-/* ---- scores: what a walk is worth where it ends -------------------------------------------------------- */
-
-/* log2(n) and 1 / (h + 1) for small arguments, filled when the library is loaded. */
-#define RCF_TABLE 4096
-static double rcf_log2_table[RCF_TABLE], rcf_inverse_table[RCF_TABLE];
-
-static void rcf_fill_tables(void) {
-    rcf_log2_table[0] = 0;
-    for (int i = 1; i < RCF_TABLE; i++) rcf_log2_table[i] = rcf_log2((double)i);
-    for (int i = 0; i < RCF_TABLE; i++) rcf_inverse_table[i] = 1.0 / (i + 1.0);
-}
-
-RCF_INLINE double rcf_log2_count(int32_t n) {
-    return n < RCF_TABLE ? rcf_log2_table[n] : rcf_log2((double)n);
-}
-RCF_INLINE double rcf_inverse(int32_t h) { return h < RCF_TABLE ? rcf_inverse_table[h] : 1.0 / (h + 1.0); }
-
-/* Separated by a cut above a subtree of `mass` records at depth h; `above` is M, the largest ratio of masses higher up. */
-RCF_INLINE double rcf_value_separated(int kind, int32_t h, int32_t mass, double above) {
-    if (kind == RCF_CODISP) return above > mass ? above : (double)mass;
-    if (kind == RCF_DISPLACEMENT) return (double)mass;
-    return rcf_inverse(h);
-}
-
-/* Not separated: it equals a leaf of m records at depth h, in a tree of n. */
-RCF_INLINE double rcf_value_equal(int kind, int32_t h, int32_t m, int32_t n, double above) {
-    if (kind == RCF_CODISP) return above;
-    if (kind == RCF_DISPLACEMENT) return 0.0;
-    if (kind == RCF_OPENSEARCH) return (1.0 - m / (2.0 * n)) / (h + rcf_log2_count(m + 1));
-    if (h == 0) return 1.0 / (m + 1.0); /* one distinct value: what Kinesis returns */
-    return 1.0 / (h + rcf_log2_count(m));
-}
-
-RCF_INLINE double rcf_scale(int kind, int32_t n) {
-    if (kind == RCF_DEPTH) return rcf_log2_count(n);
-    if (kind == RCF_OPENSEARCH) return rcf_log2_count(n + 1);
-    return 1.0;
-}
-
-/* M on the way to x: ratios[h] is the largest over the ancestors of the node at depth h. Returns that of the leaf. */
-RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) {
-    int32_t v = t->root, h = 0;
-    double largest = 0.0;
-    while (v >= 0) {
-        const rcf_cut *cut = t->cuts + v;
-        ratios[h++] = largest;
-        int32_t next = cut->child[x[cut->dim] > cut->value];
-        int32_t mass = next < 0 ? t->leaves[~next].mass : t->nodes[next].mass;
-        double ratio = (double)(t->nodes[v].mass - mass) / (mass + 1.0);
-        largest = ratio > largest ? ratio : largest;
-        v = next;
-    }
-    return largest;
-}
-
-/* ---- the walks, one build per instruction set -------------------------------------------------------------- */
-
-#define RCF_ISA(name) name##_portable
-#define RCF_TARGET
-#define RCF_WIDTH 0
-#include "walks.h"
-
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)) && !defined(RCF_DEBUG)
-#define RCF_X86
-#include <immintrin.h>
-
-#define RCF_ISA(name) name##_avx2
-#define RCF_TARGET __attribute__((target("avx2")))
-#define RCF_WIDTH 256
-#include "walks.h"
-
-#define RCF_ISA(name) name##_avx512
-#define RCF_TARGET __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw")))
-#define RCF_WIDTH 512
-#include "walks.h"
-#endif
-
-/* The walks in use. They are called through pointers, not cloned by the compiler: this works with every compiler and
- * C library, and a test can go through all of them on one machine. */
-typedef struct {
-    void (*score_pairs)(int, rcf_walk *, int, int, double *, ptrdiff_t, int);
-    void (*sweep_rows)(int, const rcf_tree *, const float *, int32_t, const rcf_sweep *, double *);
-    int32_t (*open_boxes)(const rcf_tree *, const float *, int32_t, rcf_step *);
-    void (*widen_path)(rcf_tree *, const float *, int32_t, int32_t);
-    void (*shrink_path)(rcf_tree *, int32_t);
-    int32_t (*find_gap)(const float *, const float *, const float *, int, double, double *);
-    int (*all_within)(const double *, int64_t, double);
-    double (*hull)(float *, const float *, const float *, const float *, const float *, int);
-    double (*hull_of_children)(const rcf_tree *, int32_t, float *);
-    double (*hull_of_rows)(float *, const float *, const int32_t *, int32_t, int32_t, int);
-} rcf_walk_table;
-
-static rcf_walk_table rcf_walks;
-
-#define RCF_USE(isa)                                             \
-    do {                                                         \
-        rcf_walks.score_pairs = rcf_score_pairs_##isa;           \
-        rcf_walks.sweep_rows = rcf_sweep_rows_##isa;             \
-        rcf_walks.open_boxes = rcf_open_boxes_##isa;             \
-        rcf_walks.widen_path = rcf_widen_path_##isa;             \
-        rcf_walks.shrink_path = rcf_shrink_path_##isa;           \
-        rcf_walks.find_gap = rcf_find_gap_##isa;                 \
-        rcf_walks.all_within = rcf_all_within_##isa;             \
-        rcf_walks.hull = rcf_hull_##isa;                         \
-        rcf_walks.hull_of_children = rcf_hull_of_children_##isa; \
-        rcf_walks.hull_of_rows = rcf_hull_of_rows_##isa;         \
-    } while (0)
-
-/* Use the walks for one instruction set: 0 portable, 1 AVX2, 2 AVX-512. Returns 0 where this machine lacks it. */
-static int rcf_use_isa(int isa) {
-    if (isa == 0) {
-        RCF_USE(portable);
-        return 1;
-    }
-#ifdef RCF_X86
-    if (isa == 1 && __builtin_cpu_supports("avx2")) {
-        RCF_USE(avx2);
-        return 1;
-    }
-    if (isa == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
-        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
-        RCF_USE(avx512);
-        return 1;
-    }
-#endif
-    return 0;
 }
 
 /* ---- records at the door ------------------------------------------------------------------------------------ */

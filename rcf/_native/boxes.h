@@ -1,0 +1,124 @@
+/* Boxes: how far a record lies outside one, and hulls. Included by isa.h, once per instruction set. */
+
+/* |x - clamp(x)| in eight features. The clamp is exact in float, so the difference is exact in double, and 0 exactly where the box
+ * contains x. */
+RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_eight_gaps)(const float *lower, const float *upper, const float *x) {
+    RCF_ISA(f8) at = RCF_ISA(load8)(x);
+    return RCF_ISA(distance8)(at, RCF_ISA(clamp8)(at, RCF_ISA(load8)(lower), RCF_ISA(load8)(upper)));
+}
+
+/* The gaps of all features, added up by lane. */
+RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_gaps)(const float *lower, const float *upper, const float *x, int stride) {
+    if (stride == 4) {
+        RCF_ISA(f4) at = RCF_ISA(load4)(x);
+        return RCF_ISA(widen)(RCF_ISA(distance4)(at, RCF_ISA(clamp4)(at, RCF_ISA(load4)(lower), RCF_ISA(load4)(upper))));
+    }
+    RCF_ISA(d8) lanes = RCF_ISA(rcf_eight_gaps)(lower, upper, x);
+    for (int b = 8; b < stride; b += 8) lanes = RCF_ISA(add8)(lanes, RCF_ISA(rcf_eight_gaps)(lower + b, upper + b, x + b));
+    return lanes;
+}
+
+/* How far x lies outside the box, summed over the features. */
+RCF_LOCAL double RCF_ISA(rcf_excess)(const float *restrict lower, const float *restrict upper, const float *restrict x, int stride) {
+    if (stride == 4) { /* adding the zeros of four more lanes would take a fifth of the time */
+        RCF_ISA(f4) at = RCF_ISA(load4)(x);
+        return RCF_ISA(sum4)(RCF_ISA(distance4)(at, RCF_ISA(clamp4)(at, RCF_ISA(load4)(lower), RCF_ISA(load4)(upper))));
+    }
+    return RCF_ISA(sum8)(RCF_ISA(rcf_gaps)(lower, upper, x, stride));
+}
+
+/* The same for RCF_TOGETHER pairs. */
+RCF_LOCAL RCF_ISA(pd) RCF_ISA(rcf_excesses)(const float *const *box, const float *const *x, int stride) {
+    if (RCF_TOGETHER == 1) return RCF_ISA(all_pd)(RCF_ISA(rcf_excess)(box[0], box[0] + stride, x[0], stride));
+    RCF_ISA(d8) lanes[RCF_TOGETHER];
+    for (int g = 0; g < RCF_TOGETHER; g++) lanes[g] = RCF_ISA(rcf_gaps)(box[g], box[g] + stride, x[g], stride);
+    return RCF_ISA(sums)(lanes);
+}
+
+/* lower and upper = the hull of a and b in eight features; returns its sides. `differs` becomes nonzero if the hull changed. */
+RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_join_eight)(float *lower, float *upper, const float *a_lower, const float *a_upper,
+                                              const float *b_lower, const float *b_upper, int *differs) {
+    RCF_ISA(f8) low = RCF_ISA(min8)(RCF_ISA(load8)(a_lower), RCF_ISA(load8)(b_lower));
+    RCF_ISA(f8) high = RCF_ISA(max8)(RCF_ISA(load8)(a_upper), RCF_ISA(load8)(b_upper));
+    *differs |= RCF_ISA(differ8)(low, RCF_ISA(load8)(lower), high, RCF_ISA(load8)(upper));
+    RCF_ISA(store8)(lower, low);
+    RCF_ISA(store8)(upper, high);
+    return RCF_ISA(minus8)(high, low);
+}
+
+/* box = the hull of the boxes a and b, of which one may be box itself; returns its range, the sum of its sides, and whether
+ * the box changed. */
+RCF_LOCAL double RCF_ISA(rcf_join)(float *box, const float *a_lower, const float *a_upper, const float *b_lower,
+                                   const float *b_upper, int stride, int *changed) {
+    float *lower = box, *upper = box + stride;
+    if (stride == 4) {
+        RCF_ISA(f4) low = RCF_ISA(min4)(RCF_ISA(load4)(a_lower), RCF_ISA(load4)(b_lower));
+        RCF_ISA(f4) high = RCF_ISA(max4)(RCF_ISA(load4)(a_upper), RCF_ISA(load4)(b_upper));
+        *changed = RCF_ISA(differ4)(low, RCF_ISA(load4)(lower), high, RCF_ISA(load4)(upper)) != 0;
+        RCF_ISA(store4)(lower, low);
+        RCF_ISA(store4)(upper, high);
+        return RCF_ISA(sum4)(RCF_ISA(minus4)(high, low));
+    }
+    int differs = 0;
+    RCF_ISA(d8) lanes = RCF_ISA(rcf_join_eight)(lower, upper, a_lower, a_upper, b_lower, b_upper, &differs);
+    for (int b = 8; b < stride; b += 8)
+        lanes = RCF_ISA(add8)(lanes, RCF_ISA(rcf_join_eight)(lower + b, upper + b, a_lower + b, a_upper + b, b_lower + b, b_upper + b,
+                                                             &differs));
+    *changed = differs != 0;
+    return RCF_ISA(sum8)(lanes);
+}
+
+/* The gaps between x and the box, end to end: the feature in whose gap u lies, and how far into it. x lies outside the box.
+ * Features go by eights: the chain of subtractions, each of which waits for the one before, is short. */
+RCF_TARGET static int32_t RCF_ISA(rcf_find_gap)(const float *lower, const float *upper, const float *x, int stride, double u,
+                                                double *within) {
+    double gaps[8];
+    int begin = 0, last = 0;
+    for (int b = 0; stride > 8 && b < stride; b += 8) {
+        RCF_ISA(store_d8)(gaps, RCF_ISA(rcf_gaps)(lower + b, upper + b, x + b, 8));
+        double sum = rcf_add_lanes(gaps);
+        if (sum == 0.0) continue;
+        begin = b;
+        if (u < sum) break;
+        u -= sum;
+    }
+    /* where rounding leaves u past the end, any place in a gap of the last eight will do */
+    RCF_ISA(store_d8)(gaps, RCF_ISA(rcf_gaps)(lower + begin, upper + begin, x + begin, stride == 4 ? 4 : 8));
+    for (int i = 0; i < 8; i++) {
+        last = gaps[i] > 0.0 ? i : last;
+        if (u < gaps[i]) break;
+        u -= gaps[i];
+    }
+    *within = u < gaps[last] ? u : gaps[last];
+    return begin + last;
+}
+
+RCF_TARGET static double RCF_ISA(rcf_hull)(float *box, const float *a_lower, const float *a_upper,
+                                           const float *b_lower, const float *b_upper, int stride) {
+    int changed;
+    return RCF_ISA(rcf_join)(box, a_lower, a_upper, b_lower, b_upper, stride, &changed);
+}
+
+/* box = the hull of rows[order[begin:end]]; returns its range. */
+RCF_TARGET static double RCF_ISA(rcf_hull_of_rows)(float *restrict box, const float *restrict rows,
+                                                   const int32_t *order, int32_t begin, int32_t end, int stride) {
+    float *lower = box, *upper = box + stride;
+    const float *first = rows + (size_t)order[begin] * stride;
+    for (int i = 0; i < stride; i++) lower[i] = upper[i] = first[i];
+    for (int32_t k = begin + 1; k < end; k++) {
+        const float *row = rows + (size_t)order[k] * stride;
+        for (int i = 0; i < stride; i++) {
+            lower[i] = row[i] < lower[i] ? row[i] : lower[i];
+            upper[i] = row[i] > upper[i] ? row[i] : upper[i];
+        }
+    }
+    int changed;
+    return RCF_ISA(rcf_join)(box, lower, upper, lower, upper, stride, &changed);
+}
+
+/* Whether n numbers are all at most `limit` from zero: finite, and in the range of a float. */
+RCF_TARGET static int RCF_ISA(rcf_all_within)(const double *x, int64_t n, double limit) {
+    int64_t beyond = 0;
+    for (int64_t i = 0; i < n; i++) beyond |= (x[i] >= -limit) & (x[i] <= limit) ? 0 : -1;
+    return beyond == 0;
+}

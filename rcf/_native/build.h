@@ -1,0 +1,15 @@
+/* All that is compiled once per instruction set, in the order in which one needs the other. Included by isa.h. */
+
+#include "simd.h"
+#include "boxes.h"
+#include "paths.h"
+#include "descend.h"
+#include "climb.h"
+#include "sweep.h"
+
+#undef RCF_LOCAL
+#undef RCF_TOGETHER
+#undef RCF_TOP_STRIDE
+#undef RCF_ISA
+#undef RCF_TARGET
+#undef RCF_WIDTH

@@ -1,0 +1,63 @@
+/* Scores: what a walk is worth where it ends, by the kind of score. */
+#ifndef RCF_SCORES_H
+#define RCF_SCORES_H
+
+#include "portable_math.h"
+#include "tree.h"
+
+enum { RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH };
+
+/* log2(n) and 1 / (h + 1) for small arguments, filled when the library is loaded. */
+#define RCF_TABLE 4096
+static double rcf_log2_table[RCF_TABLE], rcf_inverse_table[RCF_TABLE];
+
+static void rcf_fill_tables(void) {
+    rcf_log2_table[0] = 0;
+    for (int i = 1; i < RCF_TABLE; i++) rcf_log2_table[i] = rcf_log2((double)i);
+    for (int i = 0; i < RCF_TABLE; i++) rcf_inverse_table[i] = 1.0 / (i + 1.0);
+}
+
+RCF_INLINE double rcf_log2_count(int32_t n) {
+    return n < RCF_TABLE ? rcf_log2_table[n] : rcf_log2((double)n);
+}
+RCF_INLINE double rcf_inverse(int32_t h) { return h < RCF_TABLE ? rcf_inverse_table[h] : 1.0 / (h + 1.0); }
+
+/* Separated by a cut above a subtree of `mass` records at depth h; `above` is M, the largest ratio of masses higher up. */
+RCF_INLINE double rcf_value_separated(int kind, int32_t h, int32_t mass, double above) {
+    if (kind == RCF_CODISP) return above > mass ? above : (double)mass;
+    if (kind == RCF_DISPLACEMENT) return (double)mass;
+    return rcf_inverse(h);
+}
+
+/* Not separated: it equals a leaf of m records at depth h, in a tree of n. */
+RCF_INLINE double rcf_value_equal(int kind, int32_t h, int32_t m, int32_t n, double above) {
+    if (kind == RCF_CODISP) return above;
+    if (kind == RCF_DISPLACEMENT) return 0.0;
+    if (kind == RCF_OPENSEARCH) return (1.0 - m / (2.0 * n)) / (h + rcf_log2_count(m + 1));
+    if (h == 0) return 1.0 / (m + 1.0); /* one distinct value: what Kinesis returns */
+    return 1.0 / (h + rcf_log2_count(m));
+}
+
+RCF_INLINE double rcf_scale(int kind, int32_t n) {
+    if (kind == RCF_DEPTH) return rcf_log2_count(n);
+    if (kind == RCF_OPENSEARCH) return rcf_log2_count(n + 1);
+    return 1.0;
+}
+
+/* M on the way to x: ratios[h] is the largest over the ancestors of the node at depth h. Returns that of the leaf. */
+RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) {
+    int32_t v = t->root, h = 0;
+    double largest = 0.0;
+    while (v >= 0) {
+        const rcf_cut *cut = t->cuts + v;
+        ratios[h++] = largest;
+        int32_t next = cut->child[x[cut->dim] > cut->value];
+        int32_t mass = next < 0 ? t->leaves[~next].mass : t->nodes[next].mass;
+        double ratio = (double)(t->nodes[v].mass - mass) / (mass + 1.0);
+        largest = ratio > largest ? ratio : largest;
+        v = next;
+    }
+    return largest;
+}
+
+#endif
