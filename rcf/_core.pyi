@@ -10,6 +10,7 @@ from ._native.state import ModelStateError as ModelStateError
 T = TypeVar("T")
 
 METHODS: dict[str, int]
+ATTRIBUTED: list[str]
 
 def check_weights(weights: NDArray[np.float64], n: int) -> None: ...
 

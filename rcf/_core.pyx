@@ -31,7 +31,8 @@ for _isa in (2, 1, 0):
     if rcf_use_isa(_isa):
         break
 
-METHODS = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLACEMENT, "opensearch": RCF_OPENSEARCH}
+METHODS = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLACEMENT, "opensearch": RCF_OPENSEARCH, "path": RCF_PATH}
+ATTRIBUTED = [method for method in METHODS if method != "path"]  # those that measure boxes
 
 cdef enum:
     BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
@@ -151,6 +152,14 @@ cdef int kind_of(method) except -1:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
     return METHODS[method]
+
+
+cdef int kind_with_parts(method) except -1:
+    """The kind of a method that has an attribution."""
+    cdef int kind = kind_of(method)
+    if method not in ATTRIBUTED:
+        raise ValueError("method='path' has no attribution, because it measures no boxes; pass another method, such as 'depth'")
+    return kind
 
 
 cdef ptrdiff_t first_bad(const double* x, ptrdiff_t n) noexcept nogil:
@@ -468,6 +477,13 @@ cdef class Forest:
                 begin_tree = first * BLOCK
                 begin += n
 
+    cdef of_means(self, int kind, double[::1] means):
+        """The scores of records for which the trees give these values in the mean."""
+        cdef ptrdiff_t r
+        for r in range(means.shape[0]):
+            means[r] = rcf_score_of_mean(kind, means[r])
+        return np.asarray(means)
+
     def _blocks(self):
         return (self.n_trees + BLOCK - 1) // BLOCK
 
@@ -475,7 +491,7 @@ cdef class Forest:
         """Score (by `method`; None: do not) and learn the rows in turn; returns the scores, or None."""
         cdef int kind = -1 if method is None else kind_of(method)
         cdef const double[::1] w
-        cdef int64_t n = X.shape[0], done = 0, part, i
+        cdef int64_t n = X.shape[0], done = 0, part, i, silent
         cdef float[:, ::1] rows
         cdef double[:, ::1] blocks
         cdef uintptr_t w_at = 0, out_at = 0
@@ -494,6 +510,7 @@ cdef class Forest:
         gate_write(&self.gate)
         try:
             self.reserve_all(n)
+            silent = min(max(self.warm_up - self.seen, <int64_t>0), n)  # records that score 0
             while done < n:
                 part = min(<int64_t>BATCH, n - done)
                 if self.seen == 0 and self.head != NULL:
@@ -528,7 +545,7 @@ cdef class Forest:
         finally:
             gate_write_done(&self.gate)
         if kind >= 0:
-            scores /= self.n_trees
+            scores[silent:] = self.of_means(kind, scores[silent:] / self.n_trees)
         return scores
 
     cdef int settle_origin(self) except -1:
@@ -627,7 +644,7 @@ cdef class Forest:
                 total += sum_of_block
         self.seen = n
         gate_write_done(&self.gate)
-        return total / self.n_trees
+        return rcf_score_of_mean(kind, total / self.n_trees) if n > self.warm_up else 0.0
 
     # ---- fitting -----------------------------------------------------------------------------------------------
 
@@ -777,14 +794,14 @@ cdef class Forest:
                 for block in range((self.n_trees + BLOCK - 1) // BLOCK):
                     memset(work.scores, 0, n * sizeof(double))
                     for i in range(block * BLOCK, min((block + 1) * BLOCK, self.n_trees)):
-                        if self.trees[i].root >= 0 and n >= 4 * self.trees[i].n_leaves:
+                        if kind != RCF_PATH and self.trees[i].root >= 0 and n >= 4 * self.trees[i].n_leaves:
                             rcf_walks.sweep_rows(kind, &self.trees[i], work.rows, n, &sweep, work.scores)
                         else:
                             score_rows(kind, &self.trees[i], work.rows, n, &work)
                     for r in range(n):
                         target[begin + r] += work.scores[r]
                 for r in range(n):
-                    target[begin + r] /= self.n_trees
+                    target[begin + r] = rcf_score_of_mean(kind, target[begin + r] / self.n_trees)
                 begin += n
 
     def _score_few_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, int kind, uintptr_t out):
@@ -817,11 +834,11 @@ cdef class Forest:
                         sum_of_block += work.scores[i * n + r]
                     target[first + r] += sum_of_block
             for r in range(n):
-                target[first + r] /= self.n_trees
+                target[first + r] = rcf_score_of_mean(kind, target[first + r] / self.n_trees)
 
     def attribution(self, X, str method not None, int n_jobs=1):
         """(n, n_features, 2): what each feature adds to the score, [..., 0] by lying high and [..., 1] by lying low."""
-        cdef int kind = kind_of(method)
+        cdef int kind = kind_with_parts(method)
         return self._by_rows(X, (self.n_features, 2), n_jobs,
                             lambda at, step, a, b, out: self._attribute_rows(at, step, a, b, kind, out))
 
@@ -1380,6 +1397,7 @@ cdef extern from "_native/portable_math.h" nogil:
     double _log1p "rcf_log1p"(double x)
     double _log2 "rcf_log2"(double x)
     double _exp "rcf_exp"(double x)
+    double _exp2 "rcf_exp2"(double x)
     double _expm1 "rcf_expm1"(double x)
 
 
@@ -1392,6 +1410,10 @@ def _py_math(str name, double x):
         return _log2(x)
     if name == "exp":
         return _exp(x)
+    if name == "exp2":
+        return _exp2(x)
+    if name == "mean_length":
+        return rcf_mean_length(<int32_t>x)
     return _expm1(x)
 
 

@@ -39,8 +39,8 @@ from .trees import Trees
 if TYPE_CHECKING:
     from .walk import Visitor
 
-Method = Literal["depth", "codisp", "displacement", "opensearch"]
-_METHODS = {"depth", "codisp", "displacement", "opensearch"}
+Method = Literal["depth", "codisp", "displacement", "opensearch", "path"]
+_METHODS = {"depth", "codisp", "displacement", "opensearch", "path"}
 # Rows whose scores settle the threshold: 2048 place mean + 3 sd within a few percent and take milliseconds at any n.
 _OFFSET_ROWS = 2048
 _FLOAT64 = np.dtype(np.float64)
@@ -112,12 +112,15 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Records that each tree holds. A float is a share of the rows given to `fit`; "auto" is 256;
         "disjoint" gives tree `i` the rows ``[i * k, (i + 1) * k)``, ``k = len(X) // n_estimators``, as SageMaker does with
         rows in order. More samples see finer structure and blur small clusters of anomalies into the normal.
-    method : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
+    method : {"depth", "codisp", "displacement", "opensearch", "path"}, default="depth"
         "depth": what Kinesis and SageMaker return, from 0 to about ``log2(max_samples)``, near 1 for the ordinary; the best of
         the four on tables. "codisp": the collusive displacement of the paper (and of the package rrcf), the best on shingled
         series. "displacement": the paper's displacement. "opensearch": what the AWS libraries and OpenSearch return.
         "displacement" is exactly 0 for a record that every tree holds, since nothing is displaced by what is there already: it
         cannot tell the rows of a table of at most `max_samples` rows apart (ROC-AUC 0.5). Take another for rows given to `fit`.
+        "path": the score of IsolationForest over random cut trees, ``2 ** -(mean path length / c(n))`` with the mean path length
+        ``c(n)`` of a tree of `n` records: between 0 and 1, and near 0.5 for the ordinary. It measures no boxes, so it is the
+        fastest, but it has no attribution.
     time_decay : float or None, default=None
         How fast the samples prefer later records: a record's weight falls by ``exp(-time_decay)`` with each
         record that follows. None is ``1 / (10 * max_samples)`` on a stream, and 0 in `fit`, where rows have no
@@ -479,21 +482,23 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
     # ---- scoring -----------------------------------------------------------------------------------------------
 
-    def anomaly_score(self, X: ArrayLike, method: Method | None = None) -> NDArray[np.float64]:
+    def anomaly_score(self, X: ArrayLike, method: Method | Visitor | None = None) -> NDArray[np.float64]:
         """How anomalous each row is; learns nothing.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-        method : {"depth", "codisp", "displacement", "opensearch"}, default=None
-            Another method than the estimator's own.
+        method : {"depth", "codisp", "displacement", "opensearch", "path"} or rcf.walk.Visitor, default=None
+            Another method than the estimator's own. A visitor is a score of your own; see `walk`.
 
         Returns
         -------
         ndarray of shape (n,)
-            At least 0, high for anomalies; the mean over the trees.
+            High for anomalies, and at least 0 for the methods that have names.
         """
         check_is_fitted(self)
+        if method is not None and not isinstance(method, str):
+            return self.walk(X, method)
         return self._scores(self._checked(X, reset=False, accept_sparse=True), method or self.method)
 
     def attribution(self, X: ArrayLike, method: Method | None = None) -> NDArray[np.float64]:
@@ -506,12 +511,17 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         ----------
         X : array-like of shape (n, d)
         method : {"depth", "codisp", "displacement", "opensearch"}, default=None
-            Another method than the estimator's own.
+            Another method than the estimator's own. "path" has no attribution, because it measures no boxes.
 
         Returns
         -------
         ndarray of shape (n, d, 2)
             ``[..., 0]`` by being high, ``[..., 1]`` by being low. At least 0; a row's parts add up to its `anomaly_score`.
+
+        Raises
+        ------
+        ValueError
+            If the method is "path".
         """
         check_is_fitted(self)
         data = self._checked(X, reset=False, accept_sparse=True)
@@ -546,6 +556,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
     def walk(self, X: ArrayLike, visitor: Visitor) -> NDArray[np.float64]:
         """A score of your own: the mean over the trees of what the visitor's functions make of each row. Needs the extra `numba`.
+
+        `anomaly_score` takes a visitor as its `method` too.
 
         Parameters
         ----------

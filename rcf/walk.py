@@ -45,8 +45,11 @@ class Visitor(NamedTuple):
     ancestor : callable(value, depth, mass, n, above, gap, extent)
         On the way up, a node of `mass` records whose box has sides adding up to `extent` and lies `gap` > 0 away: the value
         from here on, given that from below. The cut falls outside the box with probability ``q = gap / (gap + extent)``,
-        so an expectation is ``value + q * (here - value)``. The walk ends at the first box that contains the record, for all
-        above do.
+        so an expectation is ``value + q * (here - value)``. The walk ends at the first box that contains the record, because all
+        boxes above contain it too.
+    finish : callable(mean), default=None
+        What becomes of the mean over the trees, given as an array with a number for each row. None leaves it as it is. It is not
+        compiled.
 
     Notes
     -----
@@ -76,10 +79,11 @@ class Visitor(NamedTuple):
     equal: Callable[..., float]
     unequal: Callable[..., float]
     ancestor: Callable[..., float]
+    finish: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
 
     @property
     def name(self) -> str:
-        names = [getattr(f, "__qualname__", getattr(f, "__name__", repr(f))) for f in self]
+        names = [getattr(f, "__qualname__", getattr(f, "__name__", repr(f))) for f in self[:3]]
         return f"({', '.join(names)})"
 
 
@@ -153,7 +157,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
     meeting it together: no row waits for the step before. Indices are unsigned: numba else asks of each whether it is
     negative and counts from the end.
     """
-    equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor]
+    equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor[:3]]
     excess, wide = _excess(stride), np.uint64(stride)
 
     @njit(nogil=True)
@@ -286,11 +290,12 @@ def walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int =
     if not isinstance(visitor, Visitor):
         raise TypeError(f"a visitor must be an rcf.walk.Visitor, got {type(visitor).__name__}")
     for name, function in zip(Visitor._fields, visitor, strict=True):
-        if not callable(function):
+        if not callable(function) and not (name == "finish" and function is None):
             raise TypeError(f"{name} of the visitor must be a function, got {function!r}")
     if not (np.abs(X) <= LIMIT).all():
         raise ValueError(f"Input X contains a number that is not finite or beyond +-{LIMIT}")
-    return forest.reading(lambda: _walk(forest, X, visitor, n_jobs))
+    mean = forest.reading(lambda: _walk(forest, X, visitor, n_jobs))
+    return mean if visitor.finish is None else visitor.finish(mean)
 
 
 def _walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int) -> NDArray[np.float64]:
@@ -393,7 +398,32 @@ def _opensearch_ancestor(value: float, depth: int, mass: int, n: int, above: flo
     return value + gap / (gap + extent) * (np.log2(n + 1) / (depth + 1.0) - value)
 
 
+@njit(nogil=True)  # type: ignore[untyped-decorator]
+def _mean_length(n: int) -> float:
+    """c(n), the mean path length of a tree of n records."""
+    if n < 3:
+        return 1.0 if n == 2 else 0.0
+    return 2.0 * (np.log(n - 1.0) + np.euler_gamma) - 2.0 * (n - 1.0) / n  # type: ignore[no-any-return]
+
+
+def _path_equal(depth: int, mass: int, n: int, above: float) -> float:
+    return (depth + _mean_length(mass)) / _mean_length(n) if n > 1 else 1.0
+
+
+def _path_unequal(depth: int, mass: int, n: int, above: float, gap: float) -> float:
+    return (depth + _mean_length(mass)) / _mean_length(n) if n > 1 else 1.0
+
+
+def _path_ancestor(value: float, depth: int, mass: int, n: int, above: float, gap: float, extent: float) -> float:
+    return value
+
+
+def _path_finish(mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.exp2(-mean)
+
+
 depth = Visitor(_depth_equal, _depth_unequal, _depth_ancestor)
 codisp = Visitor(_codisp_equal, _codisp_unequal, _codisp_ancestor)
 displacement = Visitor(_displacement_equal, _displacement_unequal, _displacement_ancestor)
 opensearch = Visitor(_opensearch_equal, _opensearch_unequal, _opensearch_ancestor)
+path = Visitor(_path_equal, _path_unequal, _path_ancestor, _path_finish)

@@ -13,7 +13,13 @@ from itertools import pairwise
 
 import numpy as np
 
-KINDS = ("depth", "codisp", "displacement", "opensearch")
+KINDS = (
+    "depth",
+    "codisp",
+    "displacement",
+    "opensearch",
+)  # of scores that each tree gives, and that have an attribution
+METHODS = (*KINDS, "path")
 
 
 # ---- trees -------------------------------------------------------------------------------------------------
@@ -195,6 +201,29 @@ def score(tree, x, kind):
         return q * separated(kind, depth, node.mass, above) + (1 - q) * below
 
     return walk(tree, 0, 0.0) * scale(kind, tree.mass)
+
+
+def mean_length(n):
+    """The mean path length of a tree of n records, as Liu, Ting and Zhou and scikit-learn have it."""
+    if n < 3:
+        return max(n - 1, 0)
+    return 2 * (math.log(n - 1) + np.euler_gamma) - 2 * (n - 1) / n
+
+
+def path_length(tree, x):
+    """From the root to the leaf of x, as a share of the mean; records that share the leaf count as the tree they would make."""
+    if tree is None or tree.mass < 2:
+        return 1.0
+    node, steps = tree, 0
+    while isinstance(node, Node):
+        node, steps = node.side(x), steps + 1
+    return (steps + mean_length(node.mass)) / mean_length(tree.mass)
+
+
+def forest_score(trees, x, method):
+    if method == "path":
+        return 2.0 ** -np.mean([path_length(tree, x) for tree in trees])
+    return np.mean([score(tree, x, method) for tree in trees])
 
 
 def attribution(tree, x, kind):

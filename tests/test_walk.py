@@ -24,7 +24,7 @@ def forest_and_queries(request):
     return forest, np.r_[X[-50:], rng.normal(size=(9000, d)) * 3 + 1e6]  # more than pass through a tree at a time
 
 
-@pytest.mark.parametrize("kind", ["depth", "codisp", "displacement", "opensearch"])
+@pytest.mark.parametrize("kind", ["depth", "codisp", "displacement", "opensearch", "path"])
 def test_our_scores_as_visitors(forest_and_queries, kind):
     forest, queries = forest_and_queries
     ours = forest.anomaly_score(queries, kind)
@@ -33,6 +33,25 @@ def test_our_scores_as_visitors(forest_and_queries, kind):
     np.testing.assert_array_equal(alone, forest.set_params(n_jobs=3).walk(queries, getattr(walk, kind)))
     some = forest.walk(queries[40:60], getattr(walk, kind))  # far fewer than leaves
     np.testing.assert_array_equal(some, alone[40:60])
+
+
+def test_anomaly_score_takes_a_visitor(forest_and_queries):
+    forest, queries = forest_and_queries
+    for kind in ("depth", "path"):
+        visitor = getattr(walk, kind)
+        np.testing.assert_array_equal(forest.anomaly_score(queries, visitor), forest.walk(queries, visitor))
+    with pytest.raises(TypeError, match=r"must be an rcf\.walk\.Visitor, got int"):
+        forest.anomaly_score(queries, 3)
+    with pytest.raises(ValueError, match=r"method must be one of 'depth'.*'path', got 'deep'"):
+        forest.anomaly_score(queries, "deep")
+
+
+def test_finish_is_given_the_means(forest_and_queries):
+    forest, queries = forest_and_queries
+    doubled = walk.depth._replace(finish=lambda mean: 2.0 * mean)
+    np.testing.assert_array_equal(forest.walk(queries, doubled), 2.0 * forest.walk(queries, walk.depth))
+    with pytest.raises(TypeError, match="finish of the visitor must be a function, got 3"):
+        forest.walk(queries, walk.depth._replace(finish=3))
 
 
 def test_stations_are_what_the_notes_say():

@@ -1,6 +1,6 @@
 """Walks over a tree that return more than a number: what each feature adds to the score.
 
-The scores themselves are in _kernels.h, where a group of records goes through a tree together.
+The scores themselves are in descend.h and climb.h, where many records go through a tree together.
 """
 
 from libc.stdint cimport int32_t

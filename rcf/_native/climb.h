@@ -197,48 +197,52 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
     }
 }
 
-/* The kind and the common strides are constants in each build of the loops (a descent takes half the instructions), and each is a
+/* The kind and the common strides are constants in each build of the loops (a climb then takes half the instructions), and each is a
  * function of its own: all in one, the compiler runs out of registers. */
-#define RCF_WALK(name, kind, stride)                                                                              \
+#define RCF_CLIMB(name, kind, stride)                                                                             \
     RCF_TARGET RCF_ALONE static void RCF_ISA(name)(rcf_walk *w, int n, int n_kept, int any, const int32_t *depth, \
                                                    const double *ratios, ptrdiff_t levels, int cold) {            \
         (void)any;                                                                                                \
         RCF_ISA(rcf_climb)(kind, w, n, n_kept, stride, depth, ratios, levels, cold);                              \
     }
-#define RCF_WALKS(name, kind)                                                                                                \
-    RCF_TARGET RCF_ALONE static void RCF_ISA(rcf_descend_##name)(rcf_walk *w, int n, int32_t *depth, double *ratios,         \
-                                                                 ptrdiff_t levels, int cold) {                               \
-        RCF_ISA(rcf_descend_pairs)(kind, w, n, depth, ratios, levels, cold);                                                 \
-    }                                                                                                                        \
-    RCF_WALK(rcf_climb_##name##_4, kind, 4)                                                                                  \
-    RCF_WALK(rcf_climb_##name##_8, kind, 8)                                                                                  \
-    RCF_WALK(rcf_climb_##name##_16, kind, 16)                                                                                \
-    RCF_WALK(rcf_climb_##name##_32, kind, 32)                                                                                \
-    RCF_WALK(rcf_climb_##name##_any, kind, any)                                                                              \
-    static void RCF_ISA(rcf_walk_##name)(rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels, int cold) {       \
-        int32_t depth[RCF_PAIRS];                                                                                            \
-        int stride = w->pair[0].tree->stride;                                                                                \
-        RCF_ISA(rcf_descend_##name)(w, n, depth, ratios, levels, cold);                                                      \
-        (stride == 4    ? RCF_ISA(rcf_climb_##name##_4)                                                                      \
-         : stride == 8  ? RCF_ISA(rcf_climb_##name##_8)                                                                      \
-         : stride == 16 ? RCF_ISA(rcf_climb_##name##_16)                                                                     \
-         : stride == 32 ? RCF_ISA(rcf_climb_##name##_32)                                                                     \
-                        : RCF_ISA(rcf_climb_##name##_any))(w, n, n_kept, stride, depth, ratios, levels, cold);               \
+#define RCF_CLIMBS(name, kind)                                                                                 \
+    RCF_CLIMB(name##_4, kind, 4)                                                                               \
+    RCF_CLIMB(name##_8, kind, 8)                                                                               \
+    RCF_CLIMB(name##_16, kind, 16)                                                                             \
+    RCF_CLIMB(name##_32, kind, 32)                                                                             \
+    RCF_CLIMB(name##_any, kind, any)                                                                           \
+    static void RCF_ISA(name)(rcf_walk *w, int n, int n_kept, const int32_t *depth, const double *ratios,      \
+                              ptrdiff_t levels, int cold) {                                                    \
+        int stride = w->pair[0].tree->stride;                                                                  \
+        (stride == 4    ? RCF_ISA(name##_4)                                                                    \
+         : stride == 8  ? RCF_ISA(name##_8)                                                                    \
+         : stride == 16 ? RCF_ISA(name##_16)                                                                   \
+         : stride == 32 ? RCF_ISA(name##_32)                                                                   \
+                        : RCF_ISA(name##_any))(w, n, n_kept, stride, depth, ratios, levels, cold);             \
     }
-RCF_WALKS(depth, RCF_DEPTH)
-RCF_WALKS(codisp, RCF_CODISP)
-RCF_WALKS(displacement, RCF_DISPLACEMENT)
-RCF_WALKS(opensearch, RCF_OPENSEARCH)
-#undef RCF_WALK
-#undef RCF_WALKS
+RCF_CLIMBS(rcf_climb_depth, RCF_DEPTH)
+RCF_CLIMBS(rcf_climb_codisp, RCF_CODISP)
+RCF_CLIMBS(rcf_climb_displacement, RCF_DISPLACEMENT)
+RCF_CLIMBS(rcf_climb_opensearch, RCF_OPENSEARCH)
+#undef RCF_CLIMB
+#undef RCF_CLIMBS
 
 /* Score n pairs. Of the first n_kept also the open boxes are kept. `ratios` holds `levels` doubles for each
  * pair, more than the deepest tree has levels; no kind but RCF_CODISP needs it. `cold`: each pair has its own tree, far away. */
 static void RCF_ISA(rcf_score_pairs)(int kind, rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels, int cold) {
+    int32_t depth[RCF_PAIRS];
+    if (kind == RCF_CODISP) RCF_ISA(rcf_descend_codisp)(w, n, depth, ratios, levels, cold);
+    else RCF_ISA(rcf_descend_plain)(w, n, depth, ratios, levels, cold);
     switch (kind) {
-    case RCF_DEPTH: RCF_ISA(rcf_walk_depth)(w, n, n_kept, ratios, levels, cold); break;
-    case RCF_CODISP: RCF_ISA(rcf_walk_codisp)(w, n, n_kept, ratios, levels, cold); break;
-    case RCF_DISPLACEMENT: RCF_ISA(rcf_walk_displacement)(w, n, n_kept, ratios, levels, cold); break;
-    case RCF_OPENSEARCH: RCF_ISA(rcf_walk_opensearch)(w, n, n_kept, ratios, levels, cold); break;
+    case RCF_DEPTH: RCF_ISA(rcf_climb_depth)(w, n, n_kept, depth, ratios, levels, cold); break;
+    case RCF_CODISP: RCF_ISA(rcf_climb_codisp)(w, n, n_kept, depth, ratios, levels, cold); break;
+    case RCF_DISPLACEMENT: RCF_ISA(rcf_climb_displacement)(w, n, n_kept, depth, ratios, levels, cold); break;
+    case RCF_OPENSEARCH: RCF_ISA(rcf_climb_opensearch)(w, n, n_kept, depth, ratios, levels, cold); break;
+    case RCF_PATH: /* needs no climb, but who learns needs the open boxes */
+        if (n_kept > 0) RCF_ISA(rcf_climb_displacement)(w, n_kept, n_kept, depth, ratios, levels, cold);
+        for (int p = 0; p < n; p++) {
+            const rcf_tree *t = w->pair[p].tree;
+            w->score[p] = rcf_value_path(depth[p], t->leaves[w->leaf[p]].mass, t->mass);
+        }
     }
 }

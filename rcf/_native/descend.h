@@ -85,3 +85,11 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, rcf_walk *w, int n, int32_t 
         depth[done_who[i]] = done_depth[i];
     }
 }
+
+/* Functions of their own, or the compiler runs out of registers. */
+RCF_TARGET RCF_ALONE static void RCF_ISA(rcf_descend_codisp)(rcf_walk *w, int n, int32_t *depth, double *ratios, ptrdiff_t levels, int cold) {
+    RCF_ISA(rcf_descend_pairs)(RCF_CODISP, w, n, depth, ratios, levels, cold);
+}
+RCF_TARGET RCF_ALONE static void RCF_ISA(rcf_descend_plain)(rcf_walk *w, int n, int32_t *depth, double *ratios, ptrdiff_t levels, int cold) {
+    RCF_ISA(rcf_descend_pairs)(RCF_DEPTH, w, n, depth, ratios, levels, cold);
+}

@@ -5,22 +5,36 @@
 #include "portable_math.h"
 #include "tree.h"
 
-enum { RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH };
+enum { RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH, RCF_PATH };
 
-/* log2(n) and 1 / (h + 1) for small arguments, filled when the library is loaded. */
+/* log2(n), 1 / (h + 1) and c(n) for small arguments, filled when the library is loaded. */
 #define RCF_TABLE 4096
-static double rcf_log2_table[RCF_TABLE], rcf_inverse_table[RCF_TABLE];
+static double rcf_log2_table[RCF_TABLE], rcf_inverse_table[RCF_TABLE], rcf_length_table[RCF_TABLE];
+
+/* c(n), the mean path length of a tree of n records, which IsolationForest divides by:
+ * 2 H(n - 1) - 2 (n - 1) / n, with the harmonic number H(k) taken as ln(k) + Euler's constant from k = 2 on, as scikit-learn does. */
+static double rcf_mean_length(int32_t n) {
+    if (n < 3) return n == 2;
+    return 2.0 * (rcf_log(n - 1.0) + 0.57721566490153286061) - 2.0 * (n - 1.0) / n;
+}
 
 static void rcf_fill_tables(void) {
     rcf_log2_table[0] = 0;
     for (int i = 1; i < RCF_TABLE; i++) rcf_log2_table[i] = rcf_log2((double)i);
     for (int i = 0; i < RCF_TABLE; i++) rcf_inverse_table[i] = 1.0 / (i + 1.0);
+    for (int i = 0; i < RCF_TABLE; i++) rcf_length_table[i] = rcf_mean_length(i);
 }
 
 RCF_INLINE double rcf_log2_count(int32_t n) {
     return n < RCF_TABLE ? rcf_log2_table[n] : rcf_log2((double)n);
 }
 RCF_INLINE double rcf_inverse(int32_t h) { return h < RCF_TABLE ? rcf_inverse_table[h] : 1.0 / (h + 1.0); }
+
+RCF_INLINE double rcf_length(int32_t n) { return n < RCF_TABLE ? rcf_length_table[n] : rcf_mean_length(n); }
+
+/* The path to a leaf of m records at depth h, in a tree of n, in units of the mean path: m records that one leaf holds count as the tree
+ * they would make. A tree of less than two records tells nothing, and counts as 1. */
+RCF_INLINE double rcf_value_path(int32_t h, int32_t m, int32_t n) { return n < 2 ? 1.0 : (h + rcf_length(m)) / rcf_length(n); }
 
 /* Separated by a cut above a subtree of `mass` records at depth h; `above` is M, the largest ratio of masses higher up. */
 RCF_INLINE double rcf_value_separated(int kind, int32_t h, int32_t mass, double above) {
@@ -43,6 +57,9 @@ RCF_INLINE double rcf_scale(int kind, int32_t n) {
     if (kind == RCF_OPENSEARCH) return rcf_log2_count(n + 1);
     return 1.0;
 }
+
+/* The score of a forest whose trees give this value in the mean. */
+RCF_INLINE double rcf_score_of_mean(int kind, double mean) { return kind == RCF_PATH ? rcf_exp2(-mean) : mean; }
 
 /* M on the way to x: ratios[h] is the largest over the ancestors of the node at depth h. Returns that of the leaf. */
 RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) {

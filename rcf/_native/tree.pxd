@@ -16,7 +16,7 @@ cdef extern from "<assert.h>" nogil:
     void expect "assert"(bint)  # of the debug build alone
 
 cdef extern from "_native/isa.h" nogil:
-    int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH
+    int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH, RCF_PATH
 
     enum:
         RCF_CODISP_PAIRS
@@ -130,6 +130,8 @@ cdef extern from "_native/isa.h" nogil:
     double rcf_value_separated(int kind, int32_t h, int32_t mass, double above)
     double rcf_value_equal(int kind, int32_t h, int32_t m, int32_t n, double above)
     double rcf_scale(int kind, int32_t n)
+    double rcf_score_of_mean(int kind, double mean)
+    double rcf_mean_length(int32_t n)
     void rcf_narrow(float* row, const double* x, const double* origin, int dims, int stride)
 
 

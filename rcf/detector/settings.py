@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from .._core import METHODS
+from .._core import ATTRIBUTED
 from .._validate import not_negative, whole_number
 from .transform import KINDS
 
@@ -47,7 +47,8 @@ def checked_settings(params: dict[str, Any]) -> Settings:
     rate = not_negative("anomaly_rate", params["anomaly_rate"])
     if not 0.0 < rate <= 0.5:
         raise ValueError(f"anomaly_rate must be above 0 and at most 0.5, got {params['anomaly_rate']}")
-    for name, allowed in (("method", METHODS), ("transform", KINDS)):
+    # what is flagged is explained, so the method must have an attribution
+    for name, allowed in (("method", ATTRIBUTED), ("transform", KINDS)):
         if not isinstance(params[name], str) or params[name] not in allowed:
             choice = ", ".join(map(repr, allowed))
             raise ValueError(f"{name} must be one of {choice}, got {params[name]!r}")

@@ -146,6 +146,8 @@ def tables_of(model: Any) -> Tables:
 
 
 def forest_tables(forest: Forest, method: str, threshold: float) -> Tables:
+    if method == "path":
+        raise ValueError("a forest with method='path' cannot be exported yet; set another method, such as 'depth'")
     state = forest.state()
     sizes = state["leaves"].astype(np.int64)
     points, same = np.unique(_bytes_of(state["points"]), return_inverse=True)

@@ -55,7 +55,7 @@ def all_of(forest, queries, n_jobs=1):
     return [f(queries, kind, n_jobs) for kind in KINDS for f in (forest.score, forest.attribution)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "path"])
 @pytest.mark.parametrize("d", WIDTHS)
 def test_threads_and_batches(d, kind):
     X = rows(1500, d)

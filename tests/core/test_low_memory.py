@@ -42,7 +42,7 @@ def inside(forest):
 def life(forest, X):
     """All that is seen of a forest that learns, forgets, and is asked everything on the way."""
     n = len(X) // 3
-    for kind in KINDS:
+    for kind in (*KINDS, "path"):
         yield forest.update(X[:n], None, kind, 1)
         yield [forest.update_record(x, kind) for x in X[n : n + 20]]
     yield forest.score(X[:40], "codisp")
@@ -50,7 +50,7 @@ def life(forest, X):
     yield inside(forest)
     yield forest.update(X, np.linspace(0.5, 2.0, len(X)), "depth", 2)
     for queries in (X[:5], X):  # row by row, and rows parted at each node
-        for kind in KINDS:
+        for kind in (*KINDS, "path"):
             yield forest.score(queries, kind)
     for kind in KINDS:
         yield forest.attribution(X[:40], kind)
