@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from . import accuracy, alarms, cases, detectors, files, memory, report, services, speed, walks
+from . import accuracy, alarms, cases, detectors, files, memory, methods, report, services, speed, walks
 from .peers import PEERS, Rcf, RcfLowMemory, can, installed
 
 
@@ -122,6 +122,10 @@ def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, see
     if quick and names is None:
         peers = {name: peer for name, peer in peers.items() if name in ("rcf", "IsolationForest")}
     book.table(services.compare(report.ANCHORS["service"], folder, seeds), f"The services' own figures, {seeds} seeds")
+    if not quick:
+        with console.status("methods") as status:
+            found = methods.table(methods.on_windows(folder, seeds, status.update))
+        book.table(found, f"The bare forest on windows of a series, by method; 100 trees of 256, {seeds} seeds")
     for part in ("adbench",) if quick else ("adbench", "numenta", "taxi"):
         with console.status(part):
             rows = list(getattr(accuracy, part)(folder, peers, seeds))

@@ -127,9 +127,10 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         order. 0 keeps a uniform sample of the whole stream.
     contamination : "auto" or float, default="auto"
         Where `predict` draws the line. "auto" is the mean plus three standard deviations of the training scores, as
-        SageMaker recommends, estimated from at most 2048 training rows so that `fit` costs the same for any number
-        of them. Where anomalies are many, a third of the table say, they raise the line themselves, and few or none are
-        called: pass their share. A float in (0, 0.5] is the share of training rows called outliers, as in IsolationForest; all
+        SageMaker recommends, but at most halfway from the mean to the highest score that any record can have, so that few rows
+        cannot put the line out of reach. It is estimated from at most 2048 training rows, so that `fit` costs the same for any
+        number of them. Where anomalies are many, a third of the table say, they raise the line themselves, and few or none are
+        flagged: pass their share. A float in (0, 0.5] is the share of training rows flagged, as in IsolationForest; all
         of them are then scored.
     n_jobs : int or None, default=None
         Threads for batches; None is 1, -1 all cores. Results do not depend on it.
@@ -144,8 +145,10 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     Attributes
     ----------
     offset_ : float
-        `predict` calls a record an outlier where ``score_samples(X) < offset_``. After `fit` that of the training rows; on a
-        stream that of (at most 2048 of) the records which the forest holds now.
+        `predict` calls a record an outlier where ``score_samples(X) < offset_``. After `fit` it comes from the training rows, by
+        the `contamination` of that time; on a stream, and for another `method` than that of `fit`, from at most 2048 of the
+        records that the forest holds now. It does not depend on when it is read. A number that you assign stays until the
+        next `fit`.
     max_samples_ : int
         Records that a tree can hold; after `fit` on fewer rows, their number.
     time_decay_ : float
@@ -168,10 +171,21 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     S. Guha, N. Mishra, G. Roy, O. Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams", ICML 2016. Section 2
     has the trees, section 3 the displacement; the samples are those of Efraimidis and Spirakis (2006).
 
-    Features count by their extent: scale them if their units mean nothing. Anomalies of many features jointly, each within
-    its usual extent, take many samples to see. Values are held as 32-bit floats after a float64 origin is subtracted from
-    each feature (the median of the first records), so a series around 1e9 loses nothing, but one that wanders
-    to 10^7 times its first spread does.
+    Features count by their extent, where IsolationForest cuts each equally often: take
+    ``make_pipeline(RobustScaler(), RandomCutForest())`` where their units mean nothing. The forest does not scale by itself,
+    because that loses as often as it wins. On eleven labelled tables of ADBench the mean average precision is .497 as the tables
+    come, .479 scaled by quartiles, .445 by standard deviations (IsolationForest .513): scaled by quartiles, "wine" falls from .768
+    to .191, and "thyroid" rises from .303 to .673.
+
+    Missing values: in `fit`, a NaN is drawn from the values that the feature has in other rows; where rows are scored, it is
+    the median of what the trees hold, so that it neither adds to the score nor hides what other features show. With a tenth of
+    the cells missing, average precision on the same tables is .523 (IsolationForest, which takes NaN too, .489), with three tenths
+    .482 (.473). Streams refuse NaN; `StreamDetector` fills it by the records before. Sparse tables (any of SciPy's formats) are
+    made dense: for scores in blocks, in `fit` up to 256 MB; of a larger table as many rows as that are drawn.
+
+    Anomalies of many features jointly, each within its usual extent, take many samples to see. Values are held as 32-bit floats
+    after a float64 origin is subtracted from each feature (the median of the first records), so a series around 1e9 loses
+    nothing, but one that wanders to 10^7 times its first spread does.
 
     `method`, `contamination` and `n_jobs` act at once when they are set; the parameters that shape a forest (`n_estimators`,
     `max_samples`, `time_decay`, `low_memory`, `random_state`) act in the next `fit`, and until then `update`, `update_many`,
@@ -252,8 +266,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            Finite numbers.
+        X : array-like or sparse matrix of shape (n, d)
+            Numbers; NaN marks a missing value.
         y : ignored
         sample_weight : array-like of shape (n,), default=None
             Positive; rows enter the samples by weight (Efraimidis and Spirakis). Equal weights count as none.
@@ -265,7 +279,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         ValueError
-            For data that are not finite, empty or not numbers, naming the place; the forest is then as it was.
+            For data that are infinite, empty or not numbers, naming the place; the forest is then as it was.
         """
         with self._whole_or_not_at_all():
             self._fit(X, sample_weight)
@@ -487,7 +501,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like or sparse matrix of shape (n, d)
+            NaN marks a missing value: the median of what the trees hold is scored in its place.
         method : {"depth", "codisp", "displacement", "opensearch", "path"} or rcf.walk.Visitor, default=None
             Another method than the estimator's own. A visitor is a score of your own; see `walk`.
 
