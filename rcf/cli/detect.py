@@ -318,7 +318,7 @@ def _draw(scoring: Scoring, path: Path, names: list[str], timed: bool, title: st
     times = rows["time"]
     if timed:
         times = (times * 1e3).astype("datetime64[ms]")
-    figure = plot.scores(
+    axes = plot.scores(
         rows["value"],
         rows["score"],
         rows["flag"],
@@ -327,4 +327,4 @@ def _draw(scoring: Scoring, path: Path, names: list[str], timed: bool, title: st
         threshold=scoring.rule.threshold,
         title=title,
     )
-    figure.savefig(path, dpi=120)
+    axes[0].figure.savefig(path, dpi=120)  # type: ignore[union-attr]

@@ -152,7 +152,7 @@ def hotspots(
         if plot is not None:
             from .. import plot as pictures
 
-            pictures.hotspots(spots, names=names).savefig(plot, dpi=120)
+            pictures.hotspots(spots, names=names).figure.savefig(plot, dpi=120)  # type: ignore[union-attr]
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:

@@ -25,8 +25,8 @@ def test_a_box_for_each_region(d, features):
     spots = HotSpots(500, {1: 0.02, 2: 0.25, 4: 0.6}[d], 6)
     found = spots.update_many(example(d))
     assert len(found) >= 2
-    figure = plot.hotspots(spots, features=features)
-    boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    ax = plot.hotspots(spots, features=features)
+    boxes = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
     across, up = features if d > 1 else (0, None)
     for box, spot in zip(boxes, found, strict=True):
         assert box.get_x() == spot.min_values[across]
@@ -35,15 +35,15 @@ def test_a_box_for_each_region(d, features):
             assert box.get_y() == spots.members(spot.id)[0]
         else:
             assert box.get_y() == spot.min_values[up]
-    assert sum(len(dots.get_offsets()) for dots in figure.axes[0].collections) == 500
-    figure.savefig(io.BytesIO())
+    assert sum(len(dots.get_offsets()) for dots in ax.collections) == 500
+    ax.figure.savefig(io.BytesIO())
 
 
 @pytest.mark.parametrize("rows", [[[0.0, 0.0]], [[1.0, 1.0]] * 9, [[0.0, 0.0], [1e-200, 1e-200]]])
 def test_little_to_draw(rows):
     spots = HotSpots(scan_radius=1e-3, min_points=2)
     spots.update_many(rows)
-    plot.hotspots(spots).savefig(io.BytesIO())
+    plot.hotspots(spots).figure.savefig(io.BytesIO())
 
 
 def test_refuses():
@@ -58,9 +58,9 @@ def test_refuses():
 
 def test_k_distance():
     X = example()
-    figure = plot.k_distance(X, 8)
-    curve, line = figure.axes[0].lines[:2]
+    ax = plot.k_distance(X, 8)
+    curve, line = ax.lines[:2]
     np.testing.assert_array_equal(curve.get_ydata(), k_distances(X, 8))
     assert line.get_ydata()[0] == suggest_radius(X, 8)
-    figure.savefig(io.BytesIO())
-    plot.k_distance([[0.0]] * 30 + [[1.0], [2.0]], 5).savefig(io.BytesIO())
+    ax.figure.savefig(io.BytesIO())
+    plot.k_distance([[0.0]] * 30 + [[1.0], [2.0]], 5).figure.savefig(io.BytesIO())

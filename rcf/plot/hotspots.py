@@ -1,0 +1,159 @@
+"""Pictures of dense regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..hotspots import HotSpots, k_distances, suggest_radius
+from .style import FLAGGED, SERIES, axes_of, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def hotspots(
+    spots: HotSpots,
+    ax: Axes | None = None,
+    *,
+    features: tuple[int, int] = (0, 1),
+    names: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Axes:
+    """Draw the records of the window and the boxes of its regions, coloured by density.
+
+    Parameters
+    ----------
+    spots : HotSpots
+        With at least one record.
+    ax : matplotlib Axes, default=None
+        None makes a figure, ``ax.figure``, that is not registered with pyplot.
+    features : tuple of int, default=(0, 1)
+        The features on the x and the y axis. With a single feature the y axis is the position of the record in the stream.
+    names : sequence of str, default=None
+        Names of all features; by default the names that the records had.
+    title : str, default=None
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If there is no such feature, or names for another number of features.
+
+    Examples
+    --------
+    >>> from rcf import plot
+    >>> from rcf.hotspots import HotSpots
+    >>> ax = plot.hotspots(HotSpots(scan_radius=1, min_points=2).fit([[0, 0], [0, 1], [5, 5]]))
+    >>> len(ax.patches)
+    1
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Rectangle
+
+    records, found, labels = spots.records(), spots.hot_spots_, spots.labels_
+    d = records.shape[1]
+    across, up = features if d > 1 else (0, 0)
+    for feature in (across, up):
+        if not 0 <= feature < d:
+            raise ValueError(f"there are {d} features, no feature {feature}")
+    if names is None:
+        names = list(getattr(spots, "feature_names_in_", [f"feature {i}" for i in range(d)]))
+    if len(names) != d:
+        raise ValueError(f"{len(names)} names for {d} features")
+    age = np.arange(spots.n_seen_ - len(records), spots.n_seen_)
+    x, y = records[:, across], records[:, up] if d > 1 else age
+
+    axes = axes_of(ax, figsize=(7.5, 6))
+    axes.scatter(x[labels < 0], y[labels < 0], s=6, color="0.7", linewidths=0, rasterized=len(x) > 20_000)
+    density = np.array([spot.density for spot in found])
+    if len(found):
+        low, high = density.min(), density.max()
+        scale = LogNorm(low / 1.5, high * 1.5) if low > 0 and high < 1e300 else None
+        # the palest end of the map would not be visible on white
+        colors = colormaps["viridis_r"]
+        shade = colors(0.15 + 0.85 * np.asarray(scale(density))) if scale else colors(np.full(len(found), 0.9))
+        inside = labels >= 0
+        axes.scatter(x[inside], y[inside], s=8, color=shade[labels[inside]], linewidths=0, rasterized=len(x) > 20_000)
+        for i, spot in enumerate(found):
+            left, width = spot.min_values[across], spot.max_values[across] - spot.min_values[across]
+            if d > 1:
+                bottom, height = spot.min_values[up], spot.max_values[up] - spot.min_values[up]
+            else:
+                own = age[labels == i]
+                bottom, height = float(own.min()), float(own.max() - own.min())
+            axes.add_patch(Rectangle((left, bottom), width, height, fill=False, edgecolor=shade[i], linewidth=1.5))
+            if len(found) <= 20:
+                axes.annotate(
+                    f"{spot.id}: {spot.count}, {spot.density:.3g}", (left, bottom + height), xytext=(0, 4),
+                    textcoords="offset points", fontsize=9, annotation_clip=True,
+                )  # fmt: skip
+        if scale is not None and len(found) > 1:
+            listed = colors(np.linspace(0.15, 1.0, 256))
+            from matplotlib.colors import ListedColormap
+
+            axes.figure.colorbar(ScalarMappable(scale, ListedColormap(listed)), ax=axes, label="density")
+    axes.margins(0.05)
+    axes.set_xlabel(names[across])
+    axes.set_ylabel(names[up] if d > 1 else "record")
+    what = "region" if len(found) == 1 else "regions"
+    axes.set_title(title or f"{len(found)} {what} among {len(records)} records (id: count, density)", fontsize=11)
+    return plain(axes)
+
+
+def k_distance(X: ArrayLike, min_points: int, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Draw the k-distance curve of data, and the radius that :func:`rcf.hotspots.suggest_radius` takes from it.
+
+    Look for the step. Rows to its left lie in dense regions, and the height of its foot is a scan radius.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d)
+    min_points : int
+        From 2 to n.
+    ax : matplotlib Axes, default=None
+        None makes a figure, ``ax.figure``, that is not registered with pyplot.
+    title : str, default=None
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        As `suggest_radius`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import plot
+    >>> plot.k_distance(np.random.default_rng(0).normal(size=(200, 2)), min_points=8).get_yscale()
+    'log'
+    """
+
+    radius, curve = suggest_radius(X, min_points), k_distances(X, min_points)
+    rows = np.arange(1, len(curve) + 1)
+    foot = int(np.searchsorted(curve, radius, side="right"))
+
+    axes = axes_of(ax, figsize=(7, 4.5))
+    axes.plot(rows[curve > 0], curve[curve > 0], color=SERIES)
+    axes.axhline(radius, color=FLAGGED, linewidth=1, linestyle="--")
+    axes.plot(foot, radius, "o", color=FLAGGED)
+    axes.annotate(
+        f"{radius:.4g}: {foot} of {len(curve)} rows would be cores", (foot, radius), xytext=(8, -14),
+        textcoords="offset points", color=FLAGGED,
+    )  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_xlabel("rows, sorted")
+    axes.set_ylabel(f"radius that takes in {min_points} rows")
+    axes.set_title(title or "k-distance curve", fontsize=11)
+    return plain(axes)
