@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -106,6 +107,18 @@ def _no_number(values: NDArray[Any]) -> tuple[int, str]:
         except (TypeError, ValueError):
             return row, repr(value)
     return 0, str(values.dtype)  # no rows
+
+
+@contextmanager
+def unchanged_on_error(model: Any) -> Iterator[None]:
+    """Restore every attribute of the model if the block raises. The compiled parts restore themselves."""
+    before = dict(model.__dict__)
+    try:
+        yield
+    except BaseException:
+        model.__dict__.clear()
+        model.__dict__.update(before)
+        raise
 
 
 def check_settled(model: Any, settled: Mapping[str, Any]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
@@ -30,6 +29,7 @@ from ._validate import (
     names_of,
     not_negative,
     seed_entropy,
+    unchanged_on_error,
     whole_number,
 )
 from .explanation import explanation_json
@@ -281,7 +281,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         ValueError
             For data that are infinite, empty or not numbers, naming the place; the forest is then as it was.
         """
-        with self._whole_or_not_at_all():
+        with unchanged_on_error(self):
             self._fit(X, sample_weight)
         return self
 
@@ -338,7 +338,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         -------
         self : RandomCutForest
         """
-        with self._whole_or_not_at_all():
+        with unchanged_on_error(self):
             data = self._checked(X, reset=not self._grown)
             weights = self._weights(sample_weight, len(data))
             self._stream(data.shape[1]).update(data, weights, None, self._threads())
@@ -369,7 +369,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             if record.dtype is not _FLOAT64 or not record.flags.c_contiguous:
                 record = as_record(record, self.n_features_in_, type(self).__name__)
             return self._forest.update_record(record, self.method)
-        with self._whole_or_not_at_all():
+        with unchanged_on_error(self):
             if not self._grown:
                 self._validate_params()
             if hasattr(record, "columns"):
@@ -408,7 +408,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         >>> int(RandomCutForest(random_state=0).update_many(X).argmax())
         1000
         """
-        with self._whole_or_not_at_all():
+        with unchanged_on_error(self):
             if not self._grown:
                 self._validate_params()
             data = self._checked(X, reset=not self._grown)
@@ -763,17 +763,6 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
     def _scores(self, X: Any, method: Method) -> NDArray[np.float64]:
         return self._over(X, lambda rows: self._forest.score(rows, method, self._threads()))
-
-    @contextmanager
-    def _whole_or_not_at_all(self) -> Iterator[None]:
-        """Put every attribute back if what is done within fails; the core sees to its own state."""
-        before = dict(self.__dict__)
-        try:
-            yield
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _state(self) -> dict[str, Any]:
         self._validate_params()

@@ -183,8 +183,8 @@ FAULTS = [
     # ---- the estimator
     Fault("the sign of decision_function", "rcf/estimator.py", "estimator estimator_checks",
           "return scores - offset\n", "return offset - scores\n"),
-    Fault("a call that fails leaves its traces", "rcf/estimator.py", "estimator bad_input",
-          "            self.__dict__.update(before)\n            raise", "            raise"),
+    Fault("a call that fails leaves its traces", "rcf/_validate.py", "estimator bad_input",
+          "        model.__dict__.update(before)\n        raise", "        raise"),
 ]  # fmt: skip
 
 

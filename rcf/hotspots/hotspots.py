@@ -17,7 +17,15 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from .._validate import as_record, check_columns, check_settled, many_for_one, names_of, whole_number
+from .._validate import (
+    as_record,
+    check_columns,
+    check_settled,
+    many_for_one,
+    names_of,
+    unchanged_on_error,
+    whole_number,
+)
 from ..persist import Savable
 from .window import KINDS, Window, check_finite
 
@@ -283,21 +291,12 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._stream(rows.shape[1]).push(rows, log=log)
 
     def _checked(self, X: ArrayLike, reset: bool) -> NDArray[np.float64]:
-        before = {
-            name: value for name, value in self.__dict__.items() if name in ("n_features_in_", "feature_names_in_")
-        }
-        try:
+        with unchanged_on_error(self):  # validate_data sets n_features_in_ and feature_names_in_ before it refuses
             check_columns(X)
             rows: NDArray[np.float64] = validate_data(
                 self, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False
             )
             check_finite(rows)
-        except BaseException:
-            # what scikit-learn has noted of the refused data must not outlive it
-            for name in ("n_features_in_", "feature_names_in_"):
-                self.__dict__.pop(name, None)
-            self.__dict__.update(before)
-            raise
         return rows
 
     def _check_settings(self) -> None:
