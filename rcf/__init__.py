@@ -13,6 +13,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .detector import Cause, Detection, Detections, Forecast, KeyedDetector, StreamDetector
     from .estimator import Neighbors, RandomCutForest, merge
+    from .export import load_frozen
     from .hotspots import Change, HotSpot, HotSpots
     from .persist import ModelFileError, load
 
@@ -30,6 +31,7 @@ _HOMES = {
     "RandomCutForest": "estimator",
     "StreamDetector": "detector",
     "load": "persist",
+    "load_frozen": "export",
     "merge": "estimator",
 }
 _EXTENSIONS = ("_core", "detector.running", "detector.threshold", "hotspots.window")
@@ -49,6 +51,7 @@ __all__ = [
     "StreamDetector",
     "__version__",
     "load",
+    "load_frozen",
     "merge",
 ]
 

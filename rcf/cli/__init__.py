@@ -21,6 +21,7 @@ def main() -> None:
 
         from . import worker
         from .detect import detect
+        from .export import export
         from .hotspots import hotspots
         from .stream import stream
     except ModuleNotFoundError as error:
@@ -48,7 +49,7 @@ def main() -> None:
     ) -> None:
         pass
 
-    for command in (detect, hotspots, stream):
+    for command in (detect, export, hotspots, stream):
         app.command(command.__name__, help=_reflowed(command.__doc__ or ""))(command)
     app.add_typer(worker.app)
     app()

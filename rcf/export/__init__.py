@@ -5,12 +5,91 @@ A frozen model scores and explains. It does not learn: for that, keep the model 
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from .forest import FrozenForest, c_array, load_frozen
+from ._frozen import frozen
+from ._tables import tables_of
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["register_converter", "to_onnx"]
+__all__ = ["FrozenForest", "freeze", "load_frozen", "register_converter", "to_c", "to_onnx"]
+
+RUNTIME = [Path(__file__).with_name(name) for name in ("rcf_frozen.c", "rcf_frozen.h", "rcf_frozen.mjs")]
+MOST_AS_TEXT = (
+    1 << 20
+)  # bytes of a model that are written as a C array; a compiler takes seconds for each further megabyte
+
+
+def freeze(model: Any) -> bytes:
+    """The forest as one flat file that the C runtime scores where it lies, without a copy.
+
+    The file holds the trees, with cuts, points and boxes as float32, and the threshold of `predict`. It does not hold what learning
+    needs. Its layout stands at the head of ``rcf/export/_frozen.py``.
+
+    Parameters
+    ----------
+    model : RandomCutForest
+        Fitted. The method is its own.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a RandomCutForest.
+    ValueError
+        If the forest holds no records, or more than 2^27.
+
+    See Also
+    --------
+    load_frozen : Score the file from Python.
+    to_c : Write it beside the sources of the runtime.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import RandomCutForest
+    >>> from rcf.export import freeze
+    >>> forest = RandomCutForest(random_state=0).fit(np.random.default_rng(0).normal(size=(500, 3)))
+    >>> len(freeze(forest)) < len(forest.to_bytes())
+    True
+    """
+    return frozen(tables_of(model))
+
+
+def to_c(model: Any, folder: str | os.PathLike[str]) -> list[Path]:
+    """Write the frozen forest and the sources of its runtime into a folder.
+
+    ``model.frz`` is what :func:`freeze` returns. ``rcf_frozen.c`` and ``rcf_frozen.h`` score it: C99, no allocation, no C
+    library but `memcpy`. ``rcf_frozen.mjs`` scores it in JavaScript, by the same C code compiled to WebAssembly. A model of
+    at most a megabyte is also written as ``model.c``, the array ``rcf_model_data``, for machines without files.
+
+    Parameters
+    ----------
+    model : RandomCutForest
+    folder : str or path-like
+        Is made if it is not there; files of these names are replaced.
+
+    Returns
+    -------
+    list of Path
+        The files.
+    """
+    data, place = freeze(model), Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    files = {path.name: path.read_bytes() for path in RUNTIME}
+    files["model.frz"] = data
+    if len(data) <= MOST_AS_TEXT:
+        files["model.c"] = c_array(data, "rcf_model_data").encode()
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    return [place / name for name in files]
 
 
 def to_onnx(
@@ -63,8 +142,6 @@ def to_onnx(
     """
     if dtype not in ("float64", "float32"):
         raise ValueError(f"dtype must be 'float64' or 'float32', got {dtype!r}")
-    from ._tables import tables_of
-
     tables = tables_of(model)
     try:
         from ._onnx import model_of

@@ -160,6 +160,16 @@ class Walks:
         highest = g.add("ReduceMin", node, keepdims=0)
         return g.add("Less", highest, g.constant(self.n_nodes, np.int64))
 
+    def path_lengths(self) -> str:
+        """The length of the path of each row in each tree, (n, trees), as a share of the mean length."""
+        g = self.graph
+        body = Body(g, [TensorProto.INT64])
+        body.results = [self.step(body, body.state[0])]
+        body.going = self.going(body, body.results[0])
+        node = g.loop(self.depth, body, [self.roots])[0] if self.depth else self.roots
+        leaf = g.add("Sub", node, g.constant(self.n_nodes, np.int64))
+        return self.gather(g, self.number(self.values.equal, "lengths"), leaf)
+
     def scores(self) -> tuple[str, str, str]:
         """The score of each row in each tree, the leaf where it arrives, and whether it equals it; (n, trees) each."""
         g = self.graph
@@ -201,9 +211,14 @@ def add_forest(graph: Graph, tables: Tables, dtype: str, x: str, outputs: Sequen
     """Append the nodes that make the outputs (scores, labels, and attributions if there is a third name) of `x`, float64 (n, d)."""
     g = graph
     walks = Walks(g, tables, dtype, x)
-    each, leaf, equal = walks.scores()
     trees = walks.number(len(tables.sizes))
-    score = g.add("Div", walks.added(g, each, 1), trees)
+    if tables.method == "path":
+        empty = walks.number((tables.sizes == 0).sum())  # each counts as a path of mean length
+        mean = g.add("Div", g.add("Add", walks.added(g, walks.path_lengths(), 1), empty), trees)
+        score = g.add("Exp", g.add("Mul", mean, walks.number(-np.log(2))))
+    else:
+        each, leaf, equal = walks.scores()
+        score = g.add("Div", walks.added(g, each, 1), trees)
     g.nodes.append(helper.make_node("Identity", [score], [outputs[0]]))
     beyond = g.add("Greater", score, walks.number(tables.threshold))
     labels = [g.constant(label, np.int64) for label in (-1, 1)]
@@ -216,6 +231,10 @@ def add_forest(graph: Graph, tables: Tables, dtype: str, x: str, outputs: Sequen
 
 
 def model_of(tables: Tables, dtype: str, attribution: bool) -> onnx.ModelProto:
+    if attribution and tables.method == "path":
+        raise ValueError(
+            "method='path' has no attribution, because it measures no boxes; set another method, such as 'depth'"
+        )
     graph = Graph("rcf_")
     n, d, kind = "n", tables.n_features, TYPES[dtype]
     described = [

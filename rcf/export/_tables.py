@@ -86,6 +86,8 @@ class Tables:
             levels.append(v)
             left = self.left[v]
             right = many - left
+            if ((left < 1) | (right < 1)).any():
+                raise IndexError("a subtree without leaves")
             children[v, 0] = np.where(left > 1, v + 1, ~leaf)
             children[v, 1] = np.where(right > 1, v + left, ~(leaf + left))
             v, leaf, many = (
@@ -146,8 +148,6 @@ def tables_of(model: Any) -> Tables:
 
 
 def forest_tables(forest: Forest, method: str, threshold: float) -> Tables:
-    if method == "path":
-        raise ValueError("a forest with method='path' cannot be exported yet; set another method, such as 'depth'")
     state = forest.state()
     sizes = state["leaves"].astype(np.int64)
     points, same = np.unique(_bytes_of(state["points"]), return_inverse=True)

@@ -1,4 +1,4 @@
-"""What a walk is worth where it ends, for each node and leaf: the tables of algorithm 3 as numbers."""
+"""What a walk is worth where it ends, for each node and leaf."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ Floats = NDArray[np.float64]
 
 
 class Values(NamedTuple):
-    """One entry for each inner node or each leaf, times the scale of its tree."""
+    """One entry for each inner node or each leaf, times the scale of its tree.
+
+    For "path" the two of a leaf are the length of the path to it, as a share of the mean length.
+    """
 
     extent: Floats  # of inner nodes: the sum of the sides of the box
     here: Floats  # of inner nodes: for a record that is separated from the box
@@ -31,6 +34,11 @@ def values_of(tables: Tables) -> Values:
         return Values(extent, np.maximum(above, mass), np.maximum(leaf_above, leaf_mass), leaf_above)
     if tables.method == "displacement":
         return Values(extent, mass.astype(float), leaf_mass.astype(float), np.zeros(len(leaf_mass)))
+    if tables.method == "path":
+        length = np.where(
+            tree_mass < 2, 1.0, (leaf_depth + mean_length(leaf_mass)) / mean_length(np.maximum(tree_mass, 2))
+        )
+        return Values(extent, np.zeros(len(extent)), length, length)
     n = len(tables.sizes)
     tree_of_node = np.repeat(np.arange(n), np.maximum(tables.sizes - 1, 0))
     tree_of_leaf = np.repeat(np.arange(n), tables.sizes)
@@ -46,6 +54,13 @@ def values_of(tables: Tables) -> Values:
             equal = np.where(leaf_depth == 0, 1 / (leaf_mass + 1), equal)
     at_leaf = scale[tree_of_leaf]
     return Values(extent, scale[tree_of_node] / (depth + 1), at_leaf / (leaf_depth + 1), at_leaf * equal)
+
+
+def mean_length(n: NDArray[np.int64]) -> Floats:
+    """The mean path length of a tree of n records, as IsolationForest has it."""
+    most = np.maximum(n, 3)
+    length: Floats = np.where(n < 3, n == 2, 2 * (np.log(most - 1) + np.euler_gamma) - 2 * (most - 1) / most)
+    return length
 
 
 def _ratios(tables: Tables, mass: NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -16,7 +16,10 @@ from rcf.export import register_converter, to_onnx
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-METHODS = ("depth", "codisp", "displacement", "opensearch")
+# trees of two records, and a threshold that no score can pass
+pytestmark = pytest.mark.filterwarnings("ignore:no score can lie beyond")
+ATTRIBUTED = ("depth", "codisp", "displacement", "opensearch")
+METHODS = (*ATTRIBUTED, "path")
 NEAR = {"float64": 1e-12, "float32": 2e-6}
 
 
@@ -49,7 +52,7 @@ def test_scores_are_those_of_the_core(grown, method, dtype):
             np.testing.assert_array_equal(found["label"][clear], forest.predict(queries)[clear])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ATTRIBUTED)
 def test_attributions_are_those_of_the_core(grown, method):
     forest, queries = grown(method, 3)
     for dtype in ("float64", "float32"):
@@ -128,6 +131,8 @@ def test_refusals():
     forest.partial_fit([[1.0, 2.0]])
     with pytest.raises(ValueError, match="dtype must be 'float64' or 'float32', got 'float16'"):
         to_onnx(forest, "float16")
+    with pytest.raises(ValueError, match="'path' has no attribution"):
+        to_onnx(forest.set_params(method="path"), attribution=True)
     forest.forget([1.0, 2.0])
     with pytest.raises(ValueError, match="holds no records"):
         to_onnx(forest)

@@ -1,0 +1,117 @@
+"""FrozenForest: a frozen model in Python, scored by the core."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array
+
+from ..persist import ModelFileError
+from ._frozen import thawed
+
+
+class FrozenForest:
+    """A forest from the file that :func:`rcf.export.freeze` wrote. It scores, and cannot learn.
+
+    The scores and attributions are those of the forest that was frozen, bit for bit, and those of the C runtime.
+
+    Attributes
+    ----------
+    method : str
+        What the scores are, as in :class:`rcf.RandomCutForest`.
+    threshold : float
+        `predict` calls a record an outlier if its score is above it.
+    n_features_in_ : int
+    n_trees : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import RandomCutForest
+    >>> from rcf.export import FrozenForest, freeze
+    >>> X = np.random.default_rng(0).normal(size=(500, 3))
+    >>> forest = RandomCutForest(random_state=0).fit(X)
+    >>> frozen = FrozenForest.from_bytes(freeze(forest))
+    >>> bool((frozen.anomaly_score(X) == forest.anomaly_score(X)).all())
+    True
+    """
+
+    def __init__(self, data: bytes) -> None:
+        tables, self._forest = thawed(data)
+        self.method = tables.method
+        self.threshold = tables.threshold
+        self.n_features_in_ = tables.n_features
+        self.n_trees = len(tables.sizes)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The forest in a file that is given as bytes; ModelFileError if it is damaged."""
+        return cls(bytes(data))
+
+    def anomaly_score(self, X: ArrayLike) -> NDArray[np.float64]:
+        """How anomalous each row is, (n,); high for anomalies."""
+        return self._forest.score(self._checked(X), self.method)
+
+    def attribution(self, X: ArrayLike) -> NDArray[np.float64]:
+        """What each feature adds to the score of each row, (n, d, 2): by lying high, and by lying low."""
+        return self._forest.attribution(self._checked(X), self.method)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """-1 for outliers, 1 for inliers; (n,)."""
+        return np.where(self.anomaly_score(X) > self.threshold, -1, 1)
+
+    def _checked(self, X: ArrayLike) -> NDArray[np.float64]:
+        data: NDArray[np.float64] = check_array(
+            X, dtype=np.float64, ensure_all_finite=False
+        )  # the core names the place
+        return data
+
+    def __repr__(self) -> str:
+        return f"FrozenForest({self.n_trees} trees, {self.n_features_in_} features, method={self.method!r})"
+
+
+def load_frozen(path: str | os.PathLike[str]) -> FrozenForest:
+    """The forest in a file that :func:`rcf.export.freeze` made. Safe on files from anywhere.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    FrozenForest
+
+    Raises
+    ------
+    ModelFileError
+        If the file is not a frozen model or is damaged; the message says how.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, rcf
+    >>> from rcf.export import freeze
+    >>> forest = rcf.RandomCutForest(random_state=0).fit(np.random.default_rng(0).normal(size=(500, 3)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "forest.frz")
+    ...     with open(path, "wb") as file:
+    ...         length = file.write(freeze(forest))
+    ...     rcf.load_frozen(path)
+    FrozenForest(100 trees, 3 features, method='depth')
+    """
+    try:
+        return FrozenForest(Path(path).read_bytes())
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fspath(path)}: {error}") from error
+
+
+def c_array(data: bytes, name: str) -> str:
+    """A C file with the bytes as an array of 64-bit numbers, so that its address is divisible by 8."""
+    words: Any = np.frombuffer(data, "<u8")
+    lines = [", ".join(f"0x{word:016x}u" for word in row) for row in np.array_split(words, max(1, len(words) // 6))]
+    return f"#include <stdint.h>\n\nconst uint64_t {name}[{len(words)}] = {{\n" + ",\n".join(lines) + "\n};\n"
