@@ -1,27 +1,34 @@
-"""``rcf stream``: lines of CSV in, a line of JSON or CSV out for each as it comes."""
+"""``rcf stream``: a line in, a line with what the detector says out, as it comes; the smallest case of a worker."""
 
 from __future__ import annotations
 
-import csv
-import json
+import logging
 import os
-import signal
 import sys
-import time
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..detector import Detection, StreamDetector
+from ..detector import KeyedDetector, StreamDetector
 from ..detector.settings import checked_settings
-from .options import Samples, Seed, Trees, names_in
+from ..streams import Checkpoint, Csv, Json, Recognised, Rejected, Schema, StreamError, Worker
+from ..streams.files import FileStore, LineSink, LineSource
+from ..streams.service import signals
+from ..text.dialect import separator
+from .options import Decimal, Header, Samples, Seed, Sep, Time, TimeFormat, Trees, names_in
 
-COLUMNS = ("record", "score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason", "feature", "lag", "side",
-           "expected", "past")  # fmt: skip
+COLUMNS = ("record", "line", "score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason", "feature", "lag",
+           "side", "expected", "past")  # fmt: skip
+# Options, and the detector's parameters that they are.
+PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "transform": "transform",
+              "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip
+# Lines that may fail before any is read: a stream of which nothing can be read wants other options, not a message a line.
+PATIENCE = 10
+HINT = " (--header or --no-header says whether the first line has names; --time and --columns say what the columns are)"
 
 
 class Format(StrEnum):
@@ -29,40 +36,58 @@ class Format(StrEnum):
     csv = "csv"
 
 
-# Options, and the detector's parameters that they are.
-PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "transform": "transform",
-              "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip
-# Lines that may fail before any is read: a stream of which nothing can be read wants other options, not a message a line.
-PATIENCE = 10
-NAMED = "--header if the first line has names"
-HINT = f" ({NAMED}; --time and --columns say what the columns are)"
+class Explain(StrEnum):
+    none = "none"
+    anomalies = "anomalies"
+    all = "all"
 
 
-class Stop(Exception):
-    """SIGTERM or SIGINT has come."""
+class Errors(StrEnum):
+    fail = "fail"
+    warn = "warn"
 
 
-def row(number: int, result: Detection) -> dict[str, Any]:
-    """What is printed of a record."""
-    known: dict[str, Any] = {"record": number}
-    for name in COLUMNS[1:8]:
-        known[name] = getattr(result, name)
-    if result.is_anomaly:
-        known["feature"], known["lag"], known["side"] = result.cause
-        known["expected"], known["past"] = result.expected.tolist(), result.past.tolist()
-    return known
+def say(text: Any) -> None:
+    with suppress(OSError, AttributeError):  # standard error may be closed
+        print(f"rcf stream: {text}", file=sys.stderr, flush=True)
 
 
-def _number(text: str) -> float:
-    text = text.strip()
-    return float("nan") if text == "" or text.lower() in ("nan", "na", "null") else float(text)
+class Told(logging.Handler):
+    """Warnings of the worker, a line each; what is rejected `Complaints` tells."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "rejected" not in record.msg:
+            say(record.getMessage())
 
 
-def _stamp(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return datetime.fromisoformat(text.strip())
+class Complaints:
+    """The lines that cannot be used, on standard error; ends the stream if it begins with nothing else."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.n = 0
+
+    def reject(self, rejected: Sequence[Rejected]) -> None:
+        assert self.worker is not None
+        for one in rejected:
+            self.n += 1
+            hint = HINT if self.n == 1 and self.worker.records == 0 else ""
+            if self.n == PATIENCE and self.worker.records == 0:
+                raise StreamError(f"none of the first {PATIENCE} lines can be read: {one.reason}{HINT}")
+            say(f"{one.message.place}: {one.reason}{hint}")
+
+
+class PatientStore(FileStore):
+    """A checkpoint that cannot be written is told, and the stream goes on."""
+
+    failed = False
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        try:
+            super().save(checkpoint)
+        except OSError as error:
+            say(f"{self.path} could not be written: {error}")
+            self.failed = True
 
 
 def _asked(**options: Any) -> StreamDetector:
@@ -79,30 +104,47 @@ def _asked(**options: Any) -> StreamDetector:
     return detector
 
 
-def _check_folder(state: Path) -> None:
-    folder = state.absolute().parent
-    if not folder.is_dir():
-        raise OSError(f"{state} cannot be written: there is no folder {folder}")
-    if not os.access(folder, os.W_OK):
-        raise OSError(f"{state} cannot be written: no permission to write in {folder}")
+def _compare(context: typer.Context, state: Path, held: Any, given: StreamDetector) -> None:
+    """Say which options are not used, because the state was begun with others."""
+    held = held.template if isinstance(held, KeyedDetector) else held
+    for option, name in PARAMETERS.items():
+        mine, theirs = getattr(held, name), getattr(given, name)
+        if mine != theirs and getattr(context.get_parameter_source(option), "name", None) == "COMMANDLINE":
+            say(f"--{option.replace('_', '-')} {theirs} is not used: {state} was begun with {mine}")
 
 
 def stream(
     context: typer.Context = None,  # type: ignore[assignment]
+    source: Annotated[
+        str, typer.Argument(metavar="[INPUT]", help="File of lines; - is standard input.", show_default=False)
+    ] = "-",
     columns: Annotated[
         list[str] | None,
         typer.Option(
             "--columns",
             "-c",
             metavar="NAME,NAME",
-            help="Columns to take, or their numbers, from 1. Default: all but --time.",
+            help="Columns to score, or their numbers, from 1. Default: those that hold numbers in the first record.",
         ),
     ] = None,
-    time_column: Annotated[
-        str | None, typer.Option("--time", "-t", help="Column of time stamps, or its number, from 1.")
+    time_column: Time = None,
+    time_format: TimeFormat = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", "-k", help="Column that tells streams apart, a detector for each of its values."),
     ] = None,
-    header: Annotated[bool, typer.Option(help="The first line has names.")] = False,
+    header: Header = None,
+    sep: Sep = None,
+    decimal: Decimal = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Wait for more at the end of INPUT, over rotations.")
+    ] = False,
     form: Annotated[Format, typer.Option("--format", "-f", help="Form of the lines written.")] = Format.json,
+    explain: Annotated[
+        Explain,
+        typer.Option("--explain", help="Which records have an ANOMALY_EXPLANATION; all takes ten times as long."),
+    ] = Explain.none,
+    prefix: Annotated[str, typer.Option("--prefix", help="Put before the names of the results.")] = "",
     shingle: Annotated[int, typer.Option("--shingle", "-s", min=1, help="Records in a window.")] = 8,
     trees: Trees = 50,
     samples: Samples = 256,
@@ -124,159 +166,65 @@ def stream(
         ),
     ] = None,
     save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 60.0,
+    errors: Annotated[
+        Errors, typer.Option("--errors", help="Whether lines that cannot be read make the exit status 1: fail or warn.")
+    ] = Errors.fail,
 ) -> None:
-    """Judge the records of a stream as they come: CSV lines on stdin, one line each on stdout, flushed.
+    """Judge the records of a stream as they come: lines of CSV or JSON in, each out with what the detector says, flushed.
 
-    Records count from 1, without the header. Of a called one the line says what made it: the feature, on which side, how many
-    records ago (the lag: 0 is this one), what was expected there and what came.
+    A line that begins with a brace is JSON. All that a record holds goes out as it came, and the results after it. Records count
+    from 1, without the header, over restarts. For a flagged record the line says what made it: the feature, on which side, how
+    many records ago (the lag: 0 is this one), what was expected there and what came.
 
-    A line that cannot be read is named on stderr and left out; the exit status is then 1. If none of the first ten can be
-    read, that is the end. SIGTERM and a closed pipe end the run in order: the state holds every record whose line was written.
-    It is saved at intervals whether records come or not.
+    A line that cannot be read is named on stderr and left out; the exit status is then 1. If none of the first ten can be read,
+    that is the end. SIGTERM, SIGINT, SIGHUP and a closed pipe end the run in order: the state holds every record whose line was
+    written. It is saved at intervals whether records come or not. After a restart, records that come again are told by their
+    time stamps and skipped (--time); a file that is given by its name is read on where it was.
 
-    Exit code 0: done. 1: a line could not be read, or the state not be written. 2: wrong options; no line was read.
+    Exit code 0: done. 1: a line could not be read, or the state or output not be written. 2: wrong options; no line was read.
     """
-    detector = _asked(shingle=shingle, trees=trees, samples=samples, transform=transform, anomaly_rate=anomaly_rate,
-                      fill=fill, seed=seed)  # fmt: skip
-    wanted = names_in(columns)
-    for option, asked_for in (("--columns", wanted), ("--time", [] if time_column is None else [time_column.strip()])):
-        for name in [] if header else asked_for:
-            if not name.isdigit():
-                raise typer.BadParameter(f"{option}: no column {name!r} without names ({NAMED})")
-    resumed = state is not None and state.exists()
+    given = _asked(shingle=shingle, trees=trees, samples=samples, transform=transform, anomaly_rate=anomaly_rate,
+                   fill=fill, seed=seed)  # fmt: skip
+    wanted = names_in(columns) or None
+    if header is False:
+        for option, names in (("--columns", wanted or []), ("--time", [time_column]), ("--key", [key])):
+            for name in names:
+                if name is not None and not name.strip().isdigit():
+                    raise typer.BadParameter(f"{option}: no column {name!r} without names (--no-header)")
     try:
-        if resumed:
-            assert state is not None
-            given, detector = detector, StreamDetector.from_bytes(state.read_bytes())
-            for option, name in PARAMETERS.items():
-                mine, theirs = getattr(detector, name), getattr(given, name)
-                if mine != theirs and getattr(context.get_parameter_source(option), "name", None) == "COMMANDLINE":
-                    shown = f"--{option.replace('_', '-')} {theirs}"
-                    print(f"rcf stream: {shown} is not used: {state} was begun with {mine}", file=sys.stderr)
+        delimiter = None if sep is None else separator(sep)
+        schema = Schema(wanted, key=key, time=time_column, time_format=time_format, decimal=decimal or ".")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    model = given if key is None else KeyedDetector(given)
+    output = {name: prefix + name for name in COLUMNS}
+    if explain is not Explain.none:
+        output["explanations" if explain is Explain.all else "explanation"] = prefix + "ANOMALY_EXPLANATION"
+    log = logging.getLogger("rcf.streams")
+    log.handlers[:], log.propagate = [Told(logging.WARNING)], False
+    complaints = Complaints()
+    store = None
+    try:
+        codec = Recognised(header=header, delimiter=delimiter)
+        sink = LineSink("-", Json() if form is Format.json else Csv(delimiter=delimiter or ","))
         if state is not None:
-            _check_folder(state)
-    except (ValueError, OSError) as error:
-        sys.exit(f"rcf stream: {error}" if not resumed or str(state) in str(error) else f"rcf stream: {state}: {error}")
-
-    # between records only: a signal waits until the line that is being worked on is out
-    asked, idle = False, False
-    failed, unsaved, saved_at = False, False, time.monotonic()
-
-    def remember(*_: Any) -> None:
-        nonlocal asked, idle
-        asked = True
-        if idle:
-            idle = False  # a second signal must not break off what the first has begun
-            raise Stop
-
-    def save() -> None:
-        nonlocal failed, unsaved, saved_at
-        if state is not None and unsaved:
-            try:
-                detector.save(state)
-                unsaved = False
-            except OSError as error:
-                print(f"rcf stream: {state} could not be written: {error}", file=sys.stderr)
-                failed = True
-        saved_at = time.monotonic()
-
-    def save_while_idle(*_: Any) -> None:
-        nonlocal idle
-        if idle and unsaved:
-            idle = False
-            save()
-            idle = True
-            if asked:
-                remember()
-
-    old = [(number, signal.signal(number, remember)) for number in (signal.SIGTERM, signal.SIGINT)]
-    if state is not None and hasattr(
-        signal, "setitimer"
-    ):  # not on Windows: there a stream that falls silent waits for its end
-        old.append((signal.SIGALRM, signal.signal(signal.SIGALRM, save_while_idle)))
-        signal.setitimer(signal.ITIMER_REAL, save_every, save_every)
-    any_read, unread = False, 0
-    try:
-        lines = iter(sys.stdin)
-        names: list[str] | None = None
-        picked: list[int] | None = None
-        clock: int | None = None
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        if form is Format.csv:
-            writer.writerow(COLUMNS)
-        at, number = 0, 0  # lines of the file, those of them that are records
-        while not asked:
-            idle = True
-            line = next(lines, None)
-            idle = False
-            if line is None:
-                break
-            at += 1
-            if not line.strip():
-                continue
-            number += 1
-            try:
-                fields = next(csv.reader([line]))
-                if header and names is None:
-                    names = [field.strip() for field in fields]
-                    number = 0
-                    continue
-                if picked is None:
-                    clock = None if time_column is None else _place(time_column, names, len(fields))
-                    picked = [_place(name, names, len(fields)) for name in wanted] or [
-                        i for i in range(len(fields)) if i != clock
-                    ]
-                if max([*picked, -1 if clock is None else clock]) >= len(fields):
-                    raise ValueError(f"{len(fields)} fields")
-                stamp = None if clock is None else _stamp(fields[clock])
-                result = detector.update([_number(fields[i]) for i in picked], stamp)
-            except (ValueError, csv.Error) as error:
-                if picked is None:
-                    raise
-                if not any_read:
-                    unread += 1
-                    if unread == PATIENCE:
-                        raise ValueError(f"none of the first {PATIENCE} lines can be read: {error}{HINT}") from error
-                print(f"rcf stream: line {at}: {error}{HINT if number == 1 else ''}", file=sys.stderr)
-                failed = True
-                continue
-            if names is not None and not hasattr(detector, "feature_names_in_"):
-                import numpy as np
-
-                detector.feature_names_in_ = np.array([names[i] for i in picked], dtype=object)
-            any_read = unsaved = True
-            known = row(number, result)
-            if form is Format.json:
-                sys.stdout.write(json.dumps(known) + "\n")
-            else:
-                writer.writerow([json.dumps(v) if isinstance(v, list) else v for v in map(known.get, COLUMNS)])
-            sys.stdout.flush()
-            if time.monotonic() - saved_at >= save_every:
-                save()
-    except Stop:
-        pass
+            store = PatientStore(state)
+            found = store.peek("")
+            if found is not None:
+                _compare(context, state, found.model, given)
+        worker = Worker(
+            model, LineSource(source, follow=follow), sink, store, schema=schema, codec=codec, output=output,
+            dead_letters=complaints, checkpoint_every=save_every,
+        )  # fmt: skip
+        complaints.worker = worker
+        with signals(worker.stop):
+            worker.run()
     except BrokenPipeError:
         # nobody reads any more; what is left in the buffer must not raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, csv.Error) as error:
-        print(f"rcf stream: {error}", file=sys.stderr)
-        failed = True
-    finally:
-        idle = False
-        save()
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-        for number_, handler in old:
-            signal.signal(number_, handler)
-    if failed:
+    except (StreamError, ValueError, OSError) as error:
+        lost = isinstance(error, OSError) and error.strerror is not None and error.filename is None
+        say(f"standard output could not be written: {error.strerror}" if lost else error)  # type: ignore[union-attr]
+        raise typer.Exit(1) from error
+    if (complaints.n and errors is Errors.fail) or (store is not None and store.failed):
         raise typer.Exit(1)
-
-
-def _place(name: str, names: list[str] | None, n: int) -> int:
-    """The place of a column given by name or by number from 1."""
-    name = name.strip()
-    if names is not None and name in names:
-        return names.index(name)
-    if name.isdigit() and 1 <= int(name) <= n:
-        return int(name) - 1
-    raise ValueError(f"no column {name!r} among {names or n}")

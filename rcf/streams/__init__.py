@@ -15,7 +15,7 @@ On the command line they are ``rcf worker``, ``rcf watch`` and ``rcf stream``.
 """
 
 from .checkpoint import Checkpoint
-from .codecs import Csv, Fields, Json
+from .codecs import Csv, Fields, Json, Recognised
 from .protocols import Message, PoisonError, Record, Rejected, StreamError
 from .schema import Schema
 from .worker import Worker
@@ -27,6 +27,7 @@ __all__ = [
     "Json",
     "Message",
     "PoisonError",
+    "Recognised",
     "Record",
     "Rejected",
     "Schema",

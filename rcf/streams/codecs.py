@@ -10,12 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from .protocols import Message, PoisonError, Record, Rejected
+from ..text.dialect import first_line_is_data, rows_of, sniff
+from .protocols import Message, PoisonError, Record, Rejected, StreamError
 
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-MISSING = frozenset(
-    {"", "nan", "na", "n/a", "#n/a", "null", "none", "-"}
-)  # texts, in lower case, that stand for a missing value
 
 
 class Codec(Protocol):
@@ -45,9 +43,11 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _decoded(data: bytes) -> str:
+def _text(message: Message) -> str:
+    if not isinstance(message.data, bytes):
+        raise TypeError("the source holds fields, not text: its codec is Fields")
     try:
-        return data.decode("utf-8-sig").strip()
+        return message.data.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise PoisonError(f"not UTF-8: {error.reason} at byte {error.start}") from error
 
@@ -59,9 +59,7 @@ class Json:
     """
 
     def decode(self, message: Message) -> Record | None:
-        if not isinstance(message.data, bytes):
-            raise TypeError("the source holds fields, not text: its codec is Fields")
-        text = _decoded(message.data)
+        text = _text(message)
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -91,19 +89,21 @@ class Json:
 
 
 def _json(value: Any) -> str:
-    """A field of text as JSON: a number stays one, with the digits as they came."""
+    """A field of text as JSON: a number stays one, with the digits as they came; an empty field is null."""
+    if value == "":
+        return "null"
     if isinstance(value, str) and JSON_NUMBER.fullmatch(value):
         return value
     return json.dumps(plain(value), ensure_ascii=False)
 
 
 class Csv:
-    """A line of comma-separated fields each.
+    """A line of separated fields each.
 
     Parameters
     ----------
     names : list of str or None, default=None
-        Names of the columns. None: their numbers, from 1, or those of the header.
+        Names of the columns. None: those of the header, or their numbers, from 1.
     header : bool, default=False
         The first line has the names. Lines that repeat it are left out.
     delimiter : str, default=","
@@ -111,6 +111,7 @@ class Csv:
 
     def __init__(self, names: list[str] | None = None, *, header: bool = False, delimiter: str = ",") -> None:
         self.names, self.header, self.delimiter = names, header, delimiter
+        self._columns: list[str] = []  # of the lines that are written
 
     def _fields(self, text: str) -> list[str]:
         if '"' not in text:
@@ -122,14 +123,12 @@ class Csv:
         return [field.strip() for field in row]
 
     def decode(self, message: Message) -> Record | None:
-        if not isinstance(message.data, bytes):
-            raise TypeError("the source holds fields, not text: its codec is Fields")
-        text = _decoded(message.data)
+        text = _text(message)
         row = self._fields(text)
         if self.names is None:
             if self.header:
                 if len(set(row)) != len(row):
-                    raise PoisonError(f"the header names a column twice: {text}")
+                    raise StreamError(f"the header names a column twice: {text}")
                 self.names = row
                 return None
             self.names = [str(i) for i in range(1, len(row) + 1)]
@@ -141,13 +140,15 @@ class Csv:
         return Record(message, dict(zip(self.names, row, strict=True)), text, "csv")
 
     def encode(self, record: Record) -> bytes:
-        row = [json.dumps(v) if isinstance(v, list) else "" if v is None else v for v in record.result.values()]
+        results = [json.dumps(v) if isinstance(v, list) else "" if v is None else v for v in record.result.values()]
         if record.form == "csv" and record.text is not None:
-            return (record.text + self.delimiter + self._line(row) + "\n").encode()
-        return (self._line([*record.fields.values(), *row]) + "\n").encode()
+            return (record.text + self.delimiter + self._line(results) + "\n").encode()
+        self._columns = self._columns or list(record.fields)
+        return (self._line([*map(record.fields.get, self._columns), *results]) + "\n").encode()
 
     def header_of(self, record: Record) -> bytes:
-        """The line of names above the first record written."""
+        """The line of names above the first record written, whose fields are the columns of all."""
+        self._columns = list(record.fields)
         return (self._line([*record.fields, *record.result]) + "\n").encode()
 
     def _line(self, row: list[Any]) -> str:
@@ -156,10 +157,63 @@ class Csv:
         return out.getvalue()
 
     def state(self) -> dict[str, Any]:
-        return {"names": self.names}
+        return {"names": self.names, "header": self.header, "delimiter": self.delimiter}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.names = state.get("names") or self.names
+        self.header = state.get("header", self.header)
+        self.delimiter = state.get("delimiter", self.delimiter)
+
+
+class Recognised:
+    """JSON or CSV, whichever the first line is: JSON begins with a brace.
+
+    Parameters
+    ----------
+    header : bool or None, default=None
+        Whether the first line of CSV has the names. None: it has if none of its cells is a number or a date.
+    delimiter : str or None, default=None
+        None: recognised in the first line.
+
+    Attributes
+    ----------
+    codec : Json or Csv or None
+        What was recognised.
+    """
+
+    def __init__(self, *, header: bool | None = None, delimiter: str | None = None) -> None:
+        self.header, self.delimiter = header, delimiter
+        self.codec: Json | Csv | None = None
+
+    def decode(self, message: Message) -> Record | None:
+        if self.codec is None:
+            text = _text(message)
+            self.codec = Json() if text.startswith("{") else self._csv(text)
+        return self.codec.decode(message)
+
+    def _csv(self, line: str) -> Csv:
+        delimiter = self.delimiter or sniff([line]).sep
+        header = self.header
+        if header is None:
+            data = first_line_is_data(rows_of([line], delimiter)[0])
+            if data is None:
+                raise StreamError(
+                    f"the first line may name the columns or be a record: {line[:80]!r}; "
+                    "give --header if it names them, --no-header if it is a record"
+                )
+            header = not data
+        return Csv(header=header, delimiter=delimiter)
+
+    def encode(self, record: Record) -> bytes:
+        return (self.codec or Json()).encode(record)
+
+    def state(self) -> dict[str, Any]:
+        return {} if self.codec is None else {"csv": isinstance(self.codec, Csv), **self.codec.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if "csv" in state:
+            self.codec = Csv() if state["csv"] else Json()
+            self.codec.restore(state)
 
 
 class Fields:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..detector import KeyedDetector, StreamDetector
+from ..estimator import RandomCutForest
 from ..persist import load
 from .checkpoint import Checkpoint
 from .codecs import Codec, Csv, Json, dead_letter
@@ -48,6 +50,8 @@ class LineSource:
         self.partition = self.name
         self._path: Path | None = None
         if path == "-":
+            if sys.stdin is None:
+                raise OSError("standard input is closed")
             self._file: BinaryIO = sys.stdin.buffer
         elif hasattr(path, "read"):
             self._file, self.name, self.partition = path, "a file", "a file"
@@ -76,8 +80,8 @@ class LineSource:
             self._offset, self._line = offset, line
         return position
 
-    def read(self, limit: int, wait: float) -> Sequence[Message] | None:
-        if not self._lines:
+    def read(self, limit: int, wait: float | None) -> Sequence[Message] | None:
+        if not self._lines and wait is not None:
             self._fill(wait)
             if not self._lines:
                 return None if self._ended else []
@@ -183,8 +187,13 @@ class LineSink:
         self._descriptor: int | None = None
         self._own = False
         if path == "-":
+            if sys.stdout is None:
+                raise OSError("standard output is closed")
             sys.stdout.flush()
-            self._descriptor = sys.stdout.fileno()
+            try:
+                self._descriptor = sys.stdout.fileno()
+            except OSError:  # not a file, as where a caller has put something in its place
+                self._file = sys.stdout.buffer
         elif hasattr(path, "write"):
             self._file = path
         else:
@@ -248,7 +257,8 @@ class FileStore:
     Parameters
     ----------
     path : str or path-like
-        A device or a folder is refused, and so is a file that another process is using.
+        A device or a folder is refused, and so is a file that another process is using. A file that holds a model, without a
+        position, is what a worker begins with.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -272,6 +282,8 @@ class FileStore:
         if not self.path.exists():
             return None
         found = load(self.path)
+        if isinstance(found, (StreamDetector, KeyedDetector, RandomCutForest)):
+            return Checkpoint(partition, None, found)
         if not isinstance(found, Checkpoint):
             raise ValueError(f"{self.path} holds a {type(found).__name__}, not the state of a worker")
         return found

@@ -63,9 +63,10 @@ class KinesisSource:
         found = self._client.get_shard_iterator(StreamName=self._stream, ShardId=self.partition, **where)
         return str(found["ShardIterator"])
 
-    def read(self, limit: int, wait: float) -> Sequence[Message] | None:
+    def read(self, limit: int, wait: float | None) -> Sequence[Message] | None:
         if self._iterator is None:
             return None
+        wait = wait or 0.0
         pause = self._next - time.monotonic()
         if pause > 0:
             time.sleep(min(pause, wait))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from .protocols import Message, PoisonError, Record, Rejected, StreamError
 from .replay import Replay
 from .schema import Row, Schema
 
+log = logging.getLogger("rcf.streams")
 KINESIS = {"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
 
 
@@ -64,6 +66,7 @@ class Labeller:
         records: list[Record] = []
         rows: list[Row] = []
         rejected: list[Rejected] = []
+        skipped = self.skipped
         for message in messages:
             try:
                 record = self.codec.decode(message)
@@ -79,6 +82,8 @@ class Labeller:
                 continue
             records.append(record)
             rows.append(row)
+        if self.skipped > skipped:
+            log.warning("%d records that were seen before the restart are skipped", self.skipped - skipped)
         results = self._judge.judge(rows, self.schema.columns or [])
         good: list[Record] = []
         for record, row, result in zip(records, rows, results, strict=True):
@@ -124,7 +129,7 @@ class Labeller:
         if isinstance(self.model, KeyedDetector):
             self._replay.keep(self.model.keys())
         parts = {"judge": self._judge.state(), "codec": self.codec.state(), "replay": self._replay.state()}
-        return {**parts, "columns": self.schema.columns}
+        return {**parts, **self.schema.state()}
 
     def restore(self, model: Any, state: dict[str, Any], name: str) -> None:
         """Continue with a model and a state; StreamError where they are those of other settings."""
@@ -132,10 +137,7 @@ class Labeller:
             raise StreamError(
                 f"the checkpoint of {name} holds a {type(model).__name__}, not a {type(self.model).__name__}"
             )
-        begun = state.get("columns")
-        if begun is not None and self.schema.columns not in (None, begun):
-            raise StreamError(f"the checkpoint of {name} was begun with the columns {begun}, not {self.schema.columns}")
-        self.schema.columns = begun or self.schema.columns
+        self.schema.restore(state, name)
         self._judge = judge_of(model, self.output, **self._forest)
         self._judge.restore(state.get("judge", {}))
         self.codec.restore(state.get("codec", {}))

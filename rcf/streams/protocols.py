@@ -76,8 +76,12 @@ class Source(Protocol):
     def seek(self, position: Position | None) -> Position | None:
         """Continue after `position`; None: at the configured beginning. Returns the position, if it is known by now."""
 
-    def read(self, limit: int, wait: float) -> Sequence[Message] | None:
-        """At most `limit` messages, as soon as there are any; none after `wait` seconds; None at the end."""
+    def read(self, limit: int, wait: float | None) -> Sequence[Message] | None:
+        """At most `limit` messages, as soon as there are any; none after `wait` seconds; None at the end.
+
+        `wait` is None for what the source has fetched already and cannot fetch again; only sources that are not replayable
+        are asked that.
+        """
 
     def lag(self) -> float | None:
         """Seconds by which the last message read is behind the newest one; None where that is unknown."""

@@ -56,8 +56,10 @@ class RedisSource:
             self._after = newest[0][0].decode() if newest else "0"
         return self._after
 
-    def read(self, limit: int, wait: float) -> Sequence[Message]:
-        found: Any = self._client.xread({self._stream: self._after}, count=limit, block=max(1, int(wait * 1000)))
+    def read(self, limit: int, wait: float | None) -> Sequence[Message]:
+        found: Any = self._client.xread(
+            {self._stream: self._after}, count=limit, block=max(1, int((wait or 0.0) * 1000))
+        )
         entries = (next(iter(found.values())) if isinstance(found, dict) else found[0][1]) if found else []
         if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], (list, tuple)):
             entries = entries[0]

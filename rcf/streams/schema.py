@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any, NamedTuple
 
 from ..detector.records import seconds
-from .codecs import MISSING
-from .protocols import PoisonError, Record
+from ..text import cells
+from ..text.dates import Dates
+from .protocols import PoisonError, Record, StreamError
 
+log = logging.getLogger("rcf.streams")
 NAN = float("nan")
 SOURCE_KEY = "@key"
+DAY = re.compile(r"(19|20)\d{6}")
+UNITS = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (float("inf"), 1e-9))  # seconds reach 1e11 in the year 5138
 
 
 class Row(NamedTuple):
@@ -22,8 +29,19 @@ class Row(NamedTuple):
     time: float | None
 
 
-def number(value: Any, name: str) -> float:
+def number(value: Any, name: str, decimal: str = ".") -> float:
     """A field as a number; NaN where it is missing."""
+    if type(value) is str:
+        try:
+            found = float(value)
+            if isfinite(found) and "_" not in value:
+                return found
+        except ValueError:
+            pass
+        try:
+            return cells.number(value, decimal)
+        except cells.CellError as error:
+            raise PoisonError(f"{name!r}: {error}") from None
     if type(value) is float or type(value) is int:
         try:
             return float(value)
@@ -31,45 +49,14 @@ def number(value: Any, name: str) -> float:
             raise PoisonError(f"{name!r} is too large: {str(value)[:20]}...") from None
     if value is None:
         return NAN
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            if value.strip().lower() in MISSING:
-                return NAN
     raise PoisonError(f"{name!r} is {str(value)[:60]!r}, not a number")
 
 
-def moment(value: Any, name: str) -> float:
-    """A field as a time stamp, in seconds."""
+def _number_like(value: Any) -> bool:
+    """Whether a field is a number, or a cell of CSV that is one or is missing."""
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            try:
-                value = datetime.fromisoformat(value.strip())
-            except ValueError:
-                raise PoisonError(
-                    f"{name!r} is {value[:60]!r}, neither a number of seconds nor a date in ISO form"
-                ) from None
-    try:
-        return seconds(value)
-    except ValueError as error:
-        raise PoisonError(f"{name!r}: {error}") from error
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
-    if isinstance(value, (int, float)):
-        return True
-    if isinstance(value, str):
-        try:
-            float(value)
-        except ValueError:
-            return False
-        return True
-    return False
+        return cells.number_like(value) or (cells.is_missing(value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class Schema:
@@ -78,19 +65,33 @@ class Schema:
     Parameters
     ----------
     columns : sequence of str or None, default=None
-        Fields to score. None: those that hold numbers in the first record, without `key` and `time`.
+        Fields to score. None: those that hold numbers in the first record, without `key` and `time`. A column of CSV can be
+        named by its number too, from 1.
     key : str or None, default=None
         Field that tells streams apart; each value has a detector of its own. ``"@key"`` is the key of the source: the partition
         key of a Kinesis record, the key of a Kafka message.
     time : str or None, default=None
-        Field of time stamps: seconds since 1970, or dates in ISO form.
+        Field of time stamps: seconds, milliseconds, micro- or nanoseconds since 1970, or dates.
+    time_format : str or None, default=None
+        How dates are written, as for strptime, or the unit of numbers: s, ms, us, ns. None recognises it; day and month of
+        dates such as 01.02.2026 cannot be told apart in a stream and need a format.
+    decimal : {".", ","}, default="."
+        The decimal mark of numbers in texts.
     """
 
     def __init__(
-        self, columns: Sequence[str] | None = None, *, key: str | None = None, time: str | None = None
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        key: str | None = None,
+        time: str | None = None,
+        time_format: str | None = None,
+        decimal: str = ".",
     ) -> None:
         self.columns = None if columns is None else list(columns)
-        self.key, self.time = key, time
+        self.key, self.time, self.decimal = key, time, decimal
+        self._dates = Dates(time_format)
+        self._resolved = False
         if self.columns is not None and (not self.columns or len(set(self.columns)) != len(self.columns)):
             raise ValueError(f"columns must be names, each once, got {self.columns}")
         for what, name in (("key", key), ("time", time)):
@@ -100,36 +101,97 @@ class Schema:
     def row(self, record: Record) -> Row:
         """The numbers, key and time of a record; PoisonError where one is absent or cannot be read."""
         fields = record.fields
+        if not self._resolved and record.form == "csv":
+            self._resolve(list(fields))
         columns = self.columns
         if columns is None:
             columns = self._choose(fields)
         try:
-            values = [number(fields[name], name) for name in columns]
+            values = [number(fields[name], name, self.decimal) for name in columns]
         except KeyError as error:
-            raise PoisonError(self._absent(error.args[0], fields)) from None
+            raise PoisonError(_absent(error.args[0], fields)) from None
         key: Hashable = None
         if self.key == SOURCE_KEY:
             key = record.message.key
         elif self.key is not None:
             if self.key not in fields:
-                raise PoisonError(self._absent(self.key, fields))
+                raise PoisonError(_absent(self.key, fields))
             key = fields[self.key]
             if isinstance(key, (list, dict)):
                 raise PoisonError(f"{self.key!r} is {str(key)[:60]!r}, which cannot be a key")
         time = None
         if self.time is not None:
             if self.time not in fields:
-                raise PoisonError(self._absent(self.time, fields))
-            time = moment(fields[self.time], self.time)
+                raise PoisonError(_absent(self.time, fields))
+            time = self._seconds(fields[self.time])
         self.columns = columns
         return Row(values, key, time)
 
-    @staticmethod
-    def _absent(name: str, fields: Mapping[str, Any]) -> str:
-        return f"no field {name!r} among {', '.join(map(repr, list(fields)[:20])) or 'none'}"
+    def _resolve(self, names: list[str]) -> None:
+        """Names for the columns of CSV that are given by number; StreamError where there is no such column."""
+
+        def name(given: str) -> str:
+            if given in names:
+                return given
+            if given.isdigit() and 1 <= int(given) <= len(names):
+                return names[int(given) - 1]
+            raise StreamError(f"no column {given!r} among {names}")
+
+        columns = None if self.columns is None else [name(given) for given in self.columns]
+        time = None if self.time is None else name(self.time)
+        key = self.key if self.key in (None, SOURCE_KEY) else name(str(self.key))
+        self.columns, self.time, self.key, self._resolved = columns, time, key, True
 
     def _choose(self, fields: Mapping[str, Any]) -> list[str]:
-        chosen = [name for name, value in fields.items() if name not in (self.key, self.time) and _is_number(value)]
+        others = [name for name in fields if name not in (self.key, self.time)]
+        chosen = [name for name in others if _number_like(fields[name])]
         if not chosen:
             raise PoisonError(f"no field holds a number among {', '.join(map(repr, list(fields)[:20])) or 'none'}")
+        left = [name for name in others if name not in chosen]
+        if left:
+            log.info("scored: %s; not numbers: %s", ", ".join(chosen), ", ".join(left))
         return chosen
+
+    def _seconds(self, value: Any) -> float:
+        """A time stamp in seconds since 1970."""
+        try:
+            if not isinstance(value, str):
+                return self._scaled(seconds(value))
+            if self._dates.given is None:
+                if DAY.fullmatch(value.strip()):
+                    return seconds(datetime.fromisoformat(value.strip()))
+                try:
+                    return self._scaled(float(value))
+                except ValueError:
+                    pass
+                try:
+                    return seconds(datetime.fromisoformat(value.strip()))
+                except ValueError:
+                    pass
+            return self._dates.seconds_of(value)
+        except ValueError as error:
+            raise PoisonError(f"{self.time!r}: {error}") from None
+
+    def _scaled(self, stamp: float) -> float:
+        if not isfinite(stamp):
+            raise ValueError(f"{stamp} is not a time")
+        if self._dates.unit is not None:
+            return float(stamp * {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[self._dates.unit])
+        return stamp * next(unit for limit, unit in UNITS if abs(stamp) < limit)
+
+    def state(self) -> dict[str, Any]:
+        return {"columns": self.columns, "order": self._dates.order}
+
+    def restore(self, state: dict[str, Any], name: str) -> None:
+        """Take the columns that a stream was begun with; StreamError if others were asked for."""
+        begun = state.get("columns")
+        if begun is not None and self.columns is not None and self.columns != begun:
+            given = self.columns
+            if not all(column in begun or column.isdigit() for column in given) or len(given) != len(begun):
+                raise StreamError(f"the checkpoint of {name} was begun with the columns {begun}, not {given}")
+        self.columns = begun or self.columns
+        self._dates.order = state.get("order") or self._dates.order
+
+
+def _absent(name: str, fields: Mapping[str, Any]) -> str:
+    return f"no field {name!r} among {', '.join(map(repr, list(fields)[:20])) or 'none'}"

@@ -19,7 +19,7 @@ Settings = dict[str, dict[str, Any]]
 
 # Each section, and the settings that it may have. Other sections are those of the adapters.
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "records": ("columns", "key", "time", "format", "names", "header", "delimiter"),
+    "records": ("columns", "key", "time", "time_format", "decimal", "format", "names", "header", "delimiter"),
     "output": (),  # result = "COLUMN"
     "model": (),  # parameters of the class, and those in MODEL
     "override": (),  # a table per key
@@ -124,7 +124,10 @@ def model_of(settings: Settings) -> Any:
 def schema_of(settings: Settings) -> Schema:
     records = settings.get("records", {})
     try:
-        return Schema(records.get("columns"), key=records.get("key"), time=records.get("time"))
+        return Schema(
+            records.get("columns"), key=records.get("key"), time=records.get("time"), time_format=records.get("time_format"),
+            decimal=records.get("decimal", "."),
+        )  # fmt: skip
     except ValueError as error:
         raise SettingsError(f"[records]: {error}") from error
 

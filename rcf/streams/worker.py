@@ -181,7 +181,7 @@ class Worker:
         """Process what the source has already read and cannot give again, checkpoint, and close source, sink and store."""
         try:
             if not self.source.replayable:
-                while messages := self.source.read(self.batch, 0.0):
+                while messages := self.source.read(self.batch, None):
                     self._process(messages)
             self.checkpoint()
         finally:

@@ -181,7 +181,7 @@ class TestCsv:
         Worker(StreamDetector(**PARAMS), LineSource(io.BytesIO(text.encode())), LineSink(out), codec=codec,
                schema=Schema(["load"])).run()  # fmt: skip
         found = [line.split(', "ANOMALY')[0] for line in out.getvalue().decode().splitlines()]
-        assert found == ['{"host":"a","load":1.50,"note":"007"', '{"host":"b","load":2,"note":""']
+        assert found == ['{"host":"a","load":1.50,"note":"007"', '{"host":"b","load":2,"note":null']
 
     def test_too_few_and_too_many_fields_have_each_their_text(self, tmp_path):
         dead = DeadLetterFile(tmp_path / "dead")
