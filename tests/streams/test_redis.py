@@ -115,7 +115,7 @@ def test_poison_goes_to_a_stream_of_its_own(client, redis_url):
     check(written(client), values)
     dead = written(client, "out:rejected")
     assert [row["position"] for row in dead] == [name.decode() for name, _ in client.xrange("in")[100:103]]
-    assert dead[0]["reason"] == "'load' is 'much', not a number"
+    assert dead[0]["reason"] == "'load': 'much' is not a number"
     assert dead[1]["reason"] == "no field 'load' among 'lode', 'n'"
     assert "inf" in dead[2]["reason"]
     assert dead[0]["data"] == '{"load": "much", "n": "bad"}'

@@ -10,7 +10,7 @@ import pytest
 from servers import WORKER, killed_at_random, parameters, waves
 
 import rcf
-from rcf import KeyedDetector, RandomCutForest, StreamDetector
+from rcf import HotSpots, KeyedDetector, RandomCutForest, StreamDetector
 from rcf.explanation import explanation_json
 from rcf.streams import Csv, Schema, StreamError, Worker
 from rcf.streams.files import DeadLetterFile, FileStore, LineSink, LineSource
@@ -102,7 +102,7 @@ def test_explanations_of_all_records_are_taken_as_each_comes():
         ("{", "not JSON: Expecting property name"),
         ("[1]", "not a JSON object, but a list"),
         ('{"lode": 1}', "no field 'load' among 'lode'"),
-        ('{"load": "x"}', "'load' is 'x', not a number"),
+        ('{"load": "x"}', "'load': 'x' is not a number"),
         ('{"load": true}', "'load' is 'True', not a number"),
         ('{"load": [1]}', "'load' is '[1]', not a number"),
         ('{"load": 1e400}', "inf"),
@@ -394,9 +394,9 @@ def test_a_state_that_is_none_is_refused(tmp_path):
         FileStore(tmp_path)
     with pytest.raises(OSError, match="there is no folder"):
         FileStore(tmp_path / "none" / "state")
-    path = tmp_path / "forest.rcf"
-    RandomCutForest().partial_fit([[1.0]]).save(path)
-    with pytest.raises(ValueError, match="holds a RandomCutForest, not the state of a worker"):
+    path = tmp_path / "spots.rcf"
+    HotSpots(10, 1.0, 2).save(path)
+    with pytest.raises(ValueError, match="holds a HotSpots, not the state of a worker"):
         FileStore(path).load("in")
 
 

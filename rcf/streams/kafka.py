@@ -1,0 +1,266 @@
+"""Kafka: results, model and position in one transaction, so that each record is written exactly once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from .checkpoint import Checkpoint
+from .codecs import Codec, Json, dead_letter
+from .group import Group
+from .labeller import KINESIS
+from .protocols import Message, Position, Record, Rejected, StreamError
+from .settings import Settings, SettingsError, codec_of, model_of, options_of
+from .worker import Worker
+
+try:
+    from confluent_kafka import (
+        OFFSET_BEGINNING,
+        Consumer,
+        KafkaError,
+        KafkaException,
+        Producer,
+        TopicPartition,
+    )
+    from confluent_kafka.admin import AdminClient, NewTopic
+except ImportError as error:
+    raise ImportError('rcf.streams.kafka needs confluent-kafka: python -m pip install "rcf[kafka]"') from error
+
+log = logging.getLogger("rcf.streams")
+PART = 900_000  # bytes of a checkpoint in one message: brokers take 1 MB by default
+TIMEOUT = 30.0  # seconds
+
+
+class KafkaSource:
+    """One partition of a topic. It is assigned, without a consumer group: the checkpoint holds the offset.
+
+    Parameters
+    ----------
+    config : dict
+        Of librdkafka; at least ``bootstrap.servers``.
+    topic : str
+    partition : int
+    start : {"beginning", "end"}, default="beginning"
+        Where the first worker begins.
+    """
+
+    replayable = True
+
+    def __init__(self, config: dict[str, Any], topic: str, partition: int, *, start: str = "beginning") -> None:
+        if start not in ("beginning", "end"):
+            raise ValueError(f"start must be beginning or end, got {start!r}")
+        own = {"enable.auto.commit": False, "isolation.level": "read_committed", "auto.offset.reset": "error",
+               "group.id": f"rcf-{topic}-{partition}", "enable.partition.eof": True}  # fmt: skip
+        self._consumer = Consumer({**config, **own})
+        self._topic, self._number, self._start = topic, partition, start
+        self.partition = f"{topic}/{partition}"
+        self._lag: float | None = None
+
+    def seek(self, position: Position | None) -> Position | None:
+        where = TopicPartition(self._topic, self._number)
+        if position is None:
+            low, high = self._consumer.get_watermark_offsets(where, timeout=TIMEOUT)
+            offset = low if self._start == "beginning" else high
+        else:
+            offset = int(str(position)) + 1
+        where.offset = offset
+        self._consumer.assign([where])
+        return offset - 1 if offset > 0 else None
+
+    def read(self, limit: int, wait: float | None) -> Sequence[Message]:
+        messages: list[Message] = []
+        stamp, ended = None, False
+        for found in self._consumer.consume(limit, timeout=wait or 0.0):
+            error = found.error()
+            if error is None:
+                key = found.key()
+                name = None if key is None else key.decode(errors="backslashreplace")
+                messages.append(Message(found.value() or b"", found.offset(), name))
+                stamp = found.timestamp()[1] / 1000
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended = True
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                raise StreamError(f"{self.partition}: the records after the checkpoint are gone: {error.str()}")
+            elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+                raise KafkaException(error)
+        if ended or not messages:
+            self._lag = 0.0 if ended else self._lag
+        elif stamp is not None:
+            self._lag = max(0.0, time.time() - stamp)
+        return messages
+
+    def lag(self) -> float | None:
+        return self._lag
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class KafkaTransaction:
+    """Sink, dead letters and store of one partition: what was written since the last checkpoint is committed with the next.
+
+    Checkpoints go to a compacted topic, in parts of 900 000 bytes; the newest whole one counts.
+
+    Parameters
+    ----------
+    config : dict
+        Of librdkafka; at least ``bootstrap.servers``.
+    output : str
+        Topic of the records with their results. They keep the keys of their messages.
+    transactional_id : str
+        The same in each run. A second worker with this name takes over: the first then fails with a StreamError, and nothing of
+        what it wrote since its last checkpoint is visible.
+    state : str, default="rcf-state"
+        Topic of the checkpoints. It is made, with one partition, where there is none.
+    dead : str or None, default=None
+        Topic of the messages that cannot be used. None: ``output`` with ``-rejected`` after it.
+    codec : Codec, default=Json()
+    """
+
+    def __init__(
+        self, config: dict[str, Any], output: str, transactional_id: str, *, state: str = "rcf-state", dead: str | None = None,
+        codec: Codec | None = None,
+    ) -> None:  # fmt: skip
+        self._config, self._output, self._state = config, output, state
+        self._dead, self._codec = dead or f"{output}-rejected", codec or Json()
+        own = {"transactional.id": transactional_id, "enable.idempotence": True, "linger.ms": 5}
+        self._producer = Producer({**config, **own})
+        self._open = self._ready = False
+
+    def _begin(self) -> None:
+        if not self._open:
+            self._producer.begin_transaction()
+            self._open = True
+
+    def _produce(self, topic: str, value: bytes, key: Any, headers: Any = None) -> None:
+        self._begin()
+        while True:
+            try:
+                self._producer.produce(topic, value, key=key, headers=headers)
+                return
+            except BufferError:  # the queue is full: wait until some of it is delivered
+                self._producer.poll(0.1)
+
+    def write(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._produce(self._output, self._codec.encode(record).rstrip(b"\n"), record.message.key)
+        self._producer.poll(0)
+
+    def reject(self, rejected: Sequence[Rejected]) -> None:
+        for one in rejected:
+            self._produce(self._dead, dead_letter(one).rstrip(b"\n"), one.message.key)
+
+    def load(self, partition: str) -> Checkpoint | None:
+        make_topics(self._config, [NewTopic(self._state, 1, config={"cleanup.policy": "compact"})])
+        if not self._ready:
+            self._fenced(self._producer.init_transactions, TIMEOUT)  # what an earlier worker left open is aborted
+            self._ready = True
+        return self.peek(partition)
+
+    def peek(self, partition: str) -> Checkpoint | None:
+        own = {"enable.auto.commit": False, "isolation.level": "read_committed", "group.id": f"rcf-{self._state}",
+               "enable.partition.eof": True}  # fmt: skip
+        consumer = Consumer({**self._config, **own})
+        try:
+            known = consumer.list_topics(self._state, timeout=TIMEOUT).topics[self._state]
+            if known.error is not None or not known.partitions:
+                return None
+            consumer.assign([TopicPartition(self._state, 0, OFFSET_BEGINNING)])
+            parts: dict[str, dict[int, bytes]] = {}  # of each checkpoint, by its id; compaction leaves some incomplete
+            whole: bytes | None = None
+            end = time.monotonic() + TIMEOUT
+            while True:
+                found = consumer.poll(1.0)
+                if found is None:
+                    if time.monotonic() > end:
+                        raise StreamError(f"the topic {self._state} cannot be read to its end")
+                    continue
+                if found.error() is not None:
+                    if found.error().code() == KafkaError._PARTITION_EOF:
+                        break
+                    raise KafkaException(found.error())
+                name, _, part = (found.key() or b"").decode().rpartition("#")
+                if name != partition:
+                    continue
+                about = json.loads(dict(found.headers())["rcf"])
+                held = parts.setdefault(about["id"], {})
+                held[int(part)] = found.value()
+                if len(held) == about["parts"]:
+                    whole = b"".join(held[i] for i in range(about["parts"]))
+                    parts.clear()
+            return None if whole is None else Checkpoint.from_bytes(whole)
+        finally:
+            consumer.close()
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        data = checkpoint.to_bytes()
+        pieces = [data[at : at + PART] for at in range(0, len(data), PART)]
+        about = json.dumps({"id": secrets.token_hex(8), "parts": len(pieces), "position": checkpoint.position}).encode()
+        self._fenced(self._commit, checkpoint.partition, pieces, about)
+
+    def _commit(self, partition: str, pieces: list[bytes], about: bytes) -> None:
+        for i, piece in enumerate(pieces):
+            self._produce(self._state, piece, f"{partition}#{i}", {"rcf": about})
+        self._producer.commit_transaction(TIMEOUT)  # fails if the broker has not taken each message
+        self._open = False
+
+    def _fenced(self, call: Any, *args: Any) -> None:
+        try:
+            call(*args)
+        except KafkaException as error:
+            reason = error.args[0]
+            if reason.fatal() or reason.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
+                raise StreamError(f"another worker has taken over: {reason.str()}") from error
+            raise
+
+    def close(self) -> None:
+        if self._open:
+            try:
+                self._producer.abort_transaction(TIMEOUT)
+            except KafkaException as error:
+                log.warning("the open transaction is left to time out: %s", error.args[0].str())
+            self._open = False
+
+
+def make_topics(config: dict[str, Any], topics: list[Any]) -> None:
+    """Make the topics that there are not."""
+    admin = AdminClient(config)
+    known = admin.list_topics(timeout=TIMEOUT).topics
+    wanted = [topic for topic in topics if topic.topic not in known]
+    if not wanted:
+        return
+    for name, done in admin.create_topics(wanted, operation_timeout=TIMEOUT).items():
+        try:
+            done.result(TIMEOUT)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise StreamError(f"the topic {name} cannot be made: {error.args[0].str()}") from error
+
+
+def group(settings: Settings) -> Group:
+    """The workers that the settings describe, one per partition; ``[kafka.config]`` is given to librdkafka."""
+    own = settings["kafka"]
+    config = {"bootstrap.servers": own.get("servers", "127.0.0.1:9092"), **own.get("config", {})}
+    topic, output, state = own["topic"], own["output"], own.get("state", "rcf-state")
+    partitions = own.get("partitions")
+    if partitions is None:
+        known = AdminClient(config).list_topics(topic, timeout=TIMEOUT).topics[topic]
+        if known.error is not None:
+            raise StreamError(f"the topic {topic} cannot be read: {known.error.str()}")
+        partitions = sorted(known.partitions)
+    if not isinstance(partitions, list) or not all(type(number) is int and number >= 0 for number in partitions):
+        raise SettingsError(f"kafka.partitions must be a list of numbers, got {partitions!r}")
+    workers = []
+    for number in partitions:
+        name = f"{own.get('application', 'rcf')}-{topic}-{number}"
+        sink = KafkaTransaction(config, output, name, state=state, dead=own.get("dead"), codec=codec_of(settings))
+        source = KafkaSource(config, topic, number, start=own.get("start", "beginning"))
+        options = options_of(settings, output={**KINESIS, "partition": "PARTITION", "position": "OFFSET"})
+        workers.append(
+            Worker(model_of(settings), source, sink, sink, codec=codec_of(settings), dead_letters=sink, **options)
+        )
+    return Group(workers)

@@ -1,0 +1,228 @@
+"""The worker on Kafka, by confluent-kafka against a broker that installs from the package index."""
+
+import itertools
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+confluent_kafka = pytest.importorskip("confluent_kafka", reason="needs rcf[kafka]")
+pytest.importorskip("typer", reason="the command line needs rcf[cli]")
+
+from servers import WORKER, killed_at_random, parameters, waves  # noqa: E402
+
+from rcf import KeyedDetector, StreamDetector  # noqa: E402
+from rcf.streams import Checkpoint, Schema, StreamError, Worker  # noqa: E402
+from rcf.streams.kafka import KafkaSource, KafkaTransaction, make_topics  # noqa: E402
+
+PARAMS, FLAGS = parameters()
+NUMBER = itertools.count()
+
+
+class Topics:
+    """Two fresh topics, since a broker keeps what earlier tests wrote."""
+
+    def __init__(self, address, partitions=1):
+        self.config = {"bootstrap.servers": address, "log_level": 0}
+        number = next(NUMBER)
+        self.source, self.output, self.state = (f"{name}-{number}" for name in ("in", "out", "state"))
+        topics = [(self.source, partitions), (self.output, 1), (f"{self.output}-rejected", 1)]
+        make_topics(self.config, [confluent_kafka.admin.NewTopic(name, n) for name, n in topics])
+
+    def put(self, records, partition=0):
+        producer = confluent_kafka.Producer(self.config)
+        for record in records:
+            data = record if isinstance(record, bytes) else json.dumps(record).encode()
+            producer.produce(self.source, data, key="a", partition=partition)
+        assert producer.flush(30) == 0
+
+    def written(self, topic=None):
+        own = {"group.id": "test", "enable.partition.eof": True, "isolation.level": "read_committed"}
+        consumer = confluent_kafka.Consumer({**self.config, **own})
+        consumer.assign([confluent_kafka.TopicPartition(topic or self.output, 0, confluent_kafka.OFFSET_BEGINNING)])
+        found = []
+        try:
+            while True:
+                message = consumer.poll(10)
+                assert message is not None
+                if message.error():
+                    assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
+                    return found
+                found.append(json.loads(message.value()))
+        finally:
+            consumer.close()
+
+    def worker(self, model=None, schema=None, partition=0, **options):
+        sink = KafkaTransaction(self.config, self.output, f"{self.source}-{partition}", state=self.state)
+        source = KafkaSource(self.config, self.source, partition)
+        return Worker(
+            StreamDetector(**PARAMS) if model is None else model,
+            source,
+            sink,
+            sink,
+            schema=schema or Schema(["load"]),
+            dead_letters=sink,
+            **options,
+        )
+
+
+@pytest.fixture
+def topics(kafka):
+    return Topics(kafka)
+
+
+@pytest.fixture(scope="module")
+def hides_aborted(kafka):
+    """Whether the broker hides the records of an aborted transaction from who reads what is committed, as Apache Kafka does.
+
+    Tansu 0.6 does not: there what a killed worker had sent before its commit is seen, and then again.
+    """
+    topics = Topics(kafka)
+    producer = confluent_kafka.Producer({**topics.config, "transactional.id": "aborted"})
+    producer.init_transactions(30)
+    for end in (producer.abort_transaction, producer.commit_transaction):
+        producer.begin_transaction()
+        producer.produce(topics.output, json.dumps(end.__name__).encode())
+        producer.flush(30)
+        end(30)
+    return topics.written() == ["commit_transaction"]
+
+
+def loads(values):
+    return [{"n": i, "load": value} for i, value in enumerate(values)]
+
+
+def undisturbed(values):
+    return StreamDetector(**PARAMS).update_many(np.array(values)).score.tolist()
+
+
+def run_until_read(worker, n):
+    if worker.records == 0:
+        worker.resume()
+    while worker.records < n:
+        worker.step()
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_instants(topics, kafka, hides_aborted, times):
+    """Each record once, in order, with the bits of an undisturbed run.
+
+    On a broker that shows what was aborted, what is twice must be equal.
+    """
+    n = 400 * times
+    values = waves(n)
+    topics.put(loads(values))
+    command = [*WORKER, "kafka", topics.source, topics.output, "--servers", kafka, "-c", "load", *FLAGS,
+               "--set", "worker.batch=10", "--set", f"kafka.state={topics.state}"]  # fmt: skip
+
+    def count():
+        return len({row["OFFSET"] for row in topics.written()})
+
+    killed_at_random(command, count, n, times, np.random.default_rng(times), step=0.05)
+    rows = topics.written()
+    if not hides_aborted:
+        unique = {}
+        assert all(unique.setdefault(row["OFFSET"], row) == row for row in rows)
+        rows = [unique[offset] for offset in sorted(unique)]
+    assert [row["n"] for row in rows] == list(range(n))
+    assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(values)
+    assert [row["OFFSET"] for row in rows] == list(range(n))
+
+
+def test_what_was_not_committed_is_not_visible(topics, hides_aborted):
+    values = waves(200)
+    topics.put(loads(values))
+    first = topics.worker(batch=50, checkpoint_every=3600)
+    run_until_read(first, 100)
+    assert topics.written() == []
+    first.close()
+    second = topics.worker(batch=30)
+    run_until_read(second, 200)
+    second.close()
+    rows = topics.written()
+    aborted = 0 if hides_aborted else 100
+    assert [row["n"] for row in rows[aborted:]] == list(range(200))
+    assert [row["ANOMALY_SCORE"] for row in rows[aborted:]] == undisturbed(values)
+
+
+def test_a_large_checkpoint_goes_in_parts(topics, monkeypatch):
+    monkeypatch.setattr("rcf.streams.kafka.PART", 5000)
+    values = waves(300)
+    topics.put(loads(values[:200]))
+    first = topics.worker()
+    run_until_read(first, 200)
+    assert len(first._checkpoint().to_bytes()) > 2 * 5000
+    first.close()
+    topics.put(loads(values)[200:])
+    second = topics.worker()
+    run_until_read(second, 300)
+    second.close()
+    assert [row["ANOMALY_SCORE"] for row in topics.written()] == undisturbed(values)
+
+
+def test_a_second_worker_takes_over_and_the_first_commits_nothing_more(topics, hides_aborted):
+    values = waves(200)
+    topics.put(loads(values[:100]))
+    first = topics.worker()
+    run_until_read(first, 100)
+    second = topics.worker()
+    second.resume()
+    topics.put(loads(values)[100:])
+    with pytest.raises(StreamError, match="another worker has taken over"):
+        run_until_read(first, 200)
+    run_until_read(second, 200)
+    second.close()
+    rows = topics.written()
+    if not hides_aborted:  # what the first had sent of its last batch
+        rows = [*rows[:100], *rows[-100:]]
+    assert [row["n"] for row in rows] == list(range(200))
+    assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(values)
+
+
+def test_poison_goes_to_a_topic_of_its_own(topics):
+    values = waves(60)
+    topics.put([*loads(values)[:30], b"\xff", *loads(values)[30:]])
+    worker = topics.worker()
+    run_until_read(worker, 60)
+    worker.close()
+    (letter,) = topics.written(f"{topics.output}-rejected")
+    assert (letter["position"], letter["key"]) == (30, "a")
+    assert [row["ANOMALY_SCORE"] for row in topics.written()] == undisturbed(values)
+
+
+def test_the_key_of_a_message_may_tell_streams_apart(topics):
+    topics.put(loads([1.0, 2.0]))
+    worker = topics.worker(KeyedDetector(StreamDetector(**PARAMS)), Schema(["load"], key="@key"))
+    run_until_read(worker, 2)
+    assert worker.model.keys() == ["a"]
+    worker.close()
+
+
+def test_each_partition_has_a_model_of_its_own(kafka):
+    topics = Topics(kafka, partitions=2)
+    values = [waves(150, 1), waves(150, 2)]
+    for partition in (0, 1):
+        topics.put(loads(values[partition]), partition)
+    command = [*WORKER, "kafka", topics.source, topics.output, "--servers", kafka, "-c", "load", *FLAGS,
+               "--set", f"kafka.state={topics.state}"]  # fmt: skip
+    killed_at_random(command, lambda: len(topics.written()), 300, 0, np.random.default_rng(0), step=0.05)
+    for partition in (0, 1):
+        rows = [row for row in topics.written() if row["PARTITION"] == f"{topics.source}/{partition}"]
+        assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(values[partition])
+    done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reads = json.loads(done.stdout)["reads"]
+    assert [(read["after"], read["records"]) for read in reads] == [(149, 150), (149, 150)]
+
+
+def test_parts_that_compaction_left_over_are_not_taken(topics):
+    """Of an older checkpoint in three parts only the last may be left, since a newer one has two."""
+    sink = KafkaTransaction(topics.config, topics.output, "left over", state=topics.state)
+    assert sink.load("p") is None
+    sink._fenced(sink._commit, "p", [b"x"], json.dumps({"id": "old", "parts": 3, "position": 1}).encode())
+    checkpoint = Checkpoint("p", 5, StreamDetector(**PARAMS))
+    sink.save(checkpoint)
+    sink.close()
+    found = KafkaTransaction(topics.config, topics.output, "another", state=topics.state).peek("p")
+    assert found.position == 5
