@@ -1,0 +1,131 @@
+"""Forests as MLflow models: saved, logged, registered and served without pickle.
+
+An MLflow model of this kind is rcf's own model file and the name of this module, which reads it: `rcf` must be
+installed where the model is loaded.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from .._version import __version__
+from ..estimator import RandomCutForest
+from ..persist import load
+
+try:
+    import mlflow
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+except ImportError as error:
+    raise ImportError(f'rcf.adapters.mlflow needs mlflow and pandas ({error}): pip install "rcf[mlflow]"') from error
+
+_FILE = "model.rcf"
+
+
+def save_model(model: RandomCutForest, path: Any, **options: Any) -> None:
+    """Save a fitted forest as an MLflow model in a local folder.
+
+    Parameters
+    ----------
+    model : RandomCutForest
+    path : str or path-like
+        A folder that does not exist yet.
+    **options
+        Further arguments of ``mlflow.pyfunc.save_model``: `signature`, `input_example`, `metadata`, `pip_requirements`,
+        ... By default the signature names the features as doubles, so that whole numbers are accepted, and the
+        requirement is this version of rcf.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a RandomCutForest. A StreamDetector learns with every record, which a served model must not.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+
+    Examples
+    --------
+    ::
+
+        save_model(forest, "model")
+        mlflow.pyfunc.load_model("model").predict(frame)      # a frame: anomaly_score, is_anomaly
+        $ mlflow models serve --env-manager local -m model
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        mlflow.pyfunc.save_model(path=str(path), **_arguments(model, folder, options))
+
+
+def log_model(model: RandomCutForest, name: str, **options: Any) -> Any:
+    """Log a fitted forest to the active MLflow run.
+
+    Parameters
+    ----------
+    model : RandomCutForest
+    name : str
+    **options
+        Further arguments of ``mlflow.pyfunc.log_model``, as for :func:`save_model`; `registered_model_name` registers
+        it.
+
+    Returns
+    -------
+    mlflow.models.model.ModelInfo
+        Its `model_uri` is for :func:`load_model`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return mlflow.pyfunc.log_model(name=name, **_arguments(model, folder, options))
+
+
+def load_model(model_uri: str) -> RandomCutForest:
+    """The forest of an MLflow model, which goes on where it was; ``mlflow.pyfunc.load_model`` gives one that only predicts.
+
+    Parameters
+    ----------
+    model_uri : str
+        A folder, or an URI of MLflow: ``runs:/...``, ``models:/...``.
+    """
+    forest: RandomCutForest = mlflow.pyfunc.load_model(model_uri).get_raw_model()
+    return forest
+
+
+class ServedForest:
+    """What MLflow calls: a frame or an array in, a frame with `anomaly_score` and `is_anomaly` out."""
+
+    def __init__(self, forest: RandomCutForest) -> None:
+        self.forest = forest
+
+    def get_raw_model(self) -> RandomCutForest:
+        return self.forest
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        """The scores of rows, and whether ``RandomCutForest.predict`` calls them outliers. Learns nothing."""
+        scores = self.forest.anomaly_score(data)
+        return pd.DataFrame({"anomaly_score": scores, "is_anomaly": scores > -self.forest.offset_})
+
+
+def _load_pyfunc(path: str) -> ServedForest:
+    """Called by MLflow with the path of the model file."""
+    return ServedForest(load(path))
+
+
+def _arguments(model: RandomCutForest, folder: str, options: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(model, RandomCutForest):
+        raise TypeError(f"model must be a RandomCutForest, got {type(model).__name__}")
+    model.offset_  # noqa: B018  # NotFittedError where there is none; placed now, once, and saved
+    file = Path(folder, _FILE)
+    model.save(file)
+    names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        columns = [ColSpec("double") for _ in range(model.n_features_in_)]
+    else:
+        columns = [ColSpec("double", name) for name in names]
+    answer = Schema([ColSpec("double", "anomaly_score"), ColSpec("boolean", "is_anomaly")])
+    return {
+        "loader_module": __name__,
+        "data_path": str(file),
+        "signature": ModelSignature(inputs=Schema(columns), outputs=answer),
+        "pip_requirements": [f"rcf[mlflow]=={__version__}"],
+        **options,
+    }
