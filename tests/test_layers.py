@@ -18,7 +18,7 @@ LAYERS = [
     ["_core"],
     ["sampling", "shingle", "persist", "trees", "walk", "explanation"],
     ["estimator", "hotspots", "datasets"],
-    ["detector"],
+    ["detector", "kinesis_sql"],
     ["plot", "export"],
     ["tune"],
     ["adapters", "spark", "sql", "streams", "sagemaker"],

@@ -12,6 +12,10 @@ except ImportError as error:
         f'rcf.spark needs pyspark >= 4.1, pyarrow and pandas ({error}): pip install "rcf[spark]"'
     ) from error
 
+from .detect import detect
 from .forest import RandomCutForest, RandomCutForestModel
+from .functions import register
+from .hot_spots import hot_spots
+from .stream import detect_stream
 
-__all__ = ["RandomCutForest", "RandomCutForestModel"]
+__all__ = ["RandomCutForest", "RandomCutForestModel", "detect", "detect_stream", "hot_spots", "register"]

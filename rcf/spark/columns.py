@@ -1,7 +1,8 @@
-"""A Spark column of feature vectors as a NumPy table; whatever cannot be one is named by column and row."""
+"""Spark columns as NumPy tables; whatever cannot be one is named by column and row."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, NumericType
+from pyspark.sql.types import ArrayType, DateType, NumericType, TimestampNTZType, TimestampType
 
 from .._core import LIMIT
 
@@ -88,6 +89,51 @@ def refuse_taken(frame: DataFrame, added: list[str]) -> None:
         if name.lower() in taken:
             raise ValueError(f"column {name!r} exists already, or is added twice: choose another name for the output")
         taken.add(name.lower())
+
+
+def check_roles(frame: DataFrame, keys: Sequence[str], values: Sequence[str], time: str | None = None) -> None:
+    """ValueError where the columns of keys, values and time do not exist, come twice, or have the wrong type."""
+    for role, names in (("keyCols", keys), ("valueCols", values)):
+        if isinstance(names, str) or not names:
+            raise ValueError(f"{role} must be a list of at least one column, got {names!r}")
+    asked = [*keys, *values, *([] if time is None else [time])]
+    lowered = [name.lower() for name in frame.columns]
+    for i, name in enumerate(asked):
+        if name not in frame.columns:
+            raise ValueError(f"no column {name!r} among {', '.join(map(repr, frame.columns))}")
+        if name in asked[:i]:
+            raise ValueError(f"column {name!r} is named twice in keyCols, valueCols and timeCol")
+    for i, name in enumerate(lowered):
+        if name in lowered[:i]:
+            raise ValueError(f"the DataFrame has two columns {frame.columns[i]!r}: rename one")
+    for name in values:
+        if not isinstance(frame.schema[name].dataType, NumericType):
+            raise ValueError(f"column {name!r} must hold numbers, got {frame.schema[name].dataType.simpleString()}")
+    if time is not None:
+        kind = frame.schema[time].dataType
+        if not isinstance(kind, (TimestampType, TimestampNTZType, DateType, NumericType)):
+            raise ValueError(
+                f"column {time!r} must hold timestamps, dates or numbers of seconds, got {kind.simpleString()}"
+            )
+
+
+def seconds_of(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Seconds since 1970 of timestamps, dates or numbers; NaN for NULL."""
+    if pa.types.is_date(column.type):
+        column = column.cast(pa.timestamp("us"))
+    if pa.types.is_timestamp(column.type):
+        column = pc.divide(column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).cast(pa.float64()), 1e6)
+    return column.cast(pa.float64()).to_numpy()
+
+
+def numbers_of(rows: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
+    """The columns as (n, d); NaN for NULL."""
+    return np.column_stack([rows.column(name).cast(pa.float64()).to_numpy() for name in names])
+
+
+def in_order(times: NDArray[np.float64], X: NDArray[np.float64]) -> NDArray[np.intp]:
+    """By time, rows of equal time by their values: Spark delivers the rows of a key in no order of its own."""
+    return np.lexsort((*X.T[::-1], times))
 
 
 def partition() -> int:

@@ -33,32 +33,34 @@ _ATTRIBUTION = "array<struct<high: double, low: double>>"
 class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
     """A random cut forest as an estimator of Spark ML.
 
-    `fit` grows a forest on each partition and merges them; forests merge exactly, so the result has the distribution of one
-    forest fitted on all rows. It looks at each row once (twice with `contamination`), and needs no cache.
+    `fit` grows a forest on each partition and merges them; forests merge exactly, so the result has the distribution of
+    one forest fitted on all rows. It looks at each row once (twice with `contamination`), and needs no cache.
 
     Parameters
     ----------
     featuresCol : str, default="features"
         A vector column, as VectorAssembler makes it, or an array of numbers. Sparse vectors are made dense.
     predictionCol : str, default="prediction"
-        Added by the model: 1.0 for an anomaly, 0.0 otherwise, as LinkedIn's and SynapseML's isolation forests have it. This is
-        not scikit-learn's -1 and 1. Empty for none.
+        Added by the model: 1.0 for an anomaly, 0.0 otherwise, as LinkedIn's and SynapseML's isolation forests have it.
+        This is not scikit-learn's -1 and 1. Empty for none.
     scoreCol : str, default="anomalyScore"
-        Added by the model: at least 0, high for anomalies. A BinaryClassificationEvaluator takes it as `rawPredictionCol`.
+        Added by the model: at least 0, high for anomalies. A BinaryClassificationEvaluator takes it as
+        `rawPredictionCol`.
     attributionCol : str, default=""
-        Added by the model if not empty: for each feature what it adds to the score, by being high and by being low. Costs about
-        five times as much as the score.
+        Added by the model if not empty: for each feature what it adds to the score, by being high and by being low.
+        Costs about five times as much as the score.
     numTrees : int, default=100
     maxSamples : int, default=256
         Rows that each tree holds.
     contamination : float, default=0.0
-        The share of training rows to call anomalies, at most 0.5; found to 1/8192 of the rows, which takes a second pass.
-        0 places the threshold at the mean plus three standard deviations of the scores of the rows that the trees hold.
-    method : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
+        The share of training rows to call anomalies, at most 0.5; found to 1/8192 of the rows, which takes a second
+        pass. 0 places the threshold at the mean plus three standard deviations of the scores of the rows that the trees
+        hold.
+    method : {"depth", "path", "codisp", "displacement", "opensearch"}, default="depth"
         The kind of score; see :class:`rcf.RandomCutForest`.
     seed : int, default=0
-        The same seed gives the same forest, bit for bit, if the same rows are in the same partitions in the same order. After a
-        shuffle Spark delivers rows in another order each time: sort within the partitions to repeat a result.
+        The same seed gives the same forest, bit for bit, if the same rows are in the same partitions in the same order.
+        After a shuffle Spark delivers rows in another order each time: sort within the partitions to repeat a result.
 
     See Also
     --------
@@ -67,14 +69,15 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
 
     Notes
     -----
-    A single partition of at most 2^24 numbers gives the forest of ``rcf.RandomCutForest(..., random_state=seed).fit(rows)``.
-    Further partitions are grown with ``numpy.random.default_rng([seed, partition, 0])``; longer ones are grown and merged in
-    pieces of that size.
+    A single partition of at most 2^24 numbers gives the forest of ``rcf.RandomCutForest(...,
+    random_state=seed).fit(rows)``. Further partitions are grown with ``numpy.random.default_rng([seed, partition,
+    0])``; longer ones are grown and merged in pieces of that size.
 
-    The driver takes 20 ms and half a megabyte for each partition of 8 columns: `coalesce` a DataFrame of many thousands.
+    The driver takes 20 ms and half a megabyte for each partition of 8 columns: `coalesce` a DataFrame of many
+    thousands.
 
-    Sparse data become dense in Python: with 10 000 columns, lower ``spark.sql.execution.arrow.maxRecordsPerBatch``, because a
-    batch of 10 000 rows then takes 800 MB.
+    Sparse data become dense in Python: with 10 000 columns, lower ``spark.sql.execution.arrow.maxRecordsPerBatch``,
+    because a batch of 10 000 rows then takes 800 MB.
 
     Examples
     --------
@@ -200,8 +203,8 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
 class RandomCutForestModel(Model, OutputParams, MLReadable, MLWritable):
     """A fitted random cut forest; `transform` adds the score and the prediction of each row.
 
-    Scores are those of ``forest.anomaly_score``, bit for bit, and predictions agree with ``forest.predict``, where -1 is an
-    anomaly. The other columns do not leave the JVM.
+    Scores are those of ``forest.anomaly_score``, bit for bit, and predictions agree with ``forest.predict``, where -1
+    is an anomaly. The other columns do not leave the JVM.
 
     Attributes
     ----------

@@ -57,7 +57,7 @@ class ForestParams(OutputParams, HasSeed):
     method: Param[str] = Param(
         Params._dummy(),
         "method",
-        "kind of score: depth, codisp, displacement or opensearch",
+        "kind of score: depth, path, codisp, displacement or opensearch",
         TypeConverters.toString,
     )
 

@@ -1,7 +1,7 @@
 """Estimators and models in Spark's file systems, from classic Spark and Spark Connect alike.
 
-`path/metadata` holds the parameters, as Spark ML writes them; `path/model`, of a model, one row of Parquet with the bytes of
-the model file. Both are written through a DataFrame, so that s3a, hdfs and dbfs paths work.
+`path/metadata` holds the parameters, as Spark ML writes them; `path/model`, of a model, one row of Parquet with the
+bytes of the model file. Both are written through a DataFrame, so that s3a, hdfs and dbfs paths work.
 """
 
 from __future__ import annotations

@@ -1,0 +1,121 @@
+"""The dense regions of many sets of points at rest, a set for each key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql.types import ArrayType, DoubleType, LongType, StructType
+
+from .._validate import whole_number
+from ..hotspots import HotSpots
+from .columns import check_roles, in_order, numbers_of, seconds_of
+
+_REGION = (
+    StructType()
+    .add("id", LongType())
+    .add("count", LongType())
+    .add("density", DoubleType())
+    .add("min_values", ArrayType(DoubleType()))
+    .add("max_values", ArrayType(DoubleType()))
+    .add("center", ArrayType(DoubleType()))
+)
+
+
+def hot_spots(
+    df: DataFrame,
+    *,
+    keyCols: Sequence[str],
+    valueCols: Sequence[str],
+    scan_radius: float,
+    min_points: int,
+    timeCol: str | None = None,
+    window_size: int | None = None,
+) -> DataFrame:
+    """The dense regions of each key's points.
+
+    Parameters
+    ----------
+    df : DataFrame
+    keyCols : sequence of str
+        What tells the sets apart.
+    valueCols : sequence of str
+        The numbers of a point; none may be NULL.
+    scan_radius : float
+        Distance within which points are neighbours.
+    min_points : int
+        Neighbours that make a point part of a region, itself included.
+    timeCol : str, default=None
+        The order of the points; needed with `window_size`.
+    window_size : int, default=None
+        Take the last so many points of a key. None takes all.
+
+    Returns
+    -------
+    DataFrame
+        A row a region: `keyCols`, id, count (of points), density, min_values and max_values (the box around them, a
+        number for each of `valueCols`), and center, as in :class:`rcf.hotspots.HotSpot`. A key without a region has no
+        row.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a column that does not exist or does not hold numbers, and for parameters out of range. When the rows are
+        read, for a NULL or a number that is not finite, naming key and column.
+
+    Examples
+    --------
+    ::
+
+        hot_spots(df, keyCols=["city"], valueCols=["x", "y"], scan_radius=0.2, min_points=17).orderBy("density").show()
+    """
+    check_roles(df, keyCols, valueCols, timeCol)
+    if window_size is not None:
+        whole_number("window_size", window_size)
+        if timeCol is None:
+            raise ValueError("window_size takes the last points of a key: give timeCol too")
+    HotSpots(2**30 - 2 if window_size is None else window_size, scan_radius, min_points)._check_settings()
+    for name in _REGION.fieldNames():
+        if name in map(str.lower, keyCols):
+            raise ValueError(f"key column {name!r} has the name of a column of the result: rename it")
+    schema = StructType([*(df.schema[name] for name in keyCols), *_REGION])
+    needed = df.select(*keyCols, *valueCols, *([timeCol] if timeCol else []))
+    find = _finding(list(keyCols), list(valueCols), timeCol, window_size, scan_radius, min_points, schema)
+    return needed.groupBy(*keyCols).applyInArrow(find, schema)
+
+
+def _finding(
+    keys: list[str],
+    values: list[str],
+    time: str | None,
+    window: int | None,
+    radius: float,
+    points: int,
+    schema: StructType,
+) -> Callable[[pa.Table], pa.Table]:
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    arrow = to_arrow_schema(schema, timezone="UTC")
+
+    def find(rows: pa.Table) -> pa.Table:
+        key = [rows.column(name)[0] for name in keys]
+        X = numbers_of(rows, values)
+        bad = ~np.isfinite(X)
+        if bad.any():
+            row, j = np.argwhere(bad)[0]
+            raise ValueError(f"key {[part.as_py() for part in key]}, column {values[j]!r}: {X[row, j]} (NULL is nan)")
+        times = np.zeros(len(X)) if time is None else seconds_of(rows.column(time))
+        if np.isnan(times).any():
+            raise ValueError(f"key {[part.as_py() for part in key]}, column {time!r}: NULL")
+        X = X[in_order(times, X)]
+        spots = HotSpots(window or len(X), radius, points if window else min(points, len(X)))
+        # of fewer points than min_points none can be part of a region
+        found = [] if len(X) < points else spots.fit(X[-window:] if window else X).hot_spots_
+        columns = [[getattr(spot, name) for spot in found] for name in _REGION.fieldNames()]
+        own = [pa.array([part.as_py()] * len(found), part.type) for part in key]
+        regions = [pa.array(column, arrow.field(i).type) for i, column in enumerate(columns, start=len(keys))]
+        return pa.table([*own, *regions], arrow.names).cast(arrow)
+
+    return find

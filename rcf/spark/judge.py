@@ -1,0 +1,107 @@
+"""What a detector says of a key's rows, as columns of a Spark table; shared by the batch and the stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    DoubleType,
+    LongType,
+    StringType,
+    StructType,
+)
+
+from ..detector import Detection, StreamDetector
+from .columns import check_roles
+
+CAUSE = StructType().add("feature", StringType()).add("lag", LongType()).add("side", StringType())
+FIELDS = (
+    StructType()
+    .add("score", DoubleType())
+    .add("threshold", DoubleType())
+    .add("grade", DoubleType())
+    .add("likelihood", DoubleType())
+    .add("is_anomaly", BooleanType())
+    .add("reason", StringType())
+    .add("cause", CAUSE)
+    .add("expected", ArrayType(DoubleType()))
+)
+NAMES = FIELDS.fieldNames()
+_EVERY = [
+    "score",
+    "threshold",
+    "grade",
+    "likelihood",
+    "is_anomaly",
+    "reason",
+]  # of every record, the others of anomalies
+Columns = dict[str, list[Any]]
+
+
+def template(detector: dict[str, Any], features: int) -> dict[str, Any]:
+    """The parameters of each key's detector; ValueError or TypeError where one is wrong, before anything is run."""
+    params = {"random_state": 0, **detector}
+    StreamDetector(**params).update([0.0] * features)
+    return params
+
+
+def output_schema(frame: DataFrame, keys: Sequence[str], time: str, values: Sequence[str]) -> StructType:
+    """The frame's columns and the added ones; ValueError where a column cannot be used as it is asked for."""
+    check_roles(frame, keys, values, time)
+    for name in NAMES:
+        if name in map(str.lower, frame.columns):
+            raise ValueError(f"column {name!r} exists already, and the result has one of this name: rename it")
+    return StructType([*frame.schema, *FIELDS])
+
+
+def judge(detector: StreamDetector, times: NDArray[np.float64], X: NDArray[np.float64]) -> Columns:
+    """What the detector says of rows in the order of time, a list for each of `NAMES`.
+
+    A row that the detector refuses has None everywhere but in `reason`, which says why; it is not learned.
+    """
+    columns: Columns = {name: [None] * len(X) for name in NAMES}
+    known = len(times) - int(np.isnan(times).sum())  # NaN is sorted to the end
+    columns["reason"][known:] = ["the time is NULL"] * (len(times) - known)
+    if not known:
+        return columns
+    try:
+        found = detector.update_many(X[:known], times[:known])
+    except ValueError:  # which names only the first row that is wrong
+        _one_by_one(detector, times[:known], X[:known], columns)
+        return columns
+    for name in _EVERY:
+        columns[name][:known] = getattr(found, name).tolist()
+    for i in found.anomalies.tolist():
+        _explain(columns, i, found[i])
+    return columns
+
+
+def _one_by_one(detector: StreamDetector, times: NDArray[np.float64], X: NDArray[np.float64], columns: Columns) -> None:
+    for i, (time, record) in enumerate(zip(times.tolist(), X, strict=True)):
+        try:
+            found = detector.update(record, time)
+        except ValueError as error:
+            columns["reason"][i] = str(error)
+            continue
+        for name in _EVERY:
+            columns[name][i] = getattr(found, name)
+        if found.is_anomaly:
+            _explain(columns, i, found)
+
+
+def _explain(columns: Columns, i: int, found: Detection) -> None:
+    columns["cause"][i] = tuple(found.cause)
+    columns["expected"][i] = found.expected.tolist()
+
+
+def started(params: dict[str, Any], features: Sequence[str]) -> StreamDetector:
+    """A new detector whose causes name the columns."""
+    detector = StreamDetector(**params)
+    detector.feature_names_in_ = np.array(features, dtype=object)
+    return detector

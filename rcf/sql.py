@@ -1,0 +1,323 @@
+"""Random cut forests over relations: whatever speaks the Arrow C stream, DuckDB, Polars, pyarrow, ADBC and DataFusion among them.
+
+The functions are those of Amazon Kinesis Data Analytics for SQL, which ended in January 2026, with its columns.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .estimator import RandomCutForest
+from .kinesis_sql import HotspotsFunction, RandomCutForestFunction, check_numbers
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+except ImportError as error:
+    raise ImportError('rcf.sql needs pyarrow: pip install "rcf[sql]"') from error
+
+__all__ = ["hotspots", "random_cut_forest", "register"]
+
+Floats = NDArray[np.float64]
+F = TypeVar("F")
+# Rows that are scored at once. It bounds what lies beside a batch of the relation: 50 MB with 100 columns.
+ROWS = 65_536
+
+
+def random_cut_forest(
+    relation: Any,
+    columns: Sequence[str],
+    *,
+    key: str | None = None,
+    order: str | None = None,
+    number_of_trees: int = 100,
+    sub_sample_size: int = 256,
+    time_decay: int = 100_000,
+    shingle_size: int = 1,
+    explain: bool = False,
+    directionality: bool = True,
+    seed: int = 0,
+) -> pa.RecordBatchReader:
+    """The rows of a relation with an ANOMALY_SCORE: each is scored by what came before it, then learned.
+
+    Parameters
+    ----------
+    relation : object with ``__arrow_c_stream__``
+        A DuckDB relation, a Polars or pandas frame, a pyarrow table or reader. Rows are taken in its order: sort it.
+    columns : sequence of str
+        The numbers of a record.
+    key : str, default=None
+        A column that tells streams apart: a forest for each of its values, 1 to 4 MB each with the defaults.
+    order : str, default=None
+        A column that must not go down within a stream, a time for instance; it is checked, not sorted.
+    number_of_trees, sub_sample_size, time_decay, shingle_size, seed
+        As in :class:`rcf.kinesis_sql.RandomCutForestFunction`, with the service's defaults.
+    explain : bool, default=False
+        Add ANOMALY_EXPLANATION, as RANDOM_CUT_FOREST_WITH_EXPLANATION writes it. Takes some ten times as long.
+    directionality : bool, default=True
+        Write DIRECTION and STRENGTH into it; the service's withDirectionality.
+    seed : int, default=0
+
+    Returns
+    -------
+    pyarrow.RecordBatchReader
+        All columns of the relation and ANOMALY_SCORE. It is read once, while the relation is read: memory does not
+        depend on the number of rows. ``reader.read_all()`` makes a table.
+
+    Raises
+    ------
+    ValueError
+        At once for a column that does not exist, comes twice or does not hold numbers, and for parameters out of range.
+        While reading for a NULL, NaN or infinite number, or a row out of order, naming row and column.
+    TypeError
+        If the relation does not offer an Arrow stream.
+
+    Notes
+    -----
+    A DuckDB connection runs one query at a time, and it reads the relation while it reads the result: make the relation
+    on a cursor, ``con.cursor().sql(...)``, when you query the result on `con`.
+
+    Examples
+    --------
+    >>> import numpy as np, pyarrow as pa
+    >>> from rcf.sql import random_cut_forest
+    >>> values = np.random.default_rng(0).normal(size=1000)
+    >>> values[900] = 9
+    >>> found = random_cut_forest(pa.table({"t": range(1000), "value": values}), ["value"], order="t").read_all()
+    >>> found.column_names, int(np.argmax(found["ANOMALY_SCORE"]))
+    (['t', 'value', 'ANOMALY_SCORE'], 900)
+
+    A DuckDB query (not run here)::
+
+        con = duckdb.connect()
+        rows = con.cursor().sql("SELECT * FROM 'log.parquet' ORDER BY ts")
+        found = random_cut_forest(rows, ["load"], key="host", order="ts")
+        con.sql("SELECT * FROM found ORDER BY ANOMALY_SCORE DESC LIMIT 10").show()
+    """
+    settings = {
+        "number_of_trees": number_of_trees,
+        "sub_sample_size": sub_sample_size,
+        "time_decay": time_decay,
+        "shingle_size": shingle_size,
+        "seed": seed,
+    }
+
+    def work(function: RandomCutForestFunction, X: Floats) -> list[Any]:
+        if not explain:
+            return [function.scores(X)]
+        scores, texts = function.explained(X, directionality)
+        return [scores, np.array(texts, dtype=object)]
+
+    added = [pa.field("ANOMALY_SCORE", pa.float64())]
+    if explain:
+        added.append(pa.field("ANOMALY_EXPLANATION", pa.string()))
+    return _applied(
+        relation, columns, key, order, added, lambda names: RandomCutForestFunction(names, **settings), work
+    )
+
+
+def hotspots(
+    relation: Any,
+    columns: Sequence[str],
+    *,
+    window_size: int,
+    scan_radius: float,
+    minimum_number_of_points: int,
+    key: str | None = None,
+    order: str | None = None,
+) -> pa.RecordBatchReader:
+    """The rows of a relation with HOTSPOTS_RESULT: the dense regions of the last `window_size` rows, as JSON.
+
+    Parameters
+    ----------
+    relation, columns, key, order
+        As for :func:`random_cut_forest`.
+    window_size : int
+        Rows that count.
+    scan_radius : float
+        Distance within which rows are neighbours.
+    minimum_number_of_points : int
+        Neighbours that make a row part of a hot spot, itself included; the service's minimumNumberOfPointsInAHotspot.
+
+    Returns
+    -------
+    pyarrow.RecordBatchReader
+        All columns of the relation and HOTSPOTS_RESULT:
+        ``{"hotspots":[{"density":...,"minValues":[...],"maxValues":[...]}]}``.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from rcf.sql import hotspots
+    >>> places = pa.table({"x": [0.0, 0.5, 9.0], "y": [2.0, 2.5, 9.0]})
+    >>> found = hotspots(places, ["x", "y"], window_size=2, scan_radius=1, minimum_number_of_points=2).read_all()
+    >>> found["HOTSPOTS_RESULT"].to_pylist()[1]
+    '{"hotspots":[{"density":8.0,"minValues":[0.0,2.0],"maxValues":[0.5,2.5]}]}'
+    """
+
+    def make(names: list[str]) -> HotspotsFunction:
+        return HotspotsFunction(
+            names,
+            window_size=window_size,
+            scan_radius=scan_radius,
+            minimum_number_of_points=minimum_number_of_points,
+        )
+
+    def work(function: HotspotsFunction, X: Floats) -> list[Any]:
+        return [np.array(function.results(X), dtype=object)]
+
+    return _applied(relation, columns, key, order, [pa.field("HOTSPOTS_RESULT", pa.string())], make, work)
+
+
+def register(con: Any, model: RandomCutForest, name: str = "rcf_score") -> None:
+    """Make a fitted forest a scalar function of a DuckDB connection: ``SELECT rcf_score(a, b) FROM t``.
+
+    Parameters
+    ----------
+    con : duckdb.DuckDBPyConnection
+    model : RandomCutForest
+        It learns nothing: the function gives ``model.anomaly_score``, for any order of rows and from any thread.
+    name : str, default="rcf_score"
+        The function takes a DOUBLE for each feature, in the order of the model's. It is NULL where one of them is.
+
+    Raises
+    ------
+    TypeError
+        If `model` is not a RandomCutForest.
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+
+    Examples
+    --------
+    ::
+
+        rcf.sql.register(con, forest)
+        con.sql("SELECT *, rcf_score(load, latency) AS score FROM 'log.parquet' ORDER BY score DESC LIMIT 10")
+    """
+    if not isinstance(model, RandomCutForest):
+        raise TypeError(f"model must be a RandomCutForest, got {type(model).__name__}")
+    names = [f"argument {j + 1}" for j in range(_width(model))]
+
+    def score(*arguments: pa.Array) -> pa.Array:
+        X = np.column_stack([_floats(argument) for argument in arguments])
+        check_numbers(X, names, where=f" of a call of {name}")
+        return pa.array(model.anomaly_score(X))
+
+    # DuckDB counts the parameters, and would read the annotations as its types
+    one = inspect.Parameter.POSITIONAL_ONLY
+    score.__signature__ = inspect.Signature([inspect.Parameter(f"x{j}", one) for j in range(len(names))])  # type: ignore[attr-defined]
+    score.__annotations__ = {}
+    con.create_function(name, score, ["DOUBLE"] * len(names), "DOUBLE", type="arrow")
+
+
+def _width(model: RandomCutForest) -> int:
+    model.n_seen_  # noqa: B018  # NotFittedError where it is not fitted
+    return model.n_features_in_
+
+
+def _applied(
+    relation: Any,
+    columns: Sequence[str],
+    key: str | None,
+    order: str | None,
+    added: list[pa.Field],
+    make: Callable[[list[str]], F],
+    work: Callable[[F, Floats], list[Any]],
+) -> pa.RecordBatchReader:
+    """A reader of the relation's batches with the columns that `work` gives, by the function of each key."""
+    if not hasattr(relation, "__arrow_c_stream__"):
+        raise TypeError(f"a relation must offer an Arrow stream (__arrow_c_stream__), got {type(relation).__name__}")
+    if isinstance(columns, str):
+        raise ValueError(f"columns must be a list of names, got {columns!r}: [{columns!r}]")
+    names = list(columns)
+    make(names)  # parameters that are wrong are refused before anything is read
+    reader = pa.RecordBatchReader.from_stream(relation)
+    schema = reader.schema
+    _check_columns(schema, names, key, order, [field.name for field in added])
+    functions: dict[Hashable, F] = {}
+    last: dict[Hashable, Any] = {}
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        first = 0
+        for whole in reader:
+            for start in range(0, len(whole), ROWS):
+                batch = whole.slice(start, ROWS)
+                X = np.column_stack([_floats(batch.column(schema.get_field_index(name))) for name in names])
+                check_numbers(X, names, first)
+                results: list[Any] = [
+                    np.empty(len(batch), dtype=object if field.type == pa.string() else float) for field in added
+                ]
+                for value, rows in _groups(batch, schema, key):
+                    if order is not None:
+                        ordered = batch.column(schema.get_field_index(order)).take(pa.array(rows))
+                        last[value] = _check_order(ordered, rows, last.get(value), order, first)
+                    if value not in functions:
+                        functions[value] = make(names)
+                    for result, part in zip(results, work(functions[value], X[rows]), strict=True):
+                        result[rows] = part
+                arrays = [pa.array(result, field.type) for result, field in zip(results, added, strict=True)]
+                yield pa.RecordBatch.from_arrays([*batch.columns, *arrays], schema=pa.schema([*schema, *added]))
+                first += len(batch)
+
+    return pa.RecordBatchReader.from_batches(pa.schema([*schema, *added]), batches())
+
+
+def _check_columns(schema: pa.Schema, names: list[str], key: str | None, order: str | None, added: list[str]) -> None:
+    known = ", ".join(map(repr, schema.names))
+    for name in [*names, *filter(None, [key, order])]:
+        if schema.names.count(name) != 1:
+            how = "no" if name not in schema.names else "more than one"
+            raise ValueError(f"{how} column {name!r} among {known}")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"column {name!r} is named twice")
+        kind = schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            raise ValueError(f"column {name!r} must hold numbers, got {kind}")
+    for name in added:
+        if name in schema.names:
+            raise ValueError(f"column {name!r} exists already: rename it")
+
+
+def _floats(column: Any) -> Floats:
+    """As doubles; NULL becomes NaN."""
+    floats: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return floats
+
+
+def _groups(batch: pa.RecordBatch, schema: pa.Schema, key: str | None) -> Iterator[tuple[Hashable, NDArray[np.intp]]]:
+    """The values of the key in the batch, each with its rows in their order; None is a key like others."""
+    if key is None:
+        yield None, np.arange(len(batch))
+        return
+    encoded = batch.column(schema.get_field_index(key)).dictionary_encode(null_encoding="encode")
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    order = np.argsort(codes, kind="stable")
+    ends = np.flatnonzero(np.diff(codes[order], append=-1)) + 1
+    start = 0
+    for end in ends.tolist():
+        rows = order[start:end]
+        yield encoded.dictionary[int(codes[rows[0]])].as_py(), rows
+        start = end
+
+
+def _check_order(values: pa.Array, rows: NDArray[np.intp], before: Any, name: str, first: int) -> Any:
+    """The last value; ValueError where one is NULL or lower than the one before."""
+    if values.null_count:
+        row = int(rows[np.argmax(values.is_null().to_numpy(zero_copy_only=False))])
+        raise ValueError(f"row {first + row}, column {name!r}: NULL in the column of the order")
+    if before is not None:
+        values = pa.concat_arrays([pa.array([before], values.type), values])
+    down = pc.less(values.slice(1), values.slice(0, len(values) - 1)).to_numpy(zero_copy_only=False)
+    if down.any():
+        i = int(np.argmax(down))
+        row = int(rows[i if before is not None else i + 1])
+        raise ValueError(
+            f"row {first + row}, column {name!r}: {values[i + 1]} comes after {values[i]}; sort the relation"
+        )
+    return values[-1].as_py()
