@@ -24,6 +24,7 @@ def main() -> None:
         from .export import export
         from .hotspots import hotspots
         from .stream import stream
+        from .watch import watch
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("rcf"):
             raise
@@ -49,7 +50,7 @@ def main() -> None:
     ) -> None:
         pass
 
-    for command in (detect, export, hotspots, stream):
+    for command in (detect, export, hotspots, stream, watch):
         app.command(command.__name__, help=_reflowed(command.__doc__ or ""))(command)
     app.add_typer(worker.app)
     app()

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .forest import FrozenForest, c_array, load_frozen
 from ._frozen import frozen
 from ._tables import tables_of
+from .forest import FrozenForest, c_array, load_frozen
 
 if TYPE_CHECKING:
     import onnx

@@ -50,7 +50,7 @@ class WorkerMetrics(Collector):  # type: ignore[misc]
         yield age
 
 
-def serve(collector: Collector, listen: str) -> Any:
+def serve(collector: Any, listen: str) -> Any:
     """Serve a collector on ``host:port`` in a thread of its own; returns a function that ends it."""
     host, port = address(listen)
     registry = CollectorRegistry(auto_describe=False)

@@ -1,0 +1,346 @@
+"""Watch the series of a Prometheus query: a detector per series, and its answers as metrics."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from math import isnan
+from threading import Event, Lock
+from typing import Any, NamedTuple
+
+from ..detector import KeyedDetector, StreamDetector
+from .checkpoint import Checkpoint
+from .protocols import Store, StreamError
+
+log = logging.getLogger("rcf.streams")
+POINTS = 10_000  # of a series in one answer: Prometheus gives at most 11 000
+PARTITION = "watch"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, None: 1.0}
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class QueryError(StreamError):
+    """Prometheus cannot be reached, or does not answer the query."""
+
+
+class Answer(NamedTuple):
+    """What the detector of a series says about its newest sample."""
+
+    score: float
+    is_anomaly: bool
+    expected: float | None  # None while the detector warms up
+    lower: float | None
+    upper: float | None
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration such as 90, 30s, 5m, 1h, 7d.
+
+    Examples
+    --------
+    >>> duration("90"), duration("1h"), duration("1.5d")
+    (90.0, 3600.0, 129600.0)
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration such as 30s, 5m, 1h or 7d")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+class Client:
+    """The HTTP API of Prometheus, as far as it is needed.
+
+    Parameters
+    ----------
+    url : str
+        Such as ``http://127.0.0.1:9090``; ``user:password@`` before the host is sent as basic authentication.
+    timeout : float, default=30.0
+        Seconds.
+    """
+
+    def __init__(self, url: str, timeout: float = 30.0) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not an address such as http://127.0.0.1:9090")
+        host = parts.hostname if ":" not in parts.hostname else f"[{parts.hostname}]"
+        port = f":{parts.port}" if parts.port else ""
+        self.url = f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
+        self._headers = {}
+        if parts.username is not None:
+            pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            self._headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        self._timeout = timeout
+
+    def _ask(self, path: str, **params: Any) -> list[dict[str, Any]]:
+        data = urllib.parse.urlencode(params).encode()
+        request = urllib.request.Request(f"{self.url}/api/v1/{path}", data, self._headers)
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                found = json.load(answer)
+        except urllib.error.HTTPError as error:
+            try:
+                told = json.loads(error.read()).get("error", error.reason)
+            except ValueError:
+                told = error.reason
+            raise QueryError(f"{self.url}: {told}") from error
+        except (OSError, ValueError) as error:
+            raise QueryError(f"{self.url}: {error}") from error
+        if found.get("status") != "success":
+            raise QueryError(f"{self.url}: {found.get('error', 'no answer')}")
+        kind = found["data"]["resultType"]
+        if kind not in ("vector", "matrix"):
+            raise QueryError(f"the query gives a {kind}, not series")
+        result: list[dict[str, Any]] = found["data"]["result"]
+        return result
+
+    def at(self, query: str, when: float) -> dict[Labels, float]:
+        """The value of each series at a time."""
+        return {_labels(one): float(one["value"][1]) for one in self._ask("query", query=query, time=when)}
+
+    def between(
+        self, query: str, start: float, end: float, step: float
+    ) -> Iterator[dict[Labels, list[tuple[float, float]]]]:
+        """Times and values of each series at ``start, start + step, ...``, by pages."""
+        while start <= end:
+            last = min(end, start + (POINTS - 1) * step)
+            found = self._ask("query_range", query=query, start=start, end=last, step=step)
+            yield {_labels(one): [(float(t), float(v)) for t, v in one["values"]] for one in found}
+            start = last + step
+
+
+def _labels(series: dict[str, Any]) -> Labels:
+    return tuple(sorted((name, value) for name, value in series["metric"].items() if name != "__name__"))
+
+
+class Watch:
+    """A detector for each series of a query, fed once a step.
+
+    Before the first tick the series' history is learned, so that there is no warm-up. All samples are taken at multiples of the
+    step; one that was taken before is left out. A series that is absent has no answer until it is back; its detector stays,
+    and sees the gap by the time stamps.
+
+    Parameters
+    ----------
+    client : Client
+    query : str
+        PromQL. A counter must be asked for as a rate: ``rate(requests_total[5m])``.
+    detector : StreamDetector or None, default=None
+        What the detector of each series is a clone of. None: the defaults of StreamDetector, with ``interval=step``.
+    step : float, default=60.0
+        Seconds between samples.
+    history : float, default=86400.0
+        Seconds that are learned before the first tick. After a restart only what was missed is.
+    store : Store or None, default=None
+        Keeps the detectors over restarts.
+    save_every : float, default=300.0
+        Seconds between saves.
+    max_keys : int, default=10000
+        Series at most; when there are more, the one that was absent longest goes.
+
+    Attributes
+    ----------
+    answers : dict
+        Of each series of the last tick, by its labels, the :class:`Answer`.
+    records, anomalies, errors : int
+        Samples that were learned, those of them that were anomalies, and queries that failed.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        query: str,
+        detector: StreamDetector | None = None,
+        *,
+        step: float = 60.0,
+        history: float = 86400.0,
+        store: Store | None = None,
+        save_every: float = 300.0,
+        max_keys: int = 10_000,
+    ) -> None:
+        if not step > 0.0 or history < 0.0:
+            raise ValueError(f"step must be above 0 and history at least 0, got {step} and {history}")
+        self.client, self.query, self.step, self.history = client, query, step, history
+        self.store, self.save_every = store, save_every
+        template = StreamDetector(interval=step, random_state=0) if detector is None else detector
+        self.model = KeyedDetector(template, max_keys=max_keys)
+        self.answers: dict[Labels, Answer] = {}
+        self.records = self.anomalies = self.errors = 0
+        self._latest: dict[Labels, float] = {}  # time of the last sample of each series
+        self._now: float | None = None  # of the last tick
+        self._lock = Lock()
+        self._stop = Event()
+        self._saved = time.monotonic()
+
+    # ---- running -----------------------------------------------------------------------------------------------
+
+    def start(self, now: float | None = None) -> None:
+        """Resume from the store, and learn the history, or what was missed of it."""
+        found = None if self.store is None else self.store.load(PARTITION)
+        if found is not None:
+            if not isinstance(found.model, KeyedDetector):
+                raise StreamError(f"the state holds a {type(found.model).__name__}, not a KeyedDetector")
+            self.model, self._now = found.model, float(str(found.position))
+            self.records, self.anomalies = found.records, found.anomalies
+            self._latest = {_restored(key): float(stamp) for key, stamp in found.details.get("latest", [])}
+        now = self._aligned(time.time() if now is None else now)
+        start = self._aligned(now - self.history)
+        if self._now is not None:
+            start = max(start, self._now + self.step)
+        for page in self.client.between(self.query, start, now - self.step, self.step):
+            for labels, samples in page.items():
+                for stamp, value in samples:
+                    self._learn(labels, value, stamp)
+        log.info("learned %d samples of %d series", self.records, len(self.model))
+
+    def tick(self, now: float | None = None) -> None:
+        """Ask for the newest sample of each series, and answer it."""
+        now = self._aligned(time.time() if now is None else now)
+        try:
+            found = self.client.at(self.query, now)
+        except QueryError as error:
+            self.errors += 1
+            log.warning("%s", error)
+            return
+        if self._now is not None and now > self._now + 1.5 * self.step:  # ticks were missed
+            try:
+                for page in self.client.between(self.query, self._now + self.step, now - self.step, self.step):
+                    for labels, samples in page.items():
+                        for stamp, value in samples:
+                            self._learn(labels, value, stamp)
+            except QueryError as error:
+                self.errors += 1
+                log.warning("%s", error)
+        answers = {}
+        for labels, value in found.items():
+            answer = self._learn(labels, value, now, forecast=True)
+            if answer is None:
+                answer = self.answers.get(labels)
+            if answer is not None:
+                answers[labels] = answer
+        with self._lock:
+            self.answers = answers
+        self._now = now
+
+    def _learn(self, labels: Labels, value: float, stamp: float, forecast: bool = False) -> Answer | None:
+        """The answer to a sample; None for one that was taken before or cannot be used."""
+        if stamp <= self._latest.get(labels, float("-inf")):
+            return None
+        band: tuple[float | None, float | None, float | None] = (None, None, None)
+        if forecast and labels in self.model:
+            try:
+                ahead = self.model.detector(labels).forecast(1)
+                band = float(ahead.median[0, 0]), float(ahead.lower[0, 0]), float(ahead.upper[0, 0])
+            except ValueError:  # it warms up
+                pass
+        try:
+            found = self.model.update(labels, float("nan") if isnan(value) else value, stamp)
+        except ValueError as error:
+            log.warning("a sample is left out: %s", error)
+            return None
+        self._latest[labels] = stamp
+        self.records += 1
+        if forecast and found.is_anomaly:
+            self.anomalies += 1
+            log.warning("anomaly in %s: %g", json.dumps(dict(labels)), value)
+        return Answer(found.score, bool(found.is_anomaly), *band)
+
+    def _aligned(self, now: float) -> float:
+        return now // self.step * self.step
+
+    def run(self) -> None:
+        """Start, then tick once a step until :meth:`stop`; then save."""
+        try:
+            while True:  # Prometheus may start later than we
+                try:
+                    self.start()
+                    break
+                except QueryError as error:
+                    self.errors += 1
+                    log.warning("%s", error)
+                    if self._stop.wait(min(self.step, 5.0)):
+                        return
+            while not self._stop.is_set():
+                self.tick()
+                if time.monotonic() - self._saved >= self.save_every:
+                    self.save()
+                self._stop.wait(self.step - time.time() % self.step)
+            self.save()
+        finally:
+            if self.store is not None:
+                self.store.close()
+
+    def stop(self) -> None:
+        """Ask `run` to end; signal handlers and other threads may call it."""
+        self._stop.set()
+
+    def save(self) -> None:
+        """Save the detectors, if there is a store and something was learned."""
+        self._saved = time.monotonic()
+        if self.store is None or not self._latest:
+            return
+        held = set(self.model.keys())
+        self._latest = {labels: stamp for labels, stamp in self._latest.items() if labels in held}
+        latest = [[[list(pair) for pair in labels], stamp] for labels, stamp in self._latest.items()]
+        position = max(self._latest.values()) if self._now is None else self._now
+        self.store.save(
+            Checkpoint(
+                PARTITION, repr(position), self.model, False, self.records, self.anomalies, 0, {"latest": latest}
+            )
+        )
+
+    def snapshot(self) -> dict[Labels, Answer]:
+        """The answers of the last tick; other threads may call it."""
+        with self._lock:
+            return dict(self.answers)
+
+
+def _restored(labels: Any) -> Labels:
+    return tuple((str(name), str(value)) for name, value in labels)
+
+
+class WatchMetrics:
+    """The answers as metrics, with the labels of the series.
+
+    Prometheus renames the labels `instance` and `job` of what it scrapes, unless ``honor_labels: true`` is set there.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def describe(self) -> list[Any]:
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        answers = self._watch.snapshot()
+        names = sorted({name for labels in answers for name, _ in labels})
+        for metric, what, value in (
+            ("rcf_anomaly_score", "How anomalous the newest sample is.", lambda answer: answer.score),
+            ("rcf_is_anomaly", "1 if the newest sample is an anomaly.", lambda answer: float(answer.is_anomaly)),
+            ("rcf_expected", "What was expected in its place.", lambda answer: answer.expected),
+            ("rcf_expected_lower", "The 10 % point of what was expected.", lambda answer: answer.lower),
+            ("rcf_expected_upper", "The 90 % point of what was expected.", lambda answer: answer.upper),
+        ):
+            gauge = GaugeMetricFamily(metric, what, labels=names)
+            for labels, answer in answers.items():
+                shown = value(answer)
+                if shown is not None:
+                    known = dict(labels)
+                    gauge.add_metric([known.get(name, "") for name in names], shown)
+            yield gauge
+        for metric, what, count in (
+            ("rcf_records", "Samples that were learned.", self._watch.records),
+            ("rcf_anomalies", "Samples that were anomalies when they came.", self._watch.anomalies),
+            ("rcf_errors", "Queries that failed.", self._watch.errors),
+        ):
+            yield CounterMetricFamily(metric, what, value=count)
