@@ -49,8 +49,6 @@ def series(n, jump=None):
             values[jump:] += 80
         times = (STEP * np.arange(n)).astype(float).tolist()
         found[(("host", host), ("job", "x"))] = dict(zip(times, values.tolist(), strict=True))
-            zip((STEP * np.arange(n)).astype(float).tolist(), values.tolist(), strict=True)
-        )
     return found
 
 
