@@ -88,7 +88,7 @@ class Rcf(Streaming):
 
     name = "rcf"
     distribution = "rcf"
-    kinds = ("depth", "codisp", "displacement", "opensearch")
+    kinds = ("depth", "codisp", "displacement", "opensearch", "path")
 
     def build(self) -> None:
         from rcf import RandomCutForest
