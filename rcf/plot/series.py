@@ -138,7 +138,11 @@ def detections(
     grades, called = _called(found, feature)
     if len(grades) != len(data):
         raise ValueError(f"{len(grades)} detections for {len(data)} values")
-    t = np.asarray(getattr(found, "index", np.arange(len(data))) if times is None else times)
+    if (
+        times is None and hasattr(found, "columns") and hasattr(found, "index")
+    ):  # a pandas frame; a list has a method named index
+        times = found.index
+    t = np.arange(len(data)) if times is None else np.asarray(times)
     top, bottom = panels_of(ax, 2, figsize=(10, 4.5), height_ratios=[3, 1])
     if band is not None:
         lower, upper = (np.asarray(edge, dtype=np.float64).reshape(len(data)) for edge in band)
@@ -154,7 +158,7 @@ def detections(
     bottom.set_ylabel("grade")
     if band is not None:
         top.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    bottom.set_xlabel("record" if times is None and not hasattr(found, "index") else "time")
+    bottom.set_xlabel("record" if times is None else "time")
     return [plain(top), plain(bottom)]
 
 

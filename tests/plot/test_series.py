@@ -4,6 +4,7 @@ import io
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("matplotlib")
@@ -39,6 +40,14 @@ def test_detections_mark_the_cause(series):
     assert at in top.lines[1].get_xdata()
     assert bottom.get_ylabel() == "grade"
     top.figure.savefig(io.BytesIO())
+    top, _ = plot.detections(values, list(found))
+    assert top.lines[0].get_xdata().tolist() == list(range(1000))
+    frame = StreamDetector(random_state=0).update_many(
+        pd.Series(values, pd.date_range("2026-01-01", periods=1000, freq="h"))
+    )
+    top, bottom = plot.detections(values, frame)
+    assert (top.lines[0].get_xdata() == frame.index.to_numpy()).all()
+    assert bottom.get_xlabel() == "time"
 
 
 def test_forecast_follows_the_series(series):

@@ -1,10 +1,13 @@
-"""A score of one's own at native speed (needs the extra `numba`).
+"""
+A score of your own at native speed
+===================================
 
-A walk follows a record to its leaf and climbs back. Inserting it would cut it off at a box that does not contain it with chance
-``q = gap / (gap + extent)``; a visitor says what that would be worth at each station, and ``value + q * (here - value)`` is the
-expectation. Three visitors, each three short functions.
+Needs the extra ``numba``. A walk follows a record to its leaf and climbs back. At a box that does not contain the record, inserting
+it would cut it off with probability ``q = gap / (gap + extent)``. A visitor says what a cut at each node is worth, and
+``value + q * (here - value)`` is the expectation. Each of the three visitors below consists of three short functions.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from rcf import RandomCutForest
@@ -15,7 +18,10 @@ X = np.r_[rng.normal(size=(2000, 3)), [[7.0, 0.0, 0.0]]]
 forest = RandomCutForest(random_state=0).fit(X[:-1])
 
 
-# Height: the depth at which a cut would part the record from the rest; low for anomalies.
+# %%
+# **Height** is the depth at which a cut would separate the record from the rest. It is low for anomalies.
+
+
 def height_equal(depth, mass, n, above):
     return depth + np.log2(mass)
 
@@ -31,9 +37,12 @@ def height_ancestor(value, depth, mass, n, above, gap, extent):
 height = forest.walk(X, Visitor(height_equal, height_unequal, height_ancestor))
 
 
-# Density: how many records lie beside the record where it is cut off, by the length of the box that holds them and it.
+# %%
+# **Density** is the number of records beside the record where it is cut off, divided by the length of the box around both.
+
+
 def density_equal(depth, mass, n, above):
-    return mass / 1e-3  # of length zero: as dense as anything within a thousandth
+    return mass / 1e-3  # a box of length zero counts as one of 0.001
 
 
 def density_unequal(depth, mass, n, above, gap):
@@ -47,13 +56,17 @@ def density_ancestor(value, depth, mass, n, above, gap, extent):
 density = forest.walk(X, Visitor(density_equal, density_unequal, density_ancestor))
 
 
-# Loneliness: how far outside the rest it lies, as a share of the box that it would stretch; no sample size in it.
+# %%
+# **Loneliness** is how far the record lies outside the rest, relative to the box that it would stretch. It does not depend on
+# the size of the sample.
+
+
 def lonely_equal(depth, mass, n, above):
     return 0.0
 
 
 def lonely_unequal(depth, mass, n, above, gap):
-    return 0.0  # beside a single record every one is as far away as that is
+    return 0.0  # beside a single record every distance is the whole box
 
 
 def lonely_ancestor(value, depth, mass, n, above, gap, extent):
@@ -63,6 +76,14 @@ def lonely_ancestor(value, depth, mass, n, above, gap, extent):
 
 lonely = forest.walk(X, Visitor(lonely_equal, lonely_unequal, lonely_ancestor))
 
+# %%
+# All three find the outlier, which is the last row.
+
+figure, panels = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
 for name, worth, low in (("height", height, True), ("density", density, True), ("lonely", lonely, False)):
     print(f"{name:8} median {np.median(worth):8.3f}, of the outlier {worth[-1]:8.3f}")
     assert (worth.argmin() if low else worth.argmax()) == 2000
+    panel = panels[["height", "density", "lonely"].index(name)]
+    panel.hist(worth[:-1], bins=40)
+    panel.axvline(worth[-1], color="black", linestyle="--")
+    panel.set(title=f"{name}; dashed: the outlier", yticks=[])
