@@ -1,7 +1,8 @@
 """The forest as a detector of PyOD: through it also of sktime, aeon and darts, whose own adapters take PyOD's detectors.
 
-Give those adapters this class, not :class:`rcf.RandomCutForest`: they take scikit-learn's labels 1 and -1 for "anomaly"
-without an error, and then nearly every record is one.
+Give those adapters this class, not :class:`rcf.RandomCutForest`: sktime's takes scikit-learn's labels 1 and -1 both for
+anomalies, without an error, and calls every record one. (sktime 1.2 gives a one for each anomaly in place of its
+position: take the labels from ``PyODDetector(...).fit(X).estimator_.predict(X)``.)
 """
 
 from __future__ import annotations

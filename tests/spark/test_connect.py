@@ -21,7 +21,7 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import VectorAssembler
 
 import rcf
-from rcf.spark import RandomCutForest, RandomCutForestModel
+from rcf.spark import RandomCutForest, RandomCutForestModel, detect, detect_stream, hot_spots, register
 
 path = sys.argv[1]
 X = np.random.default_rng(0).normal(size=(600, 3))
@@ -53,13 +53,35 @@ assert RandomCutForest.load(f"{path}/estimator").extractParamMap().keys() == est
 assert scores(RandomCutForestModel.load(f"{path}/model"), features) == local.tolist()
 assert scores(PipelineModel.load(f"{path}/fitted"), frame) == local.tolist()
 assert scores(Pipeline.load(f"{path}/pipeline").fit(frame), frame) == local.tolist()
+
+found = detect(frame.withColumn("k", frame.id % 2), keyCols=["k"], timeCol="id", valueCols=["a", "b"], max_samples=64)
+one = rcf.StreamDetector(random_state=0, max_samples=64).update_many(X[::2, :2], np.arange(0.0, 600.0, 2.0))
+assert [row.score for row in found.filter("k = 0").orderBy("id").collect()] == one.score.tolist()
+spots = hot_spots(frame.selectExpr("1 AS k", "a", "b"), keyCols=["k"], valueCols=["a", "b"], scan_radius=0.2, min_points=5)
+assert spots.count() > 0
+register(spark)
+frame.createOrReplaceTempView("t")
+sql = "SELECT * FROM RANDOM_CUT_FOREST(TABLE(t) WITH SINGLE PARTITION ORDER BY (id), 10, 64, columns => 'a, b') ORDER BY id"
+one = rcf.RandomCutForest(10, 64, time_decay=1e-5, random_state=0).update_many(X[:, :2])
+assert [row.ANOMALY_SCORE for row in spark.sql(sql).collect()] == one.tolist()
+spark.conf.set(
+    "spark.sql.streaming.stateStore.providerClass",
+    "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+)
+frame.repartition(1).write.parquet(f"{path}/in")
+rows = spark.readStream.schema(frame.schema).parquet(f"{path}/in")
+stream = detect_stream(rows.selectExpr("'x' AS k", "*"), keyCols=["k"], timeCol="id", valueCols=["a", "b"], max_samples=64)
+query = stream.writeStream.format("parquet").option("checkpointLocation", f"{path}/state").trigger(availableNow=True)
+query.start(f"{path}/out").awaitTermination()
+one = rcf.StreamDetector(random_state=0, max_samples=64).update_many(X[:, :2], np.arange(600.0))
+assert [row.score for row in spark.read.parquet(f"{path}/out").orderBy("id").collect()] == one.score.tolist()
 print("equal")
 spark.stop()
 """
 
 
-def test_fit_transform_save_and_load(environment, tmp_path):
+def test_all_of_it_without_a_jvm(environment, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=240
+        [sys.executable, "-c", SCRIPT, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.stdout.strip().endswith("equal"), done.stderr[-3000:]

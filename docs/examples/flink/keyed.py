@@ -8,6 +8,7 @@ judged by exactly what came before it, at some 300 records a second.
 """
 
 import math
+import sys
 
 from pyflink.common import Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, StreamExecutionEnvironment
@@ -56,6 +57,7 @@ def rows():
 
 environment = StreamExecutionEnvironment.get_execution_environment()
 environment.set_parallelism(1)
+environment.set_python_executable(sys.executable)  # the workers', which need pyflink and rcf
 kind = Types.TUPLE([Types.STRING(), Types.DOUBLE(), Types.DOUBLE()])
 found = (
     environment.from_collection(list(rows()), type_info=kind)
