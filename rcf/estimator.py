@@ -96,71 +96,73 @@ class Neighbors(NamedTuple):
 class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """A random cut forest: anomaly scores for tables and streams.
 
-    Each tree cuts its sample of the data at random places, a feature being chosen in proportion to its extent,
-    until every point stands alone. A record that a random cut would part from many others at once is anomalous.
-    Trees learn and forget single records, and at every moment have the distribution of trees built afresh from what
-    they hold. Scores are expectations over the cut that would insert the record; taking one changes nothing.
+    Each tree cuts its sample of the data at random until every distinct record is alone. A feature is chosen in proportion to its
+    extent, and the cut is uniform within it. A record that a cut separates early is anomalous. Trees can learn and forget
+    single records; at any time they have the distribution of trees that were built afresh from the records they hold.
+    A score is the expectation over the random cut that would insert the record. Computing it changes nothing.
 
-    Use it as an estimator in the place of :class:`sklearn.ensemble.IsolationForest` (`fit`, then `predict`), or on a
-    stream (`update` on each record).
+    Use it as an estimator instead of :class:`sklearn.ensemble.IsolationForest` (`fit`, then `predict`), or on a stream
+    (`update` for each record).
 
     Parameters
     ----------
     n_estimators : int, default=100
-        Trees. The error of a score falls with the square root of their number; cost and memory grow with it.
+        Number of trees. The error of a score falls with its square root; time and memory grow in proportion.
     max_samples : int, float, "auto" or "disjoint", default=256
-        Records that each tree holds. A float is a share of the rows given to `fit`; "auto" is 256;
-        "disjoint" gives tree `i` the rows ``[i * k, (i + 1) * k)``, ``k = len(X) // n_estimators``, as SageMaker does with
-        rows in order. More samples see finer structure and blur small clusters of anomalies into the normal.
+        Number of records that each tree holds. A float is a share of the rows given to `fit`, and "auto" is 256. "disjoint"
+        gives tree `i` the rows ``[i * k, (i + 1) * k)`` with ``k = len(X) // n_estimators``, as SageMaker does. Larger samples
+        show finer structure, and make small clusters of anomalies look ordinary.
     method : {"depth", "codisp", "displacement", "opensearch", "path"}, default="depth"
-        "depth": what Kinesis and SageMaker return, from 0 to about ``log2(max_samples)``, near 1 for the ordinary; the best of
-        the four on tables. "codisp": the collusive displacement of the paper (and of the package rrcf), the best on shingled
-        series. "displacement": the paper's displacement. "opensearch": what the AWS libraries and OpenSearch return.
-        "displacement" is exactly 0 for a record that every tree holds, since nothing is displaced by what is there already: it
-        cannot tell the rows of a table of at most `max_samples` rows apart (ROC-AUC 0.5). Take another for rows given to `fit`.
-        "path": the score of IsolationForest over random cut trees, ``2 ** -(mean path length / c(n))`` with the mean path length
-        ``c(n)`` of a tree of `n` records: between 0 and 1, and near 0.5 for the ordinary. It measures no boxes, so it is the
-        fastest, but it has no attribution.
+        How a record is scored.
+
+        - "depth": the score of Kinesis and SageMaker, from 0 to about ``log2(max_samples)``, near 1 for ordinary records.
+        - "path": the score of IsolationForest over random cut trees, ``2 ** -(mean path length / c(n))``, where ``c(n)`` is the
+          mean path length of a tree of `n` records. It lies between 0 and 1, near 0.5 for ordinary records. It needs no bounding
+          boxes, so it is the fastest, but it has no attribution.
+        - "codisp": the collusive displacement of the paper and of the package rrcf.
+        - "displacement": the displacement of the paper. It is exactly 0 for a record that every tree holds, so it cannot rank
+          the rows of a table with at most `max_samples` rows (ROC-AUC 0.5).
+        - "opensearch": the score of the AWS libraries and of OpenSearch.
+
+        For tables take "depth" or "path", for windows of a series see the measured table in the user guide.
     time_decay : float or None, default=None
-        How fast the samples prefer later records: a record's weight falls by ``exp(-time_decay)`` with each
-        record that follows. None is ``1 / (10 * max_samples)`` on a stream, and 0 in `fit`, where rows have no
-        order. 0 keeps a uniform sample of the whole stream.
+        How strongly the samples prefer later records: the weight of a record is multiplied by ``exp(-time_decay)`` for each
+        record that follows. None means ``1 / (10 * max_samples)`` on a stream, and 0 in `fit`, where rows have no order. 0 keeps
+        a uniform sample of the whole stream.
     contamination : "auto" or float, default="auto"
         Where `predict` draws the line. "auto" is the mean plus three standard deviations of the training scores, as
-        SageMaker recommends, but at most halfway from the mean to the highest score that any record can have, so that few rows
-        cannot put the line out of reach. It is estimated from at most 2048 training rows, so that `fit` costs the same for any
-        number of them. Where anomalies are many, a third of the table say, they raise the line themselves, and few or none are
-        flagged: pass their share. A float in (0, 0.5] is the share of training rows flagged, as in IsolationForest; all
-        of them are then scored.
+        SageMaker recommends, but at most halfway from the mean to the highest possible score, so that few training rows
+        cannot put the line out of reach. It is estimated from at most 2048 training rows, so that the cost of `fit` does
+        not depend on their number. If anomalies are common, for example a third of the table, they raise the line themselves, and
+        few or none are flagged: pass their share. A float in (0, 0.5] is the share of training rows that are flagged, as
+        in IsolationForest; all training rows are then scored.
     n_jobs : int or None, default=None
-        Threads for batches; None is 1, -1 all cores. Results do not depend on it.
+        Number of threads for batches. None means 1, and -1 means all cores. Results do not depend on it.
     low_memory : bool, default=False
-        Keep no bounding boxes of nodes with six records or fewer, and take them from the records whenever they are needed. The
-        results are the same, bit for bit. 100 trees of 256 records take 3.1 MiB in place of 3.9 with 8 features, 9.9 in place of
-        15.7 with 48; `update` takes 1.4 to 1.9 times as long, scoring of large batches no longer. It takes effect when the forest
-        is grown: by `fit`, or by the first record of a stream.
+        Do not store the bounding boxes of nodes with at most six records, and compute them from the records when they are needed.
+        The results are the same, bit for bit. 100 trees of 256 records take 3.1 MiB instead of 3.9 with 8 features, and 9.9
+        instead of 15.7 with 48. `update` takes 1.4 to 1.9 times as long; scoring large batches takes no longer.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same forest, bit for bit, on any machine.
 
     Attributes
     ----------
     offset_ : float
-        `predict` calls a record an outlier where ``score_samples(X) < offset_``. After `fit` it comes from the training rows, by
-        the `contamination` of that time; on a stream, and for another `method` than that of `fit`, from at most 2048 of the
-        records that the forest holds now. It does not depend on when it is read. A number that you assign stays until the
-        next `fit`.
+        `predict` returns -1 where ``score_samples(X) < offset_``. After `fit` the offset comes from the training rows and the
+        `contamination` at that time. On a stream, and for a `method` other than that of `fit`, it comes from at most 2048 of the
+        records that the forest holds now. It does not depend on when it is read. An assigned value stays until the next `fit`.
     max_samples_ : int
-        Records that a tree can hold; after `fit` on fewer rows, their number.
+        Number of records that a tree can hold; after `fit` on fewer rows, the number of rows.
     time_decay_ : float
-        The decay in force on a stream.
+        The decay that is used on a stream.
     n_features_in_ : int
-        Features of a record.
+        Number of features of a record.
     feature_names_in_ : ndarray of str
-        Their names, where the data had names.
+        Names of the features, if the data had names.
     n_seen_ : int
-        Records learned so far, forgotten ones included.
+        Number of records learned so far, including forgotten ones.
     trees_ : sequence of rcf.trees.Tree
-        The inside of the trees, as read-only arrays.
+        The trees as read-only arrays.
 
     See Also
     --------
@@ -171,9 +173,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     S. Guha, N. Mishra, G. Roy, O. Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams", ICML 2016. Section 2
     has the trees, section 3 the displacement; the samples are those of Efraimidis and Spirakis (2006).
 
-    Features count by their extent, where IsolationForest cuts each equally often: take
-    ``make_pipeline(RobustScaler(), RandomCutForest())`` where their units mean nothing. The forest does not scale by itself,
-    because that loses as often as it wins. On eleven labelled tables of ADBench the mean average precision is .497 as the tables
+    Features count in proportion to their extent, where IsolationForest cuts all equally often. If the units mean nothing, use
+    ``make_pipeline(RobustScaler(), RandomCutForest())``. The forest does not scale by itself, because that loses as often as
+    it wins. On eleven labelled tables of ADBench the mean average precision is .497 as the tables
     come, .479 scaled by quartiles, .445 by standard deviations (IsolationForest .513): scaled by quartiles, "wine" falls from .768
     to .191, and "thyroid" rises from .303 to .673.
 
@@ -183,16 +185,16 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     .482 (.473). Streams refuse NaN; `StreamDetector` fills it by the records before. Sparse tables (any of SciPy's formats) are
     made dense: for scores in blocks, in `fit` up to 256 MB; of a larger table as many rows as that are drawn.
 
-    Anomalies of many features jointly, each within its usual extent, take many samples to see. Values are held as 32-bit floats
-    after a float64 origin is subtracted from each feature (the median of the first records), so a series around 1e9 loses
-    nothing, but one that wanders to 10^7 times its first spread does.
+    It does badly on anomalies that lie within the usual range of every feature and are unusual only jointly; they need many
+    samples. Values are stored as 32-bit floats after a float64 origin (the median of the first records) is subtracted
+    from each feature. A series around 1e9 therefore loses nothing, but a series that moves by 10^7 times its first spread does.
 
     `method`, `contamination` and `n_jobs` act at once when they are set; the parameters that shape a forest (`n_estimators`,
     `max_samples`, `time_decay`, `low_memory`, `random_state`) act in the next `fit`, and until then `update`, `update_many`,
     `partial_fit` and `merge` refuse to go on with other values.
 
-    A writer (`fit`, `partial_fit`, `update`, `forget`) excludes readers: a thread that scores sees the forest before
-    or after a batch, never within.
+    Threads may call any method. A call that learns excludes all others: a thread that scores sees the forest before or after
+    a whole batch.
 
     Examples
     --------

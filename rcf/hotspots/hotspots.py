@@ -41,15 +41,15 @@ class HotSpot:
     Attributes
     ----------
     id : int
-        The same for as long as the region lives, however it grows, shrinks and moves; never given again.
+        Constant for as long as the region lives, however it grows, shrinks and moves. Ids are never reused.
     density : float
-        `count` by the volume of the box; see :class:`HotSpots` for a box without volume.
+        `count` divided by the volume of the box; see :class:`HotSpots` for a box without volume.
     min_values, max_values : tuple of float
-        The box around its records, per feature.
+        The bounding box of the records, per feature.
     count : int
-        Its records.
+        Number of records.
     center : tuple of float
-        Their mean.
+        Mean of the records.
 
     Examples
     --------
@@ -73,15 +73,15 @@ class Change:
     Attributes
     ----------
     at : int
-        The record that did it, by its place in the stream, from 0.
+        Position of the record in the stream, counted from 0.
     kind : {"born", "split", "grown", "shrunk", "merged", "died"}
-        A region's life begins with "born" or "split", and ends with "merged" or "died".
+        The life of a region begins with "born" or "split", and ends with "merged" or "died".
     id : int
-        The region.
+        Id of the region.
     other : int or None
-        "split": the region from which it split; "merged": the one into which it went.
+        For "split" the region that it split from, for "merged" the region that it became part of.
     count : int
-        Its records now; 0 where its life ends.
+        Number of records now; 0 if the life of the region ends.
 
     Examples
     --------
@@ -102,42 +102,42 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """The dense regions among the last records of a stream.
 
     A region is a cluster of DBSCAN. A record with at least `min_points` records within `scan_radius`, itself included,
-    is a core; cores within `scan_radius` of each other belong to one region, and so does any other record within
-    `scan_radius` of one of its cores. The regions are those of a fresh clustering of the window after every record,
-    at the cost of what lies around the record that came and the one that left.
+    is a core. Cores within `scan_radius` of each other belong to one region, and so does any other record within
+    `scan_radius` of one of its cores. After every record the regions are those of a fresh clustering of the window, but an
+    update only costs what lies around the record that came and the record that left.
 
-    Use it on a stream (`update` on each record, or `follow` for what happens to the regions) or as a clusterer in the place
+    Use it on a stream (`update` for each record, or `follow` to learn what happened to the regions), or as a clusterer instead
     of :class:`sklearn.cluster.DBSCAN` (`fit_predict`).
 
     Parameters
     ----------
     window_size : int, default=1000
-        Records of the stream that count; `fit` takes all of its rows.
+        Number of records of the stream in the window. `fit` uses all of its rows.
     scan_radius : float, default=0.5
-        Distance (Euclidean) within which records are neighbours: less than the usual distance outside of dense regions, more
-        than that inside. :func:`suggest_radius` proposes one. The default is that of DBSCAN and means nothing for
-        your data. Scale features whose units differ.
+        Euclidean distance within which records are neighbours. Choose it between the usual distance of neighbours inside dense
+        regions and outside of them; :func:`suggest_radius` proposes a value. The default is that of DBSCAN and has no
+        meaning for your data. Scale features whose units differ.
     min_points : int, default=5
-        Neighbours that make a core, the record itself included: the least size of a region. A share of the
-        window, say 2 %, that no place reaches by chance.
+        Number of records within `scan_radius` that make a record a core, itself included. It is the smallest size of a region.
+        Choose a share of the window that no place reaches by chance, for example 2 %.
     strict : bool, default=False
-        Hold the parameters to the limits of the Kinesis function: windows of 100 to 1000 records, `min_points` of at least 2.
+        Enforce the limits of the Kinesis function: windows of 100 to 1000 records, and `min_points` of at least 2.
 
     Attributes
     ----------
     hot_spots_ : list of HotSpot
-        The regions now, in the order of their ids.
+        The current regions, in the order of their ids.
     labels_ : ndarray of shape (n,)
-        For each record of the window, the oldest first, the place of its region in `hot_spots_`; -1 for noise. After `fit`,
-        for each row.
+        For each record of the window, oldest first, the index of its region in `hot_spots_`; -1 for noise. After `fit`, one label
+        per row.
     core_sample_indices_ : ndarray of int
-        The cores among them.
+        Indices of the cores.
     n_features_in_ : int
-        Features of a record.
+        Number of features of a record.
     feature_names_in_ : ndarray of str
-        Their names, where the data had names.
+        Names of the features, if the data had names.
     n_seen_ : int
-        Records of the stream so far.
+        Number of records of the stream so far.
 
     See Also
     --------
@@ -150,16 +150,18 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     The clusters are those of M. Ester, H.-P. Kriegel, J. Sander, X. Xu, "A Density-Based Algorithm for Discovering Clusters in
     Large Spatial Databases with Noise", KDD 1996.
 
-    **Border records.** A record that is no core may lie within reach of several regions. It goes to that of the nearest core, of
-    equally near ones the older, so that it does not change sides without something changing near it. scikit-learn gives it
-    to the region that it numbered first. Cores, noise and, after `fit`, the numbers of the regions are the same.
+    **Border records.** A record that is not a core may be within reach of several regions. It belongs to the region of the nearest
+    core, and among equally near cores to that of the older one, so that it does not change sides unless something near it
+    changes. scikit-learn assigns it to the region with the lowest label. Cores, noise and, after `fit`, the labels of the regions
+    are the same.
 
-    **Density** is the number of records by the volume of the box around them. A side of length zero counts as `scan_radius`:
-    records closer than that are neighbours in any case. A volume too small for a float gives the largest float.
+    **Density** is the number of records divided by the volume of the box around them. A side of length zero counts as
+    `scan_radius`, because closer records are neighbours in any case. If the volume is too small for a float, the density is the
+    largest float.
 
-    **Ids.** A record that enters can only make a region or join regions; of those joined the one with the most records keeps its
-    id, of equals the smaller id. A record that leaves can only end or split; the part with the most records keeps the id,
-    of equals that with the oldest core.
+    **Ids.** A record that enters can start a region or join regions. Of the joined regions, the one with the most records keeps its
+    id; with equal counts it is the smaller id. A record that leaves can end or split a region. The part with the most records
+    keeps the id; with equal counts it is the part with the oldest core.
 
     **Cost.** A record costs in proportion to the records within its radius, not to the window: a radius so large that
     it takes in most of the window makes every record cost the whole window. Up to three features the neighbours are
@@ -208,7 +210,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     # ---- the stream --------------------------------------------------------------------------------------------
 
     def update(self, record: ArrayLike) -> list[HotSpot]:
-        """Take in the next record of the stream; the oldest leaves if the window is full.
+        """Add the next record of the stream; the oldest leaves if the window is full.
 
         Parameters
         ----------
@@ -239,7 +241,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self.hot_spots_
 
     def update_many(self, X: ArrayLike) -> list[HotSpot]:
-        """Take in the rows in turn, as `update` does with one.
+        """Add the rows in turn, as `update` does with one record.
 
         Parameters
         ----------
@@ -254,18 +256,18 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self.hot_spots_
 
     def follow(self, X: ArrayLike) -> list[Change]:
-        """Take in the rows in turn and tell what each did to the regions.
+        """Add the rows in turn and return what each of them did to the regions.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-            ``[record]`` for a single one.
+            For a single record pass ``[record]``.
 
         Returns
         -------
         list of Change
-            In the order of the records; of one record by kind ("born", "split", "grown", "shrunk", "merged", "died"), then id.
-            A record that enters as another leaves the same region changes nothing.
+            Ordered by record, then by kind ("born", "split", "grown", "shrunk", "merged", "died"), then by id.
+            A record that enters a region while another leaves the same region changes nothing.
 
         Examples
         --------
@@ -328,10 +330,10 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     # ---- a table -----------------------------------------------------------------------------------------------
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Forget everything and cluster the rows, all of them at once, whatever the window.
+        """Forget everything and cluster all rows at once, regardless of `window_size`.
 
-        Afterwards `labels_` has a label for each row, those of DBSCAN (see Notes for border records). A stream can go on from
-        there: with its first record all but the last `window_size` rows leave.
+        Afterwards `labels_` has a label for each row, those of DBSCAN (see Notes for border records). A stream can continue from
+        there: with its first record, all but the last `window_size` rows leave.
 
         Parameters
         ----------
@@ -435,7 +437,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._window
 
     def members(self, id: int) -> NDArray[np.int64]:
-        """The records of a region, by their places in the stream (the first is 0), ascending.
+        """The positions of a region's records in the stream, ascending; the first record is 0.
 
         Parameters
         ----------
@@ -454,7 +456,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return found
 
     def records(self) -> NDArray[np.float64]:
-        """The records of the window, ``(n, d)``, the oldest first."""
+        """The records of the window as an array ``(n, d)``, oldest first."""
         check_is_fitted(self)
         return self._window.points()
 
