@@ -176,7 +176,6 @@ def _blocks(instances: list[Any], what: str, n_features: int, before: int = 0) -
         X = _dense(block, n_features)
         if X is None:
             X = np.stack([_row(x, f"{what} {before + start + i + 1}", n_features) for i, x in enumerate(block)])
-        check_finite(X, before + start, what)
         yield Rows(X, None)
 
 

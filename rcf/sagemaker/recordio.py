@@ -319,8 +319,6 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
             length = 4 if wire == _FOUR else 8
         else:
             raise ValueError(f"wire type {wire} is none of Record's")
-        if number == 0:
-            raise ValueError("a field has the number 0")
         if length > end - at:
             raise ValueError("a field is longer than what holds it")
         yield number, wire, at, at + length

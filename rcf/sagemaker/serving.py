@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -94,6 +94,9 @@ def _accepted(accept: str | None) -> str:
 def app(root: str | os.PathLike[str] | None = None) -> Starlette:
     """The endpoint as an ASGI application, with the model that is in ``model`` below `root`.
 
+    Where the environment says SAGEMAKER_MULTI_MODEL=true, it starts without a model, and SageMaker loads and unloads models
+    by requests to ``/models``.
+
     Parameters
     ----------
     root : path-like, default=None
@@ -108,8 +111,16 @@ def app(root: str | os.PathLike[str] | None = None) -> Starlette:
     ValueError
         If there is no model.
     """
-    forest = artifact.unpack(model_path(root))
-    return application(forest)
+    if multi_model():
+        from . import multimodel
+
+        return multimodel.application()
+    return application(artifact.unpack(model_path(root)))
+
+
+def multi_model() -> bool:
+    """Whether SageMaker wants an endpoint of many models."""
+    return os.environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
 def model_path(root: str | os.PathLike[str] | None = None) -> Path:
@@ -120,37 +131,21 @@ def model_path(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def application(forest: RandomCutForest) -> Starlette:
-    """The endpoint of a fitted forest."""
-    forest.offset_  # noqa: B018 - placed now, not by the first request
-
-    async def invoke(request: Request) -> tuple[bytes, str]:
-        body = await _body(request)
-        headers = request.headers
-        arguments = forest, body, headers.get("content-type"), headers.get("accept")
-        if len(body) <= _AT_ONCE:
-            return answer(*arguments)
-        found: tuple[bytes, str] = await run_in_threadpool(answer, *arguments)
-        return found
+    """The endpoint of one fitted forest, as an ASGI application."""
 
     async def invocations(request: Request) -> Response:
-        try:
-            content, kind = await invoke(request)
-        except RequestError as error:
-            return Response(str(error), error.status, media_type="text/plain")
-        return Response(content, media_type=kind)
+        return await respond(request, forest)
 
     async def runtime(request: Request) -> Response:
-        """What boto3's sagemaker-runtime calls: a refusal of the container comes as a ModelError around it."""
-        try:
-            content, kind = await invoke(request)
-        except RequestError as error:
-            text = f'Received client error ({error.status}) from primary with message "{error}".'
-            fault = {"Message": text, "OriginalStatusCode": int(error.status), "OriginalMessage": str(error)}
-            return JSONResponse(fault, HTTPStatus.FAILED_DEPENDENCY, {"x-amzn-ErrorType": "ModelError"})
-        return Response(content, media_type=kind, headers={"x-Amzn-Invoked-Production-Variant": "AllTraffic"})
-
-    async def ping(request: Request) -> Response:
-        return Response()
+        """What boto3's sagemaker-runtime calls: SageMaker wraps a refusal of the container in a ModelError."""
+        response = await respond(request, forest)
+        if response.status_code == HTTPStatus.OK:
+            response.headers["x-Amzn-Invoked-Production-Variant"] = "AllTraffic"
+            return response
+        status, message = response.status_code, bytes(response.body).decode()
+        text = f'Received client error ({status}) from primary with message "{message}".'
+        fault = {"Message": text, "OriginalStatusCode": status, "OriginalMessage": message}
+        return JSONResponse(fault, HTTPStatus.FAILED_DEPENDENCY, {"x-amzn-ErrorType": "ModelError"})
 
     async def execution_parameters(request: Request) -> Response:
         payload = _payload_in_mb() or 6
@@ -159,14 +154,38 @@ def application(forest: RandomCutForest) -> Starlette:
             {"MaxConcurrentTransforms": at_once, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": payload}
         )
 
-    return Starlette(
-        routes=[
-            Route("/ping", ping),
-            Route("/invocations", invocations, methods=["POST"]),
-            Route("/execution-parameters", execution_parameters),
-            Route("/endpoints/{name}/invocations", runtime, methods=["POST"]),
-        ]
-    )
+    routes = [
+        Route("/ping", ping),
+        Route("/invocations", invocations, methods=["POST"]),
+        Route("/execution-parameters", execution_parameters),
+        Route("/endpoints/{name}/invocations", runtime, methods=["POST"]),
+    ]
+    return Starlette(routes=routes, exception_handlers={ClientDisconnect: gone})
+
+
+async def ping(request: Request) -> Response:
+    """Whether the endpoint is there: 200 and nothing else."""
+    return Response()
+
+
+async def gone(request: Request, error: Exception) -> Response:
+    """The client left before it had sent its body: nobody reads this, and it is no fault to log."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
+
+
+async def respond(request: Request, forest: RandomCutForest) -> Response:
+    """The answer to a request with rows, or the reason why there is none."""
+    headers = request.headers
+    try:
+        body = await _body(request)
+        arguments = forest, body, headers.get("content-type"), headers.get("accept")
+        if len(body) <= _AT_ONCE:
+            content, kind = answer(*arguments)
+        else:
+            content, kind = await run_in_threadpool(answer, *arguments)
+    except RequestError as error:
+        return Response(str(error), error.status, media_type="text/plain")
+    return Response(content, media_type=kind)
 
 
 def _number(name: str, default: int, low: int, high: int, what: str) -> int:
@@ -183,7 +202,9 @@ def _payload_in_mb() -> int:
 
 
 def workers() -> int:
-    """Processes that answer requests: MODEL_SERVER_WORKERS, else one a core."""
+    """Processes that answer requests: MODEL_SERVER_WORKERS, else one a core; one alone holds many models."""
+    if multi_model():
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return _number("MODEL_SERVER_WORKERS", cores, 1, 1000, "a whole number from 1")
 
@@ -234,7 +255,8 @@ def serve(host: str = "0.0.0.0", port: int | None = None) -> None:
     if port is None:
         port = _number("SAGEMAKER_BIND_TO_PORT", _PORT, 1, 65535, "a port")
     _payload_in_mb(), _default_accept(), workers()  # refused now, not by every worker or request
-    artifact.unpack(model_path())  # where there is no model, uvicorn would start one worker after the other
+    if not multi_model():
+        artifact.unpack(model_path())  # without a model uvicorn would start one worker after the other
     uvicorn.run(
         "rcf.sagemaker.serving:app",
         factory=True,

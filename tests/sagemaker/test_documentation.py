@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -101,6 +102,12 @@ def test_the_page_with_the_sdk(follow, free_port, sdk):
     namespace, printed = follow(free_port, sdk)
     check(namespace, printed)
     assert re.search(r"^\[0\.\d+, [4-6]\.\d+\]$", printed, re.M)
+
+
+def test_the_example_of_two_endpoints(capsys):
+    """It asserts what it shows."""
+    runpy.run_path(str(PAGE.with_name("examples") / "sagemaker" / "two_endpoints.py"), run_name="__main__")
+    assert "scores of the shuffled images" in capsys.readouterr().out
 
 
 def test_the_page_names_what_there_is():

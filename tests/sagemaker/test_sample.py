@@ -72,6 +72,14 @@ def test_every_row_is_as_likely_as_every_other():
     assert 1e-6 < stats.chi2.sf(statistic, 599) < 1 - 1e-6
 
 
+def test_the_first_row_that_is_too_many():
+    """The 51st of 50 places enters with probability 50/51."""
+    entered = 0
+    for seed in range(4000):
+        entered += 50.0 in drawn(51, seed, samples=1).rows
+    assert stats.binomtest(entered, 4000, 50 / 51).pvalue > 1e-6
+
+
 def test_the_union_of_hosts_is_drawn_as_one_host_would():
     """300 rows on one host, 900 on another: a quarter of the 200 from the first, hypergeometric from run to run."""
     runs, counts, places = 400, np.zeros(1200), np.zeros(200)

@@ -3,6 +3,7 @@
 import concurrent.futures
 import http.client
 import json
+import logging
 import signal
 import socket
 import time
@@ -115,7 +116,13 @@ def test_the_default_accept_can_be_set(forest, monkeypatch):
         (b"1,2,3", "application/x-recordio-protobuf", None, 400, "frame 1: it ends after 5 of the 8 bytes"),
         (b"1,2,3\n" * 2000 + b"1,2,a", "text/csv", None, 400, "row 2001, column 3: 'a' is not a finite number"),
         (b'{"features":[1,2,3]}\n{"features":[1,2]}', "application/jsonlines", None, 400, "line 2: it has 2 features"),
-        (b'{"instances":[{"features":[1,2,1e999]}]}', "application/json", None, 400, ""),
+        (
+            b'{"instances":[{"features":[1,2,1e999]}]}',
+            "application/json",
+            None,
+            400,
+            "the body is not JSON: number is inf",
+        ),
     ],
 )
 def test_refusals(url, body, kind, accept, status, message):
@@ -133,6 +140,32 @@ def test_other_paths_and_methods(url):
 
 
 LONG = b",".join(b"%s%s" % (number, b"0" * 500) for number in (b"1.25", b"2.5", b"3.125")) + b"\n"  # a row of 1.5 kB
+
+
+def test_a_client_that_leaves(forest, served, caplog):
+    """It is no fault of the endpoint: nothing is logged, and the next is answered."""
+    with served(rcf.sagemaker.application(forest)) as url:
+        logging.getLogger("uvicorn.error").addHandler(caplog.handler)  # which passes nothing on to the root
+        host, port = url.removeprefix("http://").split(":")
+        for path in ("/invocations", "/endpoints/rcf/invocations"):
+            with socket.create_connection((host, int(port))) as connection:
+                head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: text/csv\r\nContent-Length: 1000\r\n\r\n1,2,3"
+                connection.sendall(head.encode())
+                time.sleep(0.1)
+        assert post(url, b"1,2,3", "text/csv")[0] == 200
+        logging.getLogger("uvicorn.error").removeHandler(caplog.handler)
+    assert not caplog.records
+
+
+def test_a_body_without_end_is_refused_in_time(url):
+    """The refusal comes when the limit is passed, not when the body ends."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        head = "POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode())
+        for _ in range(7):
+            connection.sendall(b"100000\r\n" + b"1" * 2**20 + b"\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
 def test_six_megabytes_and_no_more(url, forest):
