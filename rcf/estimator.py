@@ -124,7 +124,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
           the rows of a table with at most `max_samples` rows (ROC-AUC 0.5).
         - "opensearch": the score of the AWS libraries and of OpenSearch.
 
-        For tables take "depth" or "path", for windows of a series see the measured table in the user guide.
+        For tables take "depth" or "path", for windows of a series "depth" (docs/guide/methods.md has the measured table).
     time_decay : float or None, default=None
         How strongly the samples prefer later records: the weight of a record is multiplied by ``exp(-time_decay)`` for each
         record that follows. None means ``1 / (10 * max_samples)`` on a stream, and 0 in `fit`, where rows have no order. 0 keeps
