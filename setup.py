@@ -56,8 +56,8 @@ cflags += shlex.split(os.environ.get("RCF_CFLAGS", ""))
 # hot spots'. The core takes 40 s to build, each of the others less than 10.
 DEPENDS = {
     "rcf._core": ["rcf/_native/*.[ph]*", "sampling/*.pxd", "shingle/*.pxd"],
-    "rcf.detector.running": [],
-    "rcf.detector.threshold": [],
+    "rcf.detector.evidence": [],
+    "rcf.detector.views": ["rcf/detector/*.pxd"],
     "rcf.hotspots.window": ["rcf/hotspots/*.h"],
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .detector import Cause, Detection, Detections, Forecast, KeyedDetector, StreamDetector
+    from .detector import Cause, Detection, Detections, Event, Forecast, KeyedDetector, StreamDetector
     from .estimator import Neighbors, RandomCutForest, merge
     from .export import load_frozen
     from .hotspots import Change, HotSpot, HotSpots
@@ -22,6 +22,7 @@ _HOMES = {
     "Change": "hotspots",
     "Detection": "detector",
     "Detections": "detector",
+    "Event": "detector",
     "Forecast": "detector",
     "HotSpot": "hotspots",
     "HotSpots": "hotspots",
@@ -34,13 +35,14 @@ _HOMES = {
     "load_frozen": "export",
     "merge": "estimator",
 }
-_EXTENSIONS = ("_core", "detector.running", "detector.threshold", "hotspots.window")
+_EXTENSIONS = ("_core", "detector.evidence", "detector.views", "hotspots.window")
 
 __all__ = [
     "Cause",
     "Change",
     "Detection",
     "Detections",
+    "Event",
     "Forecast",
     "HotSpot",
     "HotSpots",

@@ -20,6 +20,7 @@ class Forest:
     n_features: int
     time_decay: float
     low_memory: bool
+    warm_up: int
     def __init__(
         self,
         n_trees: int,

@@ -223,7 +223,7 @@ cdef class Forest:
     cdef bint starved      # a record was left out of a tree, for want of memory
     cdef int stride
     cdef int64_t seen
-    cdef int64_t warm_up   # update() scores the records before this one as 0
+    cdef public int64_t warm_up  # update() scores the records before this one as 0
     cdef int64_t table     # so many records of a table came together, without an order, and nothing before them
     cdef int32_t depth_room
 

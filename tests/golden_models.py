@@ -92,7 +92,16 @@ def frozen(key):
 
 def said(found):
     """Of a detection, all that can be asked."""
-    told = [found.score, found.threshold, found.grade, found.likelihood, found.is_anomaly, found.confidence]
+    told = [
+        found.score,
+        found.evidence,
+        [list(event) for event in found.events],
+        found.threshold,
+        found.grade,
+        found.likelihood,
+        found.is_anomaly,
+        found.confidence,
+    ]
     if found.is_anomaly:
         told += [list(found.cause), found.past.tolist(), found.expected.tolist(), found.attribution.tolist()]
     return [*told, str(found.reason)]

@@ -422,3 +422,188 @@ def shingle(X, size, step=1):
     X = np.asarray(X, dtype=np.float64)
     X = X[:, None] if X.ndim == 1 else X
     return np.array([X[i : i + size].ravel() for i in range(0, len(X) - size + 1, step)])
+
+
+# ---- alarms --------------------------------------------------------------------------------------------------
+
+
+class KnownValues:
+    """The values that a stream is known to take: a list of [place, weight, last block], the smallest place first."""
+
+    def __init__(self, block=128, horizon=5000, most=64, share=0.03):
+        self.block, self.horizon, self.most, self.share = block, horizon, most, share
+        self.points, self.blocks, self.t = [], 0.0, 0
+
+    def usual(self):
+        """The part of the points that is left without rare groups at the ends."""
+        low, high = 0, len(self.points) - 1
+        for _ in range(8):
+            new_high = self._without(low, high, upper=True)
+            new_low = self._without(low, new_high, upper=False)
+            if (new_low, new_high) == (low, high):
+                break
+            low, high = new_low, new_high
+        return self.points[low : high + 1]
+
+    def _without(self, low, high, upper):
+        for many in range(1, high - low):
+            # `many` points at this end, and the rest
+            group = range(high - many + 1, high + 1) if upper else range(low, low + many)
+            rest = range(low, high - many + 1) if upper else range(low + many, high + 1)
+            width = self.points[rest[-1]][0] - self.points[rest[0]][0]
+            inner, outer = (rest[-1], group[0]) if upper else (rest[0], group[-1])
+            gap = abs(self.points[outer][0] - self.points[inner][0])
+            if width <= 0 or gap <= 2 * width:
+                continue
+            weights, last = [self.points[i][1] for i in group], [self.points[i][2] for i in group]
+            seldom = max(weights) <= 2.01 and max(last) - min(last) < 2
+            if seldom or sum(weights) <= 0.4 * self.blocks:
+                return inner
+        return high if upper else low
+
+    def take(self, x, least=0.0):
+        """(novelty, range) of a value, which is then learned."""
+        t, now = self.t, self.t // self.block
+        self.t += 1
+        if not self.points:
+            self.points, self.blocks = [[x, 1.0, 0]], 1.0
+            return 0.0, 0.0
+        if t % self.block == 0:
+            fade = math.exp(-self.block / self.horizon)
+            self.blocks = self.blocks * fade + 1
+            kept = [[v, c * fade, s] for v, c, s in self.points if c * fade >= 0.02]
+            self.points = kept or self.points[:1]
+        need = self.share * self.blocks if self.share * self.blocks > 1 else 0.02
+        gaps = [abs(x - v) for v, _, _ in self.points]
+        nearest = min(gaps)
+        known = min((g for g, (_, c, _) in zip(gaps, self.points, strict=True) if c >= need), default=nearest)
+        usual = self.usual()
+        width = usual[-1][0] - usual[0][0]
+        scale = max(width, least)
+        novelty = 0.0
+        if t >= 64:
+            novelty = min(1.0, known / scale) if scale > 0 else float(known > 0)
+        self._learn(x, now, nearest, scale)
+        return novelty, width
+
+    def _learn(self, x, now, nearest, scale):
+        if nearest <= scale / (2 * self.most):
+            # of two points as near the one above
+            i = max(i for i, (v, _, _) in enumerate(self.points) if abs(x - v) == nearest)
+            if self.points[i][2] != now:
+                self.points[i][1] += 1
+                self.points[i][2] = now
+            self.points[0][0] = min(self.points[0][0], x)
+            self.points[-1][0] = max(self.points[-1][0], x)
+            return
+        self.points = sorted([*self.points, [x, 1.0, now]])
+        if len(self.points) <= self.most:
+            return
+        spans = [self.points[i + 1][0] - self.points[i - 1][0] for i in range(1, len(self.points) - 1)]
+        narrow, kept = sorted(spans)[len(spans) // 3], [self.points[0]]
+        joined = False
+        for point, span in zip(self.points[1:-1], spans, strict=True):
+            joined = span <= narrow and not joined
+            if joined:
+                kept[-1] = [kept[-1][0], max(kept[-1][1], point[1]), max(kept[-1][2], point[2])]
+            else:
+                kept.append(point)
+        self.points = [*kept, self.points[-1]]
+
+
+def log_unit(x):
+    """Where the logarithm of a feature turns linear, by its first 64 values."""
+    sizes = np.abs(x[:64])
+    unit = 0.1 * sizes.mean()
+    if np.median(sizes) > 0:
+        unit = min(unit, 0.3 * np.median(sizes))
+    other = np.abs(x[x != 0])
+    return unit if unit > 0 else other[0] if len(other) else 1.0
+
+
+def logarithm(x):
+    return np.sign(x) * np.log1p(np.abs(x) / log_unit(x))
+
+
+def novelty_of(x, block=128):
+    """How new each value of a feature is, and which of the views (value, logarithm, change, move) says so."""
+    y, nets = logarithm(x), [KnownValues(block) for _ in range(4)]
+    found, views = np.zeros(len(x)), np.zeros(len(x), dtype=int)
+    mean = mass = 0.0
+    for t in range(len(x)):
+        change = x[t] - x[t - 1] if t else 0.0
+        move = y[t] - mean / mass if mass else 0.0
+        mean, mass = mean * 15 / 16 + y[t], mass * 15 / 16 + 1
+        seen = [net.take(v)[0] for net, v in zip(nets, (x[t], y[t], change, move), strict=True)]
+        seen[0] *= t / (t + 150)
+        seen[1] *= t / (t + 150)
+        found[t] = max(seen)
+        views[t] = np.argmax(seen) + 1 if found[t] else 0
+    return found, views
+
+
+def stuck_records(x):
+    """Where equal values come for 15 records more than three times the longest run of the last 39 blocks of 128 records."""
+    out, run, longest = np.zeros(len(x), dtype=bool), 0, {}
+    for t in range(1, len(x)):
+        block = t // 128
+        if x[t] == x[t - 1]:
+            run += 1
+        else:
+            longest[block], run = max(longest.get(block, 0), run), 0
+        most = max((many for b, many in longest.items() if b > block - 39), default=0)
+        out[t] = t >= 256 and run >= 3 * most + 15
+    return out
+
+
+def season_left(y, period, bins):
+    """What is left of a logarithm beside what is usual at this place of the period; NaN where no profile is in force."""
+    left, level, visits = np.full(len(y), np.nan), np.zeros(bins), np.zeros(bins)
+    rate, told, inside, around, slow = 1 - 0.75 ** (bins / period), 0, 0.0, 0.0, y[0]
+    place = [int(t % period * bins / period) for t in range(len(y) + 1)]
+    for t, i in enumerate(place[:-1]):
+        slow += (y[t] - slow) * max(1 / (2 * period), 1 / (t + 1))
+        if visits[i]:
+            near = [(j % bins, weight) for j, weight in ((i - 1, 1), (i, 2), (i + 1, 1)) if visits[j % bins]]
+            off = y[t] - sum(level[j] * w for j, w in near) / sum(w for _, w in near)
+            told += 1
+            if told > period and inside < 0.6 * around and t >= 2 * period:
+                left[t] = off
+            step, wild = max(1 / (2 * period), 1 / told), told > 20
+            inside += ((min(abs(off), 5 * inside) if wild else abs(off)) - inside) * step
+            around += ((min(abs(y[t] - slow), 5 * around) if wild else abs(y[t] - slow)) - around) * step
+        level[i] += (y[t] - level[i]) * max(rate, 1 / (visits[i] + 1))
+        visits[i] += place[t + 1] != i
+    return left
+
+
+def seasonal_novelty(x, period):
+    """Novelty of the median of the last 9 residuals from the daily profile, by at least half of the range of the logarithm's."""
+    y, out = logarithm(x), np.zeros(len(x))
+    levels, nets, last = [], (KnownValues(), KnownValues()), []
+    left = season_left(y, period, min(period, 288))
+    for t in range(len(x)):
+        levels = [*levels, y[t]][-9:]
+        width = nets[0].take(float(np.median(levels)))[1]
+        if not np.isnan(left[t]):
+            last = [*last, left[t]][-9:]
+            out[t] = nets[1].take(float(np.median(last)), 0.5 * width)[0]
+    return out
+
+
+def evidence_of(forest, novelty, floor, begin=64):
+    """What the forest's score and the novelty say together, times the quarter power of the records since it was as high."""
+    q, out = np.maximum(forest * (0.02 + novelty), floor), np.zeros(len(forest))
+    for t in range(begin, len(q)):
+        since = 1
+        while since < 1000 and t - since >= begin and q[t - since] < q[t]:
+            since += 1
+        out[t] = q[t] * since**0.25
+    return out
+
+
+def alarms_of(evidence, threshold=2.0):
+    """Where the evidence reaches the threshold and exceeds that of the last 30 records."""
+    return np.array(
+        [e >= threshold and e > evidence[max(0, t - 30) : t].max(initial=0) for t, e in enumerate(evidence)]
+    )

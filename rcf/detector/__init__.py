@@ -1,8 +1,9 @@
 """Anomalies in a stream: windows, scaling, an alarm, causes and forecasts around random cut forests."""
 
 from .detections import Cause, Detection, Detections
+from .events import Event
 from .forecast import Forecast
 from .keyed import KeyedDetector
 from .stream import StreamDetector
 
-__all__ = ["Cause", "Detection", "Detections", "Forecast", "KeyedDetector", "StreamDetector"]
+__all__ = ["Cause", "Detection", "Detections", "Event", "Forecast", "KeyedDetector", "StreamDetector"]

@@ -1,52 +1,197 @@
-"""Time stamps: how far apart they are, and how many records are missing between two."""
+"""Time stamps: whether they go on, how far apart they are, how many records are missing between two, and the wall's clock."""
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import pairwise
+from math import inf
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import finite
+from .._validate import finite, whole_number
+from .records import Moment, moment_of, written
 
+Floats = NDArray[np.float64]
+DAY = 86400.0  # seconds
+WEEK = 7.0 * DAY
+MONDAY = 4.0 * DAY  # seconds after 1970-01-01, a Thursday
 GAPS = 15  # time steps whose median is the interval
+HOUR = 3600.0  # by which the wall's clock is put back
+LONGEST = 10_000  # intervals that a step may have, unless the user says otherwise: a week of minutes, a year of hours
+AGREED = 3  # refusals in a row that agree with each other, of which the last begins a new clock
+ORDERS = ("clock", "strict")
+GAP = 2**62  # records missing: more than any window holds
+_ADVICE = "or give each series a key of its own (KeyedDetector)"
+_MISSING = "the records before had time stamps (an index of dates counts as such): this one needs one too"
+
+
+class Rules(NamedTuple):
+    """What a detector takes for a time stamp that goes on."""
+
+    order: str  # of ORDERS
+    max_step: float | None  # seconds
+    zone: ZoneInfo | None
 
 
 class Clock:
     """The last time stamp, and the interval between them: given, or learned from the first steps."""
 
-    __slots__ = ("interval", "now", "steps")
+    __slots__ = ("_fresh", "interval", "now", "offset", "refusals", "refused", "rules", "steps")
 
-    def __init__(self, interval: float | None) -> None:
-        self.interval = interval
+    def __init__(self, interval: float | None, rules: Rules) -> None:
+        self.interval, self.rules = interval, rules
         self.now: float | None = None
+        self.offset = 0.0  # seconds of the wall's clock ahead of `now`
         self.steps: list[float] = []
+        self.refused: float | None = None  # the last time that was refused, and how many in a row agree with it
+        self.refusals = 0
+        self._fresh = False  # the next time begins a new clock
 
-    def missed(self, time: float) -> int:
-        """How many records are missing before the one of `time`, which is now the last."""
-        before, self.now = self.now, time
+    # ---- what goes on ------------------------------------------------------------------------------------------
+
+    @property
+    def most(self) -> float:
+        """The longest step."""
+        if self.rules.max_step is not None:
+            return self.rules.max_step
+        return inf if self.interval is None else LONGEST * self.interval
+
+    def goes_on(self, before: float, moment: Moment) -> bool:
+        """Whether a time follows another."""
+        step = moment.time - before
+        if self.rules.order == "strict":
+            return 0.0 < step <= self.most
+        # equal stamps are further records; local time goes back by up to an hour where a clock is put back
+        return 0.0 <= step <= self.most or (moment.local and -HOUR <= step < 0.0)
+
+    def admit(self, timestamp: Any) -> Moment | None:
+        """The moment of the next record, None where the stream has no time stamps; ValueError where it does not go on.
+
+        The third refusal in a row that agrees with the ones before is none: it begins a new clock, because the stamp that they
+        disagree with was wrong, or the clock was set.
+        """
+        if timestamp is None:
+            if self.now is not None:
+                raise ValueError(_MISSING)
+            return None
+        moment = moment_of(timestamp, self.rules.zone)
+        if self.now is None or self.goes_on(self.now, moment):
+            self.refused, self.refusals = None, 0
+            return moment
+        agrees = self.refused is not None and self.goes_on(self.refused, moment)
+        self.refused, self.refusals = moment.time, self.refusals + 1 if agrees else 1
+        if self.refusals < AGREED:
+            raise ValueError(self.refusal(self.now, moment, timestamp))
+        self.refused, self.refusals, self._fresh = None, 0, True
+        return moment
+
+    def refusal(self, before: float, moment: Moment, timestamp: Any) -> str:
+        """Why a time stamp is refused."""
+        last = written(before, timestamp)
+        if moment.time > before:
+            return (
+                f"timestamp {timestamp} is more than {self.most:g} seconds after the last one, {last}: correct it, or set "
+                "max_step; after three in a row that agree, the detector goes on from there"
+            )
+        what, do = "is before", "sort the records by time"
+        if moment.time == before:
+            what, do = "is the same as", 'keep one record of each time, set time_order="clock"'
+        return f"timestamp {timestamp} {what} the last one, {last}: {do}, {_ADVICE}"
+
+    def admit_many(self, timestamps: Any, n: int, note: str) -> tuple[Floats, Floats, bool]:
+        """Times and offsets of n records, and whether the first begins a new clock; the first that is wrong is named by its row.
+
+        The stamps of a batch can be held against each other. Where the first three agree and do not follow the last record, the
+        first begins a new clock; a step beyond the longest is taken for a gap if the next two agree with it.
+        """
+        if timestamps is None:
+            if self.now is not None and n:
+                raise ValueError(f"row 0: {_MISSING}{note}")
+            return np.empty(0), np.empty(0), False
+        stamps = list(getattr(timestamps, "to_numpy", lambda: timestamps)())
+        if len(stamps) != n:
+            raise ValueError(f"{len(stamps)} timestamps for {n} records")
+        moments = []
+        for i, stamp in enumerate(stamps):
+            try:
+                if stamp is None:
+                    raise ValueError(_MISSING)
+                moments.append(moment_of(stamp, self.rules.zone))
+            except ValueError as error:
+                raise ValueError(f"row {i}: {error}{note}") from None
+        before, fresh = self.now, False
+        learner = Clock(self.interval, self.rules)
+        learner.steps = list(self.steps)
+        for i, moment in enumerate(moments):
+            if before is not None and not learner.goes_on(before, moment):
+                ahead = moments[i : i + AGREED]
+                agree = len(ahead) == AGREED and all(learner.goes_on(a.time, b) for a, b in pairwise(ahead))
+                if not agree or (i > 0 and moment.time < before):
+                    raise ValueError(f"row {i}: {self.refusal(before, moment, stamps[i])}{note}")
+                fresh = fresh or i == 0
+            learner.missed(moment)
+            before = moment.time
+        return np.array([m.time for m in moments]), np.array([m.offset for m in moments]), fresh
+
+    def begin_anew(self) -> None:
+        """The next time need not follow the last."""
+        self._fresh = True
+
+    # ---- steps -------------------------------------------------------------------------------------------------
+
+    def missed(self, moment: Moment) -> int:
+        """How many records are missing before the one of this moment, which is now the last."""
+        before, self.now, self.offset = self.now, moment.time, moment.offset
+        if self._fresh:
+            self._fresh = False
+            return GAP
         if before is None:
             return 0
-        step = time - before
+        step = moment.time - before
         if self.interval is None:
-            self.steps.append(step)
+            if step > 0.0:
+                self.steps.append(step)
             if len(self.steps) == GAPS:
                 self.interval = sorted(self.steps)[GAPS // 2]
             return 0
         return 0 if step <= 1.5 * self.interval else round(step / self.interval) - 1
 
-    def even(self, times: NDArray[np.float64]) -> int:
+    def even(self, times: Floats) -> int:
         """How many of the next time stamps come before one with records missing; 0 while the interval is not known."""
-        if self.interval is None or self.now is None:
+        if self.interval is None or self.now is None or self._fresh:
             return 0
         late = np.flatnonzero(np.diff(times, prepend=self.now) > 1.5 * self.interval)
         return int(late[0]) if len(late) else len(times)
 
+    def second(self) -> float:
+        """The second of the week of the last time stamp by the wall's clock, Monday at midnight being 0."""
+        assert self.now is not None
+        return (self.now + self.offset - MONDAY) % WEEK
+
+    @staticmethod
+    def seconds(times: Floats, offsets: Floats) -> Floats:
+        """`second` of many time stamps."""
+        return (times + offsets - MONDAY) % WEEK
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
     def state(self) -> dict[str, Any]:
-        return {"time": self.now, "step": self.interval, "steps": list(self.steps)}
+        return {
+            "time": self.now,
+            "offset": self.offset,
+            "step": self.interval,
+            "steps": list(self.steps),
+            "refused": self.refused,
+            "refusals": self.refusals,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over a state; ValueError where it is none."""
         self.now = None if state["time"] is None else float(finite("time", state["time"], ()))
+        self.offset = float(finite("offset", state["offset"], (), -2 * DAY, 2 * DAY))
         self.interval = None if state["step"] is None else float(finite("step", state["step"], (), 5e-324))
         self.steps = finite("steps", state["steps"], (GAPS - (self.interval is None),), 0.0).tolist()
+        self.refused = None if state["refused"] is None else float(finite("refused", state["refused"], ()))
+        self.refusals = whole_number("refusals", state["refusals"], 0, AGREED)

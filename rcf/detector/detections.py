@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..explanation import explanation_json
+from .events import Event
 from .explain import Explanation, Stretch
-from .threshold import REASONS
+from .findings import Finding
+from .records import plain_time
 
 Floats = NDArray[np.float64]
 GONE = "this record was not called, and the detector has moved on: read it before the next update"
@@ -25,56 +28,60 @@ class Source(Protocol):
 
 
 class Cause(NamedTuple):
-    """The largest part of a score: which feature, how many records ago, and on which side it lay.
-
-    Examples
-    --------
-    >>> from rcf import Cause
-    >>> Cause("load", 0, "high").side
-    'high'
-    """
+    """Which feature stands out, how many records ago that began, and on which side of what was expected it lies."""
 
     feature: str
     lag: int
-    side: str  # "high" or "low"
+    side: str  # "high", "low", or "stuck"
 
 
 class Detection:
     """What a detector says of one record.
 
-    What explains a record costs ten times what judges it. For a record that was called it is worked out
-    at once, or when it is first read if it came with others in :meth:`StreamDetector.update_many`; for the rest when it is first
-    read, which must be before the detector takes in the next record.
+    Explaining a record costs ten times as much as scoring it. Flagged records are explained immediately (lazily after
+    :meth:`StreamDetector.update_many`); any other record is explained on first access, which must happen before the next update.
 
     Attributes
     ----------
     score : float
-        The mean over the trees; 0 while the forest warms up.
+        The mean over the trees, for ranking records; 0 while the forest warms up.
+    evidence : float
+        What the forest and the nets say together, times the quarter power of the records since it was as high; 0 while nothing
+        can be said.
     threshold : float
-        What the score had to exceed.
-    grade : float
-        0 if it was not called, else from 0.5 towards 1.
+        The evidence from which a record alarms.
     is_anomaly : bool
+        Whether the record alarms: its evidence reaches the threshold and exceeds that of the last 30 records.
+    grade : float
+        0 if the record is not flagged, else ``evidence / (evidence + threshold)``, and at least 0.5.
     likelihood : float
-        In [0, 1): ``x / (1 + x)``, where x tells how far the score stands above all scores of the last 448 records (``7/4 *
-        max_samples``): both squared, over the threshold and the highest score there is; twice that if the record was called.
-        Defined for every record; rank records by it, or choose one threshold of your own for many streams.
+        In [0, 1): ``evidence / (evidence + threshold)``, 0 where the last 30 records had as much evidence. Rank alarms by it, or
+        choose one threshold of your own for many streams: 0.5 is that of `anomaly_rate`.
     confidence : float
-        In [0, 1]: the share of the window that is known, neither missing after a gap nor filled in, times how far the
-        forest has warmed up.
+        In [0, 1]: the share of the window that is known, neither missing after a gap nor filled in, times how much has been
+        seen, as a part of ``2 * max_samples`` records or of a day, whichever is longer.
+    event : Event or None
+        The event that begins, goes on, or ends at this record (`events` if there are several): its `state` is "opened", "open" or
+        "closed". Page on "opened" and resolve on "closed".
+    events : tuple of Event
     reason : str or None
-        Why a record was not called though its score is high ("noise": high, but below the threshold; "echo": the cause
-        was called and still stands
-        in the window; "drift": a state that was called lasts; "near expected"), or why nothing can be said ("warming up",
-        "late start", "gap").
+        Why the record is flagged, as a sentence; or why it is not ("near expected", "back to usual"), or why little can be said
+        ("warming up", "late start", "gap").
+    cause : Cause
+        (feature, lag, side): of a flagged record what decided, when it came; of another the largest part of its score. `side` is
+        that of ``past - expected``, or "stuck".
+    severity : float
+        The distance of the cause's feature from what was expected, in its units.
+    expected, past : ndarray of shape (d,)
+        What the forest expected at the record of the cause, given the rest of the window, and what came; in the user's units.
+    lag : int
+        How many records ago it began.
     attribution : ndarray of shape (size, d, 2)
         The score shared out over the window, oldest record first, and [..., 0] high, [..., 1] low.
-    cause : Cause
-        Its largest part: (feature, lag, side).
-    lag : int
-        How many records ago it began: that of the record with the largest part.
-    expected, past : ndarray of shape (d,)
-        What the forest expected at that record, given the rest of the window, and what came; in the user's units.
+    timestamp : object
+        The time stamp of the record, as it came.
+    key : object
+        The key of the record, where a :class:`KeyedDetector` took it in.
 
     See Also
     --------
@@ -87,51 +94,87 @@ class Detection:
     >>> from rcf import StreamDetector
     >>> values = 100 * np.sin(np.arange(700) / 8)
     >>> detector = StreamDetector(random_state=0)
-    >>> found = [detector.update(value) for value in [*values, values[-1] + 150]][-1]
-    >>> found.is_anomaly, found.reason, found.lag
-    (True, None, 0)
-    >>> found.cause
-    Cause(feature='x0', lag=0, side='high')
-    >>> bool(found.past[0] - found.expected[0] > 100)
+    >>> found = [detector.update(value) for value in [*values, 350.0]][-1]
+    >>> found.is_anomaly, found.event.state, found.cause
+    (True, 'opened', Cause(feature='x0', lag=0, side='high'))
+    >>> found.reason
+    'x0 changed by +405.6 to 350; the nearest change in all 700 records before was +12.49'
+    >>> bool(found.severity > 200)
     True
     """
 
     __slots__ = (
+        "_finding",
         "_found",
         "_names",
         "_seen",
         "_source",
+        "_why",
         "confidence",
+        "events",
+        "evidence",
         "grade",
         "is_anomaly",
+        "key",
         "likelihood",
-        "reason",
         "score",
         "threshold",
+        "timestamp",
     )
 
     def __init__(
-        self, score: float, threshold: float, grade: float, is_anomaly: bool, likelihood: float, confidence: float,
-        reason: str | None, source: Source | None, seen: int, names: Any = None,
+        self, score: float, evidence: float, threshold: float, likelihood: float, is_anomaly: bool, confidence: float,
+        why: str | None, source: Source | None, seen: int, names: Any = None, finding: Finding | None = None,
+        events: tuple[Event, ...] = (), timestamp: Any = None,
     ) -> None:  # fmt: skip
         self.score = score
+        self.evidence = evidence
         self.threshold = threshold
-        self.grade = grade
-        self.is_anomaly = is_anomaly
         self.likelihood = likelihood
+        self.is_anomaly = is_anomaly
+        self.grade = grade(evidence, threshold) if is_anomaly else 0.0
         self.confidence = confidence
-        self.reason = reason
+        self.events = events
+        self.timestamp = timestamp
+        self.key: Any = None
+        self._why = why
         self._source = source
         self._seen = seen
         self._names = names
+        self._finding = finding
         self._found: Explanation | None = None
+
+    def flag(self, decided: Finding, names: Any) -> None:
+        """Flag the record, because of what decided, and explain it."""
+        self.is_anomaly, self._finding, self._names = True, decided, names
+        self.grade = grade(self.evidence, self.threshold)
+        self._explained()
 
     def _explained(self) -> Explanation:
         if self._found is None:
             if self._source is None:
                 raise RuntimeError(GONE)
-            self._found = self._source._explanation(self)
+            found = self._source._explanation(self)
+            decided = self._finding
+            if decided is not None and decided.side != "stuck":
+                off = found.past[decided.feature] - found.expected[decided.feature]
+                if not (off > 0.0 if decided.side == "high" else off < 0.0):
+                    # the forest expected another side than the one on which the value is new
+                    expected = found.expected.copy()
+                    expected[decided.feature] = decided.usual
+                    found = found._replace(expected=expected)
+            self._found = found
         return self._found
+
+    @property
+    def event(self) -> Event | None:
+        return self.events[0] if self.events else None
+
+    @property
+    def reason(self) -> str | None:
+        if self.is_anomaly and self._finding is not None:
+            return self._finding.text(self._name(self._finding.feature))
+        return self._why
 
     @property
     def attribution(self) -> Floats:
@@ -139,7 +182,7 @@ class Detection:
 
     @property
     def lag(self) -> int:
-        return self._explained().lag
+        return self.cause.lag
 
     @property
     def expected(self) -> Floats:
@@ -151,10 +194,79 @@ class Detection:
 
     @property
     def cause(self) -> Cause:
-        parts, names = self.attribution, self._names
-        place, feature, side = np.unravel_index(int(parts.argmax()), parts.shape)
-        name = f"x{feature}" if names is None else str(names[feature])
-        return Cause(name, int(len(parts) - 1 - place), ("high", "low")[int(side)])
+        decided = self._finding
+        if decided is not None:
+            return Cause(self._name(decided.feature), decided.run if decided.side == "stuck" else 0, decided.side)
+        found = self._explained()
+        place = len(found.attribution) - 1 - found.lag
+        j = int(found.attribution[place].sum(axis=1).argmax())
+        return Cause(self._name(j), found.lag, "high" if found.past[j] >= found.expected[j] else "low")
+
+    @property
+    def severity(self) -> float:
+        found, j = self._explained(), self._feature
+        return float(abs(found.past[j] - found.expected[j]))
+
+    @property
+    def _feature(self) -> int:
+        if self._finding is not None:
+            return self._finding.feature
+        found = self._explained()
+        return int(found.attribution[len(found.attribution) - 1 - found.lag].sum(axis=1).argmax())
+
+    def _name(self, j: int) -> str:
+        return f"x{j}" if self._names is None else str(self._names[j])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The detection as plain values, ready for JSON.
+
+        The time stamp is a number, or a text in ISO form; `features` are the names. `cause`, `expected`, `came` and `severity` are
+        None for a record that is not flagged, `event` and `since` where there is no event.
+
+        Examples
+        --------
+        >>> from rcf import StreamDetector
+        >>> StreamDetector(random_state=0).update(3.0, 60.0).to_dict()["timestamp"]
+        60.0
+        """
+        event, told = self.event, None
+        if event is not None:
+            told = {**event._asdict(), "since": plain_time(event.since)}
+        flagged = self.is_anomaly
+        names = None
+        if flagged:
+            names = [self._name(j) for j in range(len(self.past))]
+        return {
+            "key": self.key,
+            "timestamp": plain_time(self.timestamp),
+            "record": self._seen - 1,
+            "score": self.score,
+            "evidence": self.evidence,
+            "threshold": self.threshold,
+            "likelihood": self.likelihood,
+            "is_anomaly": flagged,
+            "grade": self.grade,
+            "confidence": self.confidence,
+            "reason": self.reason,
+            "features": names,
+            "cause": self.cause._asdict() if flagged else None,
+            "came": _plain(self.past) if flagged else None,
+            "expected": _plain(self.expected) if flagged else None,
+            "severity": self.severity if flagged else None,
+            "event": told,
+            "since": None if told is None else told["since"],
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as one line of JSON; a key that is no JSON value becomes its text.
+
+        Examples
+        --------
+        >>> from rcf import StreamDetector
+        >>> StreamDetector(random_state=0).update(3.0).to_json()[:40]
+        '{"key": null, "timestamp": null, "record'
+        """
+        return json.dumps(self.to_dict(), default=str, allow_nan=False)
 
     def explanation_json(self, names: Sequence[str] | None = None, *, directionality: bool = True) -> str:
         """The attribution as ANOMALY_EXPLANATION, the JSON of Amazon Kinesis Data Analytics for SQL.
@@ -195,29 +307,58 @@ class Detection:
             setattr(self, name, value)
 
     def __repr__(self) -> str:
-        text = f"Detection(score={self.score:.4g}, threshold={self.threshold:.4g}, grade={self.grade:.2g}"
+        text = f"Detection(score={self.score:.4g}, evidence={self.evidence:.4g}, grade={self.grade:.2g}"
         if self.is_anomaly:
             return f"{text}, is_anomaly=True, cause={tuple(self.cause)}, expected={self.expected.tolist()})"
         return f"{text}, is_anomaly=False, reason={self.reason!r})"
+
+
+def grade(evidence: float, threshold: float) -> float:
+    """Of a flagged record: 0.5 at the threshold or below, then towards 1."""
+    return max(0.5, evidence / (evidence + threshold))
+
+
+def _plain(values: Floats) -> list[float | None]:
+    return [None if v != v else v for v in values.tolist()]
 
 
 class Run:
     """Records judged at once: a column for each attribute of :class:`Detection`."""
 
     def __init__(
-        self, score: Floats, columns: tuple[Floats, Floats, Floats, NDArray[np.bool_], NDArray[np.uint8]],
-        confidence: Floats, seen: int, names: Any, unread: Stretch | None,
+        self, score: Floats, evidence: Floats, threshold: float, likelihood: Floats, is_anomaly: NDArray[np.bool_],
+        confidence: Floats, why: dict[int, str], findings: dict[int, Finding], events: dict[int, tuple[Event, ...]],
+        stamps: Any, seen: int, names: Any, unread: Stretch | None,
     ) -> None:  # fmt: skip
-        self.score, self.confidence = score, confidence
-        self.threshold, self.grade, self.likelihood, self.is_anomaly, self._reasons = columns
+        self.score, self.evidence, self.likelihood = score, evidence, likelihood
+        self.is_anomaly, self.confidence = is_anomaly, confidence
+        self.threshold = np.full(len(score), threshold)
+        self._why, self.findings, self._events, self.stamps = why, findings, events, stamps
         self.seen, self.names = seen, names  # `seen` before the first
         self.unread = unread
         self._found: dict[int, Explanation] = {}
         self.last: Source | None = None  # who explains the last record, called or not, until the next one comes
 
     @property
+    def grade(self) -> Floats:
+        found = np.zeros(len(self))
+        for i in np.flatnonzero(self.is_anomaly).tolist():
+            found[i] = grade(float(self.evidence[i]), float(self.threshold[i]))
+        return found
+
+    @property
     def reason(self) -> NDArray[np.object_]:
-        return np.array(REASONS, dtype=object)[self._reasons]
+        found = np.empty(len(self), dtype=object)
+        for i in {*self._why, *np.flatnonzero(self.is_anomaly).tolist()}:
+            found[i] = self[i].reason
+        return found
+
+    @property
+    def events(self) -> NDArray[np.object_]:
+        found = np.empty(len(self), dtype=object)
+        for i in range(len(self)):
+            found[i] = self._events.get(i, ())
+        return found
 
     def explain(self) -> None:
         if self.unread is not None:
@@ -235,28 +376,28 @@ class Run:
         called = bool(self.is_anomaly[i])
         source = self if called or i in self._found else self.last if i == len(self) - 1 else None
         return Detection(
-            float(self.score[i]), float(self.threshold[i]), float(self.grade[i]), called, float(self.likelihood[i]),
-            float(self.confidence[i]), self.reason_of(i), source, self.seen + i + 1, self.names,
+            float(self.score[i]), float(self.evidence[i]), float(self.threshold[i]), float(self.likelihood[i]), called,
+            float(self.confidence[i]), self._why.get(i), source, self.seen + i + 1, self.names,
+            self.findings.get(i) if called else None, self._events.get(i, ()),
+            None if self.stamps is None else self.stamps[i],
         )  # fmt: skip
 
-    def reason_of(self, i: int) -> str | None:
-        return REASONS[int(self._reasons[i])]
 
-    def forgive(self, i: int) -> None:
-        """Take back a call that is near enough to what was expected."""
-        self.is_anomaly[i], self.grade[i], self._reasons[i] = False, 0.0, REASONS.index("near expected")
+COLUMNS = ("score", "evidence", "threshold", "likelihood", "grade", "confidence")
 
 
 class Detections:
     """What a detector says of many records: each attribute of :class:`Detection` that is a number, as an array (n,).
 
-    ``detections[i]`` is that of record i; `anomalies` has the numbers of those called.
+    ``detections[i]`` is that of record i; `anomalies` has the numbers of those flagged.
 
     Attributes
     ----------
-    score, threshold, grade, likelihood, confidence : ndarray of shape (n,)
+    score, evidence, threshold, likelihood, grade, confidence : ndarray of shape (n,)
     is_anomaly : ndarray of bool of shape (n,)
     reason : ndarray of str and None of shape (n,)
+    events : ndarray of tuple of shape (n,)
+        The events of each record.
     anomalies : ndarray of int
         Where `is_anomaly` is true, ascending.
 
@@ -269,7 +410,7 @@ class Detections:
     >>> import numpy as np
     >>> from rcf import StreamDetector
     >>> values = 100 * np.sin(np.arange(1000) / 8)
-    >>> values[700] += 150
+    >>> values[700] = 350
     >>> found = StreamDetector(random_state=0).update_many(values)
     >>> len(found), found.anomalies.tolist()
     (1000, [700])
@@ -282,15 +423,24 @@ class Detections:
         self._ends = list(accumulate(map(len, parts)))
 
     def _column(self, name: str, kind: Any) -> Any:
-        columns = [
-            getattr(part, name) if isinstance(part, Run) else np.array([getattr(r, name) for r in part], dtype=kind)
-            for part in self._parts
-        ]
+        columns = []
+        for part in self._parts:
+            if isinstance(part, Run):
+                columns.append(getattr(part, name))
+                continue
+            column = np.empty(len(part), dtype=kind)
+            for i, one in enumerate(part):
+                column[i] = getattr(one, name)
+            columns.append(column)
         return np.concatenate(columns) if columns else np.empty(0, dtype=kind)
 
     @property
     def score(self) -> Floats:
         return self._column("score", np.float64)  # type: ignore[no-any-return]
+
+    @property
+    def evidence(self) -> Floats:
+        return self._column("evidence", np.float64)  # type: ignore[no-any-return]
 
     @property
     def threshold(self) -> Floats:
@@ -317,6 +467,10 @@ class Detections:
         return self._column("reason", object)  # type: ignore[no-any-return]
 
     @property
+    def events(self) -> NDArray[np.object_]:
+        return self._column("events", object)  # type: ignore[no-any-return]
+
+    @property
     def anomalies(self) -> NDArray[np.intp]:
         return np.flatnonzero(self.is_anomaly)
 
@@ -340,20 +494,21 @@ class Detections:
     def __repr__(self) -> str:
         called = self.anomalies.tolist()
         shown = ", ".join(map(str, called[:10])) + (f", ... {len(called) - 10} more" if len(called) > 10 else "")
-        return f"Detections({len(self)} records, {f'called: {shown}' if called else 'none called'})"
+        return f"Detections({len(self)} records, {f'flagged: {shown}' if called else 'none flagged'})"
 
     def like(self, frame: Any, features: list[str]) -> Any:
         """As a frame of the kind of `frame`, one row a record."""
-        names = ("score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason")
-        columns: dict[str, Any] = {name: getattr(self, name) for name in names}
-        columns["reason"] = columns["reason"].tolist()
+        columns: dict[str, Any] = {name: getattr(self, name) for name in (*COLUMNS, "is_anomaly")}
+        columns["reason"] = self.reason.tolist()
+        columns["event"] = [events[0].state if events else None for events in self.events]
         cause: list[str | None] = [None] * len(self)
         lag: list[int | None] = [None] * len(self)
-        expected = np.full((len(self), len(features)), np.nan)
+        severity, expected = np.full(len(self), np.nan), np.full((len(self), len(features)), np.nan)
         for i in self.anomalies.tolist():
             called = self[i]
-            cause[i], lag[i], expected[i] = "{0} {2} at lag {1}".format(*called.cause), called.lag, called.expected
-        columns["cause"], columns["lag"] = cause, lag
+            cause[i], lag[i] = "{0} {2} at lag {1}".format(*called.cause), called.lag
+            severity[i], expected[i] = called.severity, called.expected
+        columns |= {"cause": cause, "lag": lag, "severity": severity}
         columns |= {f"expected_{feature}": expected[:, j] for j, feature in enumerate(features)}
         kind = type(frame)
         return kind(columns, index=frame.index) if hasattr(frame, "index") else kind(columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,98 +10,152 @@ from numpy.typing import NDArray
 from .._core import Forest
 
 Floats = NDArray[np.float64]
+WARM_UP = 64  # records before the first score: with fewer in a tree, scores of ordinary records scatter widely
+
+
+class Scores(NamedTuple):
+    """Of a record: the mean over all trees, and that of the trees of each view."""
+
+    mean: float
+    point: float
+    whole: float
+
+
+class Shape(NamedTuple):
+    """What the trees of a detector are made of."""
+
+    trees: int
+    samples: int
+    size: int
+    d: int
+    decay: float
+    method: str
+    low_memory: bool
+
+    def forests(self) -> list[tuple[int, int]]:
+        """(trees, features) of the forest that watches the window and of the one that watches the record; 0 trees: none.
+
+        Half of the trees watch each. A window of one record has no order to watch, so all trees watch the record.
+        """
+        point = self.trees // 2 if self.size > 1 else self.trees
+        return [(self.trees - point, self.size * self.d), (point, 3 * self.d)]
 
 
 class Ensemble:
     """Two forests that score as one: the mean over all trees.
 
-    `point` is None where there is one view alone.
+    Parameters
+    ----------
+    whole, point : Forest or None
+        The trees that watch the window, and those that watch the newest record. One of them may be missing.
+    method : str
+        The kind of score.
     """
 
-    __slots__ = ("kind", "point", "share", "warm", "warm_up", "whole")
+    __slots__ = ("method", "point", "share", "warm", "whole")
 
-    def __init__(self, whole: Forest, point: Forest | None, kind: str) -> None:
-        self.whole, self.point, self.kind = whole, point, kind
-        self.warm_up, self.warm = whole.capacity, whole.n_seen > whole.capacity
-        self.share = 0.0 if point is None else point.n_trees / (point.n_trees + whole.n_trees)
+    def __init__(self, whole: Forest | None, point: Forest | None, method: str) -> None:
+        self.whole, self.point, self.method = whole, point, method
+        forests = [forest for forest in (whole, point) if forest is not None]
+        for forest in forests:
+            forest.warm_up = min(WARM_UP, forest.capacity)
+        self.share = 0.0 if point is None else point.n_trees / sum(forest.n_trees for forest in forests)
+        self.warm = False
 
     @classmethod
-    def planted(
-        cls, trees: int, samples: int, size: int, d: int, decay: float, kind: str, low_memory: bool, seed: list[int]
-    ) -> Ensemble:
-        # half of the trees for each view; one view needs no halves
-        alone = trees // 2 if size > 1 else 0
-        point = Forest(alone, samples, d, decay, [*seed, 1], low_memory) if alone else None
-        return cls(Forest(trees - alone, samples, d * size, decay, [*seed, 0], low_memory), point, kind)
+    def planted(cls, shape: Shape, seed: list[int]) -> Ensemble:
+        forests = [
+            Forest(trees, shape.samples, width, shape.decay, [*seed, place], shape.low_memory) if trees else None
+            for place, (trees, width) in enumerate(shape.forests())
+        ]
+        return cls(forests[0], forests[1], shape.method)
 
-    def learn(self, record: Floats, window: Floats | None) -> tuple[float, float]:
-        """Score and learn: the mean over all trees, and that of the trees that watch the record alone.
+    @property
+    def n_seen(self) -> int:
+        """Records learned, of which the scores are on the scale."""
+        forest = self.point or self.whole
+        assert forest is not None
+        return forest.n_seen
 
-        The mean is 0 without a window, where that is not full yet, and until `warm_up` windows have been learned.
+    def learn(self, record: Floats, window: Floats | None) -> Scores:
+        """Score and learn.
+
+        Without a window, where it is not full yet, its trees learn nothing and their score is 0. The mean is 0 until both
+        forests have learned `WARM_UP` records, and without a window.
         """
-        point = 0.0 if self.point is None else self.point.update_record(record, self.kind)
-        if window is None:
-            return 0.0, point
-        return self._joined(self.whole.update_record(window, self.kind), point)
+        point = 0.0 if self.point is None else self.point.update_record(record, self.method)
+        whole = 0.0 if self.whole is None or window is None else self.whole.update_record(window, self.method)
+        return self._joined(point, whole, window)
 
-    def look(self, record: Floats, window: Floats | None) -> tuple[float, float]:
+    def look(self, record: Floats, window: Floats | None) -> Scores:
         """Score alone."""
         point = 0.0 if self.point is None else self._score(self.point, record)
-        return (0.0, point) if window is None else self._joined(self._score(self.whole, window), point)
+        whole = 0.0 if self.whole is None or window is None else self._score(self.whole, window)
+        return self._joined(point, whole, window)
 
-    def _joined(self, whole: float, point: float) -> tuple[float, float]:
-        if self.point is None:
-            return whole, whole
+    def _joined(self, point: float, whole: float, window: Floats | None) -> Scores:
         if not self.warm:
-            self.warm = self.whole.n_seen > self.warm_up
-            if not self.warm:
-                return 0.0, point
-        return self.share * point + (1.0 - self.share) * whole, point
+            self.warm = all(f is None or f.n_seen > f.warm_up for f in (self.whole, self.point))
+        if not self.warm or (window is None and self.whole is not None):
+            return Scores(0.0, point, whole)
+        return Scores(self.share * point + (1.0 - self.share) * whole, point, whole)
 
     def _score(self, forest: Forest, row: Floats) -> float:
-        return float(forest.score(row.reshape(1, -1), self.kind)[0]) if forest.n_seen > self.warm_up else 0.0
+        return float(forest.score(row.reshape(1, -1), self.method)[0]) if forest.n_seen > forest.warm_up else 0.0
 
-    def learn_many(self, records: Floats, windows: Floats) -> tuple[Floats, Floats]:
-        """`learn` of rows in turn."""
-        cold = max(0, self.warm_up - self.whole.n_seen)
-        whole: Floats = self.whole.update(windows, None, self.kind)
-        if self.point is None:
-            return whole, whole
-        points: Floats = self.point.update(records, None, self.kind)
-        scores = self.share * points + (1.0 - self.share) * whole
-        scores[:cold] = 0.0  # the point's trees are ahead: they need no full window
-        return scores, points
+    def learn_many(self, records: Floats, windows: Floats) -> tuple[Floats, Floats, Floats]:
+        """`learn` of rows in turn: the means, and the scores of each view."""
+        cold = max(max(0, f.warm_up - f.n_seen) for f in (self.whole, self.point) if f is not None)
+        nothing = np.zeros(len(records))
+        whole: Floats = nothing if self.whole is None else self.whole.update(windows, None, self.method)
+        point: Floats = nothing if self.point is None else self.point.update(records, None, self.method)
+        mean = self.share * point + (1.0 - self.share) * whole
+        mean[:cold] = 0.0
+        return mean, point, whole
 
-    def follow(self, windows: Floats) -> None:
+    def follow(self, records: Floats, windows: Floats) -> None:
         """Learn rows in turn and score none, in a third of the time."""
-        self.whole.update(windows, None, None)
+        if self.whole is not None:
+            self.whole.update(windows, None, None)
         if self.point is not None:
-            self.point.update(windows[:, -self.point.n_features :], None, None)
+            self.point.update(records, None, None)
+
+    def attribution(self, record: Floats, window: Floats, total: float) -> Floats:
+        """(size, d, 2): the score shared out over the window, oldest record first, and [..., 0] high, [..., 1] low.
+
+        The trees have just learned the record; the walks look past their only copy of it, and the parts are scaled to the score
+        that it had before.
+        """
+        d = len(record) // 3
+        parts = np.zeros((len(window) // d, d, 2))
+        if self.whole is not None:
+            found = self.whole.attribution(window.reshape(1, -1), self.method)
+            parts += (1.0 - self.share) * found.reshape(parts.shape)
+        if self.point is not None:
+            # value, logarithm and change of a feature speak for the feature
+            found = self.point.attribution(record.reshape(1, -1), self.method)
+            parts[-1] += self.share * found.reshape(3, d, 2).sum(axis=0)
+        whole = parts.sum()
+        return parts * (total / whole) if whole > 0.0 else parts
 
     def copy(self) -> Ensemble:
-        return Ensemble(self.whole.copy(), None if self.point is None else self.point.copy(), self.kind)
+        forests = [None if forest is None else forest.copy() for forest in (self.whole, self.point)]
+        return Ensemble(forests[0], forests[1], self.method)
 
     def state(self) -> dict[str, Any]:
-        return {"forest": self.whole.state(), "point": None if self.point is None else self.point.state()}
+        return {
+            "whole": None if self.whole is None else self.whole.state(),
+            "point": None if self.point is None else self.point.state(),
+        }
 
     @classmethod
-    def from_state(
-        cls,
-        state: dict[str, Any],
-        trees: int,
-        samples: int,
-        size: int,
-        d: int,
-        decay: float,
-        kind: str,
-        low_memory: bool,
-    ) -> Ensemble:
+    def from_state(cls, state: dict[str, Any], shape: Shape) -> Ensemble:
         """The trees of a state, which must be those that `planted` makes."""
-        point = None if state["point"] is None else Forest.from_state(state["point"], low_memory)
-        self = cls(Forest.from_state(state["forest"], low_memory), point, kind)
-        alone = trees // 2 if size > 1 else 0
-        for found, many, width in ((self.whole, trees - alone, d * size), (point, alone, d)):
-            shape = None if found is None else (found.n_trees, found.capacity, found.n_features, found.time_decay)
-            if shape != ((many, samples, width, decay) if many else None):
+        forests = []
+        for name, (trees, width) in zip(("whole", "point"), shape.forests(), strict=True):
+            found = None if state[name] is None else Forest.from_state(state[name], shape.low_memory)
+            due = (trees, shape.samples, width, shape.decay) if trees else None
+            if due != (found and (found.n_trees, found.capacity, found.n_features, found.time_decay)):
                 raise ValueError("the forests are not those of the parameters")
-        return self
+            forests.append(found)
+        return cls(forests[0], forests[1], shape.method)

@@ -11,9 +11,8 @@ from weakref import ReferenceType, ref
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import Forest
 from .ensemble import Ensemble
-from .transform import Step
+from .window import Step
 
 Floats = NDArray[np.float64]
 
@@ -31,16 +30,8 @@ class Moment:
         return {j: z * self.scale[j] + self.centre[j] + self.base[j] for j, z in values.items()}
 
 
-def completed(forest: Forest, window: Floats, missing: list[int], held: bool) -> Floats:
-    """(k, len(missing)): what stands in the places that are missing, in the points that fit the others best."""
-    if len(missing) == len(window):  # nothing is known: what the forest holds
-        return np.concatenate([forest.points(i)[:, missing] for i in range(forest.n_trees)])
-    found = forest.complete(window, missing, held)
-    return found if len(found) else window[missing].reshape(1, -1)
-
-
 class Explanation(NamedTuple):
-    """Attribution (size, d, 2), the lag of its largest part, and the expected and actual record at that lag."""
+    """Attribution (size, d, 2), the lag of the record that is explained, and that record as it was expected and as it came."""
 
     attribution: Floats
     lag: int
@@ -48,25 +39,39 @@ class Explanation(NamedTuple):
     past: Floats
 
 
-def explain(trees: Ensemble, window: Floats, moments: list[Step], total: float) -> Explanation:
-    """Explain the score of a window.
+def explain(
+    trees: Ensemble, record: Floats, window: Floats, moments: list[Step], total: float, newest: bool
+) -> Explanation:
+    """Explain the score of a record that the trees have just learned.
 
-    The trees have just learned the window; both walks look past their only copy of it, and the parts are scaled to the
-    score that
-    it had before.
+    Parameters
+    ----------
+    record, window : (3 d,) and (size * d,) arrays
+        What the trees of each view saw.
+    moments : list of Step
+        The way back, for each record of the window.
+    total : float
+        The score.
+    newest : bool
+        Whether to say what was expected of the newest record; else of the one with the largest part of the score.
     """
     size, d = len(moments), len(moments[0][0])
-    parts = (1.0 - trees.share) * trees.whole.attribution(window.reshape(1, -1), trees.kind).reshape(size, d, 2)
-    if trees.point is not None:
-        parts[-1] += trees.share * trees.point.attribution(window[-d:].reshape(1, -1), trees.kind)[0]
-    whole = parts.sum()
-    if whole > 0.0:
-        parts *= total / whole
-    lag = size - 1 - int(parts.sum(axis=(1, 2)).argmax())
-    place, moment = (size - 1 - lag) * d, Moment(*moments[size - 1 - lag])
-    found = np.median(completed(trees.whole, window, list(range(place, place + d)), True), axis=0)
+    parts = trees.attribution(record, window, total)
+    lag = 0 if newest else size - 1 - int(parts.sum(axis=(1, 2)).argmax())
+    moment, place = Moment(*moments[size - 1 - lag]), (size - 1 - lag) * d
+    found = np.median(_alternatives(trees, window, list(range(place, place + d))), axis=0)
     expected = moment.restored(dict(enumerate(found.tolist())))
     return Explanation(parts, lag, np.array(list(expected.values())), np.array(moment.raw))
+
+
+def _alternatives(trees: Ensemble, window: Floats, missing: list[int]) -> Floats:
+    """(k, len(missing)): what stands in these places of the window, in the points that fit its other places best."""
+    forest = trees.whole or trees.point
+    assert forest is not None
+    if trees.whole is None or len(missing) == len(window):  # nothing is known: all that the forest holds
+        return np.concatenate([forest.points(i)[:, missing] for i in range(forest.n_trees)])
+    found = forest.complete(window, missing, True)
+    return found if len(found) else window[missing].reshape(1, -1)
 
 
 class Replay:
@@ -80,8 +85,8 @@ class Replay:
     def __init__(self, trees: Ensemble) -> None:
         self.trees = trees
         self._added = self._followed = 0  # rows, that the trees have learned and the copy has
-        self._runs: deque[tuple[Floats, ReferenceType[Stretch]]] = deque()
-        self._rest: Floats | None = None  # of the run that the copy stands in
+        self._runs: deque[tuple[Floats, Floats, ReferenceType[Stretch]]] = deque()
+        self._rest: tuple[Floats, Floats] | None = None  # of the run that the copy stands in
         self._lock = Lock()  # results may be read in other threads than the one that takes in records
 
     @property
@@ -90,11 +95,16 @@ class Replay:
         return self._added - self._followed
 
     def add(
-        self, windows: Floats, moments: Callable[[int], list[Step]], called: list[int], totals: list[float]
+        self,
+        records: Floats,
+        windows: Floats,
+        moments: Callable[[int], list[Step]],
+        called: list[int],
+        totals: list[float],
     ) -> Stretch:
-        """The trees have learned a run of windows; who holds on to the result can have those called explained."""
+        """The trees have learned a run of records; who holds on to the result can have those called explained."""
         run = Stretch(self, moments, called, totals)
-        self._runs.append((windows, ref(run)))
+        self._runs.append((records, windows, ref(run)))
         self._added += len(windows)
         return run
 
@@ -102,21 +112,22 @@ class Replay:
         with self._lock:
             while asked.found is None:
                 if self._rest is not None:
-                    self._follow(self._rest)
-                windows, who = self._runs.popleft()
+                    self._follow(*self._rest)
+                records, windows, who = self._runs.popleft()
                 run, done = who(), 0
                 if run is not None:
                     found = {}
                     for i, total in zip(run.called, run.totals, strict=True):
-                        self._follow(windows[done : i + 1])
+                        self._follow(records[done : i + 1], windows[done : i + 1])
                         done = i + 1
-                        found[i] = explain(self.trees, np.ascontiguousarray(windows[i]), run.moments(i), total)
+                        window = np.ascontiguousarray(windows[i])
+                        found[i] = explain(self.trees, records[i], window, run.moments(i), total, True)
                     run.found = found
-                self._rest = windows[done:]
+                self._rest = records[done:], windows[done:]
 
-    def _follow(self, windows: Floats) -> None:
-        self.trees.follow(windows)
-        self._followed += len(windows)
+    def _follow(self, records: Floats, windows: Floats) -> None:
+        self.trees.follow(records, windows)
+        self._followed += len(records)
 
 
 class Stretch:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .._core import Forest
 from .._validate import finite, whole_number
 from .analogues import Analogues
-from .transform import Transform
+from .views import Views
 
 Floats = NDArray[np.float64]
 OUTSIDE = 0.2  # of the records, beyond the 10 and 90 % points
@@ -51,22 +51,22 @@ class Forecast:
         return f"Forecast(median={self.median.tolist()}, lower={self.lower.tolist()}, upper={self.upper.tolist()})"
 
 
-def forecast(forest: Forest, transform: Transform, window: Floats, horizon: int) -> Forecast:
+def forecast(forest: Forest, views: Views, window: Floats, horizon: int) -> Forecast:
     """The records after `window`, in the user's units.
 
     Each tree goes its own way, from what it found to what it finds next: the ways part as the future does, where one way in the
     middle would make the steps ahead look surer than the first.
     """
-    d = len(transform.centre)
+    d = len(views.centre)
     analogues, missing = Analogues(forest, d), list(range(len(window) - d, len(window)))
     windows = np.tile(window, (len(analogues), 1))
-    base = np.tile(transform.next_base(), (len(analogues), 1))
+    base = np.tile(views.next_base(), (len(analogues), 1))
     bands = np.empty((3, horizon, d))
     for h in range(horizon):
         windows = np.concatenate([windows[:, d:], windows[:, -d:]], axis=1)
         windows[:, -d:] = found = analogues.found(windows, missing, h + 1)
-        values = found * transform.scale + transform.centre + base
-        base = transform.base_after(base, values)
+        values = found * views.scale + views.centre + base
+        base = views.base_after(base, values)
         bands[:, h] = band(values)
     return Forecast(*bands)
 

@@ -143,6 +143,7 @@ class KeyedDetector(Savable):
                 raise ValueError(f"key {key!r}: {error}") from error
             if held is None and len(self._held) == self.max_keys:
                 self.evict(next(iter(self._held)))  # if it raises, the new detector is dropped with what it learned
+            result.key = key
             self._held[key] = detector
             self._held.move_to_end(key)
             other.forget(key)

@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from .._core import LIMIT, Forest
 from .analogues import Analogues
 from .explain import Moment
-from .transform import Transform
+from .views import Views
 
 Floats = NDArray[np.float64]
 
 
-def filled(values: list[float], fill: str | float, last: list[list[float]]) -> list[float] | None:
-    """The record with its gaps filled from the two before it; None where nothing is known to fill them with."""
+def filled(values: list[float], fill: str | float, last: list[list[float]]) -> list[float]:
+    """The record with its gaps filled from the two before it; NaN stays where nothing is known to fill it with."""
     if not isinstance(fill, str):
         return [float(fill) if v != v else v for v in values]
     if fill == "zero":
         return [0.0 if v != v else v for v in values]
     if not last:
-        return None
+        return values
     guess = last[-1]
     if fill == "linear" and len(last) > 1:
         guess = [2.0 * b - a if abs(2.0 * b - a) <= LIMIT else b for a, b in zip(last[-2], guess, strict=True)]
@@ -28,15 +28,20 @@ def filled(values: list[float], fill: str | float, last: list[list[float]]) -> l
 
 
 def completed_record(
-    forest: Forest, transform: Transform, window: Floats, values: list[float], last: list[float]
+    forest: Forest, views: Views, window: Floats, values: list[float], last: list[float]
 ) -> list[float]:
-    """The record with its gaps filled by the forest: the median of what fits what is known of it and the window before."""
+    """The record with its gaps filled by the forest: the median of what fits what is known of it and the window before.
+
+    A feature that has never come stays NaN.
+    """
     d = len(values)
-    known = transform.peek([b if v != v else v for v, b in zip(values, last, strict=True)])
-    gaps = [j for j, v in enumerate(values) if v != v]
+    known = views.peek([b if v != v else v for v, b in zip(values, last, strict=True)])
+    gaps = [j for j, v in enumerate(values) if v != v and last[j] == last[j]]
+    if not gaps:
+        return values
     analogues = Analogues(forest, d)
     windows = np.tile(np.concatenate([window[d:], known]), (len(analogues), 1))
     found = np.median(analogues.found(windows, [len(window) - d + j for j in gaps]), axis=0)
-    moment = Moment(last, transform.next_base(), transform.centre, transform.scale)
+    moment = Moment(last, views.next_base(), views.centre, views.scale)
     guess = moment.restored(dict(zip(gaps, found.tolist(), strict=True)))
     return [guess.get(j, v) for j, v in enumerate(values)]

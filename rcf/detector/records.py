@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
 from math import isfinite
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +18,6 @@ from .._validate import check_columns, many_for_one
 
 Floats = NDArray[np.float64]
 UNNAMED = "x0"  # as a cause calls the first feature
-_ADVICE = "or give each series a key of its own (KeyedDetector)"
 _TIMES = "a number of seconds or a date (as text in ISO form, such as 2026-01-31T12:00:00Z)"
 Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
 
@@ -44,42 +46,93 @@ def values_of(record: Any) -> list[float]:
     return values
 
 
+def values_by_name(record: Mapping[str, Any], names: Any) -> tuple[list[float], list[str] | None]:
+    """The values of a mapping in the order of the names, and the names if they are new."""
+    if names is None:
+        known = list(record)
+        if not all(isinstance(name, str) for name in known):
+            raise ValueError(f"a mapping names its features by text, got {known!r}")
+        return values_of([record[name] for name in known]), known
+    try:
+        values = [record[name] for name in names]
+    except KeyError as error:
+        raise ValueError(f"the record has no {error.args[0]!r}: NaN marks a missing value") from None
+    if len(record) != len(names):
+        unknown = [name for name in record if name not in set(names)]
+        raise ValueError(f"the record has unknown features: {', '.join(map(repr, unknown))}")
+    return values_of(values), None
+
+
+def plain_time(timestamp: Any) -> float | str | None:
+    """A time stamp as a plain value: a number, or a date as text in ISO form."""
+    if timestamp is None or isinstance(timestamp, str):
+        return timestamp
+    if isinstance(timestamp, Real):
+        return float(timestamp)
+    return timestamp.isoformat() if isinstance(timestamp, datetime) else str(timestamp)
+
+
+class Moment(NamedTuple):
+    """A time stamp as numbers."""
+
+    time: float  # seconds since 1970 UTC; of a date without a zone, as if it were UTC
+    offset: float  # seconds by which the clock on the wall is ahead of that
+    local: bool  # a date without a zone, so the wall's clock itself
+
+
 def seconds(timestamp: Any) -> float:
     """Seconds since 1970 of a number of them, a date, or a text that is a date; without a zone it is UTC."""
-    if isinstance(timestamp, np.datetime64):
-        time = float(timestamp.astype("datetime64[us]").astype(np.int64)) / 1e6 if not np.isnat(timestamp) else np.nan
-    elif isinstance(timestamp, datetime):
-        time = timestamp.timestamp() if timestamp.tzinfo else (timestamp - datetime(1970, 1, 1)).total_seconds()
-    elif isinstance(timestamp, Real) and not isinstance(timestamp, bool):
-        time = float(timestamp)
-    elif isinstance(timestamp, str):
+    return moment_of(timestamp, None).time
+
+
+def moment_of(timestamp: Any, zone: ZoneInfo | None) -> Moment:
+    """A time stamp as numbers.
+
+    The wall's clock is that of `zone`. Without one it is UTC for a number, and what the stamp itself shows for a date.
+    """
+    if isinstance(timestamp, str):
         try:
-            return seconds(datetime.fromisoformat(timestamp.strip()))
+            timestamp = datetime.fromisoformat(timestamp.strip())
         except ValueError:
             raise ValueError(f"timestamp must be {_TIMES}, got {timestamp!r}") from None
+    if isinstance(timestamp, np.datetime64):
+        time = float(timestamp.astype("datetime64[us]").astype(np.int64)) / 1e6 if not np.isnat(timestamp) else np.nan
+        moment = Moment(time, 0.0, True)
+    elif isinstance(timestamp, datetime) and timestamp.tzinfo is None:
+        moment = Moment((timestamp - datetime(1970, 1, 1)).total_seconds(), 0.0, True)
+    elif isinstance(timestamp, datetime):
+        time = timestamp.timestamp()
+        if zone is None:
+            moment = Moment(time, (timestamp.utcoffset() or timedelta()).total_seconds(), False)
+        else:
+            moment = Moment(time, _ahead(zone, time), False)
+    elif isinstance(timestamp, Real) and not isinstance(timestamp, bool):
+        time = float(timestamp)
+        moment = Moment(time, 0.0 if zone is None or not isfinite(time) else _ahead(zone, time), False)
     else:
         raise ValueError(f"timestamp must be {_TIMES}, got {timestamp!r}")
-    if not isfinite(time):
+    if not isfinite(moment.time):
         raise ValueError(f"timestamp must be finite, got {timestamp!r}")
-    return time
+    return moment
 
 
-def checked_time(timestamp: Any, before: float | None) -> float:
-    """Seconds of a time stamp that must be later than the one before."""
-    if timestamp is None:
+def _ahead(zone: ZoneInfo, time: float) -> float:
+    """Seconds by which the clocks of a zone are ahead of UTC; no zone changes its clock within a quarter of an hour."""
+    return _ahead_at(zone, time // 900)
+
+
+@lru_cache(maxsize=4096)
+def _ahead_at(zone: ZoneInfo, quarter: float) -> float:
+    try:
+        offset = datetime.fromtimestamp(quarter * 900, zone).utcoffset()
+    except (OverflowError, OSError, ValueError) as error:
         raise ValueError(
-            "the records before had time stamps (an index of dates counts as such): this one needs one too"
-        )
-    time = seconds(timestamp)
-    if before is not None and time <= before:
-        what, do = "is before", "sort the records by time"
-        if time == before:
-            what, do = "is the same as", "keep one record of each time"
-        raise ValueError(f"timestamp {timestamp} {what} the last one, {_written(before, timestamp)}: {do}, {_ADVICE}")
-    return time
+            f"timestamp {quarter * 900:.15g} is no date: the time zone needs seconds since 1970"
+        ) from error
+    return 0.0 if offset is None else offset.total_seconds()
 
 
-def _written(time: float, like: Any) -> str:
+def written(time: float, like: Any) -> str:
     """Seconds since 1970 as a number or, beside a stamp that is a date, as a date; in UTC if that one has a zone."""
     if isinstance(like, Real):
         return f"{time:.15g}"
@@ -89,19 +142,9 @@ def _written(time: float, like: Any) -> str:
     return f"{date}+00:00" if getattr(like, "tzinfo", None) else str(date)
 
 
-def moments_of(timestamps: Any, n: int, before: float | None) -> Floats:
-    """Seconds of the time stamps of n records; the first one that is wrong is named by its row."""
-    stamps = [None] * n if timestamps is None else list(getattr(timestamps, "to_numpy", lambda: timestamps)())
-    note = "; reset_index(drop=True) if the index is not the time" if _are_dates(timestamps) else ""
-    if len(stamps) != n:
-        raise ValueError(f"{len(stamps)} timestamps for {n} records")
-    times = np.empty(n)
-    for i, stamp in enumerate(stamps):
-        try:
-            before = times[i] = checked_time(stamp, before)
-        except ValueError as error:
-            raise ValueError(f"row {i}: {error}{note}") from None
-    return times
+def index_note(timestamps: Any) -> str:
+    """What to do about an index that is not the time."""
+    return "; reset_index(drop=True) if the index is not the time" if _are_dates(timestamps) else ""
 
 
 def _are_dates(index: Any) -> bool:

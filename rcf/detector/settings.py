@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from math import isfinite
 from numbers import Real
 from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
 from .._core import ATTRIBUTED
 from .._validate import not_negative, whole_number
-from .transform import KINDS
+from .clock import ORDERS, Rules
+from .views import KINDS
 
 Fill = Literal["previous", "linear", "forest", "zero"]
 FILLS = ("previous", "linear", "forest", "zero")
@@ -31,6 +33,7 @@ class Settings(NamedTuple):
     alert_once: bool
     fill: str | float
     interval: float | None
+    rules: Rules
     low_memory: bool
 
     def weights_of(self, d: int) -> list[float]:
@@ -56,6 +59,11 @@ def checked_settings(params: dict[str, Any]) -> Settings:
         raise ValueError(f"fill must be 'previous', 'linear', 'forest', 'zero' or a number, got {fill!r}")
     if interval is not None and not_negative("interval", interval) == 0:
         raise ValueError(f"interval must be above zero, got {interval}")
+    if params["time_order"] not in ORDERS:
+        raise ValueError(f"time_order must be 'clock' or 'strict', got {params['time_order']!r}")
+    step = params["max_step"]
+    if step is not None and not_negative("max_step", step) == 0:
+        raise ValueError(f"max_step must be above zero, got {step}")
     return Settings(
         shingle_size=whole_number("shingle_size", params["shingle_size"], 1, 2**31 - 1),
         n_estimators=whole_number("n_estimators", params["n_estimators"], 1, 2**31 - 1),
@@ -68,8 +76,18 @@ def checked_settings(params: dict[str, Any]) -> Settings:
         alert_once=bool(params["alert_once"]),
         fill=fill,
         interval=None if interval is None else float(interval),
+        rules=Rules(params["time_order"], None if step is None else float(step), _zone(params["timezone"])),
         low_memory=bool(params["low_memory"]),
     )
+
+
+def _zone(name: Any) -> ZoneInfo | None:
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        raise ValueError(f"timezone must be the name of a time zone, such as 'Europe/Berlin', got {name!r}") from None
 
 
 def _weights(given: Sequence[float] | None) -> list[float] | None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._core import RingCore
 from .._validate import finite
-from .transform import Step, Transform
 
 Values = list[float]
 Floats = NDArray[np.float64]
+# of a record: as it came, what is to be added to its change, centre, scale: the way back from what the forest saw; a tuple,
+# for one is made for every record and few are looked at
+Step = tuple[Values, Values, Values, Values]
+
+
+class Fate(NamedTuple):
+    """What becomes of a record."""
+
+    full: bool  # the window that ends in it is full
+    doubtful: bool  # it is scored and not learned: more than half of its window was filled in, or it bridges a gap
 
 
 class Window:
@@ -27,8 +36,8 @@ class Window:
         self.moments: deque[Step] = deque(maxlen=size)
         self.filled: deque[float] = deque(maxlen=size)  # the share of each that was filled in; empty while none was
         self.any_filled = False
-        self.last: list[Values] = []  # the last two as they came, filled
-        self.held: list[tuple[bool, bool]] = []  # (full, doubtful) of each record that the transform holds back
+        self.last: list[Values] = []  # the last two as they came, filled; NaN of a feature that has been silent so far
+        self.held: list[Fate] = []  # of each record that is held back
 
     @property
     def full(self) -> bool:
@@ -49,34 +58,24 @@ class Window:
         """What the forests see: (size * d,), the oldest record first."""
         return self.ring.window(False)
 
-    def take(
-        self, values: Values, filled: float, transform: Transform, bridged: bool = False
-    ) -> list[tuple[Values, bool, bool]]:
-        """The next record through the transform; the rows that are now ready for the trees.
-
-        With each, whether the window that ends in it is full, and whether it is doubtful: to be scored and not learned, for more
-        than half of it was filled in, or the row itself `bridged` a gap.
-        """
+    def take(self, step: Step, filled: float, bridged: bool) -> Fate:
+        """The next record, of which a share was filled in, or all to bridge a gap."""
+        values = step[0]
         self.last = [self.last[-1], values] if self.last else [values]
-        rows = transform.push(values)
-        self.moments.append((values, transform.base, transform.centre, transform.scale))
+        self.moments.append(step)
         if filled or self.any_filled:
             self.filled.append(filled)
             self.any_filled = any(self.filled)
             if not self.any_filled:
                 self.filled.clear()
-        if len(rows) > 1:  # settled only now: the moments before had no scale yet
-            centre, scale = transform.centre, transform.scale
-            self.moments = deque(((raw, base, centre, scale) for raw, base, _, _ in self.moments), self.size)
         doubtful = bridged or (self.any_filled and self.filled_share > 0.5)
-        full = len(self.moments) == self.size
-        if len(rows) == 1 and not self.held:
-            return [(rows[0], full, doubtful)]
-        self.held.append((full, doubtful))
-        if not rows:
-            return []
+        return Fate(len(self.moments) == self.size, doubtful)
+
+    def settle(self, centre: Values, scale: Values) -> list[Fate]:
+        """What becomes of the records that were held back; only now the moments before have a scale."""
+        self.moments = deque(((raw, base, centre, scale) for raw, base, _, _ in self.moments), self.size)
         held, self.held = self.held, []
-        return [(row, *fate) for row, fate in zip(rows, held, strict=True)]
+        return held
 
     def restart(self) -> None:
         """Begin anew after a gap."""
@@ -96,16 +95,26 @@ class Window:
         }
 
     def restore(self, state: dict[str, Any], held_back: int) -> None:
-        """Take over a state, while the transform holds so many records back; ValueError where it is none."""
+        """Take over a state, while so many records are held back; ValueError where it is none."""
         size, d = self.size, self.d
         for record in finite("ring", state["ring"], (size, d)):
             self.ring.push(record)
-        self.last = finite("last", state["last"], (2, d)).tolist()
-        for raw, base, centre, scale in finite("moments", state["moments"], (size, 4, d)).tolist():
+        self.last = _records("last", state["last"], (2, d))
+        for raw, base, centre, scale in _records("moments", state["moments"], (size, 4, d)):
             self.moments.append((raw, base, centre, scale))
         self.filled.extend(finite("filled", state["filled"], (size,), 0.0, 1.0).tolist())
         held = state["held"]
         if not isinstance(held, np.ndarray) or held.dtype != np.bool_ or held.shape != (held_back, 2):
             raise ValueError(f"held does not say what becomes of the {held_back} records held back")
-        self.held = [(full, doubtful) for full, doubtful in held.tolist()]
+        self.held = [Fate(full, doubtful) for full, doubtful in held.tolist()]
         self.any_filled = any(self.filled)
+
+
+def _records(name: str, values: Any, shape: tuple[int, ...]) -> Any:
+    """Saved records as lists; a feature that was silent is NaN."""
+    array = np.array(values, dtype=np.float64)
+    silent = np.isnan(array)
+    array[~silent] = finite(name, array[~silent], (array.size,))
+    if array.ndim != len(shape) or array.shape[1:] != shape[1:] or len(array) > shape[0]:
+        raise ValueError(f"{name} has the shape {array.shape} where at most {shape} is due")
+    return array.tolist()

@@ -90,7 +90,7 @@ def test_it_shows_what_it_holds():
 
 def test_the_detector_of_a_key():
     keyed = small()
-    for value in np.sin(np.arange(40.0)):
+    for value in np.sin(np.arange(80.0)):
         keyed.update("a", value)
     assert keyed.detector("a").forecast(2).median.shape == (2, 1)
     assert len(keyed) == 1

@@ -39,8 +39,8 @@ def test_time_stamps_of_any_form_are_the_same_seconds(form):
     got = [detector.update(float(x[i]), FORMS[form](i)) for i in keep.tolist()]
     assert [r.score for r in got] == expected.score.tolist()
     assert got[120].reason == "gap"
-    with pytest.raises(ValueError, match="same as the last"):
-        detector.update(0.0, FORMS["seconds"](199))
+    with pytest.raises(ValueError, match="is before the last"):
+        detector.update(0.0, FORMS["seconds"](198))
 
 
 @pytest.mark.parametrize("package", ["pandas", "polars"])
@@ -102,7 +102,7 @@ def test_nothing_is_explained_before_the_window_is_full():
 def test_what_is_printed():
     detector = StreamDetector(random_state=0)
     found = detector.update_many(series(1000))
-    assert repr(found[0]) == "Detection(score=0, threshold=1.2, grade=0, is_anomaly=False, reason='warming up')"
+    assert repr(found[0]) == "Detection(score=0, evidence=0, grade=0, is_anomaly=False, reason='warming up')"
     assert found.is_anomaly[500]
     assert "is_anomaly=True, cause=('x0', 0, 'high'), expected=[" in repr(found[500])
     ahead = detector.forecast()

@@ -1,0 +1,181 @@
+"""Events: what begins with an alarm, lasts while the feature stays on the far side, and ends."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .._validate import finite, whole_number
+from .findings import Finding, signed_log
+
+HOLD = 30  # records back to usual that end an event; the same number that an alarm must exceed
+APART = 0.25  # of the way to what was usual: a value so far from all known ones is new itself
+USUAL = "back to usual"
+LEVEL = "the new level has become usual"
+SIDES = ("high", "low", "stuck")
+Values = list[float]
+
+
+class Event(NamedTuple):
+    """An event at one record.
+
+    Attributes
+    ----------
+    state : {"opened", "open", "closed"}
+    feature : str
+        The feature that stood out.
+    side : {"high", "low", "stuck"}
+    start : int
+        Number of the record with the alarm, counted from 0.
+    since : object
+        Its time stamp, as it came; None without time stamps.
+    duration : int
+        Records from the start to the last one that was out of the usual.
+    peak : float
+        The value of the feature that lay farthest out.
+    why : str or None
+        Why it closed: "back to usual", after 30 records in a row on the usual side, or "the new level has become usual", after
+        `max_samples` records.
+    """
+
+    state: str
+    feature: str
+    side: str
+    start: int
+    since: Any
+    duration: int
+    peak: float
+    why: str | None
+
+
+class Running:
+    """An event that has not ended."""
+
+    __slots__ = ("feature", "kind", "last", "middle", "peak", "side", "since", "start", "unit", "usual")
+
+    def __init__(self, feature: int, side: str, kind: str, start: int, since: Any, came: float, usual: float, unit: float,
+                 middle: float) -> None:  # fmt: skip
+        self.feature, self.side, self.kind = feature, side, kind
+        self.start, self.since, self.last = start, since, start
+        self.peak, self.usual, self.unit = came, usual, unit
+        self.middle = middle  # a value beyond it belongs to the event: a logarithm, or of a season half of the residual
+
+    def holds(self, value: float, left: float) -> bool:
+        """Whether a value, or what is left of it beside the season, still is out of the usual."""
+        if self.side == "stuck":
+            return value == self.usual
+        if self.kind in (
+            "day",
+            "week",
+        ):  # the newest value may lie on the other side of what is usual than those before
+            return left >= self.middle if self.middle > 0.0 else left <= self.middle
+        where = signed_log(value, self.unit)
+        return where >= self.middle if self.side == "high" else where <= self.middle
+
+    def ends_with(self, value: float, left: float) -> bool:
+        """Whether a value is back to usual, and not as far beyond it on the other side."""
+        if self.holds(value, left):
+            return False
+        if self.side == "stuck" or self.kind in ("day", "week"):
+            return True
+        return abs(value - self.usual) < 0.5 * abs(self.peak - self.usual)
+
+    def seen(self, n: int, value: float) -> None:
+        """Record n belongs to the event."""
+        self.last = n
+        if (value > self.peak) == (self.side == "high"):
+            self.peak = value
+
+    def event(self, state: str, names: Any, why: str | None = None) -> Event:
+        name = f"x{self.feature}" if names is None else str(names[self.feature])
+        return Event(state, name, self.side, self.start, self.since, self.last - self.start + 1, self.peak, why)
+
+
+class Events:
+    """The events of a stream that have not ended.
+
+    Parameters
+    ----------
+    longest : int
+        Records after which a new level has become usual.
+    """
+
+    __slots__ = ("longest", "running")
+
+    def __init__(self, longest: int) -> None:
+        self.longest = longest
+        self.running: list[Running] = []
+
+    def step(self, n: int, values: Values, left: Values, stamp: Any, alarm: Finding | None, names: Any
+             ) -> tuple[tuple[Event, ...], Running | None]:  # fmt: skip
+        """Record n, with what is left of it beside the season, and what decided if it alarms.
+
+        Returns the events at this record, those that change first, and the one that the record belongs to.
+        """
+        opened, closed, still, belongs = [], [], [], None
+        kept: list[Running] = []
+        for event in self.running:
+            value, why = values[event.feature], None
+            out = value == value and event.holds(value, left[event.feature])
+            if out:
+                event.seen(n, value)
+                belongs = belongs or event
+                why = LEVEL if n - event.start >= self.longest else None
+            elif n - event.last >= HOLD:
+                why = USUAL
+            if why is None:
+                kept.append(event)
+                still.append(event.event("open", names))
+            else:
+                closed.append(event.event("closed", names, why))
+        if alarm is not None and not self._known(alarm, kept, left):
+            event = self._begun(n, left, stamp, alarm)
+            opened.append(event.event("opened", names))
+            kept.append(event)
+            belongs = event
+        self.running = kept
+        return (*opened, *closed, *still), belongs
+
+    @staticmethod
+    def _known(alarm: Finding, running: list[Running], left: Values) -> bool:
+        """Whether the alarm belongs to an event that goes on: the cause is the same, or the feature comes back."""
+        return any(
+            event.feature == alarm.feature
+            and (
+                event.side == alarm.side
+                or (alarm.kind in ("change", "move") and event.ends_with(alarm.came, left[event.feature]))
+            )
+            for event in running
+        )
+
+    @staticmethod
+    def _begun(n: int, left: Values, stamp: Any, alarm: Finding) -> Running:
+        usual = alarm.usual
+        if abs(alarm.came - alarm.level) >= APART * abs(alarm.came - usual) and (alarm.came > alarm.level) == (
+            alarm.came > usual
+        ):
+            usual = (
+                alarm.level
+            )  # the value itself is new, so what was known of values tells more than what was of changes
+        if alarm.kind in ("day", "week"):
+            middle = 0.5 * left[alarm.feature]
+        else:
+            middle = 0.5 * (signed_log(alarm.came, alarm.unit) + signed_log(usual, alarm.unit))
+        return Running(alarm.feature, alarm.side, alarm.kind, n, stamp, alarm.came, usual, alarm.unit, middle)
+
+    def state(self) -> dict[str, Any]:
+        return {"events": [[getattr(event, name) for name in Running.__slots__] for event in self.running]}
+
+    def restore(self, state: dict[str, Any], n: int, d: int) -> None:
+        """Take over a state; ValueError where it is none."""
+        for saved in state["events"]:
+            told = dict(zip(Running.__slots__, saved, strict=True))
+            feature = whole_number("feature of an event", told["feature"], 0, d - 1)
+            start, last = (whole_number(f"{name} of an event", told[name], 0, n) for name in ("start", "last"))
+            if told["side"] not in SIDES or not isinstance(told["kind"], str) or last < start:
+                raise ValueError(f"an event with side {told['side']!r} and kind {told['kind']!r}")
+            peak, usual, unit, middle = finite(
+                "numbers of an event", [told[name] for name in ("peak", "usual", "unit", "middle")], (4,)
+            ).tolist()
+            event = Running(feature, told["side"], told["kind"], start, told["since"], peak, usual, unit, middle)
+            event.last = last
+            self.running.append(event)

@@ -1,0 +1,198 @@
+"""From scores and novelty to alarms: evidence, its return time, and one alarm an event.
+
+The forest says how isolated a record is among recent ones, the nets how new it is for long; their product is the evidence for it. What
+counts is how long ago evidence as high came last: its quarter power makes one threshold fit streams with many and with few high
+scores. A record alarms if that exceeds the threshold and all of the last 30 records.
+"""
+
+import numpy as np
+
+from rcf._validate import finite, whole_number
+
+from libc.math cimport log2, pow, sqrt
+from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memmove
+
+cdef enum:
+    HOLD = 30        # records that an alarm must exceed: event AP .588; with 100 .567, with 16 .589 at a lower F1
+    LONGEST = 1000   # records; a longer return time counts as this
+    FIRST_ROOM = 16
+
+cdef double LEAST = 0.02  # novelty that a record has at least
+
+
+def threshold_of(double anomaly_rate):
+    """The evidence from which a record alarms: 2 at the default rate of 0.005.
+
+    Evidence grows with the quarter power of its return time, so a rate 16 times as high halves the threshold.
+    """
+    return 2.0 * pow(0.005 / anomaly_rate, 0.25)
+
+
+cdef enum Method:
+    DEPTH, RATIO
+
+
+METHODS = {"depth": DEPTH, "opensearch": DEPTH, "codisp": RATIO, "displacement": RATIO}
+
+
+cdef inline double as_depth(Method method, double score, double mass) noexcept nogil:
+    """The score of another method on the scale of "depth", which the threshold is made for.
+
+    A record that is cut off at depth h, where ``mass / 2**h`` others are left, has a displacement of so many and the depth score
+    ``log2(mass) / (h + 1)``.
+    """
+    if method == DEPTH or score <= 0.0:
+        return score
+    return log2(mass) / (1.0 + log2(max(mass / score, 1.0)))
+
+
+cdef class Evidence:
+    """Evidence record by record, and which of it alarms.
+
+    Parameters
+    ----------
+    threshold : float
+    method : str
+        The forests' kind of score.
+    capacity : int
+        Records that a tree holds.
+    """
+
+    cdef public double threshold
+    cdef Method method
+    cdef int64_t capacity
+    cdef readonly int64_t t          # records judged
+    cdef double[HOLD] last
+    # records with none after them that is as high: their times, and how high they are, falling
+    cdef int64_t* when
+    cdef double* high
+    cdef int64_t held, room
+
+    def __cinit__(self, double threshold, str method, int64_t capacity):
+        cdef int i
+        self.threshold, self.method, self.capacity = threshold, METHODS[method], capacity
+        self.t = self.held = 0
+        for i in range(HOLD):
+            self.last[i] = 0.0
+        self.room = FIRST_ROOM
+        self.when = <int64_t*>malloc(self.room * sizeof(int64_t))
+        self.high = <double*>malloc(self.room * sizeof(double))
+        if self.when == NULL or self.high == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.when)
+        free(self.high)
+
+    cdef int make_room(self) except -1:
+        """For one more."""
+        cdef void* when
+        cdef void* high
+        if self.held < self.room:
+            return 0
+        when = realloc(self.when, 2 * self.room * sizeof(int64_t))
+        if when == NULL:
+            raise MemoryError
+        self.when = <int64_t*>when
+        high = realloc(self.high, 2 * self.room * sizeof(double))
+        if high == NULL:
+            raise MemoryError
+        self.high = <double*>high
+        self.room *= 2
+        return 0
+
+    cdef double returned(self, double q) except -1.0:
+        """Records since one as high, at most 1000; it then joins them."""
+        cdef int64_t low = 0, high = self.held, middle, since
+        while low < high:
+            middle = (low + high) // 2
+            if self.high[middle] >= q:
+                low = middle + 1
+            else:
+                high = middle
+        since = self.t - (self.when[low - 1] if low > 0 else -1)
+        while self.held > 0 and self.high[self.held - 1] <= q:
+            self.held -= 1
+        if self.held > 0 and self.when[0] < self.t - LONGEST:
+            low = 1
+            while low < self.held and self.when[low] < self.t - LONGEST:
+                low += 1
+            self.held -= low
+            memmove(self.when, self.when + low, self.held * sizeof(int64_t))
+            memmove(self.high, self.high + low, self.held * sizeof(double))
+        self.make_room()
+        self.when[self.held], self.high[self.held] = self.t, q
+        self.held += 1
+        return <double>min(since, <int64_t>LONGEST)
+
+    cdef double weigh(self, double point, double whole, int64_t seen, double novelty, double floor, double* counted,
+                      bint* beside) except -1.0:
+        """The evidence of a record.
+
+        `counted` becomes the part of it that may alarm, 0 unless it exceeds the last records; `beside` whether it is the floor,
+        which stands beside the forests.
+        """
+        cdef double mass = <double>max(min(seen, self.capacity), <int64_t>2), q, e, best = 0.0
+        cdef int i
+        q = as_depth(self.method, max(point, whole), mass) * (LEAST + novelty)
+        beside[0] = q < floor
+        if beside[0]:
+            q = floor
+        e = q * sqrt(sqrt(self.returned(q)))
+        for i in range(HOLD):
+            best = max(best, self.last[i])
+        counted[0] = e if e > best else 0.0
+        self.last[self.t % HOLD] = e
+        self.t += 1
+        return e
+
+    def step(self, double point, double whole, int64_t seen, double novelty, double floor):
+        """(evidence, likelihood, alarm, beside) of a record: the scores of both forests, records learned, and what the views found."""
+        cdef double counted
+        cdef bint beside
+        cdef double e = self.weigh(point, whole, seen, novelty, floor, &counted, &beside)
+        return e, counted / (counted + self.threshold), counted >= self.threshold, bool(beside)
+
+    def steps(self, const double[::1] points, const double[::1] wholes, int64_t seen, const double[:, ::1] rows):
+        """(evidences, likelihoods, alarms, beside) of records in turn, as arrays."""
+        cdef Py_ssize_t n = points.shape[0], i
+        cdef double counted
+        cdef bint aside
+        evidence, likelihood, alarm, beside = np.empty(n), np.empty(n), np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
+        cdef double[::1] e = evidence, part = likelihood
+        cdef uint8_t[::1] calls = alarm.view(np.uint8), asides = beside.view(np.uint8)
+        for i in range(n):
+            e[i] = self.weigh(points[i], wholes[i], seen + i, rows[i, 0], rows[i, 1], &counted, &aside)
+            part[i] = counted / (counted + self.threshold)
+            calls[i], asides[i] = counted >= self.threshold, aside
+        return evidence, likelihood, alarm, beside
+
+    def state(self):
+        cdef int64_t k
+        return {
+            "t": self.t,
+            "last": [self.last[k] for k in range(HOLD)],
+            "when": np.array([self.when[k] for k in range(self.held)], dtype=np.int64),
+            "high": np.array([self.high[k] for k in range(self.held)], dtype=np.float64),
+        }
+
+    def restore(self, state):
+        """Take over a state; ValueError where it is none."""
+        cdef int64_t k
+        t = whole_number("t of the evidence", state["t"], 0, 2**62)
+        last = finite("last of the evidence", state["last"], (HOLD,), 0.0).tolist()
+        high = finite("high of the evidence", state["high"], (LONGEST + 1,), 0.0)
+        when = [whole_number("a time of the evidence", int(at), 0, t) for at in np.asarray(state["when"]).tolist()]
+        if len(last) != HOLD or len(when) != len(high) or (np.diff(high) >= 0.0).any() or (np.diff(when) <= 0).any():
+            raise ValueError("the evidence does not fall with its times")
+        if (when[len(when) - 1] if when else -1) != t - 1:
+            raise ValueError("the evidence does not end with the last record")
+        self.t, self.held = t, 0
+        for k in range(HOLD):
+            self.last[k] = last[k]
+        for at, value in zip(when, high.tolist()):
+            self.make_room()
+            self.when[self.held], self.high[self.held] = at, value
+            self.held += 1

@@ -1,0 +1,281 @@
+"""A feature of a stream: its scale, the four views of it that nets watch, its longest run of equal values, and its season.
+
+Nothing is judged before the first 64 records have settled the scale; these are then judged and learned in turn.
+"""
+
+from libc.math cimport INFINITY, NAN, expm1, fabs, log1p, sqrt
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free, qsort
+from libc.string cimport memcpy
+
+from rcf.detector.net cimport Look, Net, net_clear, net_take
+from rcf.detector.season cimport Season, Seasonal, season_close, season_take
+
+cdef enum:
+    HEAD = 64          # records that settle the scale
+    ENOUGH = 32        # of them, that must have come for a feature to be settled by these
+    RUN_BLOCK = 128    # records of which the longest run of equal values is kept
+    RUN_BLOCKS = 39    # kept; some 5000 records
+    RUN_QUIET = 256    # records before a run can be too long
+    RUN_LEAST = 15     # records by which it is longer than
+    RUN_RATIO = 3      # times the longest
+    FIRST_CHECKS = 4   # blocks of 64 records in a row that must contradict a scale just settled
+    CHECKS = 16        # the same later
+
+cdef extern from *:
+    """
+    #define RCF_CLIP (1e6)
+    #define RCF_YOUNG (150.0)
+    #define RCF_SLOW_MEAN (1.0 / 16.0)
+    #define RCF_WRONG (100.0)
+    """
+    const double CLIP "RCF_CLIP"  # in units of the scale: beyond, a float32 box could not tell ordinary values apart
+    const double YOUNG "RCF_YOUNG"  # records: while a first day unfolds, new extremes of level are to be expected
+    const double SLOW_MEAN "RCF_SLOW_MEAN"  # weight of a record in the mean that the fourth view is measured from
+    const double WRONG "RCF_WRONG"  # times the scale, or a part of it, that the spread must have to contradict it
+
+cdef enum View:
+    NO_VIEW, VALUE, LOGARITHM, CHANGE, MOVE
+
+
+cdef struct Scale:
+    double centre, size        # size 0 until a value differs from the first
+
+
+# Runs of equal values.
+cdef struct Runs:
+    int32_t[RUN_BLOCKS] longest
+    int32_t run, most, block
+    int64_t seen
+
+
+cdef struct Feature:
+    Scale value, log
+    double unit                # where the logarithm turns linear; 0 until a value other than 0 came
+    double[HEAD] recent        # the first values, then those of this block of 64
+    int32_t n_recent, checks, contradicted  # blocks checked; in a row that contradict the scale: above 0 too wide, below too narrow
+    double contradiction       # the spread that is nearest to the scale among them
+    bint settled               # whether the scale has been settled; nothing is judged before
+    int64_t seen               # values that came
+    double first, before       # the first value; the one before, NaN where it is missing
+    double mean, mass          # of earlier logarithms, weighted
+    Net[4] nets                # value, logarithm, change, move
+    Runs runs
+    Season* season             # NULL without time stamps
+
+
+# What a value of a feature shows.
+cdef struct Finding:
+    double novelty
+    View view                  # with the largest novelty
+    double usual               # the nearest known value of that view, as a value of the feature
+    double level               # the nearest known value
+    double near, range         # the nearest known place in that view, and the range of what is usual there
+    bint stuck, only_now       # equal values for too long; for the first time in this run
+    double run, longest        # equal values before this one, and the longest such run before
+    double season              # novelty of the residual
+    double season_usual, left
+    bint weekly
+
+
+cdef inline int ascending(const void* a, const void* b) noexcept nogil:
+    cdef double x = (<const double*>a)[0], y = (<const double*>b)[0]
+    return (x > y) - (x < y)
+
+
+cdef inline double quantile(const double* order, int32_t n, double q) noexcept nogil:
+    """Of n values in order, with a line between two of them, as numpy.percentile."""
+    cdef double at = q * (n - 1), part
+    cdef int32_t i = min(<int32_t>at, n - 2) if n > 1 else 0
+    if n == 1:
+        return order[0]
+    part = at - i
+    return order[i] + part * (order[i + 1] - order[i])
+
+
+cdef inline Scale robust_scale(const double* values, int32_t n) noexcept nogil:
+    """The median, and the smaller of the deviation and three robust ones: no single outlier sets either."""
+    cdef Scale scale
+    cdef double[HEAD] order
+    cdef double mean = 0.0, square = 0.0, robust
+    cdef int32_t i
+    memcpy(order, values, n * sizeof(double))
+    qsort(order, n, sizeof(double), ascending)
+    for i in range(n):
+        mean += values[i] / n
+    for i in range(n):
+        square += (values[i] - mean) / n * (values[i] - mean)
+    scale.centre, scale.size = quantile(order, n, 0.5), sqrt(square)
+    robust = 3.0 * (quantile(order, n, 0.75) - quantile(order, n, 0.25)) / 1.349
+    if robust > 0.0 and robust < scale.size:
+        scale.size = robust
+    if order[0] == order[n - 1]:
+        scale.size = 0.0  # not the rounding of the mean
+    return scale
+
+
+cdef inline double usual_unit(const double* values, int32_t n) noexcept nogil:
+    """A tenth of the usual size of a value; 0 where all are 0."""
+    cdef double[HEAD] order
+    cdef double mean = 0.0, middle
+    cdef int32_t i
+    for i in range(n):
+        order[i] = fabs(values[i])
+        mean += order[i] / n
+    qsort(order, n, sizeof(double), ascending)
+    middle = quantile(order, n, 0.5)
+    return min(0.1 * mean, 0.3 * middle) if middle > 0.0 else 0.1 * mean
+
+
+cdef inline double signed_log(double x, double unit) noexcept nogil:
+    cdef double y
+    if unit <= 0.0:
+        return 0.0
+    y = log1p(fabs(x) / unit)
+    return y if x >= 0.0 else -y
+
+
+cdef inline double signed_exp(double y, double unit) noexcept nogil:
+    cdef double x = unit * expm1(fabs(y))
+    return x if y >= 0.0 else -x
+
+
+cdef inline double clipped(double z, double most) noexcept nogil:
+    return most if z > most else -most if z < -most else z
+
+
+cdef inline double scaled(double x, const Scale* scale, double weight, double most) noexcept nogil:
+    """The number on the scale; 0 where it is missing or the scale is not known yet."""
+    if scale.size <= 0.0 or x != x:
+        return 0.0
+    return clipped((x - scale.centre) / (scale.size / weight), most)
+
+
+cdef inline void feature_clear(Feature* f) noexcept nogil:
+    cdef int32_t i
+    f.value.centre = f.value.size = f.log.centre = f.log.size = f.unit = f.contradiction = 0.0
+    f.n_recent = f.checks = f.contradicted = 0
+    f.settled, f.seen, f.first, f.before, f.mean, f.mass = False, 0, NAN, NAN, 0.0, 0.0
+    f.season = NULL
+    for i in range(4):
+        net_clear(&f.nets[i])
+    for i in range(RUN_BLOCKS):
+        f.runs.longest[i] = 0
+    f.runs.run = f.runs.most = f.runs.block = 0
+    f.runs.seen = 0
+
+
+cdef inline void feature_settle(Feature* f) noexcept nogil:
+    """The scales of the value and of its logarithm by the recent values."""
+    cdef double[HEAD] logs
+    cdef int32_t i
+    f.value = robust_scale(f.recent, f.n_recent)
+    for i in range(f.n_recent):
+        logs[i] = signed_log(f.recent[i], f.unit)
+    f.log = robust_scale(logs, f.n_recent)
+
+
+cdef inline void feature_start(Feature* f, double x) noexcept nogil:
+    """Give a feature that has stood still since its first value a scale, by the first other value; before that one is judged.
+
+    One of n records lies about ``sqrt(n)`` deviations out, so the first change stands out whatever its size.
+    """
+    cdef double many = sqrt(<double>f.seen + 1.0)
+    if x == f.first:
+        return
+    if f.unit <= 0.0:
+        f.unit = fabs(x) if x != 0.0 else 1.0
+    if f.value.size <= 0.0:
+        f.value.size = fabs(x - f.first) / many
+    if f.log.size <= 0.0:
+        f.log.size = fabs(signed_log(x, f.unit) - signed_log(f.first, f.unit)) / many
+
+
+cdef inline bint feature_check(Feature* f) noexcept nogil:
+    """Whether the scale was wrong and has been settled again, by the last 64 values and the blocks before.
+
+    A block contradicts the scale if its spread is a hundred times as large or a hundredth, because the forest is
+    indifferent to less and moving the scale makes it forget. All of the last 16 blocks of 64 records must
+    (all of the first ones, if these are at least four), so neither an outlier nor a quiet night moves the scale. The unit of the
+    logarithm stays, because nets are indifferent to units.
+    """
+    cdef Scale now = robust_scale(f.recent, f.n_recent)
+    cdef double was = f.value.size
+    if now.size <= 0.0 or was <= 0.0:
+        return False
+    f.checks = min(f.checks + 1, <int32_t>CHECKS)
+    if now.size * WRONG < was:
+        f.contradiction = max(f.contradiction, now.size) if f.contradicted > 0 else now.size
+        f.contradicted = f.contradicted + 1 if f.contradicted > 0 else 1
+    elif now.size > WRONG * was:
+        f.contradiction = min(f.contradiction, now.size) if f.contradicted < 0 else now.size
+        f.contradicted = f.contradicted - 1 if f.contradicted < 0 else -1
+    else:
+        f.contradicted = 0
+    if max(f.contradicted, -f.contradicted) < max(f.checks, <int32_t>FIRST_CHECKS):
+        return False
+    feature_settle(f)
+    f.value.size = f.contradiction
+    f.checks = f.contradicted = 0
+    return True
+
+
+cdef inline int64_t runs_take(Runs* runs, bint equal) noexcept nogil:
+    """Records by which the run of equal values is longer than it may be, else 0 or below."""
+    cdef int32_t i
+    if runs.seen > 0 and runs.seen % RUN_BLOCK == 0:
+        runs.block = <int32_t>((runs.seen // RUN_BLOCK) % RUN_BLOCKS)
+        runs.longest[runs.block] = 0
+        runs.most = 0
+        for i in range(RUN_BLOCKS):
+            runs.most = max(runs.most, runs.longest[i])
+    if equal:
+        runs.run += 1
+    else:
+        runs.longest[runs.block] = max(runs.longest[runs.block], runs.run)
+        runs.most = max(runs.most, runs.run)
+        runs.run = 0
+    runs.seen += 1
+    return runs.run - (RUN_RATIO * runs.most + RUN_LEAST) + 1 if runs.seen > RUN_QUIET else 0
+
+
+cdef inline void feature_judge(Feature* f, double x, double second, int64_t block, Finding* found) noexcept nogil:
+    """Judge a value that came, at a second of the week (NaN: unknown), and learn it."""
+    cdef double y, view, young, base
+    cdef Look look
+    cdef Seasonal seasonal
+    cdef int64_t beyond
+    cdef int32_t k
+    found.novelty, found.view, found.stuck, found.season, found.left = 0.0, NO_VIEW, False, 0.0, NAN
+    found.usual = found.near = found.range = found.season_usual = 0.0
+    found.level = x
+    found.weekly = False
+    y = signed_log(x, f.unit)
+    young = f.seen / (f.seen + YOUNG)
+    base = f.mean / f.mass if f.mass > 0.0 else y
+    for k in range(4):
+        if k == 2 and f.before != f.before:
+            if f.seen > 0:
+                continue  # the value before is missing: nothing is known of the change
+            view = 0.0
+        else:
+            view = x if k == 0 else y if k == 1 else x - f.before if k == 2 else y - base
+        look = net_take(&f.nets[k], view, 0.0, block)
+        if k == 0:
+            found.level = look.near
+        if k < 2:
+            look.novelty *= young
+        if look.novelty > found.novelty:
+            found.novelty, found.view, found.near, found.range = look.novelty, <View>(k + 1), look.near, look.range
+            found.usual = (look.near if k == 0 else signed_exp(look.near, f.unit) if k == 1
+                           else f.before + look.near if k == 2 else signed_exp(base + look.near, f.unit))
+    f.mean, f.mass = f.mean * (1.0 - SLOW_MEAN) + y, f.mass * (1.0 - SLOW_MEAN) + 1.0
+    beyond = runs_take(&f.runs, x == f.before)
+    found.stuck, found.only_now = beyond > 0, beyond == 1
+    found.run, found.longest = f.runs.run, f.runs.most
+    if f.season != NULL and second == second:
+        seasonal = season_take(f.season, y, second, block)
+        found.season, found.left, found.weekly = seasonal.novelty, seasonal.left, seasonal.weekly
+        found.season_usual = signed_exp(seasonal.usual, f.unit)
+    f.before = x
+    f.seen += 1

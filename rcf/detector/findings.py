@@ -1,0 +1,80 @@
+"""What decided an alarm, and how to say it."""
+
+from __future__ import annotations
+
+from math import expm1, log1p
+from typing import NamedTuple
+
+VIEWS = ("none", "value", "logarithm", "change", "move")
+KINDS = ("none", "stuck", "day", "week")
+MEMORY = 5000  # records that the nets look back
+
+
+class Finding(NamedTuple):
+    """What decided about a record: the feature, what is new about it, and what was known."""
+
+    kind: str  # of VIEWS or KINDS
+    feature: int
+    came: float
+    usual: float  # what would have been known in that view; for a stuck sensor the value itself
+    level: float  # the nearest known value
+    unit: float  # of the feature's logarithm
+    near: float  # the nearest known place in the view
+    run: int  # equal values in a row, and the longest such run before
+    longest: int
+    seen: int  # records before
+
+    @property
+    def side(self) -> str:
+        if self.kind == "stuck":
+            return "stuck"
+        return "high" if self.came >= self.usual else "low"
+
+    def text(self, name: str) -> str:
+        """A sentence for a person, `name` being the feature's."""
+        came, usual = shown(self.came), shown(self.usual)
+        past = f"the last {MEMORY:,} records" if self.seen > MEMORY else f"all {self.seen:,} records before"
+        if self.kind == "stuck":
+            before = f"the longest run of equal values before was {self.longest + 1}"
+            return f"{name} has been {came} for {self.run + 1} records; {before}"
+        if self.kind in KINDS[2:]:
+            return f"{name} is {came}, where {usual} is usual at this time of the {self.kind}"
+        if self.kind == "change":
+            step, known = self.came - (self.usual - self.near), self.near
+            return f"{name} changed by {step:+.4g} to {came}; the nearest change in {past} was {known:+.4g}"
+        if self.kind == "move":
+            return (
+                f"{name} moved to {came}; from its recent level, the nearest move in {past} would have led to {usual}"
+            )
+        if self.kind == "lasting":
+            return f"{name} is {came}, still out of the usual after {self.run} records"
+        if self.kind == "none":
+            return f"{name} is {came}, far from the recent records"
+        return f"{name} is {came}; nothing within {shown(abs(self.came - self.usual))} of it came in {past}"
+
+
+def shown(value: float) -> str:
+    """A number as a person writes it: six digits, no trailing zeros."""
+    return f"{value:.6g}"
+
+
+def finding(row: list[float], beside: bool, values: list[float], units: list[float], seen: int) -> Finding:
+    """Of a row of findings: what decided, the nets or, beside the forests, a run of equal values or the season."""
+    _, _, feature, view, usual, near, _, kind, cause, season, run, longest, level = row
+    what, j = (KINDS[int(kind)], int(cause)) if beside else (VIEWS[int(view)], max(int(feature), 0))
+    came = values[j]
+    if beside:
+        level = usual = came if what == "stuck" else season
+    return Finding(what, j, came, usual, level, units[j], near, int(run), int(longest), seen)
+
+
+def signed_log(x: float, unit: float) -> float:
+    """A logarithm that is linear near 0, of either sign."""
+    y = log1p(abs(x) / unit) if unit > 0.0 else 0.0
+    return y if x >= 0.0 else -y
+
+
+def signed_exp(y: float, unit: float) -> float:
+    """The number with this `signed_log`."""
+    x = unit * expm1(abs(y))
+    return x if y >= 0.0 else -x

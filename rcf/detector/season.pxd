@@ -1,0 +1,169 @@
+"""A season: what a value usually is at this time of the day or of the week, and how new its distance from that is.
+
+The profile has a bin for each part of the period. A bin moves a quarter of the way to what comes in it each time it is passed, and is
+read together with its neighbours (1 : 2 : 1). It is in force from the second period on, and only while it explains the series: while
+what is left is less than 0.6 of what is left about a slow mean.
+"""
+
+from libc.math cimport NAN, fabs, fmod, pow
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free
+
+from rcf.detector.net cimport Look, Net, net_clear, net_take
+
+cdef enum:
+    DAY_BINS = 288     # five minutes each; fewer where the interval is longer
+    WEEK_BINS = 168    # an hour each
+    SPAN = 9           # residuals whose running median is judged
+    LEAST_PERIOD = 8   # records in a period; with fewer there is no shape
+
+cdef extern from *:
+    """
+    #define RCF_DAY (86400.0)
+    #define RCF_QUARTER (0.75)
+    #define RCF_EXPLAINED (0.6)
+    #define RCF_WILD (5.0)
+    """
+    const double DAY "RCF_DAY"  # seconds
+    const double QUARTER "RCF_QUARTER"  # of a bin's value that is left after a period
+    const double EXPLAINED "RCF_EXPLAINED"  # a profile is in force while it leaves less of the spread
+    const double WILD "RCF_WILD"  # times the mean residual; a larger one counts as this much
+
+
+# The last values, whose median is asked for.
+cdef struct Last:
+    double[SPAN] value
+    int32_t size, next
+
+
+cdef struct Profile:
+    double* level              # of a bin
+    uint8_t* visits            # how often it was passed; stays at 255
+    int32_t bins, bin          # bin: that of the last value, -1 before the first
+    int64_t period, taken, told  # records in a period, values taken, values that had a profile to be held against
+    double slow, inside, around  # slow mean; mean absolute residual from the profile, and from the slow mean
+
+
+cdef struct Season:
+    Profile day, week
+    Last levels, day_left, week_left
+    Net level_net, day_net, week_net
+
+
+# What a season says of a value.
+cdef struct Seasonal:
+    double novelty             # 0 to 1
+    double usual               # the logarithm that was usual now
+    double left                # median of the last residuals; NaN where no profile is in force
+    bint weekly
+
+
+cdef inline double last_median(Last* last, double value) noexcept nogil:
+    """The median of the last values with this one."""
+    cdef double[SPAN] order
+    cdef double x
+    cdef int32_t i, j
+    last.value[last.next] = value
+    last.next = (last.next + 1) % SPAN
+    last.size = min(last.size + 1, <int32_t>SPAN)
+    for i in range(last.size):
+        x, j = last.value[i], i
+        while j > 0 and order[j - 1] > x:
+            order[j] = order[j - 1]
+            j -= 1
+        order[j] = x
+    i = last.size // 2
+    return order[i] if last.size % 2 else 0.5 * (order[i - 1] + order[i])
+
+
+cdef inline int profile_open(Profile* profile, int64_t period, int32_t bins) noexcept nogil:
+    """Room for a profile; 0 where there is no memory. A period too short for a shape has none."""
+    profile.bins = <int32_t>min(<int64_t>bins, period) if period >= LEAST_PERIOD else 0
+    profile.bin, profile.period, profile.taken, profile.told = -1, period, 0, 0
+    profile.slow = profile.inside = profile.around = 0.0
+    profile.level = <double*>calloc(max(profile.bins, 1), sizeof(double))
+    profile.visits = <uint8_t*>calloc(max(profile.bins, 1), 1)
+    return profile.level != NULL and profile.visits != NULL
+
+
+cdef inline double profile_take(Profile* profile, double y, double second, double length, double* usual) noexcept nogil:
+    """The residual of y at a second of a period of that length, NaN while there is none; y is then learned."""
+    cdef double left = NAN, level = 0.0, mass = 0.0, rate, off, slow = 1.0 / (2.0 * profile.period), weight
+    cdef int32_t bin = min(<int32_t>(second * profile.bins / length), profile.bins - 1), j, k
+    cdef int64_t t = profile.taken
+    if profile.bin >= 0 and bin != profile.bin and profile.visits[profile.bin] < 255:
+        profile.visits[profile.bin] += 1
+    profile.bin = bin
+    profile.taken += 1
+    if t == 0:
+        profile.slow = y
+    profile.slow += (y - profile.slow) * max(slow, 1.0 / (t + 1))
+    if profile.visits[bin] >= 1:
+        for k in range(-1, 2):
+            j, weight = (bin + k + profile.bins) % profile.bins, 2.0 if k == 0 else 1.0
+            if profile.visits[j] >= 1:
+                level += weight * profile.level[j]
+                mass += weight
+        usual[0] = level / mass
+        off = fabs(y - usual[0])
+        profile.told += 1
+        if profile.told > profile.period and profile.inside < EXPLAINED * profile.around and t >= 2 * profile.period:
+            left = y - usual[0]
+        rate = max(slow, 1.0 / profile.told)
+        if profile.told > 20:
+            off = min(off, WILD * profile.inside)
+        profile.inside += (off - profile.inside) * rate
+        off = fabs(y - profile.slow)
+        if profile.told > 20:
+            off = min(off, WILD * profile.around)
+        profile.around += (off - profile.around) * rate
+    rate = 1.0 - pow(QUARTER, <double>profile.bins / profile.period)
+    profile.level[bin] += (y - profile.level[bin]) * max(rate, 1.0 / (profile.visits[bin] + 1))
+    return left
+
+
+cdef inline void season_close(Season* season) noexcept nogil:
+    if season == NULL:
+        return
+    free(season.day.level)
+    free(season.day.visits)
+    free(season.week.level)
+    free(season.week.visits)
+    free(season)
+
+
+cdef inline Season* season_open(int64_t period) noexcept nogil:
+    """The season of one feature with so many records in a day; NULL where there is no memory."""
+    cdef Season* season = <Season*>calloc(1, sizeof(Season))
+    if season == NULL:
+        return NULL
+    if not (profile_open(&season.day, period, DAY_BINS) and profile_open(&season.week, 7 * period, WEEK_BINS)):
+        season_close(season)
+        return NULL
+    net_clear(&season.level_net)
+    net_clear(&season.day_net)
+    net_clear(&season.week_net)
+    return season
+
+
+cdef inline Seasonal season_take(Season* season, double y, double second, int64_t block) noexcept nogil:
+    """Judge a logarithm by its time, in seconds since a Monday at midnight on the wall's clock, and learn it."""
+    cdef Seasonal found
+    cdef Look level, look
+    cdef double left, middle, usual = 0.0
+    found.novelty, found.usual, found.left, found.weekly = 0.0, 0.0, NAN, False
+    level = net_take(&season.level_net, last_median(&season.levels, y), 0.0, block)
+    if season.day.bins > 0:
+        left = profile_take(&season.day, y, fmod(second, DAY), DAY, &usual)
+        if left == left:
+            middle = last_median(&season.day_left, left)
+            look = net_take(&season.day_net, middle, 0.5 * level.range, block)
+            found.novelty, found.usual, found.left = look.novelty, usual, middle
+    if season.week.bins > 0:
+        left = profile_take(&season.week, y, second, 7.0 * DAY, &usual)
+        if left == left:
+            middle = last_median(&season.week_left, left)
+            look = net_take(&season.week_net, middle, 0.5 * level.range, block)
+            if look.novelty > found.novelty:
+                found.novelty, found.usual, found.left, found.weekly = look.novelty, usual, middle, True
+    return found

@@ -1,0 +1,620 @@
+"""What the trees and the nets see of a record: each feature freed of its place and unit, and how new it is.
+
+The trees that watch the window see one number of a feature, transformed as the user asked. The trees that watch the newest record see
+three: its value and its logarithm, each on a robust scale, and the change of the value. The nets see the same and the change from a
+recent mean; they tell how far each lies from all that is known (net.pxd), which runs of equal values are too long (feature.pxd), and
+what is usual at this time of the day and of the week (season.pxd).
+"""
+
+import numpy as np
+
+from rcf._validate import finite, whole_number
+
+from libc.math cimport NAN, fabs, sqrt
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from rcf.detector.feature cimport (
+    CHECKS, CLIP, ENOUGH, HEAD, NO_VIEW, RUN_BLOCKS, Feature, Finding, Scale, clipped, feature_check, feature_clear, feature_judge,
+    feature_settle, feature_start, robust_scale, scaled, signed_exp, signed_log, usual_unit,
+)
+from rcf.detector.net cimport POINTS, Net
+from rcf.detector.season cimport SPAN, Last, Profile, Season, season_close, season_open
+
+LIMIT = 1.7e38  # as the forest's
+HELD_BACK = HEAD
+# (difference to what, scaled)
+KINDS = {
+    "none": ("zero", False),
+    "normalize": ("zero", True),
+    "difference": ("previous", False),
+    "normalize_difference": ("previous", True),
+    "subtract_moving_average": ("average", False),
+}
+# what a row of findings holds
+COLUMNS = ("novelty", "floor", "feature", "view", "usual", "near", "range", "kind", "cause", "season", "run", "longest", "level")
+
+cdef enum:
+    NOVELTY, FLOOR, FEATURE, VIEW, USUAL, NEAR, RANGE, KIND, CAUSE, SEASON, RUN, LONGEST, LEVEL, N_COLUMNS
+
+cdef enum Kind:
+    NO_KIND, STUCK, DAY, WEEK
+
+cdef enum Origin:
+    ZERO, PREVIOUS, AVERAGE
+
+# Evidence that stands beside the forest's, because to the forest these records look usual. Measured: at these weights a stuck sensor
+# and a midday value at night are found at no alarm more on any labelled corpus.
+cdef double STUCK_EVIDENCE = 0.5
+cdef double SEASON_EVIDENCE = 0.8
+
+
+cdef class Views:
+    """The features of a stream.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `KINDS`: what the trees that watch the window see.
+    weights : list of float
+        Of each feature.
+    block : int
+        Records in a block, by which nets count.
+    """
+
+    cdef Feature* features
+    cdef Scale* changes        # of what the window shows, where that is a difference
+    cdef double* weights
+    cdef double* base          # what is to be added to what the window shows of the last record, to give the record
+    cdef double* average       # the last record, or the moving average; NaN where none came yet
+    cdef double* numbers       # of the last record, whose change is seen next
+    cdef double* held          # (HEAD, 2 d + 1): the first records filled, as they came, and their second of the week
+    cdef readonly int d
+    cdef readonly int64_t n, day  # records; records in a day, 0: not known
+    cdef int64_t block
+    cdef Origin origin
+    cdef bint scales, fresh    # fresh: no record before it shows a change
+    cdef double most
+    cdef readonly list centre, scale
+    cdef readonly object z, p, row, left
+    cdef double[::1] z_view, p_view, row_view, left_view, came_view, filled_view
+
+    def __cinit__(self, str kind, list weights, int64_t block):
+        cdef int j, d = len(weights)
+        self.d, self.block = d, block
+        self.origin = {"zero": ZERO, "previous": PREVIOUS, "average": AVERAGE}[KINDS[kind][0]]
+        self.scales = KINDS[kind][1]
+        self.most = CLIP if self.scales else LIMIT
+        self.features = <Feature*>calloc(d, sizeof(Feature))
+        self.changes = <Scale*>calloc(d, sizeof(Scale))
+        self.weights, self.base = <double*>calloc(d, sizeof(double)), <double*>calloc(d, sizeof(double))
+        self.average, self.numbers = <double*>calloc(d, sizeof(double)), <double*>calloc(d, sizeof(double))
+        self.held = <double*>calloc(HEAD * (2 * d + 1), sizeof(double))
+        if (self.features == NULL or self.changes == NULL or self.weights == NULL or self.base == NULL
+                or self.average == NULL or self.numbers == NULL or self.held == NULL):
+            raise MemoryError
+        for j in range(d):
+            feature_clear(&self.features[j])
+            self.weights[j], self.average[j] = weights[j], NAN
+            if not self.scales:
+                self.changes[j].size = 1.0
+        self.n = self.day = 0
+        self.fresh = True
+        self.z, self.p, self.row, self.left = np.zeros(d), np.zeros(3 * d), np.zeros(N_COLUMNS), np.full(d, NAN)
+        self.z_view, self.p_view, self.row_view, self.left_view = self.z, self.p, self.row, self.left
+        self.came_view, self.filled_view = np.empty(d), np.empty(d)
+        self.refresh()
+
+    def __dealloc__(self):
+        cdef int j
+        for j in range(self.d if self.features != NULL else 0):
+            season_close(self.features[j].season)
+        free(self.features)
+        free(self.changes)
+        free(self.weights)
+        free(self.base)
+        free(self.average)
+        free(self.numbers)
+        free(self.held)
+
+    @property
+    def settled(self):
+        return self.n >= HEAD
+
+    @property
+    def novelty(self):
+        """Of the last record."""
+        return self.row_view[NOVELTY]
+
+    @property
+    def floor(self):
+        """The least evidence of the last record."""
+        return self.row_view[FLOOR]
+
+    @property
+    def units(self):
+        """Where the logarithm of each feature turns linear."""
+        return [self.features[j].unit for j in range(self.d)]
+
+    def open_seasons(self, int64_t day):
+        """Watch the daily and the weekly season, of so many records in a day."""
+        cdef int j
+        for j in range(self.d):
+            if self.features[j].season == NULL:
+                self.features[j].season = season_open(day)
+                if self.features[j].season == NULL:
+                    raise MemoryError
+        self.day = day
+
+    def restart(self):
+        """Nothing is known of the change that comes next: records are missing."""
+        cdef int j
+        self.fresh = True
+        for j in range(self.d):
+            self.features[j].before = NAN
+            self.features[j].mean = self.features[j].mass = 0.0
+
+    # ---- records -----------------------------------------------------------------------------------------------
+
+    cdef void refresh(self):
+        """New lists of centre and scale: who holds the old ones can still go back from numbers made with them."""
+        cdef int j
+        cdef Scale scale
+        self.centre, self.scale = [], []
+        for j in range(self.d):
+            scale = self.changes[j] if not self.scales or self.origin != ZERO else self.features[j].value
+            self.centre.append(scale.centre)
+            self.scale.append((scale.size if scale.size > 0.0 else 1.0) / self.weights[j])
+
+    cdef bint begin(self, const double* came, const double* filled) noexcept nogil:
+        """Give features that have stood still a scale, if this record differs; whether a scale has changed."""
+        cdef int j
+        cdef Feature* f
+        cdef bint changed = False
+        for j in range(self.d):
+            f = &self.features[j]
+            if f.settled and came[j] == came[j] and (f.value.size <= 0.0 or f.log.size <= 0.0) and came[j] != f.first:
+                feature_start(f, came[j])
+                changed = True
+            if self.scales and self.origin != ZERO and f.settled and self.changes[j].size <= 0.0 and f.value.size > 0.0:
+                self.changes[j].size = f.value.size
+                changed = True
+        return changed
+
+    cdef void show(self, const double* filled, double* z, double* p) noexcept nogil:
+        """What the window's trees see of a record, (d,), and the record's, (3 d,)."""
+        cdef int j, d = self.d
+        cdef double x, number, change
+        cdef Feature* f
+        cdef Scale plain
+        plain.centre, plain.size = 0.0, 1.0
+        for j in range(d):
+            f, x = &self.features[j], filled[j]
+            number = scaled(x, &f.value if self.scales else &plain, self.weights[j], self.most)
+            p[j] = number
+            p[d + j] = scaled(signed_log(x, f.unit), &f.log, self.weights[j], self.most)
+            p[2 * d + j] = 0.0 if self.fresh else clipped(number - self.numbers[j], self.most)
+            self.numbers[j] = number
+            if self.origin == ZERO:
+                z[j] = number
+                continue
+            self.base[j] = x if self.average[j] != self.average[j] else self.average[j]
+            if self.origin == PREVIOUS:
+                self.average[j] = x
+            else:
+                self.average[j] = self.base[j] + max(1.0 / self.n, 1.0 / HEAD) * (x - self.base[j])
+            change = x - self.base[j]
+            z[j] = scaled(change, &self.changes[j], self.weights[j], self.most)
+        self.fresh = False
+
+    cdef bint judge(self, const double* came, double second, double* row, double* left) noexcept nogil:
+        """What the record shows that is new, as a row of findings; it is learned. Whether a scale has been settled again."""
+        cdef int j, k
+        cdef double total = 0.0, best = 0.0, most = -1.0, x, size, floor
+        cdef Feature* f
+        cdef Finding found
+        cdef bint changed = False
+        for k in range(N_COLUMNS):
+            row[k] = 0.0
+        row[FEATURE] = row[CAUSE] = -1.0
+        for j in range(self.d):
+            f, x = &self.features[j], came[j]
+            left[j] = NAN
+            if x != x:
+                f.before = NAN
+                continue
+            if not f.settled:
+                # it has been silent so far
+                f.recent[f.n_recent] = x
+                f.n_recent += 1
+                if f.n_recent == ENOUGH:
+                    self.settle(j)
+                    changed = True
+                continue
+            feature_judge(f, x, second, self.block, &found)
+            left[j] = found.left
+            total += found.novelty
+            if found.novelty > best:
+                best = found.novelty
+                row[FEATURE], row[VIEW], row[USUAL], row[NEAR], row[RANGE] = j, <int>found.view, found.usual, found.near, found.range
+                row[LEVEL] = found.level
+            elif best == 0.0:
+                # nothing is new: the feature that lies farthest out
+                size = fabs(self.numbers[j])
+                if size > most:
+                    most = size
+                    row[FEATURE], row[VIEW] = j, <int>NO_VIEW
+                    row[USUAL] = row[LEVEL] = signed_exp(f.mean / f.mass, f.unit)
+            # of several features the first record alone: evidence at each record of a long run would hide what the others show
+            # (with 19 features event AP falls from .67 to .48)
+            floor = STUCK_EVIDENCE if found.stuck and (self.d == 1 or found.only_now) else 0.0
+            if floor > row[FLOOR]:
+                row[FLOOR], row[KIND], row[CAUSE] = floor, <int>STUCK, j
+                row[RUN], row[LONGEST] = found.run, found.longest
+            floor = SEASON_EVIDENCE * found.season
+            if floor > row[FLOOR]:
+                row[FLOOR], row[KIND], row[CAUSE] = floor, <int>WEEK if found.weekly else <int>DAY, j
+                row[SEASON] = found.season_usual
+            f.recent[f.n_recent] = x
+            f.n_recent += 1
+            if f.n_recent == HEAD:
+                if self.scales and feature_check(f):
+                    self.settle_changes(j)
+                    changed = True
+                f.n_recent = 0
+        row[NOVELTY] = total / sqrt(<double>self.d)
+        return changed
+
+    cdef void settle_changes(self, int j) noexcept nogil:
+        """The scale of the differences that the window shows, by the recent values."""
+        cdef Feature* f = &self.features[j]
+        cdef double[HEAD] steps
+        cdef int32_t i
+        if not self.scales or self.origin == ZERO or f.n_recent < 2:
+            return
+        for i in range(1, f.n_recent):
+            steps[i - 1] = f.recent[i] - f.recent[i - 1]
+        self.changes[j] = robust_scale(steps, f.n_recent - 1)
+
+    cdef void settle(self, int j) noexcept nogil:
+        """Settle the scale of a feature by its first values; these are then learned."""
+        cdef Feature* f = &self.features[j]
+        cdef Finding found
+        cdef double[HEAD] first
+        cdef int32_t i, n = f.n_recent
+        memcpy(first, f.recent, n * sizeof(double))
+        f.unit = usual_unit(f.recent, n)
+        feature_settle(f)
+        f.settled, f.first = True, first[0]
+        self.settle_changes(j)
+        f.n_recent = 0
+        for i in range(n):
+            feature_judge(f, first[i], NAN, self.block, &found)
+
+    def push(self, list filled, list came, double second):
+        """Take in a record; the number of records that are now ready for the trees: 0, all that were held back, or 1.
+
+        Parameters
+        ----------
+        filled, came : list of float
+            The record with its gaps filled as far as they can be, and as it came: NaN marks what is missing.
+        second : float
+            Of the week, NaN if not known.
+
+        One record is then in `z` and `p`, with what it shows in `row` and `left`; those held back are given out by `release`.
+        """
+        cdef int j, d = self.d
+        cdef double* at
+        for j in range(d):
+            self.filled_view[j], self.came_view[j] = filled[j], came[j]
+        self.n += 1
+        if self.n <= HEAD:
+            at = self.held + (self.n - 1) * (2 * d + 1)
+            memcpy(at, &self.filled_view[0], d * sizeof(double))
+            memcpy(at + d, &self.came_view[0], d * sizeof(double))
+            at[2 * d] = second
+            return HEAD if self.n == HEAD else 0
+        if self.begin(&self.came_view[0], &self.filled_view[0]):
+            self.refresh()
+        self.show(&self.filled_view[0], &self.z_view[0], &self.p_view[0])
+        if self.judge(&self.came_view[0], second, &self.row_view[0], &self.left_view[0]):
+            self.refresh()
+        return 1
+
+    def release(self):
+        """(64, d) and (64, 3 d): the records held back, for the trees that watch the window and the newest record."""
+        cdef int j, r, d = self.d, width = 2 * self.d + 1
+        cdef double[:, ::1] Z, P
+        cdef double* at
+        cdef Feature* f
+        z, p = np.empty((HEAD, d)), np.empty((HEAD, 3 * d))
+        Z, P = z, p
+        for j in range(d):
+            f = &self.features[j]
+            for r in range(HEAD):
+                at = self.held + r * width
+                if at[d + j] == at[d + j]:
+                    f.recent[f.n_recent] = at[d + j]
+                    f.n_recent += 1
+            if f.n_recent < ENOUGH:
+                continue  # silent: it is settled later, from what it has by then
+            f.unit = usual_unit(f.recent, f.n_recent)
+            feature_settle(f)
+            f.settled, f.first = True, f.recent[0]
+            self.settle_changes(j)
+            f.n_recent = 0
+        self.n = 0
+        for r in range(HEAD):
+            at = self.held + r * width
+            self.n += 1
+            self.show(at, &Z[r, 0], &P[r, 0])
+            for j in range(d):
+                if not self.features[j].settled:
+                    at[d + j] = NAN  # it is among the recent ones already
+            self.judge(at + d, at[2 * d], &self.row_view[0], &self.left_view[0])
+        for j in range(d):
+            f = &self.features[j]
+            if f.settled:  # by these, so they do not check it
+                f.n_recent = f.checks = f.contradicted = 0
+        self.refresh()
+        free(self.held)
+        self.held = NULL
+        return z, p
+
+    def push_many(self, const double[:, ::1] X, const double[::1] seconds):
+        """`push` of whole records in turn, once all is settled.
+
+        Returns what the trees see, (n, d) and (n, 3 d); rows of findings; what is left of the season, or None; what is to be added to a
+        row, or None; and ``[(i, centre, scale)]``, those that hold from record i on.
+        """
+        cdef Py_ssize_t i, n = X.shape[0]
+        cdef int d = self.d
+        cdef double[:, ::1] Z, P, rows, lefts, bases
+        cdef bint seasonal = self.day > 0, based = self.origin != ZERO
+        z, p, found = np.empty((n, d)), np.empty((n, 3 * d)), np.empty((n, N_COLUMNS))
+        left = np.empty((n, d)) if seasonal else None
+        base = np.empty((n, d)) if based else None
+        Z, P, rows = z, p, found
+        if seasonal:
+            lefts = left
+        if based:
+            bases = base
+        scales = [(0, self.centre, self.scale)]
+        for i in range(n):
+            self.n += 1
+            if self.begin(&X[i, 0], &X[i, 0]):
+                self.refresh()
+                scales.append((i, self.centre, self.scale))
+            self.show(&X[i, 0], &Z[i, 0], &P[i, 0])
+            if based:
+                memcpy(&bases[i, 0], self.base, d * sizeof(double))
+            if self.judge(&X[i, 0], NAN if seconds is None else seconds[i], &rows[i, 0],
+                          &lefts[i, 0] if seasonal else &self.left_view[0]):
+                self.refresh()
+                scales.append((i + 1, self.centre, self.scale))
+        return z, p, found, left, base, scales
+
+    # ---- the way back ------------------------------------------------------------------------------------------
+
+    def last_base(self):
+        """What is to be added to what the window shows of the last record, to give the record."""
+        return [self.base[j] for j in range(self.d)]
+
+    def next_base(self):
+        """The same of the next record."""
+        if self.origin == ZERO:
+            return [0.0] * self.d
+        return [0.0 if self.average[j] != self.average[j] else self.average[j] for j in range(self.d)]
+
+    def base_after(self, base, values):
+        """The next base, if the next records were `values` (n, d) on bases (n, d)."""
+        if self.origin == ZERO:
+            return base
+        return values if self.origin == PREVIOUS else base + (values - base) / HEAD
+
+    def peek(self, list x):
+        """What the window's trees would see of x if it came next; learns nothing."""
+        base = self.next_base()
+        return [
+            0.0 if x[j] != x[j] else clipped((x[j] - base[j] - self.centre[j]) / self.scale[j], self.most)
+            for j in range(self.d)
+        ]
+
+    # ---- state -------------------------------------------------------------------------------------------------
+
+    cdef list numbers_of(self, int j):
+        cdef Feature* f = &self.features[j]
+        return [f.value.centre, f.value.size, f.log.centre, f.log.size, f.unit, f.contradiction, f.first, f.before, f.mean,
+                f.mass, self.changes[j].centre, self.changes[j].size, self.base[j], self.average[j], self.numbers[j]]
+
+    cdef list counts_of(self, int j):
+        cdef Feature* f = &self.features[j]
+        return [f.n_recent, f.checks, f.contradicted, f.settled, f.seen, f.runs.run, f.runs.block, f.runs.seen]
+
+    def state(self):
+        """All that the future depends on, as arrays; NaN is what is not known yet."""
+        cdef int j, d = self.d
+        cdef int held = min(self.n, HEAD) if self.held != NULL else 0
+        cdef list seasons = []
+        head = np.empty((held, 2 * d + 1))
+        cdef double[:, ::1] rows = head
+        for j in range(held):
+            memcpy(&rows[j, 0], self.held + j * (2 * d + 1), (2 * d + 1) * sizeof(double))
+        if self.day > 0:
+            seasons = [season_state(self.features[j].season) for j in range(d)]
+        return {
+            "n": self.n,
+            "day": self.day,
+            "fresh": bool(self.fresh),
+            "held": head,
+            "numbers": np.array([self.numbers_of(j) for j in range(d)], dtype=np.float64),
+            "counts": np.array([self.counts_of(j) for j in range(d)], dtype=np.int64),
+            "recent": np.concatenate([<double[:HEAD]>self.features[j].recent for j in range(d)]).reshape(d, HEAD),
+            "runs": np.concatenate([<int32_t[:RUN_BLOCKS]>self.features[j].runs.longest for j in range(d)]).reshape(d, RUN_BLOCKS),
+            "nets": [net_state(&self.features[j].nets[k]) for j in range(d) for k in range(4)],
+            "seasons": seasons,
+        }
+
+    def restore(self, state):
+        """Take over a state; ValueError where it is none."""
+        cdef int j, k, d = self.d
+        cdef Feature* f
+        n, day = whole_number("n of the views", state["n"], 0, 2**62), whole_number("day", state["day"], 0, 2**40)
+        many = n if n < HEAD else 0
+        numbers = state["numbers"]
+        if type(state["fresh"]) is not bool or len(state["nets"]) != 4 * d or len(state["seasons"]) != (d if day else 0):
+            raise ValueError(f"not the views of {d} features")
+        head = known("held", state["held"], (many, 2 * d + 1), True)
+        numbers = known("numbers", state["numbers"], (d, 15), True)
+        recent, counts = known("recent", state["recent"], (d, HEAD)), whole("counts", state["counts"], (d, 8), -CHECKS)
+        runs = whole("runs", state["runs"], (d, RUN_BLOCKS), 0).astype(np.int32)
+        if (counts[:, [0, 1, 3, 4, 5, 6, 7]] < 0).any() or (numbers[:, [1, 3, 4, 9, 11]] < 0.0).any():
+            raise ValueError("a count, a scale or a unit is negative")
+        if np.isnan(numbers[:, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 14]]).any():
+            raise ValueError("a scale is not a number")
+        if (counts[:, 0] >= HEAD).any() or (counts[:, 1:3] > CHECKS).any() or (counts[:, 3] > 1).any():
+            raise ValueError("a count is larger than it can be")
+        if (counts[:, 5] > 2**30).any() or (counts[:, 6] >= RUN_BLOCKS).any() or (counts[:, [4, 7]] > n).any():
+            raise ValueError("a run is longer than the stream")
+        if n < HEAD and counts[:, 3].any():
+            raise ValueError("a scale was settled before its time")
+        if day:
+            self.open_seasons(day)
+        self.n, self.fresh = n, state["fresh"]
+        cdef double[:, ::1] rows = head, values = numbers, last = recent
+        cdef int64_t[:, ::1] ints = counts
+        cdef int32_t[:, ::1] longest = runs
+        for j in range(many):
+            memcpy(self.held + j * (2 * d + 1), &rows[j, 0], (2 * d + 1) * sizeof(double))
+        if n >= HEAD:
+            free(self.held)
+            self.held = NULL
+        for j in range(d):
+            f = &self.features[j]
+            (f.value.centre, f.value.size, f.log.centre, f.log.size, f.unit, f.contradiction, f.first, f.before, f.mean,
+             f.mass, self.changes[j].centre, self.changes[j].size, self.base[j], self.average[j], self.numbers[j]) = (
+                numbers[j].tolist())
+            f.n_recent, f.checks, f.contradicted, f.settled = ints[j, 0], ints[j, 1], ints[j, 2], ints[j, 3]
+            f.seen, f.runs.run, f.runs.block, f.runs.seen = ints[j, 4], ints[j, 5], ints[j, 6], ints[j, 7]
+            memcpy(f.recent, &last[j, 0], HEAD * sizeof(double))
+            memcpy(f.runs.longest, &longest[j, 0], RUN_BLOCKS * sizeof(int32_t))
+            f.runs.most = runs[j].max()
+            for k in range(4):
+                restore_net(&f.nets[k], state["nets"][4 * j + k], n, self.block)
+            if day:
+                restore_season(f.season, state["seasons"][j], n, self.block)
+        self.refresh()
+
+
+def known(name, values, shape, missing=False):
+    """Saved numbers of exactly that shape: finite, or NaN where something may be missing."""
+    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != shape:
+        raise ValueError(f"{name} is not {shape} numbers")
+    if not (np.isfinite(values) | (missing & np.isnan(values))).all():
+        raise ValueError(f"{name} has a number that is not finite")
+    return np.array(values)
+
+
+def whole(name, values, shape, least):
+    """Saved whole numbers of exactly that shape, from `least` on."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iu" or values.shape != shape:
+        raise ValueError(f"{name} is not {shape} whole numbers")
+    if values.size and (values.min() < least or values.max() > 2**62):
+        raise ValueError(f"{name} has a number that is out of range")
+    return np.array(values, dtype=np.int64)
+
+
+cdef dict net_state(const Net* net):
+    return {
+        "place": np.array([net.place[i] for i in range(net.size)], dtype=np.float64),
+        "weight": np.array([net.weight[i] for i in range(net.size)], dtype=np.float32),
+        "last": np.array([net.last[i] for i in range(net.size)], dtype=np.int32),
+        "blocks": net.blocks,
+        "seen": net.seen,
+    }
+
+
+cdef int restore_net(Net* net, state, int64_t n, int64_t block) except -1:
+    cdef int i
+    seen = whole_number("values of a net", state["seen"], 0, n)
+    size = len(state["place"])
+    place, last = known("place", state["place"], (size,)), whole("last", state["last"], (size,), 0)
+    weight, blocks = state["weight"], float(finite("blocks of a net", state["blocks"], (), 0.0))
+    if size > POINTS or (size == 0) != (seen == 0) or (np.diff(place) < 0.0).any():
+        raise ValueError("the points of a net do not ascend, or are too many")
+    if not isinstance(weight, np.ndarray) or weight.dtype != np.float32 or weight.shape != (size,):
+        raise ValueError("the points of a net have no weights")
+    if not (np.isfinite(weight) & (weight > 0.0)).all() or (size and last.max() > seen // block):
+        raise ValueError("a point of a net has no weight, or lies in the future")
+    net.size, net.blocks, net.seen, net.stale = size, blocks, seen, 1
+    for i in range(net.size):
+        net.place[i], net.weight[i], net.last[i] = place[i], weight[i], last[i]
+    return 0
+
+
+cdef dict last_state(const Last* last):
+    return {"value": [last.value[i] for i in range(last.size)], "next": last.next}
+
+
+cdef int restore_last(Last* last, state) except -1:
+    cdef int i
+    values = finite("the last values of a season", state["value"], (SPAN,)).tolist()
+    where = whole_number("next of a season", state["next"], 0, SPAN - 1)
+    if len(values) < SPAN and where != len(values):
+        raise ValueError("the last values of a season are cut")
+    last.size, last.next = len(values), where
+    for i in range(last.size):
+        last.value[i] = values[i]
+    return 0
+
+
+cdef dict profile_state(const Profile* profile):
+    return {
+        "level": np.array([profile.level[i] for i in range(profile.bins)], dtype=np.float64),
+        "visits": np.array([profile.visits[i] for i in range(profile.bins)], dtype=np.uint8),
+        "numbers": [profile.slow, profile.inside, profile.around],
+        "counts": [profile.bin, profile.taken, profile.told],
+    }
+
+
+cdef int restore_profile(Profile* profile, state, int64_t n) except -1:
+    cdef int i
+    level, visits = known("level", state["level"], (profile.bins,)), state["visits"]
+    if not isinstance(visits, np.ndarray) or visits.dtype != np.uint8 or visits.shape != (profile.bins,):
+        raise ValueError("a profile has no visits")
+    numbers = finite("numbers of a profile", state["numbers"], (3,)).tolist()
+    bin, taken, told = state["counts"]
+    bin = whole_number("bin of a profile", bin, -1, max(profile.bins - 1, 0))
+    taken, told = (whole_number("a count of a profile", count, 0, n) for count in (taken, told))
+    if len(numbers) != 3 or numbers[1] < 0.0 or numbers[2] < 0.0:
+        raise ValueError("a profile has numbers that are out of range")
+    profile.slow, profile.inside, profile.around = numbers
+    profile.bin, profile.taken, profile.told = bin, taken, told
+    for i in range(profile.bins):
+        profile.level[i], profile.visits[i] = level[i], visits[i]
+    return 0
+
+
+cdef dict season_state(const Season* season):
+    return {
+        "day": profile_state(&season.day),
+        "week": profile_state(&season.week),
+        "last": [last_state(&season.levels), last_state(&season.day_left), last_state(&season.week_left)],
+        "nets": [net_state(&season.level_net), net_state(&season.day_net), net_state(&season.week_net)],
+    }
+
+
+cdef int restore_season(Season* season, state, int64_t n, int64_t block) except -1:
+    restore_profile(&season.day, state["day"], n)
+    restore_profile(&season.week, state["week"], n)
+    levels, day_left, week_left = state["last"]
+    restore_last(&season.levels, levels)
+    restore_last(&season.day_left, day_left)
+    restore_last(&season.week_left, week_left)
+    level_net, day_net, week_net = state["nets"]
+    restore_net(&season.level_net, level_net, n, block)
+    restore_net(&season.day_net, day_net, n, block)
+    restore_net(&season.week_net, week_net, n, block)
+    return 0
+

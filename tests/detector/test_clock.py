@@ -1,0 +1,133 @@
+"""Time stamps: which follow each other, what a wrong one costs, and whose wall the seasons go by."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from rcf import StreamDetector
+from rcf.detector.clock import AGREED, Clock, Rules
+
+START = datetime(2026, 3, 2, 8)
+
+
+def small(**more):
+    return StreamDetector(3, n_estimators=4, max_samples=16, random_state=0, **more)
+
+
+def minutes(n, start=START):
+    return [start + timedelta(minutes=i) for i in range(n)]
+
+
+def noise(n):
+    return np.random.default_rng(0).normal(size=n)
+
+
+def both(x, stamps, **more):
+    """The results of one at a time, held to those of many at once."""
+    one, many = small(**more), small(**more)
+    singly = [one.update(value, stamp) for value, stamp in zip(x.tolist(), stamps, strict=True)]
+    found = many.update_many(x, stamps)
+    assert found.score.tolist() == [r.score for r in singly]
+    assert many.to_bytes() == one.to_bytes()
+    return many, found
+
+
+def test_equal_stamps_are_further_records():
+    stamps = sorted(minutes(150) + minutes(150))
+    detector, found = both(noise(300), stamps)
+    assert detector._clock.interval == 60.0
+    assert (found.score[70:] > 0).all()
+    with pytest.raises(ValueError, match=r'is the same as the last one, .*time_order="clock"'):
+        small(time_order="strict").update_many(noise(300), stamps)
+
+
+def test_a_clock_that_is_put_back():
+    """The wall shows the hour from two to three twice; a stamp with a zone does not go back."""
+    local = minutes(120, datetime(2026, 10, 25, 1)) + minutes(120, datetime(2026, 10, 25, 2))
+    _, found = both(noise(240), local)
+    assert (found.reason[80:] != "gap").all()
+    with pytest.raises(ValueError, match=r"row 120: timestamp 2026-10-25 02:00:00 is before the last one"):
+        small(time_order="strict").update_many(noise(240), local)
+    berlin = ZoneInfo("Europe/Berlin")
+    aware = [datetime(2026, 10, 24, 23, tzinfo=UTC) + timedelta(minutes=i) for i in range(240)]
+    both(noise(240), [stamp.astimezone(berlin) for stamp in aware])
+    further_back = [*local[:120], *minutes(10, datetime(2026, 10, 25, 1, 30))]
+    with pytest.raises(ValueError, match=r"row 120: .* is before the last one"):
+        small().update_many(noise(130), further_back)
+    with pytest.raises(ValueError, match=r"row 1: timestamp 40\.0 is before the last one, 100"):
+        small().update_many(noise(2), [100.0, 40.0])
+
+
+@pytest.mark.parametrize("ahead", [2 * 3600.0, 30 * 86400.0, 1.7e12])
+def test_a_stamp_from_the_future_costs_few_records(ahead):
+    """In seconds two hours, a month, and as if in milliseconds."""
+    detector, t, refused = small(), 1.7e9, []
+    for i in range(400):
+        stamp = t + 60.0 * i
+        try:
+            detector.update(float(i % 7), ahead + (0.0 if ahead > 1e12 else stamp) if i == 100 else stamp)
+        except ValueError:
+            refused.append(i)
+        if i == 101:
+            detector = StreamDetector.from_bytes(detector.to_bytes())  # what is refused is saved too
+    assert refused in ([100], [101, 102])
+    assert detector._clock.now == t + 60.0 * 399
+
+
+def test_refusals_that_do_not_agree_begin_no_new_clock():
+    detector = small()
+    for i in range(50):
+        detector.update(1.0, 1e9 + i)
+    for stamp in (5.0, 3.0, 1.0, 9e8, 5.0, 3.0):
+        with pytest.raises(ValueError, match="is before the last one"):
+            detector.update(1.0, stamp)
+    assert detector.n_seen_ == 50
+    detector.update(1.0, 1e9 + 50)
+
+
+def test_a_batch_that_agrees_with_itself_begins_a_new_clock():
+    detector = small()
+    detector.update_many(noise(200), 1e9 + np.arange(200.0))
+    with pytest.raises(ValueError, match=r"row 0: .* is before"):
+        detector.update_many(noise(2), [5.0, 6.0])
+    found = detector.update_many(noise(20), np.arange(20.0))
+    assert list(found.reason[:2]) == ["gap", "gap"]
+    with pytest.raises(
+        ValueError, match=r"row 5: timestamp 9000000.0 is more than 10000 seconds after the last one, 24"
+    ):
+        detector.update_many(noise(6), [20.0, 21.0, 22.0, 23.0, 24.0, 9e6])
+    assert small(max_step=5.0).update_many(noise(9), [0.0, 1.0, 2.0, 30.0, 31.0, 32.0, 33.0, 34.0, 35.0])
+
+
+def test_the_wall_of_a_zone():
+    rules = Rules("clock", None, ZoneInfo("America/New_York"))
+    clock = Clock(60.0, rules)
+    # a Monday at noon UTC, in winter and in summer
+    for stamp, hour in ((datetime(2026, 1, 5, 12, tzinfo=UTC), 7), (datetime(2026, 7, 6, 12, tzinfo=UTC), 8)):
+        for form in (stamp, stamp.timestamp(), stamp.isoformat()):
+            clock.now = None
+            clock.missed(clock.admit(form))
+            assert clock.second() == hour * 3600.0
+    plain = Clock(60.0, Rules("clock", None, None))
+    for stamp in (
+        datetime(2026, 1, 5, 7),
+        datetime(2026, 1, 5, 7, tzinfo=ZoneInfo("Asia/Tokyo")),
+        np.datetime64("2026-01-05T07"),
+    ):
+        plain.now = None
+        plain.missed(plain.admit(stamp))
+        assert plain.second() == 7 * 3600.0
+
+
+def test_parameters_of_time():
+    for params, words in (
+        ({"time_order": "any"}, "time_order must be 'clock' or 'strict', got 'any'"),
+        ({"max_step": 0.0}, "max_step must be above zero"),
+        ({"timezone": "Europe/Atlantis"}, "timezone must be the name of a time zone, such as 'Europe/Berlin'"),
+        ({"timezone": 2}, "timezone must be the name"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            small(**params).update(1.0)
+    assert AGREED == 3
