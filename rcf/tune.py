@@ -284,24 +284,35 @@ class Search:
             raise ModuleNotFoundError('history needs pandas: pip install "rcf[cli]"', name="pandas") from error
         return pd.DataFrame(self.trials)
 
-    def plot(self) -> Any:
-        """The scores of the points in the order in which they were tried, and the best so far; a matplotlib Figure."""
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the scores of the points in the order in which they were tried, and the best so far.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure, ``ax.figure``, that is not registered with pyplot.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
         try:
             from matplotlib.figure import Figure
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError('plot needs matplotlib: pip install "rcf[plot]"', name="matplotlib") from error
         scores = [trial["score"] for trial in self.trials]
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.subplots()
+        axes = Figure(figsize=(8, 4), layout="constrained").subplots() if ax is None else ax
         at = np.arange(1, len(scores) + 1)
-        axes.errorbar(at, scores, [trial["spread"] for trial in self.trials], fmt="o", ms=4, lw=1, label="a point")
+        axes.errorbar(
+            at, scores, [trial["spread"] for trial in self.trials], fmt="o", ms=4, lw=1, label="a point and its spread"
+        )
         axes.step(at, np.maximum.accumulate(scores), where="post", label="best so far")
         axes.axhline(self.held_out_score_, ls="--", c="C2", label="best, on labels held back")
         axes.axhline(self.default_score_, ls=":", c="C3", label="defaults, on labels held back")
         axes.set_xlabel("point")
         axes.set_ylabel(self.metric)
-        axes.legend()
-        return figure
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        return axes
 
     def __repr__(self) -> str:
         return (

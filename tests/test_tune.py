@@ -288,9 +288,9 @@ def test_history_picture_and_bar(table):
     found = search(RandomCutForest(5), *table, {"max_samples": [16, 64]}, random_state=0, progress=True)
     assert isinstance(found.history, pd.DataFrame)
     assert found.history.columns.tolist() == ["max_samples", "score", "spread"]
-    figure = found.plot()
-    assert figure.axes[0].get_ylabel() == "average_precision"
-    assert len(figure.axes[0].containers[0].lines[0].get_xdata()) == 2
+    ax = found.plot()
+    assert ax.get_ylabel() == "average_precision"
+    assert len(ax.containers[0].lines[0].get_xdata()) == 2
     assert "on labels held back" in repr(found)
 
 
