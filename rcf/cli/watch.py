@@ -35,6 +35,9 @@ def watch(
     trees: Trees = 50,
     samples: Samples = 256,
     anomaly_rate: Annotated[float, typer.Option(help="Upper estimate of the share of anomalies.")] = 0.005,
+    band: Annotated[
+        bool, typer.Option("--band/--no-band", help="Expected values and bands; most of a tick's time.")
+    ] = True,
     seed: Seed = 0,
     log_format: Annotated[str, typer.Option("--log-format", help="json or text.")] = "json",
 ) -> None:
@@ -58,7 +61,7 @@ def watch(
         checked_settings(detector.get_params(deep=False))
         found = Watch(
             Client(url), query, detector, step=seconds, history=duration(history),
-            store=None if state is None else FileStore(state), save_every=save_every, max_keys=max_series,
+            store=None if state is None else FileStore(state), save_every=save_every, max_keys=max_series, band=band,
         )  # fmt: skip
         from ..streams.metrics import address, serve
 

@@ -77,7 +77,6 @@ class DetectorJudge:
         self.model: Any = model
         self._keyed = isinstance(model, KeyedDetector)
         self._plain = [name for name in wanted if name not in OF_ANOMALIES and not name.startswith("explanation")]
-        self._detailed = [name for name in wanted if name in OF_ANOMALIES]
         self._explain = next((name for name in wanted if name.startswith("explanation")), None)
         self._order = list(wanted)
         known = {"explanation", "explanations"}
@@ -122,32 +121,41 @@ class DetectorJudge:
                 found = self.model.update(record, row.time)
         except ValueError as error:
             return error
-        one = Detections([[found]])
-        return self._results(one, names)[0]
+        return self._result(found, names)
 
     @staticmethod
     def _name(detector: StreamDetector, names: list[str]) -> None:
         if not hasattr(detector, "feature_names_in_"):
             detector.feature_names_in_ = np.array(names, dtype=object)
 
+    def _result(self, found: Detection, names: list[str]) -> Result:
+        """The results of one record, which must be the last that its detector has taken in, or an anomaly."""
+        flagged = bool(found.is_anomaly)
+        result: Result = {}
+        for name in self._order:
+            if name in OF_ANOMALIES:
+                result[name] = OF_ANOMALIES[name](found) if flagged else None
+            elif name == self._explain:
+                result[name] = found.explanation_json(names) if flagged or name == "explanations" else None
+            else:
+                result[name] = getattr(found, name)
+        return result
+
     def _results(self, found: Detections, names: list[str]) -> list[Result | ValueError]:
-        results: list[Result | ValueError] = []
-        columns = {}
-        for name in self._plain:
-            values = getattr(found, name, None)
-            columns[name] = [getattr(one, name) for one in found] if values is None else np.asarray(values).tolist()
-        flagged = set(found.anomalies.tolist())
-        details: dict[int, Result] = {}
-        if self._detailed or self._explain:
-            for i in range(len(found)) if self._explain == "explanations" else flagged:
-                one = found[i]
-                details[i] = {name: OF_ANOMALIES[name](one) for name in self._detailed} if i in flagged else {}
-                if self._explain:
-                    details[i][self._explain] = one.explanation_json(names)
-        for i in range(len(found)):
-            more = details.get(i, {})
-            results.append({name: columns[name][i] if name in columns else more.get(name) for name in self._order})
-        return results
+        """Those of many records: the columns of all, and the details of the anomalies."""
+        columns: dict[str, list[Any]] = {}
+        for name in self._order:
+            if name in self._plain:
+                values = getattr(found, name, None)
+                columns[name] = [getattr(one, name) for one in found] if values is None else np.asarray(values).tolist()
+            else:
+                columns[name] = [None] * len(found)
+        if len(columns) > len(self._plain):
+            for i in found.anomalies.tolist():
+                details = self._result(found[i], names)
+                for name in columns.keys() - set(self._plain):
+                    columns[name][i] = details[name]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def state(self) -> dict[str, Any]:
         return {}

@@ -11,9 +11,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from math import isnan
 from threading import Event, Lock
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..detector import KeyedDetector, StreamDetector
 from .checkpoint import Checkpoint
@@ -145,6 +148,8 @@ class Watch:
         Seconds between saves.
     max_keys : int, default=10000
         Series at most; when there are more, the one that was absent longest goes.
+    band : bool, default=True
+        Forecast each sample before it comes. That takes ten times as long as the score: some 1 ms per series.
 
     Attributes
     ----------
@@ -165,11 +170,12 @@ class Watch:
         store: Store | None = None,
         save_every: float = 300.0,
         max_keys: int = 10_000,
+        band: bool = True,
     ) -> None:
         if not step > 0.0 or history < 0.0:
             raise ValueError(f"step must be above 0 and history at least 0, got {step} and {history}")
         self.client, self.query, self.step, self.history = client, query, step, history
-        self.store, self.save_every = store, save_every
+        self.store, self.save_every, self.band = store, save_every, band
         template = StreamDetector(interval=step, random_state=0) if detector is None else detector
         self.model = KeyedDetector(template, max_keys=max_keys)
         self.answers: dict[Labels, Answer] = {}
@@ -196,9 +202,7 @@ class Watch:
         if self._now is not None:
             start = max(start, self._now + self.step)
         for page in self.client.between(self.query, start, now - self.step, self.step):
-            for labels, samples in page.items():
-                for stamp, value in samples:
-                    self._learn(labels, value, stamp)
+            self._learn_page(page)
         log.info("learned %d samples of %d series", self.records, len(self.model))
 
     def tick(self, now: float | None = None) -> None:
@@ -213,9 +217,7 @@ class Watch:
         if self._now is not None and now > self._now + 1.5 * self.step:  # ticks were missed
             try:
                 for page in self.client.between(self.query, self._now + self.step, now - self.step, self.step):
-                    for labels, samples in page.items():
-                        for stamp, value in samples:
-                            self._learn(labels, value, stamp)
+                    self._learn_page(page)
             except QueryError as error:
                 self.errors += 1
                 log.warning("%s", error)
@@ -230,12 +232,31 @@ class Watch:
             self.answers = answers
         self._now = now
 
+    def _learn_page(self, page: dict[Labels, list[tuple[float, float]]]) -> None:
+        """Learn past samples: most of a series at once, which is ten times as fast as one by one and gives the same."""
+        for labels, samples in page.items():
+            latest = self._latest.get(labels, float("-inf"))
+            samples = [sample for sample in samples if sample[0] > latest]
+            if len(samples) > 2:
+                if labels not in self.model:
+                    self._learn(labels, samples[0][1], samples[0][0])
+                    del samples[0]
+                middle = samples[:-1]
+                with suppress(ValueError, KeyError):  # one of them is refused, and none is learned: one by one then
+                    values, times = np.array([value for _, value in middle]), np.array([stamp for stamp, _ in middle])
+                    self.model.detector(labels).update_many(values, times)
+                    self._latest[labels] = middle[-1][0]
+                    self.records += len(middle)
+                    samples = samples[-1:]
+            for stamp, value in samples:
+                self._learn(labels, value, stamp)
+
     def _learn(self, labels: Labels, value: float, stamp: float, forecast: bool = False) -> Answer | None:
         """The answer to a sample; None for one that was taken before or cannot be used."""
         if stamp <= self._latest.get(labels, float("-inf")):
             return None
         band: tuple[float | None, float | None, float | None] = (None, None, None)
-        if forecast and labels in self.model:
+        if forecast and self.band and labels in self.model:
             try:
                 ahead = self.model.detector(labels).forecast(1)
                 band = float(ahead.median[0, 0]), float(ahead.lower[0, 0]), float(ahead.upper[0, 0])

@@ -85,6 +85,22 @@ def test_scores_are_those_of_a_detector():
         assert watch.answers[labels].score == found[-1].score
 
 
+def test_history_with_gaps_and_faults_is_learned_as_one_by_one():
+    client = Fake(series(200))
+    values = client.series[next(iter(client.series))]
+    del values[40.0 * STEP], values[90.0 * STEP]
+    values[60.0 * STEP], values[70.0 * STEP] = float("nan"), float("inf")
+    watch = Watch(client, "load", StreamDetector(**SMALL), step=STEP, band=False)
+    watch.start(now=150 * STEP)
+    watch.tick(now=150 * STEP)
+    detector = StreamDetector(**SMALL)
+    for t in range(151):
+        if t * STEP in values and t != 70:
+            found = detector.update(values[t * STEP], float(t * STEP))
+    answer = watch.answers[next(iter(client.series))]
+    assert (answer.score, answer.expected) == (found.score, None)
+
+
 def test_a_sample_that_comes_twice_is_dropped():
     watch = Watch(Fake(series(100)), "load", StreamDetector(**SMALL), step=STEP)
     watch.start(now=90 * STEP)
