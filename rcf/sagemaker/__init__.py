@@ -1,4 +1,4 @@
-"""SageMaker's Random Cut Forest on machines of one's own: the container's contract, training job to endpoint.
+"""SageMaker's Random Cut Forest on your own machines: the container's contract, from training job to endpoint.
 
 `train` runs a training job over the files in ``/opt/ml``, `app` is the endpoint, `rcf.sagemaker.recordio` reads and writes
 RecordIO-protobuf. The command ``rcf-sagemaker`` has them as ``train``, ``serve`` and ``batch``. Needs the extra ``sagemaker``.

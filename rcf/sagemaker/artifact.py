@@ -1,4 +1,4 @@
-"""A trained model as SageMaker hands it on: a folder of files, or the same in ``model.tar.gz``."""
+"""Trained models, in the form that SageMaker passes on: a folder of files, or ``model.tar.gz`` with the same files."""
 
 from __future__ import annotations
 
@@ -12,23 +12,33 @@ from .sample import Sample, union
 
 MODEL = "model.rcf"
 ARCHIVE = "model.tar.gz"
-# What one of several hosts leaves. SageMaker puts the files of all hosts into one archive.
+# Each of several hosts writes one such file. SageMaker collects the files of all hosts in one archive.
 _PART = re.compile(r"host-(\d+)-of-(\d+)\.sample")
 
 
 def part_name(host: int, n_hosts: int) -> str:
-    """The file of the host with that number, from 0."""
+    """The name of the file that a host writes; hosts are numbered from 0."""
     return f"host-{host + 1}-of-{n_hosts}.sample"
 
 
 def pack(forest: RandomCutForest, path: Path) -> None:
-    """Write a forest as a ``model.tar.gz`` that `unpack` and the endpoint read.
+    """Write a forest to a ``model.tar.gz``, which `unpack` and the endpoint can read.
 
     Parameters
     ----------
     forest : rcf.RandomCutForest
-        Fitted; scored by its own `method`.
+        A fitted forest. The endpoint scores by its `method`.
     path : path-like
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, rcf, rcf.sagemaker
+    >>> forest = rcf.RandomCutForest(random_state=0).fit(np.random.default_rng(0).normal(size=(500, 2)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rcf.sagemaker.pack(forest, f"{folder}/model.tar.gz")
+    ...     again = rcf.sagemaker.unpack(folder)
+    >>> bool(again.anomaly_score([[3.0, 0.0]]) == forest.anomaly_score([[3.0, 0.0]]))
+    True
     """
     data = forest.to_bytes()
     member = tarfile.TarInfo(MODEL)
@@ -38,12 +48,12 @@ def pack(forest: RandomCutForest, path: Path) -> None:
 
 
 def unpack(path: Path) -> RandomCutForest:
-    """The forest in a model's folder, in its ``model.tar.gz`` or in a ``.rcf`` file; nothing is unpacked to the disk.
+    """Read the forest from a model folder, a ``model.tar.gz`` or a ``.rcf`` file. Archives are read in memory.
 
     Parameters
     ----------
     path : path-like
-        A folder with ``model.rcf``, ``model.tar.gz``, or what each of several hosts left; or one of these files.
+        One of these files, or a folder that holds ``model.rcf``, ``model.tar.gz``, or the files of several hosts.
 
     Returns
     -------
@@ -52,7 +62,7 @@ def unpack(path: Path) -> RandomCutForest:
     Raises
     ------
     ValueError
-        If there is no model, or it is damaged; it is named.
+        If there is no model or it is damaged. The message names the path.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""``rcf-sagemaker batch``: what a batch transform job does, without the service around it."""
+"""``rcf-sagemaker batch``: a batch transform job without the service around it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def transform(
     assemble_with: str = "Line",
     max_payload_in_mb: int = 6,
 ) -> list[Path]:
-    """Score files of any length, each into a file of its name with ``.out`` after it.
+    """Score files of any length. The answers to ``name`` are written to ``name.out``.
 
-    The parameters have the names and values of CreateTransformJob. An answer appears when its whole file is scored.
+    The parameters have the names and values of CreateTransformJob. An output file appears only when its whole input is scored.
 
     Parameters
     ----------
@@ -37,27 +37,27 @@ def transform(
     source : path-like
         A file, or a folder with files.
     output : path-like
-        A folder; made where there is none.
+        A folder; it is created if necessary.
     content_type, accept : str
         As in a request to the endpoint.
     split_type : {"None", "Line", "RecordIO"}
-        What a record of the files is: the whole file, a line, a frame.
+        What counts as one record: the whole file, a line, or a RecordIO frame.
     batch_strategy : {"MultiRecord", "SingleRecord"}
-        Whether a request holds as many records as fit, or one.
+        Whether a request holds as many records as fit, or one record.
     assemble_with : {"None", "Line"}
-        Whether a newline is put after each answer.
+        Whether a newline follows each answer.
     max_payload_in_mb : int
-        How large a request can be, up to 100; 0 is any size.
+        The largest size of a request, at most 100; 0 means no limit.
 
     Returns
     -------
     list of Path
-        The files that were written.
+        The files written.
 
     Raises
     ------
     ValueError
-        If a file cannot be scored: which, and where in it. Files before it have been written.
+        If a file cannot be scored. The message names the file and the place; the outputs of earlier files are complete.
     """
     if split_type not in SPLITS or batch_strategy not in STRATEGIES or assemble_with not in ("None", "Line"):
         raise ValueError(
@@ -98,7 +98,7 @@ def transform(
 
 def _records(file: BinaryIO, split_type: str) -> Iterator[bytes]:
     if split_type == "Line":
-        yield from file  # the last one may have no newline
+        yield from file  # the last line may have no newline
     elif split_type == "RecordIO":
         for payload in recordio.payloads(file):
             yield recordio.frame(payload)
@@ -107,7 +107,7 @@ def _records(file: BinaryIO, split_type: str) -> Iterator[bytes]:
 
 
 def _payloads(records: Iterable[bytes], limit: int | None, single: bool) -> Iterator[tuple[bytes, int]]:
-    """Requests and how many records each holds."""
+    """The body of each request, and the number of its records."""
     held: list[bytes] = []
     size = 0
     for number, record in enumerate(records, 1):

@@ -15,12 +15,12 @@ from typing import Any, BinaryIO
 from . import formats, recordio
 from .recordio import CHUNK, Rows
 
-_PATIENCE = 60.0  # seconds until a pipe must have been made; SageMaker makes it while the container starts
+_PATIENCE = 60.0  # seconds to wait for a pipe, because SageMaker creates it while the container starts
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel: where its data lie and what they are.
+    """One channel: where its data are and how they are encoded.
 
     Attributes
     ----------
@@ -31,11 +31,11 @@ class Channel:
     content_type : str
         "text/csv" or "application/x-recordio-protobuf".
     label_size : int
-        How many first columns of CSV are labels.
+        Number of label columns, which come first in CSV.
     pipe : bool
-        Read the pipe ``<name>_0`` and not the files in the folder ``<name>``.
+        Read the pipe ``<name>_0`` instead of the files in the folder ``<name>``.
     wrapped : bool
-        Each file comes as the payload of a RecordIO frame.
+        Each file arrives as the payload of one RecordIO frame.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Channel:
 
     @classmethod
     def parse(cls, name: str, given: dict[str, Any], data: Path) -> Channel:
-        """Read it from its entry in inputdataconfig.json."""
+        """Parse an entry of inputdataconfig.json."""
         wanted = {"train": "ShardedByS3Key", "test": "FullyReplicated"}[name]
         spread = given.get("S3DistributionType", wanted)
         if spread != wanted:
@@ -55,19 +55,19 @@ class Channel:
         mode = given.get("TrainingInputMode", "File")
         if mode not in ("File", "FastFile", "Pipe"):
             raise ValueError(f"the channel {name!r} has TrainingInputMode {mode!r}, expected File, FastFile or Pipe")
-        # RecordIO is what SageMaker takes where no content type is set
+        # SageMaker assumes RecordIO if no content type is set
         kind, parameters = formats.media_type(given.get("ContentType") or formats.RECORDIO)
         if kind not in (formats.CSV, formats.RECORDIO):
             raise ValueError(
                 f"the channel {name!r} has ContentType {kind!r}, expected {formats.CSV} or {formats.RECORDIO}"
             )
         size = formats.label_size(parameters, 0 if name == "train" else 1)
-        # frames around RecordIO data would be the data's own
+        # RecordIO data already consist of frames, so SageMaker does not wrap them again
         wrapped = given.get("RecordWrapperType", "None") == "RecordIO" and kind == formats.CSV
         return cls(name, data, kind, size, mode == "Pipe", wrapped)
 
     def rows(self, n_features: int) -> Iterator[Rows]:
-        """All rows in blocks, the files in the order of their names; ValueError names the file and the row."""
+        """All rows in blocks. Files are read in the order of their names. ValueError names the file and the row."""
         sources = [self.data / f"{self.name}_0"] if self.pipe else self._files()
         for path in sources:
             try:
@@ -81,7 +81,7 @@ class Channel:
         folder = self.data / self.name
         if not folder.is_dir():
             raise ValueError(f"the channel {self.name!r} has no folder {folder}")
-        # names with a dot in front are no data: the SDK's manifest, what a system leaves
+        # names that start with a dot are not data: the SDK's manifest, files of the operating system
         found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         if not found:
             raise ValueError(f"the channel {self.name!r} has no files in {folder}")
@@ -117,7 +117,7 @@ class Channel:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Whole lines, some megabytes of them at a time; empty lines stay where they are, those at the end go."""
+    """Whole lines, in pieces of several megabytes. Only empty lines at the end of the file are dropped."""
     rest = b""
     while chunk := file.read(CHUNK):
         data = rest + chunk
@@ -131,7 +131,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def read_json(path: Path, *, default: Any = None) -> Any:
-    """A file of the job's configuration, which holds an object; ValueError names it."""
+    """The JSON object in a configuration file. ValueError names the file."""
     if default is not None and not path.exists():
         return default
     try:

@@ -65,16 +65,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    # The first process of a container ignores SIGTERM unless it has a handler. Nothing half written stays: models are renamed.
+    # The first process of a container ignores SIGTERM unless it installs a handler. Models are renamed into place, so that no
+    # half-written model remains.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     return training.train()
 
 
 def _serve(options: argparse.Namespace) -> int:
     if options.model is not None:
-        os.environ[serving.MODEL_PATH] = str(options.model)  # the workers are processes of their own
-    # uvicorn raises the signal again when all is answered; what ends on SIGTERM as it should exits with 0
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
+        os.environ[serving.MODEL_PATH] = str(options.model)  # because the workers are separate processes
+    # In force until uvicorn installs its own handler, and again after uvicorn has drained, when it raises the signal once more.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     serving.serve(options.host, options.port)
     return 0
 

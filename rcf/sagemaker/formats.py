@@ -1,4 +1,4 @@
-"""What SageMaker's forest reads and writes: CSV, JSON, JSON Lines, RecordIO-protobuf, as tables of numbers and back."""
+"""The content types of SageMaker's forest: CSV, JSON, JSON Lines and RecordIO-protobuf, converted to and from arrays."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CSV, JSON = "text/csv", "application/json"
 LINES, RECORDIO = "application/jsonlines", "application/x-recordio-protobuf"
 INPUTS = (CSV, JSON, LINES, RECORDIO)
 OUTPUTS = (JSON, LINES, RECORDIO)
-# Below this size of a body, Python's csv is faster than starting pyarrow's reader, which takes 0.3 ms.
+# Below this size Python's csv module is faster, because pyarrow's reader takes 0.3 ms to start.
 _SMALL = 4096
-_PIECE = 4096  # rows that are turned into JSON, and numbers of JSON into rows, at once: a millisecond
+_PIECE = 4096  # rows converted to or from JSON at once, about a millisecond
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -32,7 +32,7 @@ def media_type(text: str) -> tuple[str, dict[str, str]]:
 
 
 def label_size(parameters: dict[str, str], default: int) -> int:
-    """How many first columns of a CSV table are labels."""
+    """The number of label columns, which come first in a CSV table."""
     text = parameters.get("label_size", str(default))
     if text not in ("0", "1"):
         raise ValueError(f"label_size must be 0 or 1, got {text[:20]!r}")
@@ -40,7 +40,7 @@ def label_size(parameters: dict[str, str], default: int) -> int:
 
 
 def decode(body: bytes, content_type: str, n_features: int) -> Iterator[Rows]:
-    """The rows of a request, in blocks. ValueError names the row and what is wrong with it."""
+    """The rows of a request body, in blocks. ValueError names the row and the fault."""
     kind, parameters = media_type(content_type)
     if kind == CSV:
         yield from csv_rows(body.rstrip(b"\r\n"), label_size(parameters, 0), n_features)
@@ -58,10 +58,10 @@ def decode(body: bytes, content_type: str, n_features: int) -> Iterator[Rows]:
 
 
 def encode(scores: NDArray[np.float64], accept: str) -> bytes:
-    """The answer of the service for these scores, in one of OUTPUTS."""
+    """The body of the response, in one of the types OUTPUTS."""
     if accept == RECORDIO:
         return recordio.write_scores(scores)
-    # Ten decimals at most, as a live endpoint gave. A piece at a time, because other requests wait while orjson works.
+    # At most ten decimals, as in the responses of a live endpoint. In pieces, because orjson blocks all other requests.
     rounded = np.round(scores, 10)
     parts = []
     for start in range(0, len(scores), _PIECE):
@@ -73,7 +73,7 @@ def encode(scores: NDArray[np.float64], accept: str) -> bytes:
 
 
 def check_finite(X: NDArray[np.float64], before: int, what: str = "row") -> None:
-    """Refuse NaN and infinities, naming the place; `before` rows came earlier."""
+    """Raise ValueError for NaN and infinities. The message counts rows from the first of the body; `before` rows came earlier."""
     if not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
         raise ValueError(f"{what} {before + row + 1}, feature {column + 1}: {X[row, column]} is not a finite number")
@@ -83,7 +83,7 @@ def check_finite(X: NDArray[np.float64], before: int, what: str = "row") -> None
 
 
 def csv_rows(data: bytes, labels: int, n_features: int, before: int = 0) -> Iterator[Rows]:
-    """The rows of CSV text without a header; the first `labels` columns are no features, and `before` rows came earlier."""
+    """The rows of CSV text without a header. The first `labels` columns are labels; `before` rows came earlier."""
     if not data:
         return
     table = None if len(data) < _SMALL else _csv_by_arrow(data, labels + n_features)
@@ -93,7 +93,7 @@ def csv_rows(data: bytes, labels: int, n_features: int, before: int = 0) -> Iter
 
 
 def _csv_by_arrow(data: bytes, n_columns: int) -> NDArray[np.float64] | None:
-    """The table, or None where something is to be found out about it."""
+    """The table, or None if pyarrow cannot read it."""
     import pyarrow as pa
     from pyarrow import csv as arrow
 
@@ -111,7 +111,7 @@ def _csv_by_arrow(data: bytes, n_columns: int) -> NDArray[np.float64] | None:
 
 
 def _csv_by_hand(data: bytes, n_columns: int, labels: int, before: int) -> NDArray[np.float64]:
-    """The table, cell by cell: for few rows, for what pyarrow does not read, and to name what is wrong."""
+    """The table, read cell by cell: for small bodies, for cells that pyarrow does not accept, and to name a fault."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -180,12 +180,12 @@ def _blocks(instances: list[Any], what: str, n_features: int, before: int = 0) -
 
 
 def _dense(instances: list[Any], n_features: int) -> NDArray[np.float64] | None:
-    """The rows, where each is {"features": [numbers]}; None where one is something else."""
+    """The rows if each instance is {"features": [numbers]}; None if any is not."""
     try:
         table = np.array([instance["features"] for instance in instances])
     except (TypeError, KeyError, ValueError):
         return None
-    # True among numbers would become 1: only what is surely not there goes on
+    # numpy would turn True among numbers into 1
     fine = table.ndim == 2 and table.shape[1] == n_features and table.dtype.kind in "iuf"
     if not fine or any(bool in map(type, instance["features"]) for instance in instances):
         return None

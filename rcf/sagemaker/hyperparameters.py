@@ -1,4 +1,4 @@
-"""The hyperparameters of a training job: strings that SageMaker hands over in a file."""
+"""The hyperparameters of a training job: strings in a JSON file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from .recordio import MAX_FEATURES
 
 METRICS = ("accuracy", "precision_recall_fscore")
-# SageMaker's own container takes these too, and the SDK sends the first. They say nothing about a forest.
+# AWS's container accepts these too, and the SDK sends the first. They have no effect on a forest.
 _IGNORED = {"mini_batch_size", "epochs", "force_dense"}
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What a training job sets, with SageMaker's ranges and defaults.
+    """The settings of a training job, with SageMaker's ranges and defaults.
 
     Attributes
     ----------
@@ -25,11 +25,11 @@ class Hyperparameters:
     num_trees : int
         50 to 1000.
     num_samples_per_tree : int
-        1 to 2048; the share of anomalies is best near its reciprocal.
+        1 to 2048. AWS recommends the reciprocal of the expected share of anomalies.
     eval_metrics : tuple of str
-        What is reported on the channel "test": "accuracy", "precision_recall_fscore", or both.
+        Metrics reported for the channel "test": "accuracy", "precision_recall_fscore", or both.
     seed : int
-        Not one of SageMaker's: the same data and the same seed give the same model, bit for bit.
+        0 to 2**32 - 1; AWS's container has no such setting. The same data and seed give the same model, bit for bit.
     """
 
     feature_dim: int
@@ -40,7 +40,7 @@ class Hyperparameters:
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Hyperparameters:
-        """Read them from the strings of hyperparameters.json; ValueError names what is missing, unknown or out of range."""
+        """Parse the strings of hyperparameters.json. ValueError names what is missing, unknown or out of range."""
         known = cls.__dataclass_fields__
         for name in given:
             if name not in known and name not in _IGNORED and not name.startswith("_"):
@@ -51,7 +51,7 @@ class Hyperparameters:
             "feature_dim": (1, MAX_FEATURES),
             "num_trees": (50, 1000),
             "num_samples_per_tree": (1, 2048),
-            "seed": (0, 2**64 - 1),
+            "seed": (0, 2**32 - 1),
         }
         numbers = {name: _whole(name, given[name], *limits) for name, limits in ranges.items() if name in given}
         return cls(eval_metrics=_metrics(given.get("eval_metrics")), **numbers)

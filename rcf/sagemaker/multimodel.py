@@ -1,4 +1,4 @@
-"""The contract of a multi-model endpoint: SageMaker tells it which models to load, and names one in each request."""
+"""The contract of a multi-model endpoint: SageMaker loads and unloads models and names one in each request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .serving import gone, ping, respond
 def application() -> Starlette:
     """An endpoint without models, as an ASGI application; requests to ``/models`` load and unload them.
 
-    One process holds all models, because SageMaker counts on a model that was loaded to be there for every request.
+    One process holds all models, because every later request must find a model that was loaded once.
     """
     models: dict[str, tuple[str, RandomCutForest]] = {}
 
@@ -43,9 +43,9 @@ def application() -> Starlette:
             forest = await run_in_threadpool(artifact.unpack, Path(url))
         except ValueError as error:
             return _refused(HTTPStatus.BAD_REQUEST, str(error))
-        except MemoryError:  # SageMaker then unloads others
+        except MemoryError:  # SageMaker then unloads other models
             return _refused(HTTPStatus.INSUFFICIENT_STORAGE, f"no memory for the model {name!r}")
-        if models.setdefault(name, (url, forest))[1] is not forest:  # another request was faster
+        if models.setdefault(name, (url, forest))[1] is not forest:  # another request loaded it meanwhile
             return _refused(HTTPStatus.CONFLICT, f"the model {name!r} is loaded already")
         return JSONResponse(described(name))
 

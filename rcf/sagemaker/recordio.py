@@ -1,4 +1,4 @@
-"""RecordIO-protobuf, the binary format of SageMaker's built-in algorithms: a codec on numpy alone.
+"""RecordIO-protobuf, the binary format of SageMaker's built-in algorithms, read and written without protobuf.
 
 A file is a sequence of frames: a uint32 magic number, a uint32 length, the payload, and zeros up to a multiple of four bytes, all
 little-endian. The payload is a message of proto2's ``aialgs.data.Record``::
@@ -10,8 +10,8 @@ little-endian. The payload is a message of proto2's ``aialgs.data.Record``::
 A row is ``features["values"]``: dense, or sparse where it has keys. Its label is ``label["values"]``. What `write` makes
 equals, byte for byte, what Google's protobuf and the SageMaker SDK (version 2) make of the same rows.
 
-Frames as alike as those of a dense float table are read a block at a time, 0.05 µs a value; all others go field by
-field, some 10 µs a record.
+Consecutive frames that differ only in their floats, as those of a dense float table do, are read as a block, in 6 ns a value.
+Every other frame is parsed field by field, in about 12 µs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 MAGIC = 0xCED7230A
-MAX_FEATURES = 10_000  # SageMaker's limit of feature_dim; it also bounds what a small sparse record can ask for
-BLOCK_VALUES = 2**21  # of a block of rows: 16 MiB
+MAX_FEATURES = (
+    10_000  # SageMaker's limit of feature_dim; it also bounds the memory that a small sparse record can demand
+)
+BLOCK_VALUES = 2**21  # in a block of rows, 16 MiB
 CHUNK = 2**23  # bytes read from a file at once
 _HEAD = struct.Struct("<II")
-_LENGTH = 2**29 - 1  # of a length; the three bits above tell which part of a split record a frame holds
+_LENGTH = 2**29 - 1  # mask of a length; the three bits above it tell which part of a split record the frame holds
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # wire types of protobuf
 _FEATURES, _LABEL = 1, 2
@@ -41,15 +43,15 @@ class Rows(NamedTuple):
     """Some rows of a table."""
 
     X: NDArray[np.float64]  # (n, d)
-    labels: NDArray[np.float64] | None  # (n,), NaN where a row has none; None where no row has one
+    labels: NDArray[np.float64] | None  # (n,), NaN for a row without a label; None if no row has a label
 
 
 class _Tensor(NamedTuple):
-    kind: int  # the field of Value: which type of number
+    kind: int  # the field number in Value, which tells the type of the numbers
     values: NDArray[Any]
     keys: list[int]
     shape: list[int]
-    at: int  # where the values start in the payload, if they lie there in one piece; else -1
+    at: int  # offset of the values in the payload; -1 if they are not in one piece
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------
@@ -75,7 +77,7 @@ def read(data: bytes, n_features: int | None = None) -> Rows:
     Raises
     ------
     ValueError
-        If a frame is damaged, incomplete, or holds something else than a row of `n_features` numbers. The frame is named, from 1.
+        If a frame is damaged, incomplete, or not a row of `n_features` numbers. The message gives the number of the frame, from 1.
 
     Examples
     --------
@@ -96,7 +98,7 @@ def read(data: bytes, n_features: int | None = None) -> Rows:
 
 
 def blocks(data: bytes, n_features: int | None = None) -> Iterator[Rows]:
-    """The rows of `read`, a block of at most 16 MiB at a time, so that a few bytes of sparse rows do not fill the memory."""
+    """The rows of `read` in blocks of at most 16 MiB, because small sparse records can expand to gigabytes."""
     yield from _blocks(data, n_features, 1, whole=True)
 
 
@@ -111,7 +113,7 @@ def blocks_of_file(file: BinaryIO, n_features: int) -> Iterator[Rows]:
 
 
 def payloads(file: BinaryIO) -> Iterator[bytes]:
-    """What the frames of a file hold, whatever it is."""
+    """The payload of each frame of a file."""
     data, number, at = b"", 1, 0
     more = True
     while more or at < len(data):
@@ -128,7 +130,7 @@ def payloads(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _blocks(data: bytes, n_features: int | None, number: int, *, whole: bool) -> Generator[Rows, None, tuple[int, int]]:
-    """Blocks of rows; returns where the first incomplete frame starts, and its number."""
+    """Yield blocks of rows; return the offset of the first incomplete frame, and its number."""
     at, ahead = 0, 1
     rows: list[NDArray[np.float64]] = []
     labels: list[float] = []
@@ -170,7 +172,7 @@ def _blocks(data: bytes, n_features: int | None, number: int, *, whole: bool) ->
 
 
 def _next_record(data: bytes, at: int, whole: bool) -> tuple[bytes, int, int] | None:
-    """The payload of the record at `at`, where the next starts, and of how many frames it was; None where it is not whole yet."""
+    """The payload of the record at `at`, the offset of the next one, and the number of frames; None if more data are needed."""
     payload, pieces = b"", 0
     while True:
         if len(data) - at < _HEAD.size:
@@ -186,7 +188,7 @@ def _next_record(data: bytes, at: int, whole: bool) -> tuple[bytes, int, int] | 
             if not whole:
                 return None
             raise ValueError(f"it says it has {length} bytes, and {len(data) - start} are left")
-        # A writer that splits a record does so where the record holds the magic number, and leaves that out.
+        # Writers split a record where it contains the magic number, and omit the number there.
         if part not in ((_WHOLE, _FIRST) if pieces == 0 else (_MIDDLE, _LAST)):
             raise ValueError(f"part {part} of a split record stands where it cannot")
         payload += (MAGIC.to_bytes(4, "little") if pieces else b"") + data[start : start + length]
@@ -196,7 +198,7 @@ def _next_record(data: bytes, at: int, whole: bool) -> tuple[bytes, int, int] | 
 
 
 def _alike(data: bytes, at: int, stride: int, features: _Tensor, label: _Tensor | None, ahead: int) -> Rows | None:
-    """The rows of the next frames, at most `ahead`, that differ from the first in floats alone; None if there are not two."""
+    """The rows of at most `ahead` frames that differ from the first only in their floats; None if there are fewer than two."""
     tensors = [features] if label is None else [features, label]
     count = min(ahead, (len(data) - at) // stride)
     if count < 2 or features.keys or any(t.at < 0 or t.kind not in _FLOATS for t in tensors):
@@ -221,7 +223,7 @@ def _alike(data: bytes, at: int, stride: int, features: _Tensor, label: _Tensor 
 def to_row(
     values: NDArray[Any], keys: Sequence[int], shape: Sequence[int], n_features: int | None
 ) -> NDArray[np.float64]:
-    """A row of `n_features` numbers from a tensor, dense or, where it has keys, sparse; ValueError where it is not one."""
+    """A dense row from the parts of a tensor, which is sparse if it has keys; ValueError if it has not `n_features` numbers."""
     if len(shape) > 1:
         raise ValueError(f"its shape is {list(shape)[:5]}, expected one number: of features")
     if keys:
@@ -231,7 +233,7 @@ def to_row(
         if len(keys) != len(values):
             raise ValueError(f"it is sparse and has {len(keys)} keys for {len(values)} values")
     else:
-        width = len(values) if len(values) or not shape else shape[0]  # a sparse row of zeros alone has no keys
+        width = len(values) if len(values) or not shape else shape[0]  # a sparse row of zeros has no keys
         if shape and shape[0] != width:
             raise ValueError(f"its shape says {shape[0]} features, and it has {width} values")
     if n_features is not None and width != n_features:
@@ -273,7 +275,7 @@ def _value(payload: bytes, start: int, end: int) -> _Tensor:
     parts: list[tuple[int, int]] = []
     for number, wire, first, last in _fields(payload, start, end):
         if wire == _BYTES and number in (_FLOAT32, _FLOAT64, _INT32, 9):
-            if number != chosen:  # of a oneof the last counts; parts of one and the same are joined
+            if number != chosen:  # the last member of a oneof counts; repetitions of one member are joined
                 chosen, parts = number, []
             parts.append((first, last))
     if chosen not in (_FLOAT32, _FLOAT64, _INT32):
@@ -298,7 +300,7 @@ def _value(payload: bytes, start: int, end: int) -> _Tensor:
                     integers[number].append(_varint(payload, first, last)[0])
                 else:
                     raise ValueError("its whole numbers are not varints")
-    if chosen == _INT32:  # a negative one is written as 64 bits
+    if chosen == _INT32:  # negative numbers are written as 64 bits
         values: NDArray[Any] = np.array([v & 0xFFFFFFFF for v in integers[1]], dtype=np.uint32).view(np.int32)
     else:
         arrays = [np.frombuffer(payload[a:b], _FLOATS[chosen]) for a, b in pieces]
@@ -326,7 +328,7 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """A whole number of 64 bits, and where the next byte lies."""
+    """An unsigned number of 64 bits, and the offset after it."""
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]
@@ -342,14 +344,14 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 
 def write(X: ArrayLike | sparse.sparray | sparse.spmatrix, labels: ArrayLike | None = None) -> bytes:
-    """RecordIO-protobuf of a table, the same bytes as the SageMaker SDK's.
+    """Encode a table as RecordIO-protobuf, in the same bytes as the SageMaker SDK.
 
     Parameters
     ----------
     X : array-like of shape (n, d), or a scipy sparse matrix or array
-        float32 is written as Float32Tensor, other floats as Float64Tensor, whole numbers as Int32Tensor.
+        float32 becomes Float32Tensor, other floats Float64Tensor, integers Int32Tensor.
     labels : array-like of shape (n,), default=None
-        Typed as `X` is, by their own dtype.
+        Their tensor type follows their own dtype in the same way.
 
     Returns
     -------
@@ -358,7 +360,13 @@ def write(X: ArrayLike | sparse.sparray | sparse.spmatrix, labels: ArrayLike | N
     Raises
     ------
     ValueError
-        If the shapes do not fit, the dtype is none of these, or a whole number does not fit into 32 bits.
+        If the shapes do not match, the dtype is not one of these, or an integer does not fit into 32 bits.
+
+    Examples
+    --------
+    >>> from rcf.sagemaker import recordio
+    >>> len(recordio.write([[1.5, 16.0], [2.5, 26.0]], labels=[0, 1]))
+    120
     """
     wide = sparse.csr_array(X) if sparse.issparse(X) else None
     table = np.asarray(X) if wide is None else wide
@@ -386,7 +394,7 @@ def write(X: ArrayLike | sparse.sparray | sparse.spmatrix, labels: ArrayLike | N
 
 
 def write_scores(scores: ArrayLike) -> bytes:
-    """The answer of SageMaker's RCF endpoint: a Record for each score, with label["score"], a Float32Tensor.
+    """Encode scores as SageMaker's endpoint does: one Record per score, a Float32Tensor in ``label["score"]``.
 
     Parameters
     ----------
@@ -410,7 +418,7 @@ def _kind(name: str, numbers: Any) -> int:
 
 
 def _write_alike(table: NDArray[Any], field: int, name: bytes, labels: NDArray[Any] | None) -> bytes:
-    """Frames that differ in floats alone: the first is written field by field, the others are copies with other floats."""
+    """Frames that differ only in their floats: one frame is encoded and repeated, and the floats are then filled in."""
     kind = _kind("X", table)
     parts = [(field, name, kind, table)]
     if labels is not None:
@@ -419,7 +427,7 @@ def _write_alike(table: NDArray[Any], field: int, name: bytes, labels: NDArray[A
     payload, places = b"", []
     for number, key, of, numbers in parts:
         payload += _entry(number, key, of, _tensor(of, np.zeros(numbers.shape[1], numbers.dtype)))
-        size = numbers.shape[1] * numbers.itemsize  # the values are the last of an entry
+        size = numbers.shape[1] * numbers.itemsize  # the values are at the end of an entry
         places.append(slice(_HEAD.size + len(payload) - size, _HEAD.size + len(payload)))
     frames = np.tile(np.frombuffer(frame(payload), np.uint8), (len(table), 1))
     for place, (*_, numbers) in zip(places, parts, strict=True):
@@ -428,7 +436,7 @@ def _write_alike(table: NDArray[Any], field: int, name: bytes, labels: NDArray[A
 
 
 def frame(payload: bytes) -> bytes:
-    """A frame around a payload."""
+    """A payload with its head and padding."""
     return _HEAD.pack(MAGIC, len(payload)) + payload + b"\0" * (-len(payload) % 4)
 
 

@@ -1,4 +1,4 @@
-"""Which rows a forest of SageMaker holds, and in which tree: its rule, from a stream of rows of any length."""
+"""The rows that SageMaker's forest holds, and their distribution among the trees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD = struct.Struct("<8sQQQQQ")  # the magic bytes, rows seen, feature_dim, nu
 
 
 class Sample:
-    """A uniform sample without replacement of ``num_trees * num_samples_per_tree`` rows, in the order of their places.
+    """A uniform sample without replacement of ``num_trees * num_samples_per_tree`` rows, in a fixed order.
 
     Tree `i` gets the `i`-th part of it, ``k = len // num_trees`` rows; the rows that are left over are dropped. If there are too
     few rows to fill the sample, all are kept in their order, so that each tree holds `k` consecutive rows. A published run of the
@@ -29,7 +29,7 @@ class Sample:
     ----------
     parameters : Hyperparameters
     host : int, default=0
-        The number of the host in a job that runs on several, each with a random stream of its own.
+        The number of the host in a distributed job. Each host has its own random stream.
     """
 
     def __init__(self, parameters: Hyperparameters, host: int = 0) -> None:
@@ -50,7 +50,7 @@ class Sample:
         return self._table
 
     def add(self, X: NDArray[np.float64]) -> None:
-        """Take the next rows of the stream; how it is cut into calls changes nothing."""
+        """Take the next rows of the stream. The result does not depend on how the stream is cut into calls."""
         room = max(0, self._capacity - self.n_seen)
         if room:
             self._blocks.append(X[:room].copy())
@@ -64,19 +64,19 @@ class Sample:
         self.n_seen += len(X)
 
     def forest(self) -> RandomCutForest:
-        """The forest on these rows; ValueError where there are fewer than trees."""
+        """The forest fitted on these rows; ValueError if there are fewer rows than trees."""
         rows, trees = self.rows, self.parameters.num_trees
         if len(rows) < trees:
             raise ValueError(f"there are {len(rows)} rows, fewer than num_trees={trees}: a tree needs one at least")
         forest: RandomCutForest = RandomCutForest(trees, "disjoint", random_state=self.parameters.seed, n_jobs=-1).fit(
             rows
         )
-        forest.offset_  # noqa: B018 - placed at its first use, and the bytes of a forest tell whether it was
+        forest.offset_  # noqa: B018 - computed on first use, which would change the bytes of the model
         forest.n_jobs = None
         return forest
 
     def to_bytes(self) -> bytes:
-        """The sample as a file, for `from_bytes` and :func:`union`: a head, the rows, and the CRC-32 of both."""
+        """The file that a host leaves for :func:`union`: a header, the rows, and the CRC-32 of both."""
         p = self.parameters
         head = _HEAD.pack(_MAGIC, self.n_seen, p.feature_dim, p.num_trees, p.num_samples_per_tree, p.seed)
         data = head + self.rows.astype("<f8").tobytes()
@@ -84,7 +84,7 @@ class Sample:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The sample in a file; ValueError where it is not one."""
+        """Read the file of a host; ValueError if it is not one or is damaged."""
         if data[: len(_MAGIC)] != _MAGIC:
             raise ValueError("not the sample of a host")
         if len(data) < _HEAD.size + 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
@@ -103,10 +103,10 @@ class Sample:
 
 
 def union(samples: Sequence[Sample]) -> Sample:
-    """The sample of all the hosts' rows, as one host would have drawn it from the hosts' files one after the other.
+    """The sample of the rows of all hosts, as one host would draw it from the concatenation of their files.
 
-    Where all rows fit, they follow each other. Else how many come from each host is drawn from the multivariate hypergeometric
-    distribution, and which ones at random, so that every set of rows is as likely as every other.
+    If all rows fit, they are concatenated. Otherwise the multivariate hypergeometric distribution determines how many rows come
+    from each host, and these are chosen at random, so that all sets of rows are equally likely.
 
     Parameters
     ----------

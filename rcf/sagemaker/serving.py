@@ -1,4 +1,4 @@
-"""``rcf-sagemaker serve``: the endpoint, GET /ping and POST /invocations, and what boto3 and batch transform ask besides."""
+"""``rcf-sagemaker serve``: the endpoint, with the paths that SageMaker, batch transform and boto3 request."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from . import artifact, formats
 from .training import root_folder
 
 LIMIT = 6_291_456  # bytes of a body, InvokeEndpoint's limit
-# A body up to this size is answered at once, in some 0.1 ms; a larger one by a thread, so that /ping is not kept waiting.
+# Bodies up to this size are scored in the event loop, in about 0.1 ms; larger ones in a thread, so that /ping need not wait.
 _AT_ONCE = 8192
 _PORT, _GRACE = 8080, 25  # SageMaker kills the container 30 s after SIGTERM
-_KEEP_ALIVE = 75  # longer than the 60 s for which a proxy keeps an idle connection
-MODEL_PATH = "RCF_SAGEMAKER_MODEL"  # how `serve --model` tells the workers
+_KEEP_ALIVE = 75  # longer than the 60 s after which proxies close idle connections
+MODEL_PATH = "RCF_SAGEMAKER_MODEL"  # the variable in which `serve --model` passes the path to the workers
 
 
 class RequestError(Exception):
-    """A request that is refused, with the HTTP status that says so."""
+    """A request that is refused, and the HTTP status to send."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
@@ -37,7 +37,7 @@ class RequestError(Exception):
 def answer(
     forest: RandomCutForest, body: bytes, content_type: str | None, accept: str | None = None
 ) -> tuple[bytes, str]:
-    """The scores of the rows in a request.
+    """Score the rows of a request.
 
     Parameters
     ----------
@@ -56,7 +56,15 @@ def answer(
     Raises
     ------
     RequestError
-        415 or 406 for other types, 400 for a body that is not what its type says; the text names the row.
+        With status 415 or 406 for other types, or 400 for a body that cannot be read as its type. The text names the row.
+
+    Examples
+    --------
+    >>> import numpy as np, rcf, rcf.sagemaker
+    >>> forest = rcf.RandomCutForest(random_state=0).fit(np.random.default_rng(0).normal(size=(500, 2)))
+    >>> body, kind = rcf.sagemaker.answer(forest, b"0.1,0.2\\n5.0,5.0", "text/csv", "application/jsonlines")
+    >>> [line[:12] for line in body.split()]
+    [b'{"score":0.6', b'{"score":4.4']
     """
     kind = formats.media_type(content_type or "")[0]
     if kind not in formats.INPUTS:
@@ -65,7 +73,7 @@ def answer(
     chosen = _accepted(accept)
     try:
         blocks = formats.decode(body, content_type or "", forest.n_features_in_)
-        # The core itself, because the rows are checked: scikit-learn's checks in anomaly_score would take 50 of 85 us of a request.
+        # Calls the core directly: the rows are already checked, and the checks in anomaly_score take 50 of 85 us of a request.
         scores = [forest._forest.score(rows.X, forest.method, 1) for rows in blocks]
     except ValueError as error:
         raise RequestError(HTTPStatus.BAD_REQUEST, str(error)) from error
@@ -75,7 +83,7 @@ def answer(
 
 
 def _accepted(accept: str | None) -> str:
-    """The answer's type: of those that the header names the one that it prefers and we have."""
+    """The type of the response: the supported type that the Accept header prefers."""
     default = _default_accept()
     wanted: list[tuple[float, str]] = []
     for part in (accept or "*/*").split(","):
@@ -94,8 +102,8 @@ def _accepted(accept: str | None) -> str:
 def app(root: str | os.PathLike[str] | None = None) -> Starlette:
     """The endpoint as an ASGI application, with the model that is in ``model`` below `root`.
 
-    Where the environment says SAGEMAKER_MULTI_MODEL=true, it starts without a model, and SageMaker loads and unloads models
-    by requests to ``/models``.
+    If the environment has SAGEMAKER_MULTI_MODEL=true, it starts without a model, and requests to ``/models`` load and unload
+    models.
 
     Parameters
     ----------
@@ -124,7 +132,7 @@ def multi_model() -> bool:
 
 
 def model_path(root: str | os.PathLike[str] | None = None) -> Path:
-    """Where the model lies: below `root`, or where ``serve --model`` says."""
+    """The path of the model: below `root`, or the path given to ``serve --model``."""
     if root is None and os.environ.get(MODEL_PATH):
         return Path(os.environ[MODEL_PATH])
     return root_folder(root) / "model"
@@ -137,7 +145,7 @@ def application(forest: RandomCutForest) -> Starlette:
         return await respond(request, forest)
 
     async def runtime(request: Request) -> Response:
-        """What boto3's sagemaker-runtime calls: SageMaker wraps a refusal of the container in a ModelError."""
+        """The path that boto3's sagemaker-runtime calls. SageMaker wraps an error of the container in a ModelError."""
         response = await respond(request, forest)
         if response.status_code == HTTPStatus.OK:
             response.headers["x-Amzn-Invoked-Production-Variant"] = "AllTraffic"
@@ -164,17 +172,17 @@ def application(forest: RandomCutForest) -> Starlette:
 
 
 async def ping(request: Request) -> Response:
-    """Whether the endpoint is there: 200 and nothing else."""
+    """The health check: status 200 with an empty body."""
     return Response()
 
 
 async def gone(request: Request, error: Exception) -> Response:
-    """The client left before it had sent its body: nobody reads this, and it is no fault to log."""
+    """The client disconnected while it sent the body. Without this handler the log would show a traceback."""
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def respond(request: Request, forest: RandomCutForest) -> Response:
-    """The answer to a request with rows, or the reason why there is none."""
+    """The scores of the rows in a request, or the error."""
     headers = request.headers
     try:
         body = await _body(request)
@@ -189,7 +197,7 @@ async def respond(request: Request, forest: RandomCutForest) -> Response:
 
 
 def _number(name: str, default: int, low: int, high: int, what: str) -> int:
-    """A whole number in the environment."""
+    """An environment variable as a whole number."""
     text = os.environ.get(name) or str(default)
     if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
         raise ValueError(f"{name} must be {what}, got {text[:80]!r}")
@@ -197,12 +205,12 @@ def _number(name: str, default: int, low: int, high: int, what: str) -> int:
 
 
 def _payload_in_mb() -> int:
-    """What batch transform sends at most in a request, 0 for any length; 6 where it says nothing."""
+    """The largest request of batch transform; 0 means no limit, and 6 is the default."""
     return _number("SAGEMAKER_MAX_PAYLOAD_IN_MB", 6, 0, 100, "a whole number from 0 to 100")
 
 
 def workers() -> int:
-    """Processes that answer requests: MODEL_SERVER_WORKERS, else one a core; one alone holds many models."""
+    """The number of worker processes: MODEL_SERVER_WORKERS, else one per core; one for a multi-model endpoint."""
     if multi_model():
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -219,7 +227,7 @@ def _default_accept() -> str:
 
 
 def _limit() -> int | None:
-    """Bytes that a body can have: InvokeEndpoint's limit, or what batch transform says it sends."""
+    """The largest body in bytes: the limit of InvokeEndpoint, or that of the batch transform job."""
     megabytes = _payload_in_mb()
     if "SAGEMAKER_MAX_PAYLOAD_IN_MB" not in os.environ:
         return LIMIT
@@ -227,7 +235,7 @@ def _limit() -> int | None:
 
 
 async def _body(request: Request) -> bytes:
-    """The body, refused as soon as it is seen to be too long."""
+    """The body. One that is too long is refused as soon as that is known."""
     limit = _limit()
     parts, size = [], 0
     length = request.headers.get("content-length", "0")
@@ -246,7 +254,7 @@ async def _body(request: Request) -> bytes:
 
 
 def serve(host: str = "0.0.0.0", port: int | None = None) -> None:
-    """Answer requests until SIGTERM; those under way are finished first, for 25 s at most.
+    """Answer requests until SIGTERM. Requests in progress are then completed, within at most 25 s.
 
     The port is `port`, else SAGEMAKER_BIND_TO_PORT, else 8080. ValueError if there is no model.
     """
@@ -254,9 +262,9 @@ def serve(host: str = "0.0.0.0", port: int | None = None) -> None:
 
     if port is None:
         port = _number("SAGEMAKER_BIND_TO_PORT", _PORT, 1, 65535, "a port")
-    _payload_in_mb(), _default_accept(), workers()  # refused now, not by every worker or request
+    _payload_in_mb(), _default_accept(), workers()  # raise here rather than in every worker or request
     if not multi_model():
-        artifact.unpack(model_path())  # without a model uvicorn would start one worker after the other
+        artifact.unpack(model_path())  # raise here, because uvicorn would restart failing workers for ever
     uvicorn.run(
         "rcf.sagemaker.serving:app",
         factory=True,

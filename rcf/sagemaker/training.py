@@ -20,7 +20,7 @@ from .channels import Channel, read_json
 from .hyperparameters import Hyperparameters
 from .sample import Sample
 
-FAILURE = 1024  # characters of output/failure that SageMaker shows
+FAILURE = 1024  # SageMaker shows this many characters of output/failure
 
 
 def root_folder(root: str | os.PathLike[str] | None = None) -> Path:
@@ -31,8 +31,8 @@ def root_folder(root: str | os.PathLike[str] | None = None) -> Path:
 def train(root: str | os.PathLike[str] | None = None) -> int:
     """Run a training job as SageMaker's container does.
 
-    Reads ``input/config`` and ``input/data`` below `root`, writes the model below ``model``, prints the log that SageMaker
-    parses, and on failure writes ``output/failure``.
+    It reads ``input/config`` and ``input/data`` below `root`, writes the model to ``model``, prints the log lines that SageMaker
+    parses, and writes the reason of a failure to ``output/failure``.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _train(folder: Path) -> None:
 
 
 def _place(resources: dict[str, Any]) -> tuple[int, list[str]]:
-    """Which of the hosts this is, and all of them, in the same order on each."""
+    """The number of this host, and all hosts in an order that is the same on each."""
     hosts = sorted(resources.get("hosts") or ["algo-1"], key=lambda name: (len(name), name))
     current = resources.get("current_host", hosts[0])
     if current not in hosts:
@@ -106,7 +106,7 @@ def _place(resources: dict[str, Any]) -> tuple[int, list[str]]:
 
 
 def _metrics(forest: RandomCutForest, test: Channel, parameters: Hyperparameters) -> dict[str, float]:
-    """How the labels of the channel agree with those of the three-sigma rule: a score above mean + 3 standard deviations."""
+    """Compare the labels of the channel with the three-sigma rule: a score above mean + 3 standard deviations is an anomaly."""
     scores, labels = [], []
     n = 0
     for rows in test.rows(parameters.feature_dim):
@@ -126,7 +126,7 @@ def _metrics(forest: RandomCutForest, test: Channel, parameters: Hyperparameters
 
 
 def three_sigma(scores: NDArray[np.float64], labels: NDArray[np.bool_], names: tuple[str, ...]) -> dict[str, float]:
-    """The metrics asked for; a ratio of nothing to nothing is 0."""
+    """The requested metrics; 0/0 counts as 0."""
     called = scores > scores.mean() + 3 * scores.std()
     hits = int((called & labels).sum())
     precision, recall = hits / max(1, int(called.sum())), hits / max(1, int(labels.sum()))
@@ -140,7 +140,7 @@ def three_sigma(scores: NDArray[np.float64], labels: NDArray[np.bool_], names: t
 
 
 class _Log:
-    """The lines that SageMaker and its users' metric definitions read."""
+    """The log lines of AWS's container, which SageMaker and metric definitions parse."""
 
     def __init__(self, host: str) -> None:
         self.host = host

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,7 +143,7 @@ def serving(command):
                 try:
                     urllib.request.urlopen(f"{url}/ping", timeout=5).close()
                     break
-                except (urllib.error.URLError, ConnectionError):
+                except OSError:
                     if process.poll() is not None or time.monotonic() > deadline:
                         process.kill()
                         raise AssertionError(process.communicate()[0]) from None

@@ -4,6 +4,7 @@ import concurrent.futures
 import http.client
 import json
 import logging
+import os
 import signal
 import socket
 import time
@@ -263,6 +264,17 @@ def test_sigterm_drains(model, serving, workers):
         assert head.startswith(b"HTTP/1.1 200 OK")
         assert len(json.loads(content)["scores"]) == 6_000_000 // len(LONG)
         assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_sigterm_while_it_starts(tmp_path, command):
+    """The handler is there before the model is read; here reading takes for ever, because the model is a pipe."""
+    os.mkfifo(tmp_path / "model.rcf")
+    process = command("serve", "--model", tmp_path / "model.rcf")
+    with (tmp_path / "model.rcf").open("wb"):  # opens when the model is read
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=100) == 0
+    process.communicate()
 
 
 def test_without_a_model(tmp_path, capsys):

@@ -230,6 +230,7 @@ def test_the_log(job, X, capsys):
         ({"feature_dim": "3", "eval_metrics": "accuracy"}, "eval_metrics must be a JSON list of 'accuracy' and"),
         ({"feature_dim": "3", "eval_metrics": '["f1"]'}, "eval_metrics must be"),
         ({"feature_dim": "3", "eval_metrics": "[]"}, "eval_metrics must be"),
+        ({"feature_dim": "3", "seed": str(2**32)}, "seed must be a whole number from 0 to 4294967295"),
         ({"feature_dim": "3", "seed": "-1"}, "seed must be a whole number from 0"),
         ({"feature_dim": "3", "n_trees": "60"}, "no hyperparameter 'n_trees'; there are feature_dim, num_trees"),
         ({"feature_dim": "3", "x" * 5000: "60"}, "no hyperparameter 'xxx"),
