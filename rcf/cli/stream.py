@@ -21,8 +21,8 @@ from ..streams.service import signals
 from ..text.dialect import separator
 from .options import Decimal, Header, Samples, Seed, Sep, Time, TimeFormat, Trees, names_in
 
-COLUMNS = ("record", "line", "score", "threshold", "grade", "likelihood", "is_anomaly", "confidence", "reason", "feature", "lag",
-           "side", "expected", "past")  # fmt: skip
+COLUMNS = ("record", "line", "score", "evidence", "threshold", "grade", "likelihood", "is_anomaly", "event", "confidence", "reason",
+           "feature", "lag", "side", "severity", "expected", "past")  # fmt: skip
 # Options, and the detector's parameters that they are.
 PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "transform": "transform",
               "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip

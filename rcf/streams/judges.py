@@ -20,6 +20,7 @@ OF_ANOMALIES: dict[str, Callable[[Detection], Any]] = {
     "feature": lambda found: str(found.cause.feature),
     "lag": lambda found: int(found.cause.lag),
     "side": lambda found: found.cause.side,
+    "severity": lambda found: float(found.severity),
     "expected": lambda found: found.expected.tolist(),
     "past": lambda found: found.past.tolist(),
 }
@@ -61,6 +62,10 @@ def judge_of(model: Any, wanted: Iterable[str], **forest: Any) -> Judge:
     raise TypeError(f"model must be a StreamDetector, KeyedDetector or RandomCutForest, got {type(model).__name__}")
 
 
+def _state_of(events: Sequence[Any]) -> str | None:
+    return str(events[0].state) if len(events) else None
+
+
 class DetectorJudge:
     """A StreamDetector, or a KeyedDetector with a detector per key.
 
@@ -68,7 +73,8 @@ class DetectorJudge:
     ----------
     model : StreamDetector or KeyedDetector
     wanted : sequence of str
-        Attributes of a Detection; of these "feature", "lag", "side", "expected" and "past" are given for anomalies only.
+        Attributes of a Detection; "feature", "lag", "side", "severity", "expected" and "past" are given for anomalies only.
+        "event" is the state of the event that the record belongs to.
         "explanation" is the ANOMALY_EXPLANATION of an anomaly, "explanations" that of every record, which costs ten times the
         scoring.
     """
@@ -80,7 +86,11 @@ class DetectorJudge:
         self._explain = next((name for name in wanted if name.startswith("explanation")), None)
         self._order = list(wanted)
         known = {"explanation", "explanations"}
-        unknown = [name for name in self._plain if not (hasattr(Detection, name) or name in Detection.__slots__)]
+        unknown = [
+            name
+            for name in self._plain
+            if name != "event" and not (hasattr(Detection, name) or name in Detection.__slots__)
+        ]
         unknown += [name for name in wanted if name.startswith("explanation") and name not in known]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is not a result of a detector")
@@ -137,6 +147,8 @@ class DetectorJudge:
                 result[name] = OF_ANOMALIES[name](found) if flagged else None
             elif name == self._explain:
                 result[name] = found.explanation_json(names) if flagged or name == "explanations" else None
+            elif name == "event":
+                result[name] = _state_of(found.events)
             else:
                 result[name] = getattr(found, name)
         return result
@@ -145,7 +157,9 @@ class DetectorJudge:
         """Those of many records: the columns of all, and the details of the anomalies."""
         columns: dict[str, list[Any]] = {}
         for name in self._order:
-            if name in self._plain:
+            if name == "event":
+                columns[name] = [_state_of(events) for events in found.events]
+            elif name in self._plain:
                 values = getattr(found, name, None)
                 columns[name] = [getattr(one, name) for one in found] if values is None else np.asarray(values).tolist()
             else:

@@ -358,3 +358,18 @@ def test_a_saved_detector_is_a_state_to_begin_with(tmp_path):
     detector.save(tmp_path / "state.rcf")
     found = rows(stream("load\n" + "".join(f"{v}\n" for v in values[150:]), "--state", tmp_path / "state.rcf"))
     assert [row["score"] for row in found] == detector.update_many(np.array(values[150:])).score.tolist()
+
+
+def test_an_event_opens_and_is_open():
+    """A pager opens on "opened" and resolves on "closed"."""
+    values = noise(400)
+    values[200:220] = [30.0] * 20
+    found = rows(stream("load\n" + "".join(f"{v}\n" for v in values)))
+    detector = StreamDetector(**PARAMS)
+    expected = [detector.update(v) for v in values]
+    assert [row["event"] for row in found] == [one.event and one.event.state for one in expected]
+    assert {"opened", "open", "closed"} <= {row["event"] for row in found}
+    flagged = [i for i, row in enumerate(found) if row["is_anomaly"]]
+    assert [found[i]["severity"] for i in flagged] == [expected[i].severity for i in flagged]
+    assert [found[i]["reason"] for i in flagged] == [expected[i].reason.replace("x0", "load") for i in flagged]
+    assert all(row["severity"] is None for row in found if not row["is_anomaly"])
