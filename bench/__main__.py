@@ -1,6 +1,7 @@
-"""``python -m bench [speed|walks|files|alarms|accuracy|all]``: run, print, write report/report.md with its plots."""
+"""``python -m bench [speed|walks|files|export|alarms|accuracy|all]``: run, print, write report/report.md with its plots."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from enum import StrEnum
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from . import accuracy, alarms, cases, detectors, files, memory, methods, report, services, speed, walks
+from . import accuracy, alarms, cases, detectors, export, files, memory, methods, report, services, speed, walks
 from .peers import PEERS, Rcf, RcfLowMemory, can, installed
 
 
@@ -21,6 +22,7 @@ class Part(StrEnum):
     speed = "speed"
     walks = "walks"
     files = "files"
+    export = "export"
     alarms = "alarms"
     accuracy = "accuracy"
     all = "all"
@@ -116,6 +118,21 @@ def run_alarms(book: report.Report, names: list[str] | None, folder: Path, seeds
         book.figures(alarms.on_incidents(4 if quick else 20, 5 if quick else 20, status.update))
 
 
+def run_export(book: report.Report, quick: bool) -> None:
+    with console.status("exported forests"):
+        found = pd.DataFrame(export.measure(3 if quick else 15))
+    size = (
+        f"the runtime takes {export.runtime_bytes()} bytes at -Os; "
+        if shutil.which("cc") and shutil.which("size")
+        else ""
+    )
+    book.table(
+        found,
+        f"Exported forests: T=100, S=256; {size}the marks are {export.MARKS[8]:,} and {export.MARKS[48]:,} rows/s in C, and "
+        f"{export.MARKS['wasm']} of that in WebAssembly",
+    )
+
+
 def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, seeds: int, quick: bool) -> None:
     # rrcf does some 40 records a second with 100 trees: it takes part only where it is asked for
     peers = {name: peer for name, peer in installed(names).items() if names or name not in ("rrcf", "river HST")}
@@ -161,6 +178,8 @@ def main(
         run_walks(book, quick)
     if Part.files in wanted:
         run_files(book, quick)
+    if Part.export in wanted:
+        run_export(book, quick)
     if Part.alarms in wanted and folder is not None:
         run_alarms(book, names, folder, 1 if quick else seeds, quick)
     if Part.accuracy in wanted and folder is not None:

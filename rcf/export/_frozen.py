@@ -149,7 +149,13 @@ def thawed(data: bytes) -> tuple[Tables, Forest]:
         and by_point in (0, 1, 2, 4)
         and masses < 2
     )
-    if not (fine and 1 <= d < 1 << 28 and n_trees > 0 and (by_point or n_points == n_leaves)):
+    if not (
+        fine
+        and 1 <= d < 1 << 28
+        and n_trees > 0
+        and (by_point or n_points == n_leaves)
+        and n_leaves <= n_nodes + n_trees
+    ):
         raise ModelFileError("damaged: a number in its header is impossible")
     at = HEADER.size
 

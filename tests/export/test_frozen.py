@@ -144,7 +144,7 @@ def test_damaged_files_in_c(many, drivers, tmp_path):
     assert accepted > many / 10, "the walks were not reached"
 
 
-@pytest.mark.parametrize("many", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("many", [500, pytest.param(5000, marks=pytest.mark.slow)])
 def test_damaged_files_in_python(many):
     data, X = small_model()
     rng, refused = np.random.default_rng(1), 0
@@ -170,6 +170,7 @@ def test_damaged_files_in_python(many):
         (lambda data: data[:-8], "cut off"),
         (lambda data: data + bytes(8), "longer than it says"),
         (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], "checksum"),
+        (lambda data: signed(data[:44] + b"\xff\xff\xff\xff" + data[48:]), "header"),  # leaves that would take 30 GB
         (lambda data: signed(data[:12] + b"\x09" + data[13:]), "header"),
         (lambda data: signed(data[:-8]), "fill"),
     ],
