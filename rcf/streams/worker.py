@@ -43,9 +43,9 @@ class Worker:
         How messages are read. None: JSON, or the fields of a source that has them.
     output : mapping of str to str, default={"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
         Results, and the columns that they are written to. Results are attributes of a Detection ("score", "is_anomaly",
-        "threshold", "grade", "reason", ...); "feature", "lag", "side", "expected" and "past" of anomalies; "explanation", Kinesis's
-        ANOMALY_EXPLANATION, of anomalies, or "explanations", of all records; and "record" (the number of the record),
-        "line", "position" and "partition".
+        "threshold", "grade", "reason", ...); "feature", "lag", "side", "severity", "expected" and "past" of anomalies; "event",
+        the state of an event ("opened", "open" or "closed"); "explanation", Kinesis's ANOMALY_EXPLANATION, of anomalies, or
+        "explanations", of all records; and "record" (the number of the record), "line", "position" and "partition".
     dead_letters : DeadLetters or None, default=None
         Takes the messages that cannot be used. They are logged in any case, and the stream goes on.
     checkpoint_every : float, default=0.0

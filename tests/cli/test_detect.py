@@ -406,9 +406,9 @@ def test_one_thing_has_one_name_in_all_commands():
         shown = rcf(command, "--help").stdout.decode()
         found[command] = set(re.findall(r"^│ +(--[\w-]+) +(?:--no-[\w-]+ +)?(-\w)? ", shown, re.MULTILINE))
     times = Counter(option for options in found.values() for option in options)
-    common = {("--columns", "-c"): 3, ("--time", "-t"): 2, ("--shingle", "-s"): 2, ("--trees", ""): 2, ("--samples", ""): 2,
-              ("--seed", ""): 2, ("--output", "-o"): 2, ("--plot", ""): 2,
-              ("--encoding", ""): 2, ("--sep", ""): 2, ("--decimal", ""): 2, ("--header", ""): 3, ("--help", ""): 3}  # fmt: skip
+    common = {("--columns", "-c"): 3, ("--time", "-t"): 2, ("--time-format", ""): 2, ("--shingle", "-s"): 2, ("--trees", ""): 2,
+              ("--samples", ""): 2, ("--seed", ""): 2, ("--output", "-o"): 2, ("--plot", ""): 2, ("--encoding", ""): 2,
+              ("--sep", ""): 3, ("--decimal", ""): 3, ("--header", ""): 3, ("--help", ""): 3}  # fmt: skip
     assert {option: n for option, n in times.items() if n > 1} == common
     assert max(Counter(letter for _, letter in times if letter).values()) == 1
     assert max(Counter(name for name, _ in times).values()) == 1
