@@ -1,10 +1,15 @@
-"""Measures model files: their bytes, and the milliseconds to write and to read them, beside what krcf writes of the same stream."""
+"""Measures files: what it takes to write and to read models, beside krcf, and what `rcf detect` takes for a table."""
 
+import os
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import rcf
@@ -17,6 +22,9 @@ from .speed import timed, warmed
 SETTING = Setting("1x8", trees=50)
 CASES = ("to_bytes", "from_bytes", "save", "load")
 MARKS = {"kB": 350, "ms": 5}
+# Tables of `rcf detect`: columns, and whether there are time stamps. Noise on a sine, with a spike every 5000 rows.
+TABLES = {"1 column": (1, False), "1 column, times": (1, True), "4 columns": (4, False)}
+RATIO = 1.3  # the mark: seconds of CPU without those of the start, over those of update_many
 
 
 def ours(folder: Path) -> dict[str, Callable[[], Any]]:
@@ -68,3 +76,51 @@ def table(measured: pd.DataFrame) -> pd.DataFrame:
         out[f"{case}, ms"] = cpu[case]
     out["save, wall ms"], out["load, wall ms"] = wall["save"], wall["load"]
     return out.reset_index()
+
+
+def write_table(path: Path, rows: int, columns: int, times: bool) -> Any:
+    """A CSV file, its values as an array and, if it has them, its time stamps."""
+    rng = np.random.default_rng(0)
+    values = 10 * np.sin(np.arange(rows) / 50)[:, np.newaxis] + rng.normal(size=(rows, columns))
+    values[5000::5000, 0] += 15
+    frame = pd.DataFrame(values.round(4), columns=[f"x{j}" for j in range(columns)])
+    stamps = None
+    if times:
+        stamps = pd.date_range("2026-01-01", periods=rows, freq="min")
+        frame.insert(0, "time", stamps.strftime("%Y-%m-%d %H:%M:%S"))
+    frame.to_csv(path, index=False)
+    return values.round(4), None if stamps is None else stamps.astype("int64").to_numpy() / 1e6
+
+
+def run_detect(*arguments: str) -> tuple[float, float]:
+    """Seconds of CPU time of the command, and the most memory that it had, in MiB."""
+    command = [sys.executable, "-m", "rcf", "detect", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def tables(rows: int) -> pd.DataFrame:
+    """A row per table: seconds of CPU time for a million rows, and how much memory is above that of a table of 100 rows."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        path, short, out = (str(Path(folder) / name) for name in ("long.csv", "short.csv", "out.csv"))
+        for name, (columns, times) in TABLES.items():
+            asked = ["--time", "time"] if times else []
+            write_table(Path(short), 100, columns, times)
+            values, stamps = write_table(Path(path), rows, columns, times)
+            start, least = run_detect(short, *asked)
+            begun = time.process_time()
+            rcf.StreamDetector(random_state=0).update_many(values, stamps)
+            alone = time.process_time() - begun
+            plain, most = run_detect(path, *asked)
+            written, _ = run_detect(path, *asked, "--output", out)
+            million = 1e6 / rows
+            found.append({
+                "table": name, "start, s": start, "update_many, s": alone * million, "detect, s": (plain - start) * million,
+                "ratio": (plain - start) / alone, "with --output, s": (written - start) * million, "MiB more": most - least,
+            })  # fmt: skip
+    return pd.DataFrame(found)

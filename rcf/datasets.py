@@ -19,8 +19,8 @@ def make_series(n_days: int = 100, *, random_state: Any = 0) -> Series:
     """A daily rhythm, sampled every half hour, with five anomalies of different kinds.
 
     The rhythm has two peaks a day, weekends are quieter, and each value has noise. The anomalies are evenly spaced over the last
-    two thirds of the series: a day without its evening peak, a spike, an outage, a shift by six hours, and a day of strong
-    noise.
+    two thirds of the series: a day without its evening peak, a spike, an outage, a sensor that is stuck at one value for half a
+    day, and a day of strong noise.
 
     Parameters
     ----------
@@ -47,19 +47,19 @@ def make_series(n_days: int = 100, *, random_state: Any = 0) -> Series:
     rng = np.random.default_rng(random_state)
     n = 48 * n_days
     t = np.arange(n) / 48
-    day = np.exp(-(((t % 1) - 0.35) ** 2) / 0.008) + 1.5 * np.exp(-(((t % 1) - 0.78) ** 2) / 0.012)
-    busy = np.where(t.astype(np.int64) % 7 < 5, 1.0, 0.8)
+    day = np.exp(-(((t % 1) - 0.35) ** 2) / 0.015) + 1.5 * np.exp(-(((t % 1) - 0.75) ** 2) / 0.04)
+    busy = np.where(t.astype(np.int64) % 7 < 5, 1.0, 0.9)
     values = 20.0 + 40.0 * busy * day + rng.normal(0.0, 1.5, n)
 
     days = 48 * np.linspace(n_days / 3, n_days - 4, 5).astype(np.int64)
     hours = rng.integers(0, 12, 5)
-    hours[0] = 30  # before the evening peak
+    hours[0] = 26  # before the evening peak
     starts = days + hours
-    ends = starts + np.array([16, 2, 10, 24, 30])
-    quiet, spike, outage, shift, noise = (slice(*span) for span in zip(starts, ends, strict=True))
-    values[quiet] = rng.normal(20.0, 1.5, 16)
+    ends = starts + np.array([20, 2, 10, 24, 30])
+    quiet, spike, outage, stuck, noise = (slice(*span) for span in zip(starts, ends, strict=True))
+    values[quiet] = rng.normal(20.0, 1.5, 20)
     values[spike] += 60.0
     values[outage] = rng.normal(2.0, 1.5, 10)
-    values[shift] = values[shift.start + 12 : shift.stop + 12]
-    values[noise] += rng.normal(0.0, 20.0, 30)
+    values[stuck] = values[stuck.start]
+    values[noise] += rng.normal(0.0, 30.0, 30)
     return Series(values, np.stack([starts, ends], axis=1))

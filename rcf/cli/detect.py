@@ -2,149 +2,139 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from enum import StrEnum
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from ..datasets import make_series
+from ..detector import StreamDetector
+from ..detector.clock import HOUR
+from ..detector.views import HELD_BACK
 from ..estimator import RandomCutForest
-from ..shingle import shingle as windows_of
-from .events import Event, Events, ThreeSigma, Trace
-from .options import Columns, Decimal, Encoding, Header, Plot, Samples, Seed, Sep, Time, TimeFormat, Trees, names_in
-from .tables import Piece, TableError, TableReader, TableWriter, check_output, check_plot
+from .csvfile import TableError
+from .events import EventLog, beside, judged, sentences, table_of
+from .options import (
+    AnomalyRate,
+    Columns,
+    Decimal,
+    Encoding,
+    Fill,
+    Header,
+    Method,
+    MethodOption,
+    Plot,
+    Samples,
+    Seed,
+    Sep,
+    Shingle,
+    Time,
+    TimeFormat,
+    Transform,
+    Trees,
+    detector_of,
+    names_in,
+)
+from .outputs import TableWriter, check_output, check_plot
+from .ranks import Ranks, table_of_ranks, whole_file
+from .tables import Piece, TableReader
+from .trace import Trace
 
-# Rows between two looks at what made an event: its attribution is taken before the forest has got used to it.
-BLOCK = 256
-LAG = "lag: how many rows before that one lies what weighs most"
+STEP = 1800.0  # seconds between the values of the made-up series
 
 
-class Kind(StrEnum):
-    depth = "depth"
-    codisp = "codisp"
-    displacement = "displacement"
-    opensearch = "opensearch"
+class Judging:
+    """One pass of a detector over a file, and what is kept of it.
 
+    Parameters
+    ----------
+    detector : StreamDetector
+    reader : TableReader or None
+        Where the rows come from; None is the made-up series.
+    ranks : Ranks or None
+        Score the rows with these, in place of the detector.
+    trace : Trace or None
+        What a picture needs.
+    """
 
-class Scoring:
-    """One pass over a series: shingle, score, flag, and what is kept of it."""
+    def __init__(
+        self, detector: StreamDetector, reader: TableReader | None, ranks: Ranks | None, trace: Trace | None
+    ) -> None:
+        self.detector, self.ranks, self.trace = detector, ranks, trace
+        self.source = reader.name if reader else ""
+        self.names = names = reader.columns if reader else ["value"]
+        time = reader.time if reader else None
+        self.log = EventLog(names, time)
+        self.n_warm_up = 0
+        self._time = -np.inf  # of the last row
+        self.alarms: list[int] = []  # for ranks: the records that are flagged, from 0
+        detector.feature_names_in_ = np.array(names, dtype=object)
 
-    def __init__(self, forest: RandomCutForest, samples: int, size: int, top: int, keep_trace: bool) -> None:
-        self.forest = forest
-        self.samples = samples
-        self.size = size
-        self.events = Events(size, top)
-        self.rule = ThreeSigma(patience=samples)
-        self.trace = Trace() if keep_trace else None
-        self.n_rows = 0
-        self.n_flagged = 0
-        self._tail: NDArray[np.float64] | None = None
-
-    def feed(
-        self, values: NDArray[np.float64], times: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Scores and flags of the next rows; NaN before the first window is full."""
-        parts = [self._block(values[i : i + BLOCK]) for i in range(0, len(values), BLOCK)]
-        scores, flags = (np.concatenate(part) for part in zip(*parts, strict=True))
+    def feed(self, piece: Piece, wanted: bool) -> pa.Table | None:
+        """Judge the next rows; returns them with what was found beside, if that is wanted."""
+        start = self.log.n_rows
+        if piece.times is not None:
+            # the detector takes a batch that goes back as a whole for a clock that was set; in a file it is out of order
+            back = HOUR if isinstance(piece.stamps, np.ndarray) and piece.stamps.dtype.kind == "M" else 0.0
+            if piece.times[0] < self._time - back:
+                raise self._out_of_order(0, "before", piece)
+            self._time = float(piece.times[-1])
+        try:
+            found = self.detector.update_many(piece.values, piece.stamps)
+        except ValueError as error:
+            raise self._named(error, piece) from error
+        states = self.log.add(piece, found)
+        scores = found.score
+        self.n_warm_up += int((found.evidence[: max(0, HELD_BACK - start)] == 0.0).sum())
+        if self.ranks is not None:
+            scores, fresh = self.ranks.feed(piece.values)
+            self.alarms += (start + found.anomalies).tolist()
+            for peak in fresh:
+                _, lag, _ = peak.cause()
+                peak.where = self.log.place(peak.row - lag)
         if self.trace is not None:
-            rows = np.arange(self.n_rows - len(values), self.n_rows)
-            self.trace.add(rows, times, values, scores, flags)
-        return scores, flags
+            at = piece.rows.astype(np.float64) if piece.times is None or self.log.time is None else piece.times
+            self.trace.add(piece.rows, at, piece.values, scores, found.is_anomaly)
+        return judged(piece, found, states, scores, self.names) if wanted else None
 
-    def _block(self, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        series = values if self._tail is None else np.concatenate([self._tail, values])
-        self._tail = series[max(0, len(series) - self.size + 1) :]
-        scores = np.full(len(values), np.nan)
-        flags = np.zeros(len(values), dtype=np.bool_)
-        if len(series) >= self.size:
-            windows = windows_of(series, self.size)
-            new = slice(len(values) - len(windows), None)
-            scores[new] = self.forest.update_many(windows)
-            silent = max(0, self.samples - (self.forest.n_seen_ - len(windows)))
-            known = slice(new.start + min(silent, len(windows)), None)
-            flags[known] = self.rule.flag(scores[known])
-            fresh = self.events.add(self.n_rows + new.start, scores[new])
-            if fresh:
-                ends = np.array([event.row - self.n_rows - new.start for event in fresh])
-                shape = (self.size, values.shape[1], 2)
-                for event, parts in zip(fresh, self.forest.attribution(windows[ends]), strict=True):
-                    event.attribution = parts.reshape(shape)
-                    event.flagged = bool(flags[event.row - self.n_rows])
-        self.n_rows += len(values)
-        self.n_flagged += int(flags.sum())
-        return scores, flags
+    def _named(self, error: ValueError, piece: Piece) -> ValueError:
+        """The error with the row of the file, where it is one of a time stamp."""
+        at = re.match(r"row (\d+): timestamp .+? is (before|more than [\d.e+]+ seconds after) the last one", str(error))
+        return error if at is None else self._out_of_order(int(at[1]), at[2], piece)
+
+    def _out_of_order(self, i: int, what: str, piece: Piece) -> TableError:
+        """Of row i of the piece, which is before the row above, or too long after."""
+        stamps = piece.cells.column(self.log.time)
+        above = stamps[i - 1] if i else self.log.place(self.log.n_rows - 1)
+        fix = "correct it"
+        if what == "before":
+            fix = "sort the file by time, make a file of each series if it has several, "
+            fix += "or leave --time out to take the rows as they are"
+        where = f"{self.source}: row {piece.rows[i]}, column {self.log.time!r}"
+        return TableError(f"{where}: {stamps[i]} is {what} {above} in the row above; {fix}")
 
 
-def _check_order(piece: Piece, time: str, last: float, stamp: str, name: str) -> None:
-    """Refuse rows whose time goes back; `last` and `stamp` are of the row before the first."""
-    stamps = piece.cells.column(time)
-    assert piece.times is not None
-    back = np.flatnonzero(piece.times < np.r_[last, piece.times[:-1]])
-    if len(back):
-        row = int(back[0])
-        before = stamps[row - 1] if row else stamp
-        raise TableError(
-            f"{name}: row {piece.rows[row]}, column {time!r}: {stamps[row]} is before {before} in the row above; "
-            "sort the file by time, make a file of each series if it has several, or leave --time out to take the rows as they are"
-        )
-
-
-def _why(event: Event, names: list[str]) -> tuple[str, str, str]:
-    """The feature, its direction and the lag that weigh most, each summed over the rest."""
-    assert event.attribution is not None
-    parts = event.attribution
-    feature = int(parts.sum(axis=(0, 2)).argmax())
-    lags = parts[:, feature].sum(axis=1)
-    place = int(lags.argmax())
-    high, low = parts[:, feature].sum(axis=0)
-    share = parts[:, feature].sum() / max(parts.sum(), 1e-300)
-    lag = len(parts) - 1 - place
-    side = "high" if high >= low else "low"
-    return f"{names[feature]} ({share:.0%})" if len(names) > 1 else names[feature], side, str(lag)
-
-
-def _table(events: list[Event], labels: dict[int, str], names: list[str], size: int) -> Table:
-    table = Table(title=f"The {len(events)} strongest anomalies", title_justify="left")
-    table.add_column("row", justify="right")
-    if labels:
-        table.add_column("time")
-    table.add_column("score", justify="right")
-    table.add_column("flagged")
-    table.add_column("feature")
-    table.add_column("side")
-    if size > 1:
-        table.add_column("lag", justify="right")
-    for event in events:
-        feature, side, lag = _why(event, names)
-        cells = [str(event.row + 1), *([labels[event.row]] if labels else []), f"{event.score:.3f}"]
-        cells += ["yes" if event.flagged else "no", feature, side]
-        table.add_row(*(escape(cell) for cell in [*cells, *([lag] if size > 1 else [])]))
-    return table
-
-
-def _legend(size: int) -> str:
-    """What the columns of the table mean."""
-    row = "row: from 1, after the header" + (f"; the last of a window of {size} rows" if size > 1 else "")
-    flagged = "flagged: above the mean + 3 standard deviations of all rows before"
-    lag = f"{LAG}, 0 to {size - 1}" if size > 1 else ""
-    return ". ".join(part for part in (row, flagged, lag) if part) + "."
+def _summary(judging: Judging) -> str:
+    log = judging.log
+    events = "no event" if not log.n_events else "1 event" if log.n_events == 1 else f"{log.n_events:,} events"
+    still = f", {log.n_open} of them still open at the end" if log.n_open else ""
+    return f"{events} in {log.n_rows:,} rows{still}; the first {judging.n_warm_up} rows were warm-up, in which nothing is flagged"
 
 
 @contextmanager
-def _bar(console: Console, total: int | None) -> Iterator[Progress]:
-    columns = (TextColumn("{task.completed:,.0f} of {task.total:,.0f} bytes"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal or total is None) as bar:
-        bar.add_task("", total=total)
+def _bar(console: Console, shown: bool) -> Iterator[Progress]:
+    columns = (BarColumn(), TextColumn("{task.percentage:.0f} %, {task.fields[rows]:,} rows"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
+        bar.add_task("", total=1.0, rows=0)
         yield bar
 
 
@@ -158,24 +148,31 @@ def detect(
     columns: Columns = None,
     time: Time = None,
     time_format: TimeFormat = None,
-    shingle: Annotated[
-        int | None,
-        typer.Option("--shingle", "-s", min=1, help="Rows to a window: one period of the series. Default: 1."),
-    ] = None,
-    score: Annotated[
-        Kind | None,
-        typer.Option("--method", help="How records are scored. Default: displacement with --shingle, else depth."),
-    ] = None,
-    trees: Trees = 100,
+    shingle: Shingle = 8,
+    method: MethodOption = Method.depth,
+    trees: Trees = 50,
     samples: Samples = 256,
+    transform: Transform = "normalize",
+    anomaly_rate: AnomalyRate = 0.005,
+    fill: Fill = "previous",
     seed: Seed = 0,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="Threads; -1 takes all cores.")] = 1,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="Scores and flags by row: .csv, .parquet, or - for standard output."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A row for each row of the file, with what was found: .csv, .parquet, or - for standard output.",
+        ),
     ] = None,
     plot: Plot = None,
-    top: Annotated[int, typer.Option("--top", min=0, help="How many of the strongest anomalies to list.")] = 15,
+    top: Annotated[int, typer.Option("--top", min=0, help="How many of the strongest events to list.")] = 15,
+    ranks: Annotated[
+        bool,
+        typer.Option(
+            "--ranks",
+            help="List the windows that one forest scores highest, in place of the events; flags stay as they are.",
+        ),
+    ] = False,
     encoding: Encoding = "utf-8",
     sep: Sep = None,
     decimal: Decimal = None,
@@ -183,148 +180,133 @@ def detect(
 ) -> None:
     """Find the anomalies of a CSV or Parquet file.
 
-    Every row (with --shingle, the window that ends there) is scored as it comes and then learned; nothing is scored before
-    --samples windows have come. A row is flagged when it scores above the mean plus three standard deviations of all
-    rows before it. The table has one line for windows that overlap, flagged or not: the strongest of them. Rows count from
-    1, after the header; a window has the number of its last row, and the lag says how many rows before that one lies what weighs
-    most. Memory does not grow with the file.
+    The rows go through a StreamDetector in their order: each is judged by those before it, then learned. What it flags opens an
+    event, which lasts until the column is back to usual or the new level has become usual. The table has a line for each event,
+    the strongest first: when it began and ended, its farthest value (peak), the column and side that made it (cause), the value
+    that came when it began, the one expected, and how far from that the peak lies (severity). Rows count from 1, after the header,
+    blank lines included. Memory does not grow with the file.
 
-    Without FILE a made-up series with five known anomalies is scored.
+    A file with no more rows than the warm-up, 64, is judged by a forest that is fitted to all of it.
+
+    Without FILE a made-up series with five known anomalies is judged.
 
     Exit code 0: done, anomalies or not. 1: the input or output failed. 2: wrong arguments.
     """
     errors = Console(stderr=True)
-    if jobs == 0:
-        raise typer.BadParameter("--jobs must be a number of threads, or -1 for all cores, got 0")
-    size = shingle or (1 if file else 24)
-    kind = score or (Kind.depth if size == 1 else Kind.displacement)
-    forest = RandomCutForest(trees, samples, method=kind.value, n_jobs=jobs, random_state=seed)
-    scoring = Scoring(forest, samples, size, top, plot is not None)
+    detector = detector_of(shingle=shingle, trees=trees, samples=samples, method=method.value, transform=transform,
+                           anomaly_rate=anomaly_rate, fill=fill, seed=seed)  # fmt: skip
+    forest = RandomCutForest(trees, samples, method=method.value, random_state=seed)
     try:
         if output is not None:
             check_output("--output", output)
         if plot is not None:
             check_plot(plot)
-        if file is None:
-            labels, names, verdict = _demo(scoring, output)
-        else:
-            verdict = ""
+        reader = None
+        if file is not None:
             reader = TableReader(
                 file, names_in(columns), time, time_format=time_format, encoding=encoding, sep=sep, decimal=decimal,
-                header=header, missing=False,
+                header=header,
             )  # fmt: skip
-            labels, names = _scan(scoring, reader, output, errors)
-            for remark in reader.remarks():
-                errors.print(escape(remark), highlight=False, soft_wrap=True)
+        console = errors if output == "-" else Console(width=None if Console().is_terminal else 160)
+        with ExitStack() as stack:
+            writer = stack.enter_context(TableWriter(output)) if output else None
+            pieces = _demo() if reader is None else iter(stack.enter_context(reader))
+            first = list(islice(pieces, 2))
+            if len(first) == 1 and len(first[0].rows) <= HELD_BACK:
+                _short(first[0], reader, forest, top, writer, console, errors)
+                return
+            judging = Judging(
+                detector, reader, Ranks(forest, shingle, top) if ranks else None, Trace() if plot else None
+            )
+            bar = stack.enter_context(_bar(errors, file != "-"))
+            for piece in chain(first, pieces):
+                table = judging.feed(piece, writer is not None)
+                if writer is not None and table is not None:
+                    writer.write(table)
+                bar.update(bar.task_ids[0], completed=piece.done or 0.0, rows=judging.log.n_rows)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
-        errors.print(f"[red]rcf detect:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
-    console = errors if output == "-" else Console()
-    if top and scoring.events.strongest():
-        console.print(_table(scoring.events.strongest()[:top], labels, names, size))
-        console.print(_legend(size), highlight=False, soft_wrap=True)
-    windows = max(0, scoring.n_rows - size + 1)
-    if windows <= samples:
-        errors.print(
-            f"{scoring.n_rows} rows are too few to score: --samples {samples} windows are learned first",
-            highlight=False,
-        )
-    else:
-        console.print(f"{scoring.n_flagged} of {scoring.n_rows} rows flagged", highlight=False)
-    if verdict:
-        console.print(verdict, highlight=False, soft_wrap=True)
+        _fail(errors, str(error))
+    _remarks(reader, errors)
+    if judging.ranks is not None and top:
+        console.print(table_of_ranks(judging.ranks, judging.alarms, judging.names))
+    elif top and judging.log.n_events:
+        events = judging.log.strongest(top)
+        console.print(table_of(events, judging.log.n_events))
+        for sentence in sentences(events):
+            console.print(escape(sentence), highlight=False, soft_wrap=True)
+    console.print(_summary(judging), highlight=False, soft_wrap=True)
+    if reader is None:
+        console.print(_verdict(judging.log), highlight=False, soft_wrap=True)
     if plot is not None:
         try:
-            _draw(scoring, plot, names, time is not None, Path(file).name if file else "a made-up series")
+            _draw(judging, plot, time is not None, Path(file).name if file else "a made-up series")
         except OSError as error:
-            errors.print(
-                f"[red]rcf detect:[/red] {escape(f'{plot}: {error.strerror}')}", highlight=False, soft_wrap=True
-            )
-            raise typer.Exit(1) from error
+            _fail(errors, f"{plot}: {error.strerror}")
 
 
-def _scan(
-    scoring: Scoring,
-    reader: TableReader,
-    output: str | None,
-    errors: Console,
-) -> tuple[dict[int, str], list[str]]:
-    """Feed the file through; returns the time stamps of the strongest events and the names of the features."""
-    labels: dict[int, str] = {}
-    time = reader.time
-    usual, uneven, last, stamp = np.nan, 0, np.nan, ""
-    with ExitStack() as stack:
-        stack.enter_context(reader)
-        writer = stack.enter_context(TableWriter(output)) if output else None
-        bar = stack.enter_context(_bar(errors, reader.bytes_total))
-        for piece in reader:
-            start = scoring.n_rows
-            times = (
-                np.arange(start, start + len(piece.values), dtype=np.float64) if piece.times is None else piece.times
-            )
-            steps = np.diff(times, prepend=last)[0 if start else 1 :]
-            usual = float(np.median(steps)) if np.isnan(usual) and len(steps) else usual
-            uneven += int((~np.isclose(steps, usual)).sum())
-            if time is not None:
-                _check_order(piece, time, last, stamp, reader.name)
-                stamp = str(piece.cells.column(time)[-1])
-            last = times[-1]
-            scores, flags = scoring.feed(piece.values, times)
-            if writer is not None:
-                table = piece.cells.append_column("score", pa.array(scores, from_pandas=True))
-                writer.write(table.append_column("is_anomaly", pa.array(flags)))
-            if time is not None:
-                for event in scoring.events.strongest():
-                    if event.row >= start:
-                        labels[event.row] = str(piece.cells.column(time)[event.row - start])
-                labels = {event.row: labels[event.row] for event in scoring.events.strongest()}
-            bar.update(bar.task_ids[0], completed=reader.bytes_read)
-    if uneven and scoring.size > 1:
-        errors.print(
-            f"{uneven} of {scoring.n_rows - 1} time steps differ from the usual {usual:g}: "
-            "windows across them mix what lies apart",
-            highlight=False,
-            soft_wrap=True,
-        )
-    return labels, reader.columns
+def _fail(errors: Console, message: str) -> None:
+    errors.print(f"[red]rcf detect:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
 
 
-def _demo(scoring: Scoring, output: str | None) -> tuple[dict[int, str], list[str], str]:
-    """Feed the made-up series through; the third is how many of its anomalies were flagged."""
-    values, anomalies = make_series()
-    scores, flags = scoring.feed(values[:, np.newaxis], np.arange(len(values), dtype=np.float64))
-    if output:
-        with TableWriter(output) as writer:
-            writer.write(pa.table({"value": values, "score": pa.array(scores, from_pandas=True), "is_anomaly": flags}))
-    found, elsewhere = 0, flags.copy()
-    for first, after in anomalies:
-        touching = slice(first, after + scoring.size - 1)  # the windows that hold a value of it
-        found += bool(flags[touching].any())
-        elsewhere[touching] = False
-    verdict = (
-        f"Found {found} of the {len(anomalies)} known anomalies of a made-up series of {len(values)} values; "
-        f"{elsewhere.sum()} rows flagged elsewhere."
+def _remarks(reader: TableReader | None, errors: Console) -> None:
+    for remark in reader.remarks() if reader is not None else ():
+        errors.print(escape(remark), highlight=False, soft_wrap=True)
+
+
+def _demo() -> Iterator[Piece]:
+    """The made-up series as the pieces of a file."""
+    values = make_series().values
+    rows = np.arange(1, len(values) + 1)
+    times = np.asarray(STEP * rows, dtype=np.float64)
+    yield Piece(rows, pa.table({"value": values}), values[:, np.newaxis], times, times, 1.0)
+
+
+def _short(
+    piece: Piece, reader: TableReader | None, forest: RandomCutForest, top: int, writer: TableWriter | None,
+    console: Console, errors: Console,
+) -> None:  # fmt: skip
+    """Judge a file that is no longer than the warm-up."""
+    names = reader.columns if reader else ["value"]
+    log = EventLog(names, reader.time if reader else None)
+    log.hold(piece)
+    found = whole_file(forest, piece.values)
+    if writer is not None:
+        writer.write(beside(piece.cells, score=found.scores, is_anomaly=found.flags))
+    _remarks(reader, errors)
+    if top:
+        console.print(found.table(top, names, [str(log.place(i)) for i in range(len(piece.rows))]))
+    told = (
+        f"{int(found.flags.sum())} of {len(piece.rows)} rows flagged; these are no more than the {HELD_BACK} rows of the warm-up, "
+        "so a forest was fitted to all of them and each row is judged by all the others"
     )
-    return {}, ["value"], verdict
+    console.print(told, highlight=False, soft_wrap=True)
 
 
-def _draw(scoring: Scoring, path: Path, names: list[str], timed: bool, title: str) -> None:
+def _verdict(log: EventLog) -> str:
+    """How many of the known anomalies of the made-up series are events, and how many events are none."""
+    anomalies = make_series().anomalies + 1  # rows count from 1
+    events = [(event.start.row, event.end.row) for event in log.strongest()]
+    found = sum(any(start < after and end >= first for start, end in events) for first, after in anomalies)
+    false = sum(not any(start < after and end >= first for first, after in anomalies) for start, end in events)
+    return (
+        f"Found {found} of the {len(anomalies)} known anomalies of a made-up series of {log.n_rows:,} values, "
+        f"with {false or 'no'} false {'event' if false < 2 else 'events'}."
+    )
+
+
+def _draw(judging: Judging, path: Path, timed: bool, title: str) -> None:
     from .. import plot
 
-    assert scoring.trace is not None
-    rows = scoring.trace.rows()
-    times = rows["time"]
+    assert judging.trace is not None
+    rows = judging.trace.rows()
+    times, spans = rows["time"], [(event.start.moment, event.end.moment) for event in judging.log.strongest()]
     if timed:
         times = (times * 1e3).astype("datetime64[ms]")
+        spans = [tuple((np.array(span) * 1e3).astype("datetime64[ms]")) for span in spans]
     axes = plot.scores(
-        rows["value"],
-        rows["score"],
-        rows["flag"],
-        times=times,
-        names=names,
-        threshold=scoring.rule.threshold,
-        title=title,
+        rows["value"], rows["score"], rows["flag"], times=times, names=judging.names, events=spans, title=title
     )
     axes[0].figure.savefig(path, dpi=120)  # type: ignore[union-attr]

@@ -1,128 +1,197 @@
-"""What is kept of a long run of scores: the strongest events, a running threshold, a thinned picture."""
+"""The events of a file: when they began and ended, what made them, and the strongest of them."""
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from dataclasses import dataclass
+from heapq import nlargest
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
+from rich.markup import escape
+from rich.table import Table
 
-FloatArray = NDArray[np.float64]
+from ..detector import Detection, Detections
+from .tables import Piece
+
+Floats = NDArray[np.float64]
+KEPT = 1000  # of the strongest events, however many there are
+RECENT = 1 << 13  # records, by which an event may have begun before it is told
+FIELDS = ("start", "end", "peak", "cause", "came", "expected", "severity")
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """Where a record stands in the file."""
+
+    row: int
+    time: str | None  # as it stands there
+    moment: float  # seconds, or the row where there are no times
+
+    def __str__(self) -> str:
+        return str(self.row) if self.time is None else self.time
 
 
 @dataclass(slots=True)
 class Event:
-    """A window that no overlapping window outscores."""
+    """An event of the file; its cause is that of the record with which it opened, told when that record came."""
 
-    score: float
-    row: int  # the window's last, from 0
-    attribution: FloatArray | None = None  # (size, d, 2)
-    flagged: bool = False
+    start: Place
+    end: Place
+    peak: float  # the value that lay farthest out
+    feature: str
+    side: str
+    came: float
+    expected: float
+    evidence: float  # the highest of its alarms
+    reason: str
+    open: bool = True
+
+    @property
+    def severity(self) -> float:
+        """How far its peak lay from what was expected, in the units of the feature."""
+        return abs(self.peak - self.expected)
 
 
-class Events:
-    """The `top` strongest windows of a stream that do not overlap, each standing for those around it.
+class EventLog:
+    """The events of a file that goes through a detector, of which the strongest are kept.
 
-    Windows end at successive rows and are `size` rows long. A window starts an event, a stronger one that overlaps
-    it takes the event over, weaker ones that overlap it belong to it.
+    Parameters
+    ----------
+    names : list of str
+        The columns that are scored.
+    time : str or None
+        That of the time stamps.
+
+    Attributes
+    ----------
+    n_events, n_rows : int
+        So far.
     """
 
-    def __init__(self, size: int, top: int) -> None:
-        self.size = size
-        self.top = top
+    def __init__(self, names: list[str], time: str | None) -> None:
+        self.n_events = self.n_rows = 0
+        self.time = time
+        self._names = names
         self._closed: list[Event] = []
-        self._open: Event | None = None
+        self._open: dict[tuple[str, str, int], Event] = {}
+        self._recent: deque[tuple[int, Piece]] = deque()  # with the number of the first record
 
-    def add(self, first_row: int, scores: FloatArray) -> list[Event]:
-        """Take in the scores of the next rows; returns those new events that are among the strongest so far."""
-        fresh: list[Event] = []
-        event = self._open
-        for row, score in enumerate(scores.tolist(), first_row):
-            if not score > 0.0:
+    @property
+    def n_open(self) -> int:
+        """Events that had not ended with the last row."""
+        return len(self._open)
+
+    def add(self, piece: Piece, found: Detections) -> list[str | None]:
+        """Take in what was found of the next rows; returns what becomes of an event at each, None where there is none."""
+        first = self.n_rows
+        self.hold(piece)
+        states: list[str | None] = [None] * len(piece.rows)
+        flagged = found.is_anomaly
+        if not (self._open or flagged.any()):
+            return states  # only an alarm opens an event
+        for i, events in enumerate(found.events):
+            if not events:
                 continue
-            if event is not None and row - event.row < self.size:
-                if score <= event.score:
-                    continue
-            elif event is not None:
-                self._closed.append(event)
-            event = Event(score, row)
-            fresh.append(event)
-        self._open = event
-        self._closed = self._strongest(self._closed)
-        kept = {id(one) for one in self.strongest()}
-        return [one for one in fresh if id(one) in kept]
+            states[i] = events[0].state
+            for event in events:
+                key = (event.feature, event.side, int(event.start))
+                if event.state == "opened":
+                    self.n_events += 1
+                    self._open[key] = self._begun(found[i], first + i)
+                known = self._open[key]
+                known.peak, known.end = event.peak, self.place(int(event.start + event.duration) - 1)
+                if event.state == "closed":
+                    known.open = False
+                    self._closed.append(self._open.pop(key))
+            if flagged[i]:
+                self._strengthen(found[i])
+        if len(self._closed) > 2 * KEPT:
+            self._closed = nlargest(KEPT, self._closed, key=_strength)
+        return states
 
-    def strongest(self) -> list[Event]:
-        """At most `top` events, the strongest first."""
-        return self._strongest([*self._closed, *([self._open] if self._open else [])])
+    def hold(self, piece: Piece) -> None:
+        """Take in the next rows, so that `place` knows them."""
+        self._recent.append((self.n_rows, piece))
+        self.n_rows += len(piece.rows)
+        while self._recent[-1][0] - self._recent[0][0] >= RECENT + len(self._recent[0][1].rows):
+            self._recent.popleft()
 
-    def _strongest(self, events: list[Event]) -> list[Event]:
-        return sorted(events, key=lambda event: -event.score)[: self.top]
+    def _begun(self, found: Detection, record: int) -> Event:
+        feature, lag, side = found.cause
+        j, start = self._names.index(feature), self.place(record - lag)
+        came, expected = float(found.past[j]), float(found.expected[j])
+        return Event(start, start, came, feature, side, came, expected, found.evidence, found.reason or "")
 
+    def _strengthen(self, found: Detection) -> None:
+        """An event that alarms again is as strong as its strongest alarm."""
+        feature, _, side = found.cause
+        for key, event in self._open.items():
+            if key[:2] == (feature, side):
+                event.evidence = max(event.evidence, found.evidence)
 
-class ThreeSigma:
-    """Flag what scores above the mean plus `sigmas` standard deviations of all scores before it.
+    def place(self, record: int) -> Place:
+        """Where a record stands in the file, counted from 0; of one long ago, the oldest that is still known."""
+        first, piece = next((pair for pair in reversed(self._recent) if pair[0] <= record), self._recent[0])
+        i = max(record - first, 0)
+        row = int(piece.rows[i])
+        time = None if self.time is None else str(piece.cells.column(self.time)[i])
+        return Place(row, time, float(row if time is None or piece.times is None else piece.times[i]))
 
-    Nothing is flagged before `patience` scores have been seen. Running sums, so flags do not depend on how the stream is cut.
-    """
-
-    def __init__(self, patience: int, sigmas: float = 3.0) -> None:
-        self.patience = patience
-        self.sigmas = sigmas
-        self.threshold = math.inf
-        self._sums = np.zeros(2)
-        self._n = 0
-
-    def flag(self, scores: FloatArray) -> NDArray[np.bool_]:
-        """Which of the next scores are anomalous; shape ``(len(scores),)``."""
-        if not len(scores):
-            return np.zeros(0, dtype=np.bool_)
-        # sums before each score, and after the last
-        sums = np.cumsum(np.vstack([self._sums, np.stack([scores, scores * scores], axis=1)]), axis=0)
-        n = self._n + np.arange(len(scores) + 1)
-        mean, square = sums.T / np.maximum(n, 1)
-        thresholds = mean + self.sigmas * np.sqrt(np.maximum(square - mean * mean, 0.0))
-        thresholds[n < self.patience] = np.inf
-        self._sums, self._n, self.threshold = sums[-1], int(n[-1]), float(thresholds[-1])
-        flags: NDArray[np.bool_] = scores > thresholds[:-1]
-        return flags
+    def strongest(self, top: int = KEPT) -> list[Event]:
+        """At most `top` events, the strongest first: those with most evidence, and of equals the more severe."""
+        return nlargest(top, [*self._closed, *self._open.values()], key=_strength)
 
 
-class Trace:
-    """Rows of a long series for a picture: of each of `bins` stretches the extremes of value and score.
+def _strength(event: Event) -> tuple[float, float]:
+    return event.evidence, event.severity
 
-    Never holds more than a few rows for each bin, however long the series.
-    """
 
-    def __init__(self, bins: int = 1000) -> None:
-        self.bins = bins
-        self._parts: list[NDArray[np.void]] = []
-        self._size = 0
+def number(value: float) -> str:
+    """A number as a person writes it: six digits, no trailing zeros."""
+    return f"{value:.6g}"
 
-    def add(self, rows: NDArray[np.int64], times: FloatArray, values: FloatArray, scores: FloatArray,
-            flags: NDArray[np.bool_]) -> None:  # fmt: skip
-        width = values.shape[1]
-        kind = [("row", "i8"), ("time", "f8"), ("value", "f8", (width,)), ("score", "f8"), ("flag", "?")]
-        part = np.empty(len(rows), dtype=kind)
-        part["row"], part["time"], part["value"], part["score"], part["flag"] = rows, times, values, scores, flags
-        self._parts.append(part)
-        self._size += len(part)
-        if self._size > 4 * self.bins * (width + 1):  # twice what thinning leaves
-            self._thin()
 
-    def _thin(self) -> None:
-        kept = np.concatenate(self._parts)
-        which = (kept["row"] - kept["row"][0]) * self.bins // (kept["row"][-1] - kept["row"][0] + 1)
-        picks = []
-        for column in [*kept["value"].T, np.nan_to_num(kept["score"], nan=-np.inf)]:
-            order = np.lexsort((column, which))
-            edges = np.flatnonzero(np.diff(which[order])) + 1
-            picks += [order[np.r_[0, edges]], order[np.r_[edges - 1, len(order) - 1]]]
-        kept = kept[np.unique(np.concatenate(picks))]
-        self._parts, self._size = [kept], len(kept)
+def table_of(events: list[Event], total: int) -> Table:
+    """The events for a terminal, one line each."""
+    title = "Events, the strongest first" if len(events) == total else f"The {len(events)} strongest of {total} events"
+    table = Table(title=title, title_justify="left")
+    for name in FIELDS:
+        table.add_column(
+            name, justify="left" if name in ("start", "end", "cause") else "right", no_wrap=name != "cause"
+        )
+    for event in events:
+        cells = [str(event.start), "still open" if event.open else str(event.end), number(event.peak),
+                 f"{event.feature} {event.side}", number(event.came), number(event.expected), number(event.severity)]  # fmt: skip
+        table.add_row(*map(escape, cells))
+    return table
 
-    def rows(self) -> NDArray[np.void]:
-        """A structured array: row, time, value ``(d,)``, score, flag."""
-        self._thin()
-        return self._parts[0]
+
+def sentences(events: list[Event]) -> list[str]:
+    """An event each, in words."""
+    return [f"{event.start if event.start.time else f'row {event.start.row}'}: {event.reason}." for event in events]
+
+
+def judged(piece: Piece, found: Detections, states: list[str | None], scores: Floats, names: list[str]) -> pa.Table:
+    """The rows as they stand in the file, and beside them what was found."""
+    n = len(piece.rows)
+    cause: list[str | None] = [None] * n
+    reason: list[str | None] = [None] * n
+    expected, severity = np.full(n, np.nan), np.full(n, np.nan)
+    for i in found.anomalies.tolist():
+        one = found[i]
+        feature, _, side = one.cause
+        cause[i], reason[i], severity[i] = f"{feature} {side}", one.reason, one.severity
+        expected[i] = one.expected[names.index(feature)]
+    return beside(piece.cells, score=scores, likelihood=found.likelihood, is_anomaly=found.is_anomaly, event=states,
+                  cause=cause, expected=expected, severity=severity, reason=reason)  # fmt: skip
+
+
+def beside(table: pa.Table, **columns: Any) -> pa.Table:
+    """A table with more columns; NaN and None become empty cells."""
+    for name, column in columns.items():
+        texts = isinstance(column, list)
+        table = table.append_column(name, pa.array(column, pa.string() if texts else None, from_pandas=True))
+    return table

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from ..hotspots import Change, HotSpots, suggest_radius
 from .options import Columns, Decimal, Encoding, Header, Plot, Sep, names_in
-from .tables import Piece, TableReader, TableWriter, check_output, check_plot
+from .outputs import TableWriter, check_output, check_plot
+from .tables import Piece, TableReader
 
 
 def _table(spots: HotSpots, names: list[str]) -> Table:

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import csv
+from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..detector import StreamDetector
+from ..detector.settings import checked_settings
+
+
+class Method(StrEnum):
+    depth = "depth"
+    codisp = "codisp"
+    displacement = "displacement"
+    opensearch = "opensearch"
+    path = "path"
+
+
+AnomalyRate = Annotated[float, typer.Option("--anomaly-rate", help="Higher makes more alarms.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", "-c", metavar="NAME,NAME", help="Columns to take. Default: all that hold numbers."),
@@ -17,12 +32,16 @@ Decimal = Annotated[
     typer.Option("--decimal", metavar="MARK", help="Decimal mark of a CSV file, . or ,. Default: recognised."),
 ]
 Encoding = Annotated[str, typer.Option("--encoding", help="Of a CSV file.")]
+Fill = Annotated[
+    str, typer.Option("--fill", help="What stands in for a missing value: previous, linear, forest, zero or a number.")
+]
 Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first line names the columns. Default: recognised."),
 ]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Picture of what was found (.png, .svg, .pdf).")]
 Samples = Annotated[int, typer.Option("--samples", min=1, max=2**20, help="Records (windows) that each tree holds.")]
+MethodOption = Annotated[Method, typer.Option("--method", help="How the forest scores.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same results.")]
 Sep = Annotated[
     str | None,
@@ -30,6 +49,7 @@ Sep = Annotated[
         "--sep", metavar="MARK", help="Separator of a CSV file: a character, tab or space. Default: recognised."
     ),
 ]
+Shingle = Annotated[int, typer.Option("--shingle", "-s", min=1, help="Records in a window.")]
 Time = Annotated[str | None, typer.Option("--time", "-t", help="Column of time stamps.")]
 TimeFormat = Annotated[
     str | None,
@@ -38,6 +58,13 @@ TimeFormat = Annotated[
         help="How time stamps are written: such as %d.%m.%Y %H:%M, or s, ms, us, ns for numbers. Default: recognised.",
     ),
 ]  # fmt: skip
+Transform = Annotated[
+    str,
+    typer.Option(
+        "--transform",
+        help="What is done to each column first: normalize, difference, normalize_difference, subtract_moving_average, none.",
+    ),
+]
 Trees = Annotated[int, typer.Option("--trees", min=1, help="Trees in the forest.")]
 
 
@@ -50,3 +77,22 @@ def names_in(columns: list[str] | None) -> list[str]:
         for name in row
         if name.strip()
     ]
+
+
+# Options, and the detector's parameters that they are.
+PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "method": "method",
+              "transform": "transform", "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip
+
+
+def detector_of(**options: Any) -> StreamDetector:
+    """The detector that the options ask for; a usage error if one cannot be used."""
+    with suppress(ValueError):
+        options["fill"] = float(options["fill"])
+    detector = StreamDetector(**{PARAMETERS[name]: value for name, value in options.items()})
+    try:
+        checked_settings(detector.get_params(deep=False))
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        option = next(option for option, parameter in PARAMETERS.items() if parameter == name)
+        raise typer.BadParameter(f"--{option.replace('_', '-')} {rest}") from error
+    return detector

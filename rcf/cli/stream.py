@@ -14,18 +14,32 @@ from typing import Annotated, Any
 import typer
 
 from ..detector import KeyedDetector, StreamDetector
-from ..detector.settings import checked_settings
 from ..streams import Checkpoint, Csv, Json, Recognised, Rejected, Schema, StreamError, Worker
 from ..streams.files import FileStore, LineSink, LineSource
 from ..streams.service import signals
 from ..text.dialect import separator
-from .options import Decimal, Header, Samples, Seed, Sep, Time, TimeFormat, Trees, names_in
+from .options import (
+    PARAMETERS,
+    AnomalyRate,
+    Decimal,
+    Fill,
+    Header,
+    Method,
+    MethodOption,
+    Samples,
+    Seed,
+    Sep,
+    Shingle,
+    Time,
+    TimeFormat,
+    Transform,
+    Trees,
+    detector_of,
+    names_in,
+)
 
 COLUMNS = ("record", "line", "score", "evidence", "threshold", "grade", "likelihood", "is_anomaly", "event", "confidence", "reason",
            "feature", "lag", "side", "severity", "expected", "past")  # fmt: skip
-# Options, and the detector's parameters that they are.
-PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "transform": "transform",
-              "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip
 # Lines that may fail before any is read: a stream of which nothing can be read wants other options, not a message a line.
 PATIENCE = 10
 HINT = " (--header or --no-header says whether the first line has names; --time and --columns say what the columns are)"
@@ -90,20 +104,6 @@ class PatientStore(FileStore):
             self.failed = True
 
 
-def _asked(**options: Any) -> StreamDetector:
-    """The detector that the options ask for; a usage error where one cannot be used."""
-    with suppress(ValueError):
-        options["fill"] = float(options["fill"])
-    detector = StreamDetector(**{PARAMETERS[name]: value for name, value in options.items()})
-    try:
-        checked_settings(detector.get_params(deep=False))
-    except ValueError as error:
-        name, _, rest = str(error).partition(" ")
-        option = next(option for option, parameter in PARAMETERS.items() if parameter == name)
-        raise typer.BadParameter(f"--{option.replace('_', '-')} {rest}") from error
-    return detector
-
-
 def _compare(context: typer.Context, state: Path, held: Any, given: StreamDetector) -> None:
     """Say which options are not used, because the state was begun with others."""
     held = held.template if isinstance(held, KeyedDetector) else held
@@ -145,19 +145,13 @@ def stream(
         typer.Option("--explain", help="Which records have an ANOMALY_EXPLANATION; all takes ten times as long."),
     ] = Explain.none,
     prefix: Annotated[str, typer.Option("--prefix", help="Put before the names of the results.")] = "",
-    shingle: Annotated[int, typer.Option("--shingle", "-s", min=1, help="Records in a window.")] = 8,
+    shingle: Shingle = 8,
+    method: MethodOption = Method.depth,
     trees: Trees = 50,
     samples: Samples = 256,
-    transform: Annotated[
-        str,
-        typer.Option(
-            help="What is done to each column first: normalize, difference, normalize_difference, subtract_moving_average, none."
-        ),
-    ] = "normalize",
-    anomaly_rate: Annotated[float, typer.Option(help="Upper estimate of the share of anomalies.")] = 0.005,
-    fill: Annotated[
-        str, typer.Option(help="What stands in for a missing value: previous, linear, forest, zero or a number.")
-    ] = "previous",
+    transform: Transform = "normalize",
+    anomaly_rate: AnomalyRate = 0.005,
+    fill: Fill = "previous",
     seed: Seed = 0,
     state: Annotated[
         Path | None,
@@ -183,8 +177,8 @@ def stream(
 
     Exit code 0: done. 1: a line could not be read, or the state or output not be written. 2: wrong options; no line was read.
     """
-    given = _asked(shingle=shingle, trees=trees, samples=samples, transform=transform, anomaly_rate=anomaly_rate,
-                   fill=fill, seed=seed)  # fmt: skip
+    given = detector_of(shingle=shingle, trees=trees, samples=samples, method=method.value, transform=transform,
+                        anomaly_rate=anomaly_rate, fill=fill, seed=seed)  # fmt: skip
     wanted = names_in(columns) or None
     if header is False:
         for option, names in (("--columns", wanted or []), ("--time", [time_column]), ("--key", [key])):

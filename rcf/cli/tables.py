@@ -1,13 +1,11 @@
-"""The files of the commands: CSV and Parquet longer than memory, a piece at a time, and the names of pictures."""
+"""What the commands read: CSV and Parquet files longer than memory, a piece at a time."""
 
 from __future__ import annotations
 
-import codecs
-import io
 import os
-import re
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -15,26 +13,18 @@ from typing import Any, BinaryIO, NamedTuple, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from .._core import LIMIT
-from ..text.cells import MISSING, NUMBER, CellError, number_like, problem
-from ..text.dates import AmbiguousDates, Dates, forms_of
-from ..text.dialect import Dialect, first_line_is_data, rows_of, separator, sniff
+from ..text.cells import MISSING, NUMBER, problem
+from ..text.dates import forms_of
+from .csvfile import CsvFile, TableError
+from .times import TimeColumn, is_numeric, is_text
 
 Floats = NDArray[np.float64]
-BLOCK = 1 << 20  # bytes of a CSV file that are read at once
-LONGEST = 1 << 26  # bytes in which a quoted cell must end
-ROWS = 1 << 14  # of a Parquet file at once
+ROWS = 1 << 12  # to a piece
 COUNTED = 10  # rows at least, in which a column that counts them shows itself
-_BLANK = re.compile(rb"^[ \t]*\r?\n", re.MULTILINE)
-_NAMED = ("--header if it names the columns", "--no-header if it is a record")
-
-
-class TableError(ValueError):
-    """A file that is not the table it should be; the message names the place."""
 
 
 class Piece(NamedTuple):
@@ -44,6 +34,10 @@ class Piece(NamedTuple):
     cells: pa.Table  # the time and the columns to score, as they stand in the file
     values: Floats  # (n, d); NaN where the value is missing
     times: Floats | None  # seconds since 1970, or the numbers as they stand
+    stamps: (
+        Any  # the time stamps as a detector takes them: it tells dates with a zone, dates without one and numbers apart
+    )
+    done: float | None  # the share of the file that ends with it; None where that is not known
 
 
 class TableReader:
@@ -74,10 +68,6 @@ class TableReader:
     ----------
     notes : list of str
         What a user should know of how the file was read.
-    n_blank : int
-        Blank lines so far. They are left out, and counted in the numbers of the rows.
-    bytes_read, bytes_total : int
-        Of the file; the second is None where it is not known.
     """
 
     def __init__(
@@ -98,21 +88,16 @@ class TableReader:
         if time in self.columns:
             raise TableError(f"{self.name}: column {time!r} is both the time and a column to score")
         self.time = time
-        self.bytes_read = 0
-        self.bytes_total: int | None = None
         self.notes: list[str] = []
-        self.n_blank = 0
         self._chosen = bool(columns)
         self._missing = missing
-        self._dates = Dates(time_format)
-        self._sep = None if sep is None else separator(sep)
-        if decimal not in (None, ".", ","):
-            raise ValueError(f"--decimal must be . or , and is {decimal!r}")
-        self._decimal = decimal
-        self._header = header
-        self._encoding = encoding
+        self._clock = None if time is None else TimeColumn(self.name, time, time_format)
+        self._options: dict[str, Any] = {"encoding": encoding, "sep": sep, "decimal": decimal, "header": header}
+        self._csv: CsvFile | None = None
         self._parquet = Path(path).suffix.lower() in (".parquet", ".pq")
         self._path = path
+        self._size: int | None = None
+        self._done = 0.0
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -121,7 +106,7 @@ class TableReader:
             return self
         try:
             self._file = open(self._path, "rb")
-            self.bytes_total = os.fstat(self._file.fileno()).st_size or None
+            self._size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise TableError(f"{self.name}: {error.strerror}") from error
         return self
@@ -132,22 +117,32 @@ class TableReader:
 
     def __iter__(self) -> Iterator[Piece]:
         assert self._file is not None
-        any_row = False
+        any_row, before = False, 0.0
         try:
-            for rows, cells in self._parquet_pieces() if self._parquet else self._csv_pieces():
+            for rows, cells in self._pieces():
                 if not len(rows):
                     continue
                 if not any_row:
                     any_row = True
                     self._choose(cells)
-                    if self.time is not None:
-                        self._recognise(cells.column(self.time))
+                    if self._clock is not None:
+                        self._clock.recognise(cells.column(self.time), self._later_times)
                 wanted = cells.select([*([self.time] if self.time else []), *self.columns])
                 values = self._numbers(wanted, rows)
-                yield Piece(rows, wanted, values, None if self.time is None else self._times(wanted, rows))
+                times: Floats | None = None
+                stamps: Any = None
+                if self._clock is not None:
+                    times, stamps = self._clock.read(wanted.column(self.time), rows)
+                share = self._share
+                for i in range(0, len(rows), ROWS):
+                    part = slice(i, i + ROWS)
+                    done = None if share is None else before + (share - before) * min(1.0, (i + ROWS) / len(rows))
+                    now, stamp = (None, None) if times is None else (times[part], stamps[part])
+                    yield Piece(rows[part], wanted.slice(i, ROWS), values[part], now, stamp, done)
+                before = share or 0.0
         except UnicodeError as error:
             raise TableError(
-                f"{self.name}: not {self._encoding} ({error}); give another --encoding, or, if it is no "
+                f"{self.name}: not {self._options['encoding']} ({error}); give another --encoding, or, if it is no "
                 "CSV file, turn it into CSV or Parquet"
             ) from error
         except LookupError as error:
@@ -157,8 +152,36 @@ class TableReader:
 
     def remarks(self) -> list[str]:
         """What a user should know of how the file was read, once it is read."""
-        lines = f"{self.n_blank} blank lines were" if self.n_blank > 1 else "1 blank line was"
-        return [*self.notes, *([f"{lines} left out"] if self.n_blank else [])]
+        own = [*self.notes, *(self._clock.notes if self._clock else [])]
+        if self._csv is None:
+            return own
+        n = self._csv.n_blank
+        lines = [f"{n} blank lines were left out" if n > 1 else "1 blank line was left out"] if n else []
+        return [*self._csv.notes, *own, *lines]
+
+    def _pieces(self) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
+        assert self._file is not None
+        if self._parquet:
+            return self._parquet_pieces()
+        self._csv = CsvFile(self._file, self.name, self._size, **self._options)
+        return self._csv.pieces(self._taken)
+
+    @property
+    def _share(self) -> float | None:
+        return self._csv.done if self._csv is not None else self._done
+
+    def _later_times(self) -> Iterator[list[str]]:
+        """The cells of the time column after the first piece, if they can be read twice."""
+        if self._path == "-":
+            return
+        with TableReader(self._path, [self.time or ""], **self._options) as again:
+            for _, table in islice(again._pieces(), 1, None):
+                yield [cell for cell in table.column(self.time).to_pylist() if cell is not None]
+
+    def _taken(self, names: list[str]) -> list[str]:
+        """The columns to take of those with these names."""
+        self._check_names(names)
+        return self._wanted() if self._chosen else names
 
     # ---- Parquet -----------------------------------------------------------------------------------------------
 
@@ -167,160 +190,21 @@ class TableReader:
         try:
             file = pq.ParquetFile(self._file)
             names = file.schema_arrow.names
-            self._check_names(names)
+            taken = self._taken(names)
             # an index of pandas is a column like others here, but nothing to score unless it is named
             index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
             dropped = {name for name in index if isinstance(name, str)} - {self.time, *self.columns}
-            start, wanted = 0, self._wanted() if self._chosen else [name for name in names if name not in dropped]
-            for batch in file.iter_batches(ROWS, columns=wanted):
+            start, taken = 0, [name for name in taken if name not in dropped]
+            for batch in file.iter_batches(4 * ROWS, columns=taken):
                 table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
                 start += len(table)
-                self.bytes_read = self._file.tell()
+                self._done = start / file.metadata.num_rows
                 yield np.arange(start - len(table) + 1, start + 1), table
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise TableError(f"{self.name}: not a Parquet table ({str(error).strip()})") from error
 
     def _wanted(self) -> list[str]:
         return [*([self.time] if self.time else []), *self.columns]
-
-    # ---- CSV ---------------------------------------------------------------------------------------------------
-
-    def _csv_pieces(self) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-        names: list[str] | None = None
-        dialect = Dialect(",", ".")
-        number = 1  # of the next row
-        for block in self._blocks():
-            lines, skipped = _without_blank_lines(block)
-            if names is None:
-                if not lines:
-                    self.n_blank += len(skipped)
-                    continue
-                dialect = self._sniffed(lines)
-                names, lines, header_lines = self._named(lines, dialect)
-                # blank lines above the header have no number
-                above = next((i for i, at in enumerate(skipped) if at != i), len(skipped))
-                self.n_blank += above
-                skipped = [at - above - header_lines for at in skipped[above:]]
-            self.n_blank += len(skipped)
-            if not lines:
-                number += len(skipped)
-                continue
-            table = self._parsed(lines, names, dialect, number, skipped)
-            rows = _row_numbers(number, len(table), skipped)
-            number += len(table) + len(skipped)
-            yield rows, table
-        if names is None:
-            raise TableError(f"{self.name}: empty")
-
-    def _blocks(self) -> Iterator[bytes]:
-        """Whole lines in UTF-8, about BLOCK bytes at a time."""
-        assert self._file is not None
-        encoding = codecs.lookup(self._encoding).name
-        decoder = None if encoding in ("utf-8", "utf-8-sig", "ascii") else codecs.getincrementaldecoder(encoding)()
-        rest, first = b"", True
-        while True:
-            data = self._file.read(BLOCK)
-            self.bytes_read += len(data)
-            if decoder is not None:
-                text = decoder.decode(data, final=not data)
-                more = text.encode()
-            else:
-                more = data
-            if first:
-                if decoder is None and more[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                    raise TableError(f"{self.name}: not {self._encoding}, it looks like UTF-16: --encoding utf-16")
-                more, first = more.removeprefix(codecs.BOM_UTF8), False
-            rest += more
-            if not data:
-                break
-            end = rest.rfind(b"\n") + 1
-            if rest.count(b'"', 0, end) % 2:  # in a quoted cell: take the line breaks after it, if there are any
-                if len(rest) > LONGEST:
-                    raise TableError(f"{self.name}: a quoted cell does not end within {LONGEST >> 20} MB")
-                continue
-            if end:
-                yield self._checked(rest[:end])
-                rest = rest[end:]
-        if rest:
-            yield self._checked(rest if rest.endswith(b"\n") else rest + b"\n")
-
-    def _checked(self, block: bytes) -> bytes:
-        if not block.isascii():
-            block.decode(self._encoding if self._encoding.lower() == "ascii" else "utf-8")
-        if b"\0" in block:
-            raise TableError(f"{self.name}: not a CSV table (it has NUL bytes); turn it into CSV or Parquet")
-        return block
-
-    def _sniffed(self, lines: bytes) -> Dialect:
-        text = lines[:BLOCK].decode("utf-8", errors="replace").splitlines()
-        if len(lines) > BLOCK:
-            text.pop()
-        return sniff(text, self._sep, self._decimal)
-
-    def _named(self, lines: bytes, dialect: Dialect) -> tuple[list[str], bytes, int]:
-        """The names of the columns, the lines after the header, and how many lines that is."""
-        end = lines.find(b"\n") + 1
-        while lines.count(b'"', 0, end) % 2 and end < len(lines):
-            end = lines.find(b"\n", end) + 1 or len(lines)
-        first = rows_of(io.StringIO(lines[:end].decode(), newline="").readlines(), dialect.sep)[0]
-        is_data = None if self._header is None else not self._header
-        if is_data is None:
-            is_data = first_line_is_data(first)
-            if is_data is None:
-                cell = next(cell for cell in first if number_like(cell) or forms_of(cell))
-                raise TableError(
-                    f"{self.name}: the first line, {dialect.sep.join(first)!r}, has {cell!r} in it: {' or '.join(_NAMED)}"
-                )
-            if is_data:
-                called = ", ".join(str(i + 1) for i in range(min(len(first), 3))) + (", ..." if len(first) > 3 else "")
-                self.notes.append(
-                    f"the first line, {dialect.sep.join(first)!r}, holds no names, so it is taken as a record and the "
-                    f"columns are called {called} (--header if it names them)"
-                )
-        numbers = [str(i + 1) for i in range(len(first))]
-        names = numbers if is_data else [name or number for name, number in zip(first, numbers, strict=True)]
-        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-        if twice is not None:
-            raise TableError(f"{self.name}: the first line names column {twice!r} twice: rename one")
-        self._check_names(names)
-        return names, lines if is_data else lines[end:], 0 if is_data else 1
-
-    def _parsed(self, lines: bytes, names: list[str], dialect: Dialect, start: int, skipped: list[int]) -> pa.Table:
-        wrong: list[Any] = []
-
-        def on_wrong_row(row: Any) -> str:
-            wrong.append(row)
-            return "error"
-
-        wanted = self._wanted() if self._chosen else names
-        try:
-            table = pcsv.read_csv(
-                io.BytesIO(lines),
-                read_options=pcsv.ReadOptions(column_names=names, use_threads=False, block_size=max(len(lines), 1)),
-                parse_options=pcsv.ParseOptions(
-                    delimiter=dialect.sep, newlines_in_values=b'"' in lines, invalid_row_handler=on_wrong_row
-                ),
-                convert_options=pcsv.ConvertOptions(
-                    column_types={name: pa.string() for name in names}, include_columns=wanted,
-                    strings_can_be_null=True, null_values=[""], quoted_strings_can_be_null=True,
-                ),
-            )  # fmt: skip
-        except pa.ArrowInvalid as error:
-            if not wrong:
-                raise TableError(f"{self.name}: not a CSV table ({str(error).strip()})") from error
-            (row,) = wrong
-            at = _row_numbers(start, row.number or 1, skipped)[-1]
-            what = f"{row.actual_columns} cells where {row.expected_columns} columns are named"
-            raise TableError(f"{self.name}: row {at} has {what}{self._fix(row, names)}: {row.text[:80]!r}") from error
-        self._dialect = dialect
-        return table
-
-    def _fix(self, row: Any, names: list[str]) -> str:
-        if row.expected_columns == 1 and len(names) == 1:
-            for mark, name in ((";", "';'"), ("\t", "tab"), ("|", "'|'")):
-                if mark in names[0]:
-                    return f"; the cells look separated by {name}: --sep {name}"
-        return ""
 
     # ---- columns -----------------------------------------------------------------------------------------------
 
@@ -362,9 +246,9 @@ class TableReader:
             return "holds true and false"
         if pa.types.is_temporal(kind):
             return f"holds times (--time {'NAME' if self.time else 'takes them'})"
-        if _is_numeric(kind):
+        if is_numeric(kind):
             return None
-        if not _is_text(kind):
+        if not is_text(kind):
             return f"holds {kind}"
         values, bad = _numbers_in(column, self._decimal_mark())
         if not bad.any():
@@ -380,16 +264,16 @@ class TableReader:
         )
 
     def _decimal_mark(self) -> str:
-        return "." if self._parquet else self._dialect.decimal
+        return "." if self._csv is None else self._csv.dialect.decimal
 
     def _numbers(self, cells: pa.Table, rows: NDArray[np.int64]) -> Floats:
         values = np.empty((len(cells), len(self.columns)))
         bad = np.zeros(values.shape, dtype=np.bool_)
         for j, name in enumerate(self.columns):
             column = cells.column(name)
-            if _is_text(column.type):
+            if is_text(column.type):
                 values[:, j], bad[:, j] = _numbers_in(column, self._decimal_mark())
-            elif _is_numeric(column.type) or pa.types.is_boolean(column.type):
+            elif is_numeric(column.type) or pa.types.is_boolean(column.type):
                 values[:, j] = column.cast(pa.float64()).to_numpy()
             else:
                 raise TableError(f"{self.name}: column {name!r} holds {column.type}, not numbers")
@@ -406,92 +290,6 @@ class TableReader:
                 told = f"{_short(cell)} is not a finite number, or beyond float32 (3.4e38)"
             raise TableError(f"{self.name}: row {rows[i]}, column {self.columns[j]!r}: {told}")
         return values
-
-    # ---- times -------------------------------------------------------------------------------------------------
-
-    def _recognise(self, column: pa.ChunkedArray) -> None:
-        """Whether day or month comes first, from as much of the file as it takes."""
-        if not _is_text(column.type):
-            return
-        cells = [cell for cell in column.to_pylist() if cell is not None]
-        if self._dates.look(cells):
-            return
-        if self._path != "-":
-            with TableReader(self._path, [self.time or ""], encoding=self._encoding, sep=self._sep,
-                             decimal=self._decimal, header=self._header) as again:  # fmt: skip
-                pieces = again._parquet_pieces() if again._parquet else again._csv_pieces()
-                for i, (_, table) in enumerate(pieces):
-                    more = [] if i == 0 else [c for c in table.column(self.time).to_pylist() if c is not None]
-                    if self._dates.look(more):
-                        return
-        try:
-            self._dates.settle(next(cell for cell in cells if len(forms_of(cell)) == 2))
-        except AmbiguousDates as error:
-            raise TableError(f"{self.name}: column {self.time!r}: {error}") from error
-
-    def _times(self, cells: pa.Table, rows: NDArray[np.int64]) -> Floats:
-        """Seconds since 1970, or the numbers as they stand."""
-        column = cells.column(self.time)
-        kind = column.type
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            micro = column.cast(pa.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
-            times = np.where(column.is_null().to_numpy(), np.nan, micro.fill_null(0).to_numpy() / 1e6)
-        elif _is_numeric(kind):
-            times = column.cast(pa.float64()).to_numpy()
-        elif _is_text(kind):
-            try:
-                times = self._dates.seconds(column.fill_null("").to_pylist())
-            except CellError as error:
-                raise TableError(f"{self.name}: row {rows[error.row]}, column {self.time!r}: {error}") from error
-            except AmbiguousDates as error:
-                raise TableError(f"{self.name}: column {self.time!r}: {error}") from error
-            if self._dates.unit in ("ms", "us", "ns") and self._dates.given is None and not self._unit_told:
-                self._unit_told = True
-                unit = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[self._dates.unit]
-                self.notes.append(f"column {self.time!r} is read as {unit} since 1970 (--time-format s for seconds)")
-        else:
-            raise TableError(f"{self.name}: column {self.time!r} holds {kind}, not times")
-        if not np.isfinite(times).all():
-            i = int(np.flatnonzero(~np.isfinite(times))[0])
-            raise TableError(f"{self.name}: row {rows[i]}, column {self.time!r}: {column[i].as_py()!r} is not a time")
-        return np.asarray(times, dtype=np.float64)
-
-    _unit_told = False
-    _dialect = Dialect(",", ".")
-
-
-def _without_blank_lines(block: bytes) -> tuple[bytes, list[int]]:
-    """The lines that are not blank, and the numbers of the others, from 0; a blank line within a quoted cell stays."""
-    blank = [found.span() for found in _BLANK.finditer(block)]
-    if b'"' in block:
-        blank = [(start, end) for start, end in blank if block.count(b'"', 0, start) % 2 == 0]
-    if not blank:
-        return block, []
-    kept, numbers, at, lines = [], [], 0, 0
-    for start, end in blank:
-        kept.append(block[at:start])
-        lines += sum(part.count(b"\n") for part in block[at:start].split(b'"')[::2])  # those not in a quoted cell
-        numbers.append(lines)
-        lines, at = lines + 1, end
-    return b"".join([*kept, block[at:]]), numbers
-
-
-def _row_numbers(start: int, n: int, skipped: list[int]) -> NDArray[np.int64]:
-    """The numbers of n rows, of which the first has `start`, where the lines `skipped` (from 0) hold none."""
-    if not skipped:
-        return np.arange(start, start + n)
-    places: NDArray[np.int64] = np.delete(np.arange(n + len(skipped)), [at for at in skipped if at < n + len(skipped)])
-    return places[:n] + start
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
 
 
 def _numbers_in(column: pa.ChunkedArray, decimal: str) -> tuple[Floats, NDArray[np.bool_]]:
@@ -531,93 +329,3 @@ def _counts_rows(column: pa.ChunkedArray) -> bool:
 def _short(cell: Any) -> str:
     text = str(cell)
     return repr(text if len(text) <= 60 else f"{text[:57]}...") if isinstance(cell, str) else str(cell)
-
-
-class TableWriter:
-    """Write tables to a CSV file (``-``: to standard output) or a Parquet file, which appears when all are written."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._parquet = Path(path).suffix.lower() in (".parquet", ".pq")
-        self._part = f"{path}.part"
-        self._out: Any = None
-
-    def write(self, table: pa.Table) -> None:
-        first = self._out is None
-        try:
-            if self._parquet:
-                if first:
-                    self._out = pq.ParquetWriter(self._part, table.schema)
-                self._out.write_table(table.cast(self._out.schema))
-                return
-            if first:
-                self._out = sys.stdout.buffer if self._path == "-" else open(self._part, "wb")  # noqa: SIM115 - closed in __exit__
-                self._out.write((",".join(map(_quoted, table.column_names)) + "\n").encode())
-            rows = memoryview(_csv(table))
-            for start in range(
-                0, len(rows), 1 << 16
-            ):  # in writes that a pipe takes whole, or refuses once its reader has gone
-                self._out.write(rows[start : start + (1 << 16)])
-        except pa.ArrowInvalid as error:
-            raise TableError(f"{self._path}: a column changes its type ({error}); write CSV") from error
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise TableError(f"{self._path}: {error.strerror or error}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._out is None:
-            return
-        if self._path == "-":
-            if kind is None:
-                self._out.flush()
-            return
-        self._out.close()
-        if kind is None:
-            os.replace(self._part, self._path)
-        else:
-            Path(self._part).unlink(missing_ok=True)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') or text != text.strip() else text
-
-
-def _csv(table: pa.Table) -> Any:
-    """The rows as CSV; the cells of a piece are quoted only where one of them needs it."""
-    for quoting in ("none", "needed"):
-        out = pa.BufferOutputStream()
-        try:
-            pcsv.write_csv(table, out, pcsv.WriteOptions(include_header=False, quoting_style=quoting))
-        except pa.ArrowInvalid:
-            if quoting == "needed":
-                raise
-            continue
-        return out.getvalue()
-    raise AssertionError
-
-
-def check_output(option: str, path: str) -> None:
-    """A command looks at the name of a table it is to write before the work, not after; ValueError where it cannot be written."""
-    if path == "-":
-        return
-    if Path(path).suffix.lower() not in (".csv", ".parquet", ".pq"):
-        raise ValueError(f"{option} {path}: the name must end in .csv or .parquet, or be - for CSV to standard output")
-    if not Path(path).absolute().parent.is_dir():
-        raise ValueError(f"{option} {path}: no such folder")
-
-
-def check_plot(plot: Path) -> None:
-    """A command looks at the name of its picture before the work, not after; ValueError where it cannot be written."""
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ModuleNotFoundError as error:
-        raise ValueError('--plot needs matplotlib: python -m pip install "rcf[plot]"') from error
-    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
-    if plot.suffix[1:].lower() not in kinds:
-        raise ValueError(f"--plot {plot}: the name must end in one of .{', .'.join(kinds)}")
-    if not plot.absolute().parent.is_dir():
-        raise ValueError(f"--plot {plot}: no such folder")

@@ -25,6 +25,7 @@ def scores(
     times: ArrayLike | None = None,
     names: Sequence[str] | None = None,
     threshold: float | None = None,
+    events: Sequence[tuple[Any, Any]] = (),
     title: str | None = None,
 ) -> list[Axes]:
     """Draw a series above its scores, and mark the flagged records in both.
@@ -45,6 +46,8 @@ def scores(
         Names of the features.
     threshold : float, default=None
         Drawn as a line through the scores.
+    events : sequence of (start, end), default=()
+        On the scale of `times`; shaded in all panels.
     title : str, default=None
 
     Returns
@@ -84,7 +87,10 @@ def scores(
     axes[-1].plot(when[marked], score[marked], ".", color=FLAGGED, markersize=4, label="flagged")
     if threshold is not None and np.isfinite(threshold):
         axes[-1].axhline(threshold, color=FLAGGED, linewidth=0.7, linestyle="--", label="threshold at the end")
-    if marked.any() or threshold is not None:
+    for number, (start, end) in enumerate(events):
+        for panel in axes:
+            panel.axvspan(start, end, color=FLAGGED, alpha=0.15, linewidth=1.0, label=None if number else "event")
+    if marked.any() or threshold is not None or len(events):
         axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # beside the data, not over it
     axes[-1].set_ylabel("score")
     axes[-1].set_xlabel("record" if times is None else "time")

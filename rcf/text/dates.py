@@ -27,6 +27,9 @@ _TIME = re.compile(
     r"(?P<gap>[T ]|, | at )(?P<hour>\d{1,2}):\d{2}(?P<second>:\d{2}(?P<fraction>[.,]\d{1,9})?)?"
     r"(?P<s>\s?)(?P<half>[AaPp][Mm])?(?P<z>\s?)(?P<zone>Z|[+-]\d{2}:?\d{2}|UTC|GMT)?"
 )
+_OFFSET = re.compile(
+    r":\d{2}(?:[.,]\d+)?\s?(?:[AaPp][Mm]\s?)?(?P<zone>Z|UTC|GMT|(?P<sign>[+-])(?P<hour>\d{2}):?(?P<minute>\d{2}))"
+)
 _NO_YEAR = re.compile(rf"\d{{1,2}}[-/. ]+{_MONTH}|{_MONTH}[-/. ]+\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}\.?")
 _NO_DATE = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?\s?([AaPp][Mm])?")
 _UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -131,6 +134,23 @@ def _seconds(stamp: datetime) -> float:
     return stamp.timestamp() if stamp.tzinfo else (stamp - datetime(1970, 1, 1)).total_seconds()
 
 
+def offset_of(cell: str) -> float | None:
+    """Seconds by which the clock that a date shows is ahead of UTC; None if it shows no zone.
+
+    Examples
+    --------
+    >>> offset_of("2026-01-31 12:00:00+01:00"), offset_of("2026-01-31T12:00Z"), offset_of("2026-01-31 12:00")
+    (3600.0, 0.0, None)
+    """
+    found = _OFFSET.search(cell.strip())
+    if found is None or found.end() != len(cell.strip()):
+        return None
+    if found["sign"] is None:
+        return 0.0
+    seconds = 3600.0 * int(found["hour"]) + 60.0 * int(found["minute"])
+    return -seconds if found["sign"] == "-" else seconds
+
+
 class Dates:
     """How the time stamps of one column are written: numbers, ISO dates, or another form that its cells tell.
 
@@ -142,6 +162,11 @@ class Dates:
     given : str or None, default=None
         The form that the user names: a format of strptime, or ``s``, ``ms``, ``us``, ``ns`` for numbers since 1970. None recognises
         it.
+
+    Attributes
+    ----------
+    numeric : bool
+        Whether the cells read last were numbers, not dates.
 
     Examples
     --------
@@ -160,6 +185,7 @@ class Dates:
         self.given = given
         self.order: str | None = None
         self.unit = given if given in _UNITS else None
+        self.numeric = False
         self._compact: bool | None = None  # whether whole numbers are dates such as 20260131
         self._known: list[str] = [given] if given is not None and given not in _UNITS else []
         # seconds of the last ambiguous cell under each order, and whether time went back
@@ -177,6 +203,8 @@ class Dates:
         for cell in cells:
             forms = forms_of(cell)
             if not any(form.order for form in forms):
+                if forms and not open_:
+                    return True  # the column is written in another way
                 continue
             if len(forms) == 1:
                 self.order = forms[0].order
@@ -230,10 +258,13 @@ class Dates:
         if self.given is None or self.given in _UNITS:
             numbers = _as_numbers(cells)
             if numbers is not None:
-                return self._of_numbers(cells, numbers)
+                out = self._of_numbers(cells, numbers)
+                self.numeric = not self._compact
+                return out
         if self.given in _UNITS:
             row = next(i for i, cell in enumerate(cells) if _as_numbers([cell]) is None)
             raise _at(row, cells[row], f"is not a number of {self.given} since 1970")
+        self.numeric = False
         return self._of_texts(cells)
 
     def _of_numbers(self, cells: Sequence[str], numbers: Floats) -> Floats:

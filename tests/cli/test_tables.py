@@ -3,6 +3,7 @@
 import io
 import math
 import sys
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ pytest.importorskip("typer", reason="the command line needs rcf[cli]")
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rcf.cli import tables
-from rcf.cli.tables import TableError, TableReader, TableWriter, _numbers_in
+from rcf.cli import csvfile
+from rcf.cli.csvfile import TableError
+from rcf.cli.outputs import TableWriter
+from rcf.cli.tables import TableReader, _numbers_in
 from rcf.text.cells import CellError, number
 
 
@@ -85,7 +88,7 @@ def test_options_beat_what_is_recognised(read, wrong):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a\n5\n1,234,567.5\n", "row 2 has 3 cells where 1 columns are named: '1,234,567.5'"),
+        ("a\n5\n1,234,567.5\n", "row 2 has 3 cells where 1 column is named: '1,234,567.5'"),
         ('a\n5\n"1,234.5"\n', "row 2, column 'a': '1,234.5' has thousands separators: remove them"),
         ("a\n5\n6\n7%\n", "row 3, column 'a': '7%' is a percentage: leave the % sign out"),
         ("a\n7%\n8%\n", "no column of numbers: 'a' holds '7%', which is a percentage: leave the % sign out"),
@@ -95,7 +98,7 @@ def test_options_beat_what_is_recognised(read, wrong):
         ("a\n1\ninf\n3\n", "row 2, column 'a': 'inf' is not a finite number"),
         ("a\n1\n1e200\n3\n", "row 2, column 'a': '1e200' is not a finite number, or beyond float32 (3.4e38)"),
         ("a,b\n1,2\n1,2,3\n", "row 2 has 3 cells where 2 columns are named: '1,2,3'"),
-        ("a,b\n1,2\n3\n", "row 2 has 1 cells where 2 columns are named: '3'"),
+        ("a,b\n1,2\n3\n", "row 2 has 1 cell where 2 columns are named: '3'"),
         ("a,a\n1,2\n", "the first line names column 'a' twice: rename one"),
         ("", "empty"),
         ("\n\n", "empty"),
@@ -114,7 +117,7 @@ def test_a_file_without_header_loses_no_record(read):
     values, reader, _ = read("2026-01-01 00:00,1.5\n2026-01-01 00:05,2.5\n", time="1")
     assert values == [[1.5], [2.5]]
     assert reader.columns == ["2"]
-    assert reader.notes == [
+    assert reader.remarks() == [
         "the first line, '2026-01-01 00:00,1.5', holds no names, so it is taken as a record and the columns are called 1, 2 "
         "(--header if it names them)"
     ]
@@ -157,7 +160,7 @@ def test_a_column_that_is_empty_at_first_is_left_out_unless_it_is_named(read):
 
 @pytest.mark.parametrize("block", [3, 16, 1 << 20])
 def test_blank_lines_are_left_out_and_counted(read, monkeypatch, block):
-    monkeypatch.setattr(tables, "BLOCK", block)
+    monkeypatch.setattr(csvfile, "BLOCK", block)
     values, reader, pieces = read("\na,b\n1,2\n\n  \n3,4\r\n\r\n5,6\n\n", "a", "b")
     assert values == [[1, 2], [3, 4], [5, 6]]
     assert np.concatenate([piece.rows for piece in pieces]).tolist() == [1, 4, 6]
@@ -168,7 +171,7 @@ def test_a_blank_line_in_a_quoted_cell_is_part_of_it(read):
     values, reader, pieces = read('a,note\n1,"x\n\ny"\n\n2,z\n')
     assert values == [[1], [2]]
     assert pieces[0].rows.tolist() == [1, 3]
-    assert reader.n_blank == 1
+    assert reader.remarks()[-1] == "1 blank line was left out"
 
 
 # ---- encodings --------------------------------------------------------------------------------------------------------
@@ -191,7 +194,7 @@ def test_other_encodings(read, wrong):
 
 def test_day_first_dates_are_recognised_over_the_whole_file(read, monkeypatch):
     """The 13th comes long after the first piece."""
-    monkeypatch.setattr(tables, "BLOCK", 64)
+    monkeypatch.setattr(csvfile, "BLOCK", 64)
     days = [f"{day:02d}.02.2025,{day}\n" for day in range(1, 20)]
     _, _, pieces = read("day,v\n" + "".join(days), time="day")
     assert len(pieces) > 3
@@ -215,10 +218,22 @@ def test_times_that_are_none_are_named(read, wrong):
     assert read("t,v\n2021-Feb-21,1\n2021-Feb-22,2\n", time="t")[2][0].times.tolist() == [1613865600, 1613952000]
 
 
+def test_dates_with_and_without_a_zone_and_numbers_are_told_apart(read):
+    """A detector lets dates without a zone go back by an hour, where the clock is put back, and the others not."""
+    for text, kind in (
+        ("2026-01-31 12:00:00", np.datetime64("2026-01-31T12:00:00", "us")),
+        ("31 Jan 2026 12:00", np.datetime64("2026-01-31T12:00:00", "us")),
+        ("2026-01-31T12:00:00+01:00", datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=1)))),
+        ("1769860800", 1769860800.0),
+    ):
+        stamp = read(f"t,v\n{text},1\n", time="t")[2][0].stamps[0]
+        assert (stamp, type(stamp)) == (kind, type(np.float64(0)) if isinstance(kind, float) else type(kind))
+
+
 def test_milliseconds_are_told(read):
     _, reader, pieces = read("t,v\n1768000000000,1\n1768000060000,2\n", time="t")
     assert pieces[0].times.tolist() == [1768000000, 1768000060]
-    assert reader.notes == ["column 't' is read as milliseconds since 1970 (--time-format s for seconds)"]
+    assert reader.remarks() == ["column 't' is read as milliseconds since 1970 (--time-format s for seconds)"]
 
 
 def test_columns_left_out_are_named_with_the_reason(read):
@@ -282,7 +297,7 @@ def test_a_column_is_read_as_its_cells_are(cells, decimal):
 def test_pieces_do_not_change_what_is_read(read, monkeypatch, block):
     text = "a,b,note\n" + "".join(f'{i},{i * 0.1},"{"x" * (i % 9)}""\n, {i}"\n' for i in range(60))
     expected = [[float(i), i * 0.1] for i in range(60)]
-    monkeypatch.setattr(tables, "BLOCK", block)
+    monkeypatch.setattr(csvfile, "BLOCK", block)
     values, _, pieces = read(text, "a", "b")
     np.testing.assert_allclose(values, expected, rtol=1e-15)
     assert np.concatenate([piece.rows for piece in pieces]).tolist() == list(range(1, 61))
