@@ -474,6 +474,13 @@ class Detections:
     def anomalies(self) -> NDArray[np.intp]:
         return np.flatnonzero(self.is_anomaly)
 
+    def explained(self) -> Iterator[Detection]:
+        """The detections in order, after all flagged records are explained, so that no copy of the trees is kept for that."""
+        for part in self._parts:
+            if isinstance(part, Run):
+                part.explain()
+        return iter(self)
+
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 

@@ -474,13 +474,24 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         columns = names or []
         if frame is not records and columns == [UNNAMED]:
             names = None
+        found = self._take_many(names, X, timestamps, self._admit_many(names, X, timestamps))
+        return found.like(frame, columns) if hasattr(frame, "columns") else found
+
+    def _admit_many(self, names: list[str] | None, X: Floats, timestamps: Any) -> tuple[Floats, Floats, bool]:
+        """Refuse records that cannot be taken in; otherwise their times, the offsets of their zones, and whether a clock begins."""
         self._check_names(names)
         if self._started and X.shape[1] != self.n_features_in_:
             raise wrong_width(X.shape[1], self.n_features_in_, type(self).__name__)
         clock = (
             self._clock if self._started else Clock(self.interval, checked_settings(self.get_params(deep=False)).rules)
         )
-        times, offsets, fresh = clock.admit_many(timestamps, len(X), index_note(timestamps))
+        return clock.admit_many(timestamps, len(X), index_note(timestamps))
+
+    def _take_many(
+        self, names: list[str] | None, X: Floats, timestamps: Any, admitted: tuple[Floats, Floats, bool]
+    ) -> Detections:
+        """Score and learn records that were admitted."""
+        times, offsets, fresh = admitted
         timed = timestamps is not None
         stamps = list(getattr(timestamps, "to_numpy", lambda: timestamps)()) if timed else None
         if not self._started:
@@ -521,8 +532,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
                     waiting.popleft().explain()
         if parts and isinstance(parts[-1], Run):
             parts[-1].last = self
-        found = Detections(parts)
-        return found.like(frame, columns) if hasattr(frame, "columns") else found
+        return Detections(parts)
 
     def _run_length(self, i: int, end: int, times: Floats | None) -> int:
         """How many of the records from i to `end` can go through the forests at once."""

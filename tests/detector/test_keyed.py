@@ -272,3 +272,73 @@ def test_merging_keeps_the_detector_that_saw_more():
     assert one.detector("a").n_seen_ == one.detector("b").n_seen_ == 5
     one.update("b", 1.0)
     assert two.to_bytes() == before
+
+
+# ---- many records ----------------------------------------------------------------------------------------------
+
+
+def told(result):
+    return result.to_json(), result.score, result.evidence, result.is_anomaly
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("timed", [False, True])
+@pytest.mark.parametrize("more", [{}, {"max_keys": 3}, {"ttl": 50.0}], ids=str)
+def test_many_records_are_those_of_a_loop(d, timed, more, monkeypatch):
+    """Bit for bit, whether keys are evicted meanwhile or not, by results and by state."""
+    monkeypatch.setattr("rcf.detector.keyed.time.time", lambda: 1e9)
+    rng = np.random.default_rng(d)
+    n = 1500
+    keys = [f"host {i}" for i in rng.integers(4, size=n)]
+    X = rng.normal(size=(n, d))
+    X[[500, 900, 901]] += 40
+    X = X if d > 1 else X[:, 0]
+    times = np.cumsum(rng.integers(1, 9, size=n)).astype(float) if timed else None
+    template = StreamDetector(2, n_estimators=4, max_samples=16, random_state=0)
+    many, loop = KeyedDetector(template, **more), KeyedDetector(template, **more)
+    many.override("host 1", anomaly_rate=0.05)
+    loop.override("host 1", anomaly_rate=0.05)
+    found = []
+    for part in (slice(0, 7), slice(7, 1100), slice(1100, n)):
+        found += list(many.update_many(keys[part], X[part], None if times is None else times[part]))
+    expected = [
+        loop.update(key, x, None if times is None else times[i]) for i, (key, x) in enumerate(zip(keys, X, strict=True))
+    ]
+    assert [told(result) for result in found] == [told(result) for result in expected]
+    assert more or any(result.is_anomaly for result in found)
+    assert many.keys() == loop.keys()
+    assert many.to_bytes() == loop.to_bytes()
+    assert all(many.detector(key)._replay is None for key in set(keys) & set(many.keys()))
+
+
+def test_a_record_that_is_refused_refuses_the_batch():
+    keyed = small()
+    keyed.update_many(["a", "b", "a"], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    before = keyed.to_bytes()
+    for records, times, message in (
+        ([1.0, np.inf, 2.0], [4.0, 5.0, 6.0], r"\(row 1, feature 0\)"),
+        ([1.0, 2.0, 3.0], [4.0, 5.0, 2.0], "key 'a': row 2: "),
+        ([[1.0, 2.0]] * 3, [4.0, 5.0, 6.0], "key 'a': X has 2 features, but StreamDetector is expecting 1"),
+        ([1.0, 2.0], [4.0, 5.0], "3 keys for 2 records"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            keyed.update_many(["a", "c", "a"], records, times)
+        assert keyed.to_bytes() == before
+    with pytest.raises(TypeError, match="cannot be saved"):
+        keyed.update_many([b"x"], [1.0], [9.0])
+    assert keyed.to_bytes() == before
+
+
+def test_frames_with_names_and_an_index_of_dates():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]}, pd.date_range("2026-01-01", periods=3, freq="h"))
+    keyed = small()
+    assert len(keyed.update_many(["x", "y", "x"], frame)) == 3
+    assert keyed.detector("x").feature_names_in_.tolist() == ["a", "b"]
+
+
+def test_the_default_is_the_small_detector():
+    keyed = KeyedDetector()
+    assert keyed.template.get_params()["shingle_size"] == 1
+    assert keyed.template.n_estimators == 10
+    with pytest.raises(TypeError, match="template must be a StreamDetector, got int"):
+        KeyedDetector(3)
