@@ -32,6 +32,12 @@ myst_heading_anchors = 3
 intersphinx_mapping: dict[str, tuple[str, None]] = {}
 
 autosummary_generate = True
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    # scikit-learn adds these, with links into its own site
+    "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request, set_predict_request",
+}
 autodoc_typehints = "none"  # numpydoc's sections have the types
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
