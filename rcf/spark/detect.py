@@ -35,8 +35,9 @@ def detect(
     Returns
     -------
     DataFrame
-        The rows of `df` with score, threshold, grade, likelihood, is_anomaly and reason, as in :class:`rcf.Detection`;
-        of anomalies also cause (feature, lag, side) and expected (a number for each of `valueCols`).
+        The rows of `df` with score, evidence, threshold, grade, likelihood, is_anomaly, reason and event ("opened", "open",
+        "closed": page on the first, resolve on the last), as in :class:`rcf.Detection`; of anomalies also cause (feature,
+        lag, side), severity and expected (a number for each of `valueCols`).
 
     Raises
     ------
@@ -47,9 +48,10 @@ def detect(
     Notes
     -----
     The scores of a key are those of ``StreamDetector(**detector).update_many(values, times)`` on its rows sorted by
-    time, bit for bit. Rows of one time are sorted by their values. A row that the detector refuses (its time is NULL or
-    not later than the last one, a value is infinite) comes out with NULL in place of a score and the refusal in
-    `reason`, and is not learned.
+    time, bit for bit. Rows of one time are sorted by their values. A row that the detector refuses (its time is NULL, a
+    value is infinite) comes out with NULL in place of a score and the refusal in `reason`, and is not learned.
+
+    Times reach the detector as seconds since 1970: its daily and weekly seasons go by UTC, unless `timezone` is given.
 
     All rows of a key are in the memory of one worker at once.
 

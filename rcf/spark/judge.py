@@ -24,23 +24,19 @@ CAUSE = StructType().add("feature", StringType()).add("lag", LongType()).add("si
 FIELDS = (
     StructType()
     .add("score", DoubleType())
+    .add("evidence", DoubleType())
     .add("threshold", DoubleType())
     .add("grade", DoubleType())
     .add("likelihood", DoubleType())
     .add("is_anomaly", BooleanType())
     .add("reason", StringType())
+    .add("event", StringType())
     .add("cause", CAUSE)
+    .add("severity", DoubleType())
     .add("expected", ArrayType(DoubleType()))
 )
 NAMES = FIELDS.fieldNames()
-_EVERY = [
-    "score",
-    "threshold",
-    "grade",
-    "likelihood",
-    "is_anomaly",
-    "reason",
-]  # of every record, the others of anomalies
+_EVERY = ["score", "evidence", "threshold", "grade", "likelihood", "is_anomaly", "reason"]
 Columns = dict[str, list[Any]]
 
 
@@ -77,6 +73,7 @@ def judge(detector: StreamDetector, times: NDArray[np.float64], X: NDArray[np.fl
         return columns
     for name in _EVERY:
         columns[name][:known] = getattr(found, name).tolist()
+    columns["event"][:known] = [events[0].state if events else None for events in found.events]
     for i in found.anomalies.tolist():
         _explain(columns, i, found[i])
     return columns
@@ -91,13 +88,14 @@ def _one_by_one(detector: StreamDetector, times: NDArray[np.float64], X: NDArray
             continue
         for name in _EVERY:
             columns[name][i] = getattr(found, name)
+        columns["event"][i] = found.event and found.event.state
         if found.is_anomaly:
             _explain(columns, i, found)
 
 
 def _explain(columns: Columns, i: int, found: Detection) -> None:
     columns["cause"][i] = tuple(found.cause)
-    columns["expected"][i] = found.expected.tolist()
+    columns["severity"][i], columns["expected"][i] = found.severity, found.expected.tolist()
 
 
 def started(params: dict[str, Any], features: Sequence[str]) -> StreamDetector:

@@ -1,5 +1,7 @@
 """Spark Connect, where there is neither a JVM nor a SparkContext on the client: in a process of its own."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -53,7 +55,10 @@ assert RandomCutForest.load(f"{path}/estimator").extractParamMap().keys() == est
 assert scores(RandomCutForestModel.load(f"{path}/model"), features) == local.tolist()
 assert scores(PipelineModel.load(f"{path}/fitted"), frame) == local.tolist()
 assert scores(Pipeline.load(f"{path}/pipeline").fit(frame), frame) == local.tolist()
-
+if len(sys.argv) == 2:
+    print("equal")
+    spark.stop()
+    sys.exit()
 found = detect(frame.withColumn("k", frame.id % 2), keyCols=["k"], timeCol="id", valueCols=["a", "b"], max_samples=64)
 one = rcf.StreamDetector(random_state=0, max_samples=64).update_many(X[::2, :2], np.arange(0.0, 600.0, 2.0))
 assert [row.score for row in found.filter("k = 0").orderBy("id").collect()] == one.score.tolist()
@@ -80,8 +85,16 @@ spark.stop()
 """
 
 
-def test_all_of_it_without_a_jvm(environment, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert done.stdout.strip().endswith("equal"), done.stderr[-3000:]
+@pytest.mark.parametrize("parts", [[], pytest.param(["all"], marks=pytest.mark.slow)])
+def test_all_of_it_without_a_jvm(environment, tmp_path, parts):
+    """Slow: detectors, SQL and a stream too; their code is that of classic Spark."""
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path), *parts]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            out, errors = process.communicate(timeout=600)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)  # the server that it started, too
+            raise
+    assert out.decode().strip().endswith("equal"), errors.decode()[-3000:]

@@ -49,19 +49,23 @@ def test_the_bits_of_one_detector_for_each_key(spark, kind, stamp, seconds):
     assert len(rows) == 900
     for k in range(3):
         own = rows[300 * k : 300 * (k + 1)]
-        one = rcf.StreamDetector(random_state=4, **PARAMS).update_many(values[:, k], [seconds(i) for i in range(300)])
+        detector = rcf.StreamDetector(random_state=4, **PARAMS)
+        detector.feature_names_in_ = np.array(["a", "b"], dtype=object)
+        one = detector.update_many(values[:, k], [seconds(i) for i in range(300)])
         assert [row.other for row in own] == [f"{k} {i}" for i in range(300)]
         assert [row.at for row in own] == [stamp(i) for i in range(300)]
-        for name in ("score", "threshold", "grade", "likelihood", "is_anomaly", "reason"):
+        for name in ("score", "evidence", "threshold", "grade", "likelihood", "is_anomaly", "reason"):
             assert [row[name] for row in own] == getattr(one, name).tolist(), name
         for i in range(300):
             if one.is_anomaly[i]:
-                feature = "ab"[int(one[i].cause.feature[1:])]
-                assert tuple(own[i].cause) == (feature, one[i].cause.lag, one[i].cause.side)
+                assert tuple(own[i].cause) == tuple(one[i].cause)
                 assert own[i].expected == one[i].expected.tolist()
+                assert own[i].severity == one[i].severity
             else:
                 assert own[i].cause is None
+        assert [row.event for row in own] == [found.event and found.event.state for found in one]
     assert rows[300 + 250].is_anomaly
+    assert rows[300 + 250].event == "opened"
 
 
 def test_rows_that_are_refused_come_out_with_the_reason(spark):

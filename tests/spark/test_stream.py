@@ -54,7 +54,14 @@ def write(folder, number, values, first, order):
 
 def expected(values, key):
     times = 1_767_225_600.0 + 60.0 * np.arange(len(values))
-    return rcf.StreamDetector(random_state=0, **PARAMS).update_many(values[:, key], times)
+    return named("load").update_many(values[:, key], times)
+
+
+def named(feature):
+    """A detector whose causes and reasons name the column."""
+    detector = rcf.StreamDetector(random_state=0, **PARAMS)
+    detector.feature_names_in_ = np.array([feature], dtype=object)
+    return detector
 
 
 def run(source, state, sink, files, environment, log):
@@ -175,7 +182,7 @@ def test_batches_of_any_length_and_order_give_the_same_bits(tester):
         out += tester.test("a", rows)
         i += n
     assert [row.t for row in out] == list(range(400))
-    one = rcf.StreamDetector(random_state=0, **PARAMS).update_many(values, np.arange(400.0))
+    one = named("v").update_many(values, np.arange(400.0))
     assert [row.score for row in out] == one.score.tolist()
     assert [row.reason for row in out] == one.reason.tolist()
     [state] = tester.peekValueState("detector", "a")
@@ -192,8 +199,7 @@ def test_rows_that_are_refused_come_out_with_the_reason(tester):
     out = tester.test("a", batch)
     assert [row.t for row in out] == [50, 199, 200, 201, 202, None]
 
-    one = rcf.StreamDetector(random_state=0, **PARAMS)
-    one.feature_names_in_ = np.array(["v"], dtype=object)
+    one = named("v")
     one.update_many(values[:200], np.arange(200.0))
     refused = 0
     for row in out[:-1]:
@@ -213,8 +219,7 @@ def test_missing_values_are_filled_as_by_the_detector(tester):
     values = series(2, 200)[:, 0].tolist()
     values[100] = None
     out = tester.test("a", given(range(200), values))
-    one = rcf.StreamDetector(random_state=0, **PARAMS)
-    found = one.update_many([np.nan if v is None else v for v in values], np.arange(200.0))
+    found = named("v").update_many([np.nan if v is None else v for v in values], np.arange(200.0))
     assert [row.score for row in out] == found.score.tolist()
 
 
