@@ -209,6 +209,9 @@ def test_the_demonstration_can_be_kept(tmp_path):
     np.testing.assert_array_equal(kept["value"], series.values)
     for first, after in series.anomalies:
         assert kept["event"][first:after].notna().any()
+    evening = kept[kept["is_anomaly"]].iloc[0]  # the first anomaly is an evening without its peak of about 60
+    assert evening["cause"] == "value low"
+    assert evening["expected"] > 40
 
 
 def test_times_that_are_numbers(tmp_path):
