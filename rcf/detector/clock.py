@@ -110,9 +110,13 @@ class Clock:
             if self.now is not None and n:
                 raise ValueError(f"row 0: {_MISSING}{note}")
             return np.empty(0), np.empty(0), False
-        stamps = list(getattr(timestamps, "to_numpy", lambda: timestamps)())
-        if len(stamps) != n:
-            raise ValueError(f"{len(stamps)} timestamps for {n} records")
+        given = getattr(timestamps, "to_numpy", lambda: timestamps)()
+        if len(given) != n:
+            raise ValueError(f"{len(given)} timestamps for {n} records")
+        times = self._all_go_on(given)
+        if times is not None:
+            return times, np.zeros(n), False
+        stamps = list(given)
         moments = []
         for i, stamp in enumerate(stamps):
             try:
@@ -134,6 +138,25 @@ class Clock:
             learner.missed(moment)
             before = moment.time
         return np.array([m.time for m in moments]), np.array([m.offset for m in moments]), fresh
+
+    def _all_go_on(self, stamps: Any) -> Floats | None:
+        """The times of an array of numbers or of dates without a zone, if each goes on from the one before.
+
+        None means to look at one after the other, which takes 4 microseconds each.
+        """
+        if not isinstance(stamps, np.ndarray) or stamps.ndim != 1 or self.interval is None or self.now is None:
+            return None
+        if stamps.dtype.kind == "M":
+            if np.isnat(stamps).any():
+                return None
+            times: Floats = stamps.astype("datetime64[us]").astype(np.int64) / 1e6
+        elif stamps.dtype == np.float64 and self.rules.zone is None:
+            times = stamps.copy()
+        else:
+            return None
+        steps = np.diff(times, prepend=self.now)
+        least = np.nextafter(0.0, 1.0) if self.rules.order == "strict" else 0.0
+        return times if bool(((steps >= least) & (steps <= self.most)).all()) else None  # NaN is neither
 
     def begin_anew(self) -> None:
         """The next time need not follow the last."""

@@ -158,8 +158,9 @@ class Detection:
             decided = self._finding
             if decided is not None and decided.side != "stuck":
                 off = found.past[decided.feature] - found.expected[decided.feature]
-                if not (off > 0.0 if decided.side == "high" else off < 0.0):
-                    # the forest expected another side than the one on which the value is new
+                agrees = off > 0.0 if decided.side == "high" else off < 0.0
+                if not agrees or decided.kind in ("day", "week"):
+                    # the forest expected another side than the one on which the value is new, or it knows no seasons
                     expected = found.expected.copy()
                     expected[decided.feature] = decided.usual
                     found = found._replace(expected=expected)

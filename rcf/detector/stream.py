@@ -45,7 +45,7 @@ FORMAT = 1
 RUN = 1 << 16  # records given to the forests at once
 SHORT = 32  # records, below which they go alone: a run of arrays costs as much to begin
 ALONE = 128  # the same where the trees would have to be copied first
-LAG = 1 << 14  # records that a copy may be behind before another is made: to catch up takes 30 ms, to copy 0.4
+LAG = 1 << 11  # records that a copy may be behind before another is made: to catch up takes 4 ms, to copy 0.4
 KEPT = 16  # runs in which records were called and not yet explained; each holds forests of 2 MB with the defaults
 NAN = float("nan")
 

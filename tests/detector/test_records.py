@@ -107,3 +107,24 @@ def test_what_is_printed():
     assert "is_anomaly=True, cause=('x0', 0, 'high'), expected=[" in repr(found[500])
     ahead = detector.forecast()
     assert repr(ahead).startswith(f"Forecast(median=[[{float(ahead.median[0, 0])!r}]], lower=[[")
+
+
+@pytest.mark.parametrize(
+    "stamps", [60.0 * np.arange(3000), np.datetime64("2026-01-01") + np.arange(3000) * np.timedelta64(60, "s")]
+)
+def test_an_array_of_time_stamps_is_what_its_stamps_are(stamps):
+    """Arrays that go on are taken as a whole, and lists one after the other."""
+    stamps = stamps.copy()
+    stamps[500] = stamps[499]
+    x = np.random.default_rng(0).normal(size=3000)
+    whole, single = StreamDetector(random_state=0), StreamDetector(random_state=0)
+    for i in range(0, 3000, 300):
+        part = slice(i, i + 300)
+        found, expected = whole.update_many(x[part], stamps[part]), single.update_many(x[part], list(stamps[part]))
+        np.testing.assert_array_equal(found.score, expected.score)
+        np.testing.assert_array_equal(found.is_anomaly, expected.is_anomaly)
+    assert whole._clock.state() == single._clock.state()
+    for bad, told in ((np.array([np.nan]), "finite"), (stamps[5:6], "is before the last one")):
+        with pytest.raises(ValueError, match=told):
+            whole.update_many(x[:1], bad)
+    assert whole._clock.state() == single._clock.state()
