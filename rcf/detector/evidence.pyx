@@ -18,6 +18,7 @@ cdef enum:
     HOLD = 30        # records that an alarm must exceed: event AP .588; with 100 .567, with 16 .589 at a lower F1
     LONGEST = 1000   # records; a longer return time counts as this
     FIRST_ROOM = 16
+    BEGUN = 64       # records that come before the first that is judged
 
 cdef double LEAST = 0.02  # novelty that a record has at least
 
@@ -137,6 +138,8 @@ cdef class Evidence:
         cdef double mass = <double>max(min(seen, self.capacity), <int64_t>2), q, e, best = 0.0
         cdef int i
         q = as_depth(self.method, max(point, whole), mass) * (LEAST + novelty)
+        if self.t + BEGUN < self.capacity:  # the trees are not full yet: 18 alarms of clean hosts on their first day, not 29
+            q *= <double>(self.t + BEGUN) / self.capacity
         beside[0] = q < floor
         if beside[0]:
             q = floor

@@ -141,3 +141,18 @@ def adapted(factor: float, made: Forecast, value: Floats) -> float:
     wide = widened(made, factor)
     outside = float(np.mean((value < wide.lower) | (value > wide.upper)))
     return min(max(factor * float(np.exp(RATE * (outside - OUTSIDE))), 0.1), 100.0)
+
+
+def checked_bounds(bounds: Any, d: int) -> tuple[Floats, Floats]:
+    """The least and the largest value of each feature; infinite where there is no bound."""
+    if bounds is None:
+        return np.full(d, -np.inf), np.full(d, np.inf)
+    try:
+        low, high = bounds
+        least = np.broadcast_to(np.asarray(-np.inf if low is None else low, dtype=np.float64), (d,))
+        most = np.broadcast_to(np.asarray(np.inf if high is None else high, dtype=np.float64), (d,))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"bounds must be (least, largest), such as (0, None), got {bounds!r}") from error
+    if not (least <= most).all():
+        raise ValueError(f"the least of bounds must not be above the largest, got {bounds!r}")
+    return least, most

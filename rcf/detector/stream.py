@@ -21,7 +21,7 @@ from .events import Events, Running
 from .evidence import Evidence, threshold_of
 from .explain import Explanation, Replay, explain
 from .findings import Finding, finding
-from .forecast import Calibration, Forecast, forecast
+from .forecast import Calibration, Forecast, checked_bounds, forecast
 from .missing import completed_record, filled
 from .records import (
     UNNAMED,
@@ -134,6 +134,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     Nothing alarms in the first 64 records. While the first day unfolds, new highs and lows are counted less than sudden
     changes, and `Detection.confidence` says how much has been seen.
+
+    Records that stop coming alarm at the earliest when they come again, because nothing is judged between. To alarm while they
+    are absent, send a heartbeat: on a timer, where no record came for an interval and that means zero, call ``update(0.0, now)``.
 
     It misses the absence of a rare event (a weekly job that did not run), because a window of 8 records cannot know that the
     event was due; a shape that is wrong within the usual range, if it is longer than the window; and a drift until it leaves
@@ -609,7 +612,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     # ---- forecast ----------------------------------------------------------------------------------------------
 
-    def forecast(self, horizon: int = 1, *, calibrate: bool = False) -> Forecast:
+    def forecast(self, horizon: int = 1, *, calibrate: bool = False, bounds: Any = None) -> Forecast:
         """What comes next, in the user's units; changes nothing but what `calibrate` remembers.
 
         Each tree looks for the window it holds that is most like the last records, and takes what came next there, moved to
@@ -626,6 +629,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             inference: Gibbs
             and Candès, NeurIPS 2021).
 
+        bounds : pair of float, array-like of shape (d,) or None, default=None
+            The least and the largest value that a record can have, by feature or for all; None on a side is no bound. Counts have
+            ``(0, None)``. What the trees find beyond a bound is put on it.
+
         Returns
         -------
         Forecast
@@ -637,13 +644,16 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             Before the forest has learned anything, after a gap before the window is full again, and for ``shingle_size=1``.
         """
         horizon = whole_number("horizon", horizon)
+        least, most = checked_bounds(bounds, self.n_features_in_ if self._started else 1)
         if not self._started or not self._window.full or self._trees.n_seen < 2:
             raise ValueError("nothing to forecast from: the window is not full yet")
         window = self._window
         if self._trees.whole is None:
             raise ValueError("a forecast needs a shingle_size of at least 2")
         found = forecast(self._trees.whole, self._views, window.row(), horizon)
-        return self._calibration.widen(self.n_seen_, found) if calibrate else found
+        if calibrate:
+            found = self._calibration.widen(self.n_seen_, found)
+        return Forecast(*(np.clip(values, least, most) for values in (found.median, found.lower, found.upper)))
 
     # ---- state -------------------------------------------------------------------------------------------------
 

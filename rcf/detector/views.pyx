@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 
 from rcf.detector.feature cimport (
     CHECKS, CLIP, ENOUGH, HEAD, NO_VIEW, RUN_BLOCKS, Feature, Finding, Scale, clipped, feature_check, feature_clear, feature_judge,
-    feature_settle, feature_start, robust_scale, scaled, signed_exp, signed_log, usual_unit,
+    feature_settle, feature_start, robust_scale, scale_follow, scaled, signed_exp, signed_log, usual_unit,
 )
 from rcf.detector.net cimport POINTS, Net
 from rcf.detector.season cimport SPAN, Last, Profile, Season, season_close, season_open
@@ -167,8 +167,8 @@ cdef class Views:
             self.centre.append(scale.centre)
             self.scale.append((scale.size if scale.size > 0.0 else 1.0) / self.weights[j])
 
-    cdef bint begin(self, const double* came, const double* filled) noexcept nogil:
-        """Give features that have stood still a scale, if this record differs; whether a scale has changed."""
+    cdef bint begin(self, const double* came) noexcept nogil:
+        """Give features that have stood still a scale, if this record differs, and follow their spread; whether a scale has changed."""
         cdef int j
         cdef Feature* f
         cdef bint changed = False
@@ -180,6 +180,12 @@ cdef class Views:
             if self.scales and self.origin != ZERO and f.settled and self.changes[j].size <= 0.0 and f.value.size > 0.0:
                 self.changes[j].size = f.value.size
                 changed = True
+            if self.d > 1 and f.settled and came[j] == came[j]:
+                # alone, a feature needs no other scale: forests are indifferent to it
+                changed |= scale_follow(&f.value, came[j], f.seen + 1)
+                changed |= scale_follow(&f.log, signed_log(came[j], f.unit), f.seen + 1)
+                if self.origin != ZERO and self.scales and self.average[j] == self.average[j]:
+                    changed |= scale_follow(&self.changes[j], came[j] - self.average[j], f.seen + 1)
         return changed
 
     cdef void show(self, const double* filled, double* z, double* p) noexcept nogil:
@@ -315,7 +321,7 @@ cdef class Views:
             memcpy(at + d, &self.came_view[0], d * sizeof(double))
             at[2 * d] = second
             return HEAD if self.n == HEAD else 0
-        if self.begin(&self.came_view[0], &self.filled_view[0]):
+        if self.begin(&self.came_view[0]):
             self.refresh()
         self.show(&self.filled_view[0], &self.z_view[0], &self.p_view[0])
         if self.judge(&self.came_view[0], second, &self.row_view[0], &self.left_view[0]):
@@ -383,7 +389,7 @@ cdef class Views:
         scales = [(0, self.centre, self.scale)]
         for i in range(n):
             self.n += 1
-            if self.begin(&X[i, 0], &X[i, 0]):
+            if self.begin(&X[i, 0]):
                 self.refresh()
                 scales.append((i, self.centre, self.scale))
             self.show(&X[i, 0], &Z[i, 0], &P[i, 0])
@@ -426,7 +432,8 @@ cdef class Views:
     cdef list numbers_of(self, int j):
         cdef Feature* f = &self.features[j]
         return [f.value.centre, f.value.size, f.log.centre, f.log.size, f.unit, f.contradiction, f.first, f.before, f.mean,
-                f.mass, self.changes[j].centre, self.changes[j].size, self.base[j], self.average[j], self.numbers[j]]
+                f.mass, self.changes[j].centre, self.changes[j].size, self.base[j], self.average[j], self.numbers[j],
+                f.value.mean, f.value.square, f.log.mean, f.log.square, self.changes[j].mean, self.changes[j].square]
 
     cdef list counts_of(self, int j):
         cdef Feature* f = &self.features[j]
@@ -466,12 +473,12 @@ cdef class Views:
         if type(state["fresh"]) is not bool or len(state["nets"]) != 4 * d or len(state["seasons"]) != (d if day else 0):
             raise ValueError(f"not the views of {d} features")
         head = known("held", state["held"], (many, 2 * d + 1), True)
-        numbers = known("numbers", state["numbers"], (d, 15), True)
+        numbers = known("numbers", state["numbers"], (d, 21), True)
         recent, counts = known("recent", state["recent"], (d, HEAD)), whole("counts", state["counts"], (d, 8), -CHECKS)
         runs = whole("runs", state["runs"], (d, RUN_BLOCKS), 0).astype(np.int32)
-        if (counts[:, [0, 1, 3, 4, 5, 6, 7]] < 0).any() or (numbers[:, [1, 3, 4, 9, 11]] < 0.0).any():
+        if (counts[:, [0, 1, 3, 4, 5, 6, 7]] < 0).any() or (numbers[:, [1, 3, 4, 9, 11, 16, 18, 20]] < 0.0).any():
             raise ValueError("a count, a scale or a unit is negative")
-        if np.isnan(numbers[:, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 14]]).any():
+        if np.isnan(numbers[:, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, *range(14, 21)]]).any():
             raise ValueError("a scale is not a number")
         if (counts[:, 0] >= HEAD).any() or (counts[:, 1:3] > CHECKS).any() or (counts[:, 3] > 1).any():
             raise ValueError("a count is larger than it can be")
@@ -493,7 +500,8 @@ cdef class Views:
         for j in range(d):
             f = &self.features[j]
             (f.value.centre, f.value.size, f.log.centre, f.log.size, f.unit, f.contradiction, f.first, f.before, f.mean,
-             f.mass, self.changes[j].centre, self.changes[j].size, self.base[j], self.average[j], self.numbers[j]) = (
+             f.mass, self.changes[j].centre, self.changes[j].size, self.base[j], self.average[j], self.numbers[j],
+             f.value.mean, f.value.square, f.log.mean, f.log.square, self.changes[j].mean, self.changes[j].square) = (
                 numbers[j].tolist())
             f.n_recent, f.checks, f.contradicted, f.settled = ints[j, 0], ints[j, 1], ints[j, 2], ints[j, 3]
             f.seen, f.runs.run, f.runs.block, f.runs.seen = ints[j, 4], ints[j, 5], ints[j, 6], ints[j, 7]

@@ -498,6 +498,20 @@ def test_forecast_of_a_noisy_cosine():
     assert (np.sqrt(np.mean(np.square(errors), axis=0)) <= 1.15 * published).all()
 
 
+def test_forecasts_of_counts_stay_above_zero():
+    x = np.random.default_rng(0).poisson(1.0, size=(600, 2)).astype(float)
+    detector = StreamDetector(random_state=0)
+    detector.update_many(x - [0.0, 5.0])
+    free = detector.forecast(5)
+    for bounds, low in (((0, None), [0.0, 0.0]), (([0.0, -4.5], None), [0.0, -4.5])):
+        bound = detector.forecast(5, bounds=bounds)
+        for name in ("median", "lower", "upper"):
+            np.testing.assert_array_equal(getattr(bound, name), np.maximum(getattr(free, name), low))
+    for bounds in (0, (1, 2, 3), ("a", None), (3, 1), ([1.0, 2.0, 3.0], None), (float("nan"), None)):
+        with pytest.raises(ValueError, match="bounds"):
+            detector.forecast(bounds=bounds)
+
+
 @pytest.mark.parametrize("calibrate", [False, True])
 def test_bands_cover_four_fifths_of_noise(calibrate):
     x = np.random.default_rng(5).normal(size=2600)
