@@ -1,4 +1,4 @@
-"""Rates of rcf.spark: ``python -m bench.spark [fit transform key stream sql]``; needs the extra `spark` and Java.
+"""Rates of rcf.spark: ``python -m bench.spark [fit transform key stream]``; needs the extra `spark` and Java.
 
 Rows a second by the clock, on as many local cores as `--cores` says; the first round, in which Python workers start, is
 printed apart. The CPU seconds are those of the JVM and its Python workers.
