@@ -55,7 +55,9 @@ cflags += shlex.split(os.environ.get("RCF_CFLAGS", ""))
 # What each extension is built from, besides its own .pyx. A program that only scores loads none of the detector's or the
 # hot spots'. The core takes 40 s to build, each of the others less than 10.
 DEPENDS = {
-    "rcf._core": ["rcf/_native/*.[ph]*", "sampling/*.pxd", "shingle/*.pxd"],
+    "rcf._core": ["rcf/_native/*.[ph]*", "sampling/*.pxd"],
+    "rcf.sampling._core": ["rcf/_native/rng.pxd", "rcf/_native/portable_math.h", "sampling/*.pxd"],
+    "rcf.shingle._core": ["shingle/*.pxd"],
     "rcf.detector.evidence": [],
     "rcf.detector.views": ["rcf/detector/*.pxd"],
     "rcf.hotspots.window": ["rcf/hotspots/*.h"],

@@ -1,7 +1,8 @@
-"""The native core: forests of random cut trees; also a reservoir and a ring, to be held by Python.
+"""The native core: forests of random cut trees.
 
 State is private C memory; Python sees numbers, arrays and copies. Everything that is passed in is
-checked before anything is changed, so a call either happens whole or leaves no trace.
+checked before anything is changed, so a call that is refused leaves no trace. If memory runs out while `update` learns in low-memory
+mode, a part of the records stays learned, and the MemoryError says how many.
 """
 
 import numpy as np
@@ -24,7 +25,6 @@ from rcf._native.rng cimport Rng, below, exponential, next_word, uniform
 from rcf._native.attribution cimport tree_attribute, tree_density
 from rcf._native.tree cimport *
 from sampling._reservoir cimport *
-from shingle._ring cimport Ring, ring_push, ring_window
 
 rcf_fill_tables()
 for _isa in (2, 1, 0):
@@ -114,7 +114,7 @@ cdef void score_rows(int kind, const rcf_tree* tree, const float* rows, int64_t 
         for p in range(count):
             walk.pair[p].tree = tree
             walk.pair[p].x = rows + (r + p) * tree.stride
-        rcf_walks.score_pairs(kind, &walk, count, 0, work.ratios, work.levels, False)
+        rcf_walks.score_pairs(kind, RCF_ONE_TREE, &walk, count, 0, work.ratios, work.levels)
         for p in range(count):
             work.scores[r + p] += walk.score[p]
         r += count
@@ -136,7 +136,8 @@ cdef Memory room_to_sweep(rcf_sweep* sweep, int64_t n_rows, int stride):
     return memory
 
 
-# For update_record(), which holds the GIL: ten thousand small forests do with one.
+# Scratch space shared by all forests. Safe because update_record() keeps the GIL; a buffer per forest would dominate memory when there
+# are thousands of small ones.
 cdef Work shared
 cdef Memory shared_memory
 
@@ -227,7 +228,7 @@ cdef class Forest:
     cdef int64_t table     # so many records of a table came together, without an order, and nothing before them
     cdef int32_t depth_room
 
-    def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, bint low_memory=False, **_):
+    def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, bint low_memory=False):
         cdef int i, j
         if n_trees < 1 or capacity < 1 or n_features < 1:
             raise ValueError("n_trees, capacity and n_features must be at least 1")
@@ -441,7 +442,7 @@ cdef class Forest:
                     n += 1
             if n == 0:
                 return
-            rcf_walks.score_pairs(max(kind, 0), &walk, n, entering, work.ratios, work.levels, False)
+            rcf_walks.score_pairs(max(kind, 0), RCF_NEAR_TREES, &walk, n, entering, work.ratios, work.levels)
             self.fetch_ahead(&ahead, next_last, &ahead_at)
             for p in range(n):
                 place[p][0] = walk.score[p]
@@ -484,7 +485,7 @@ cdef class Forest:
             means[r] = rcf_score_of_mean(kind, means[r])
         return np.asarray(means)
 
-    def _blocks(self):
+    cdef inline int _blocks(self) noexcept:
         return (self.n_trees + BLOCK - 1) // BLOCK
 
     def update(self, const double[:, :] X, weights, str method, int n_jobs=1):
@@ -577,19 +578,22 @@ cdef class Forest:
 
     def update_record(self, record, str method not None):
         """The score of one record (n_features,), which is then learned."""
-        cdef Py_buffer view
-        cdef int kind = kind_of(method), i, p, block, begin, end, count, entering = 0, learning
-        cdef int64_t n
-        cdef double total = 0.0, sum_of_block
-        cdef ptrdiff_t bad
-        cdef Sample* sample
-        cdef Sample* heaps[RCF_PAIRS]
-        cdef rcf_path paths[RCF_PAIRS]
-        cdef rcf_walk walk
+        cdef int kind = kind_of(method)
+        cdef double mean
         if self.head != NULL or self.trees[0].capacity <= self.capacity:
             # still growing
             return float(self.update(np.ascontiguousarray(record, dtype=np.float64).reshape(1, -1), None, method)[0])
         share_room(self.capacity + 1)  # before the gate: it may fail
+        self.take_record(record)
+        mean = self.walk_record(kind)
+        gate_write_done(&self.gate)
+        return rcf_score_of_mean(kind, mean) if self.seen > self.warm_up else 0.0
+
+    cdef int take_record(self, record) except -1:
+        """Check a record and put it into self.row; the gate is closed behind it, and memory for the boxes is there."""
+        cdef Py_buffer view
+        cdef ptrdiff_t bad
+        cdef int i
         PyObject_GetBuffer(record, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         try:
             if view.format == NULL or view.format[0] != b"d" or view.format[1] != 0 or view.ndim != 1:
@@ -600,21 +604,30 @@ cdef class Forest:
             if bad >= 0:
                 refuse((<double*>view.buf)[bad], 0, bad)
             gate_write(&self.gate)
-            n = self.seen + 1
             for i in range(self.n_trees if self.low_memory else 0):
-                if self.samples[i].next == n and not rcf_box_ready(&self.trees[i]):
+                if self.samples[i].next == self.seen + 1 and not rcf_box_ready(&self.trees[i]):
                     gate_write_done(&self.gate)
                     raise MemoryError("no memory for the boxes of a tree")
             rcf_narrow(self.row, <double*>view.buf, self.origin, self.n_features, self.stride)
         finally:
             PyBuffer_Release(&view)
-        # the trees that take the record in (a tenth) come first: of these the walk keeps what the insertion needs
+        return 0
+
+    cdef double walk_record(self, int kind) noexcept:
+        """Score the record in self.row, learn it, and return the mean over the trees."""
+        cdef int i, p, block, begin = 0, end, count, entering = 0, learning
+        cdef int64_t n = self.seen + 1
+        cdef double total = 0.0, sum_of_block
+        cdef Sample* sample
+        cdef Sample* heaps[RCF_PAIRS]
+        cdef rcf_path paths[RCF_PAIRS]
+        cdef rcf_walk walk
+        # the trees that take the record in (a tenth) come first, because the walk keeps of these what the insertion needs
         for i in range(self.n_trees):
             # without a branch: it could not be guessed
             self.order[entering] = i
             self.order[self.n_trees - 1 - i + entering] = i
             entering += <int>(self.samples[i].next == n)
-        begin = 0
         end = self.n_trees if n > self.warm_up else entering
         while begin < end:
             count = min(pairs_at_once(kind), end - begin)
@@ -622,10 +635,10 @@ cdef class Forest:
             for p in range(count):
                 walk.pair[p].tree = &self.trees[self.order[begin + p]]
                 walk.pair[p].x = self.row
-            rcf_walks.score_pairs(kind, &walk, count, learning, shared.ratios, shared.levels, True)
+            rcf_walks.score_pairs(kind, RCF_FAR_TREES, &walk, count, learning, shared.ratios, shared.levels)
             for p in range(count):
                 self.row_scores[self.order[begin + p]] = walk.score[p]
-            # what the records that make room for it touch lies in the outer caches
+            # what the insertions and deletions touch lies in the outer caches
             for p in range(learning):
                 sample = &self.samples[self.order[begin + p]]
                 heaps[p] = sample
@@ -643,8 +656,7 @@ cdef class Forest:
                     sum_of_block += self.row_scores[i]
                 total += sum_of_block
         self.seen = n
-        gate_write_done(&self.gate)
-        return rcf_score_of_mean(kind, total / self.n_trees) if n > self.warm_up else 0.0
+        return total / self.n_trees
 
     # ---- fitting -----------------------------------------------------------------------------------------------
 
@@ -823,7 +835,7 @@ cdef class Forest:
                     walk.pair[p].x = work.rows + r * self.stride
                     p += 1
                     if p == at_once or (i == self.n_trees - 1 and r == n - 1):
-                        rcf_walks.score_pairs(kind, &walk, p, 0, work.ratios, work.levels, True)
+                        rcf_walks.score_pairs(kind, RCF_FAR_TREES, &walk, p, 0, work.ratios, work.levels)
                         memcpy(work.scores + done, walk.score, p * sizeof(double))
                         done += p
                         p = 0
@@ -1266,127 +1278,6 @@ cdef Forest bare(state, bint low_memory):
         forest.head = NULL
     (<object>np.asarray(<double[:forest.n_features]>forest.origin))[:] = state["origin"]
     return forest
-
-
-cdef class ReservoirCore:
-    """The sampler of the trees, with places 0 .. capacity - 1 for what its owner keeps."""
-    cdef Sample sample
-    cdef Rng rng
-    cdef Memory memory
-    cdef readonly int64_t n_seen
-
-    def __init__(self, int32_t capacity, double time_decay, seed):
-        cdef int j
-        words = np.random.SeedSequence(seed).generate_state(4, np.uint64)
-        for j in range(4):
-            self.rng.s[j] = words[j]
-        self.memory = Memory(<Py_ssize_t>capacity * sizeof(Slot))
-        self.sample.slots = <Slot*>self.memory.at
-        self.sample.capacity = capacity
-        self.sample.decay = time_decay
-        sample_clear(&self.sample)
-        sample_foresee(&self.sample)
-        self.n_seen = 0
-
-    def offer(self, double weight):
-        """The place of the next record if it enters, else -1."""
-        cdef int64_t n = self.n_seen + 1
-        cdef int32_t place
-        self.n_seen = n
-        if weight == 1.0:
-            if n < self.sample.next:
-                return -1
-        elif not sample_admits(&self.sample, n, weight):
-            return -1
-        # the newcomer takes the place of the record that goes
-        place = self.sample.slots[0].item if self.sample.size == self.sample.capacity else self.sample.size
-        sample_enter(&self.sample, n, weight, place, &self.rng)
-        return place
-
-    def pass_by(self, int64_t n):
-        """How many of the next n records of weight 1 come before the next that enters; they are passed."""
-        cdef int64_t passed = min(n, self.sample.next - self.n_seen - 1)
-        self.n_seen += passed
-        return passed
-
-    @property
-    def slots(self):
-        """key, arrival and place of each record held."""
-        slot = np.dtype([("key", np.float64), ("arrival", np.int64), ("place", np.int32), ("spare", np.int32)])
-        return np.ndarray((self.sample.size,), slot, self.memory).copy()
-
-    @property
-    def threshold(self):
-        return self.sample.threshold
-
-    def replace(self, slots, double threshold, int64_t n_seen):
-        """Hold these slots (keys descending, places 0 .. size - 1) after n_seen records."""
-        cdef int32_t k
-        for k, (key, arrival) in enumerate(zip(slots["key"].tolist(), slots["arrival"].tolist())):
-            self.sample.slots[k].key, self.sample.slots[k].arrival = key, arrival
-            self.sample.slots[k].item, self.sample.slots[k].spare = k, 0
-        self.sample.size = len(slots)
-        self.sample.threshold = threshold
-        self.n_seen = n_seen
-        sample_next(&self.sample, n_seen, &self.rng)
-
-    def __getstate__(self):
-        return (self.sample.capacity, self.sample.decay, self.slots, self.sample.threshold, self.sample.next,
-                self.sample.settled, self.sample.budget, [self.rng.s[j] for j in range(4)], self.n_seen)
-
-    def __setstate__(self, state):
-        cdef int j
-        capacity, decay, slots, threshold, following, settled, budget, words, n_seen = state
-        self.__init__(capacity, decay, 0)
-        for j in range(4):
-            self.rng.s[j] = words[j]
-        for j in range(len(slots)):
-            self.sample.slots[j].key, self.sample.slots[j].arrival = slots["key"][j], slots["arrival"][j]
-            self.sample.slots[j].item = slots["place"][j]
-        self.sample.size, self.sample.threshold, self.sample.next = len(slots), threshold, following
-        self.sample.settled, self.sample.budget, self.n_seen = settled, budget, n_seen
-
-    def __reduce__(self):
-        return ReservoirCore, (self.sample.capacity, self.sample.decay, 0), self.__getstate__()
-
-
-cdef class RingCore:
-    """The last `size` records of `width` numbers each, in one piece."""
-    cdef Ring ring
-    cdef Memory memory
-
-    def __init__(self, int64_t size, int64_t width):
-        if size < 1 or width < 1 or size > (1 << 58) // width:
-            raise MemoryError(f"a window of {size} x {width} numbers does not fit into memory")
-        self.memory = Memory(2 * size * width * sizeof(double))
-        self.ring.values = <double*>self.memory.at
-        self.ring.size, self.ring.width, self.ring.seen = size, width, 0
-
-    def push(self, const double[::1] record):
-        if record.shape[0] != self.ring.width:
-            raise wrong_width(record.shape[0], self.ring.width, "Shingler")
-        ring_push(&self.ring, &record[0])
-
-    def window(self, bint rotate):
-        """A copy: (size * width,)."""
-        out = np.empty(self.ring.size * self.ring.width)
-        cdef double[::1] target = out
-        memcpy(&target[0], ring_window(&self.ring, rotate), self.ring.size * self.ring.width * sizeof(double))
-        return out
-
-    @property
-    def seen(self):
-        return self.ring.seen
-
-    def reset(self):
-        self.ring.seen = 0
-
-    def __reduce__(self):
-        return RingCore, (self.ring.size, self.ring.width), (self.ring.seen, bytes(self.memory))
-
-    def __setstate__(self, state):
-        self.ring.seen = state[0]
-        memcpy(self.memory.at, <const char*><bytes>state[1], 2 * self.ring.size * self.ring.width * sizeof(double))
 
 
 # ---- for the tests -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rcf._core import ReservoirCore
+from ._core import ReservoirCore
 from rcf._validate import not_negative, seed_entropy, whole_number
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rcf._core import RingCore
+from ._core import RingCore
 from rcf._validate import as_record, whole_number
 
 

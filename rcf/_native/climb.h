@@ -228,11 +228,14 @@ RCF_CLIMBS(rcf_climb_opensearch, RCF_OPENSEARCH)
 #undef RCF_CLIMBS
 
 /* Score n pairs. Of the first n_kept also the open boxes are kept. `ratios` holds `levels` doubles for each
- * pair, more than the deepest tree has levels; no kind but RCF_CODISP needs it. `cold`: each pair has its own tree, far away. */
-static void RCF_ISA(rcf_score_pairs)(int kind, rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels, int cold) {
+ * pair, more than the deepest tree has levels; no kind but RCF_CODISP needs it. */
+static void RCF_ISA(rcf_score_pairs)(int kind, int where, rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels) {
     int32_t depth[RCF_PAIRS];
-    if (kind == RCF_CODISP) RCF_ISA(rcf_descend_codisp)(w, n, depth, ratios, levels, cold);
-    else RCF_ISA(rcf_descend_plain)(w, n, depth, ratios, levels, cold);
+    int cold = where == RCF_FAR_TREES;
+    (kind == RCF_CODISP         ? cold ? RCF_ISA(rcf_descend_codisp_far) : RCF_ISA(rcf_descend_codisp_near)
+     : where == RCF_ONE_TREE    ? RCF_ISA(rcf_descend_one)
+     : where == RCF_NEAR_TREES  ? RCF_ISA(rcf_descend_near)
+                                : RCF_ISA(rcf_descend_far))(w, n, depth, ratios, levels);
     switch (kind) {
     case RCF_DEPTH: RCF_ISA(rcf_climb_depth)(w, n, n_kept, depth, ratios, levels, cold); break;
     case RCF_CODISP: RCF_ISA(rcf_climb_codisp)(w, n, n_kept, depth, ratios, levels, cold); break;
@@ -241,7 +244,7 @@ static void RCF_ISA(rcf_score_pairs)(int kind, rcf_walk *w, int n, int n_kept, d
     case RCF_PATH: /* needs no climb, but who learns needs the open boxes */
         if (n_kept > 0) RCF_ISA(rcf_climb_displacement)(w, n_kept, n_kept, depth, ratios, levels, cold);
         for (int p = 0; p < n; p++) {
-            const rcf_tree *t = w->pair[p].tree;
+            const rcf_tree *t = where == RCF_ONE_TREE ? w->pair[0].tree : w->pair[p].tree;
             w->score[p] = rcf_value_path(depth[p], t->leaves[w->leaf[p]].mass, t->mass);
         }
     }

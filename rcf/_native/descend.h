@@ -17,12 +17,13 @@ RCF_LOCAL int32_t RCF_ISA(rcf_step_down)(int kind, const rcf_walk *w, int pair, 
 /* The leaves that n pairs come to, and their depths. All pairs take a step together, and those that go on are packed to the front
  * without a branch: a step waits for memory three times, and meanwhile the other pairs of its level can be worked on.
  * ratios[h], with `levels` places for each pair, is M of the codisp at depth h. */
-RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, rcf_walk *w, int n, int32_t *restrict depth, double *restrict ratios,
-                                          ptrdiff_t levels, int cold) {
+RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, rcf_walk *w, int n, int32_t *restrict depth,
+                                          double *restrict ratios, ptrdiff_t levels) {
     int32_t who[RCF_PAIRS + 8], next[RCF_PAIRS + 8], mass[RCF_PAIRS + 8], *leaf = w->leaf, level = 0;
     int32_t done_who[RCF_PAIRS + 8], done_leaf[RCF_PAIRS + 8], done_depth[RCF_PAIRS + 8];
     const rcf_cut *cuts[RCF_PAIRS + 8], *at[RCF_PAIRS + 8]; /* of the tree, and where the pair has come to */
     const float *x[RCF_PAIRS + 8];
+    RCF_ISA(pp) one_cuts = RCF_ISA(all_pp)(w->pair[0].tree->cuts);
     int stride = w->pair[0].tree->stride, on = 0, done = 0;
     int below_top = kind != RCF_CODISP && stride <= RCF_TOP_STRIDE; /* the codisp needs the masses on the way */
     if (below_top) level = RCF_TOP_LEVELS;
@@ -39,11 +40,11 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, rcf_walk *w, int n, int32_t 
             ratios[p * levels] = 0.0;
             mass[on] = t->mass;
         }
-        if (cold && here >= 0) RCF_PREFETCH(t->cuts + here);
+        if (where == RCF_FAR_TREES && here >= 0) RCF_PREFETCH(t->cuts + here);
         leaf[p] = ~here;
         depth[p] = h;
         who[on] = p;
-        cuts[on] = t->cuts;
+        if (where != RCF_ONE_TREE) cuts[on] = t->cuts;
         at[on] = t->cuts + here;
         x[on] = w->pair[p].x;
         on += here >= 0;
@@ -59,16 +60,16 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, rcf_walk *w, int n, int32_t 
             if (RCF_TOGETHER > 1) to = RCF_ISA(load_pi)(next + i);
             else to = RCF_ISA(all_pi)(RCF_ISA(rcf_step_down)(kind, w, who[i], at[i], x[i], mass + i, ratios + who[i] * levels + level));
             RCF_ISA(pm) there = RCF_ISA(first)(n_on - i);
-            RCF_ISA(pp) of_cuts = RCF_ISA(load_pp)(cuts + i), record = RCF_ISA(load_pp)(x + i);
+            RCF_ISA(pp) of_cuts = where == RCF_ONE_TREE ? one_cuts : RCF_ISA(load_pp)(cuts + i), record = RCF_ISA(load_pp)(x + i);
             RCF_ISA(pm) ends = RCF_ISA(both)(there, RCF_ISA(negative)(to)), down = RCF_ISA(without)(there, ends);
             RCF_ISA(pack_pp)(at + on, down, RCF_ISA(element)(of_cuts, RCF_ISA(node)(to), sizeof(rcf_cut)));
             if (kind == RCF_CODISP) RCF_ISA(pack_pi)(mass + on, down, RCF_ISA(load_pi)(mass + i));
-            RCF_ISA(pack_pp)(cuts + on, down, of_cuts);
+            if (where != RCF_ONE_TREE) RCF_ISA(pack_pp)(cuts + on, down, of_cuts);
             RCF_ISA(pack_pp)(x + on, down, record);
             if (RCF_TOGETHER == 1) { /* two stores a step cost less than a list of those that have arrived */
                 RCF_ISA(scatter)(leaf, pair, RCF_ISA(invert)(to));
                 RCF_ISA(scatter)(depth, pair, RCF_ISA(all_pi)(level));
-                if (cold) RCF_PREFETCH(at[on]);
+                if (where == RCF_FAR_TREES) RCF_PREFETCH(at[on]);
             } else {
                 RCF_ISA(pack_pi)(done_who + done, ends, pair);
                 RCF_ISA(pack_pi)(done_leaf + done, ends, RCF_ISA(invert)(to));
@@ -78,7 +79,7 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, rcf_walk *w, int n, int32_t 
             RCF_ISA(pack_pi)(who + on, down, pair);
             on += RCF_ISA(count)(down);
         }
-        for (int i = 0; cold && RCF_TOGETHER > 1 && i < on; i++) RCF_PREFETCH(at[i]);
+        for (int i = 0; where == RCF_FAR_TREES && RCF_TOGETHER > 1 && i < on; i++) RCF_PREFETCH(at[i]);
     }
     for (int i = 0; i < done; i++) {
         leaf[done_who[i]] = done_leaf[i];
@@ -87,9 +88,13 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, rcf_walk *w, int n, int32_t 
 }
 
 /* Functions of their own, or the compiler runs out of registers. */
-RCF_TARGET RCF_ALONE static void RCF_ISA(rcf_descend_codisp)(rcf_walk *w, int n, int32_t *depth, double *ratios, ptrdiff_t levels, int cold) {
-    RCF_ISA(rcf_descend_pairs)(RCF_CODISP, w, n, depth, ratios, levels, cold);
-}
-RCF_TARGET RCF_ALONE static void RCF_ISA(rcf_descend_plain)(rcf_walk *w, int n, int32_t *depth, double *ratios, ptrdiff_t levels, int cold) {
-    RCF_ISA(rcf_descend_pairs)(RCF_DEPTH, w, n, depth, ratios, levels, cold);
-}
+#define RCF_DESCENT(name, kind, where)                                                                                           \
+    RCF_TARGET RCF_ALONE static void RCF_ISA(name)(rcf_walk *w, int n, int32_t *depth, double *ratios, ptrdiff_t levels) { \
+        RCF_ISA(rcf_descend_pairs)(kind, where, w, n, depth, ratios, levels);                                                    \
+    }
+RCF_DESCENT(rcf_descend_one, RCF_DEPTH, RCF_ONE_TREE)
+RCF_DESCENT(rcf_descend_near, RCF_DEPTH, RCF_NEAR_TREES)
+RCF_DESCENT(rcf_descend_far, RCF_DEPTH, RCF_FAR_TREES)
+RCF_DESCENT(rcf_descend_codisp_near, RCF_CODISP, RCF_NEAR_TREES)
+RCF_DESCENT(rcf_descend_codisp_far, RCF_CODISP, RCF_FAR_TREES)
+#undef RCF_DESCENT

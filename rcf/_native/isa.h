@@ -31,7 +31,7 @@
 /* The walks in use. They are called through pointers instead of being cloned by the compiler, because that works with
  * every compiler and C library, and a test can go through all of them on one machine. */
 typedef struct {
-    void (*score_pairs)(int, rcf_walk *, int, int, double *, ptrdiff_t, int);
+    void (*score_pairs)(int, int, rcf_walk *, int, int, double *, ptrdiff_t);
     void (*sweep_rows)(int, const rcf_tree *, const float *, int32_t, const rcf_sweep *, double *);
     int32_t (*open_boxes)(const rcf_tree *, const float *, int32_t, rcf_step *);
     void (*widen_path)(rcf_tree *, const float *, int32_t, int32_t);

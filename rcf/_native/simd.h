@@ -215,6 +215,7 @@ RCF_LOCAL __m512d RCF_ISA(multiply)(__m512d a, __m512d b) { return _mm512_mul_pd
 RCF_LOCAL __m512d RCF_ISA(divide)(__m512d a, __m512d b) { return _mm512_div_pd(a, b); }
 RCF_LOCAL __m512d RCF_ISA(larger)(__m512d a, __m512d b) { return _mm512_max_pd(a, b); }
 RCF_LOCAL __m512d RCF_ISA(all_pd)(double a) { return _mm512_set1_pd(a); }
+RCF_LOCAL __m512i RCF_ISA(all_pp)(const void *a) { return _mm512_set1_epi64((int64_t)(intptr_t)a); }
 RCF_LOCAL __m256i RCF_ISA(all_pi)(int32_t a) { return _mm256_set1_epi32(a); }
 RCF_LOCAL __m256i RCF_ISA(less_one)(__m256i a) { return _mm256_sub_epi32(a, _mm256_set1_epi32(1)); }
 RCF_LOCAL __m256i RCF_ISA(invert)(__m256i a) { return _mm256_xor_si256(a, _mm256_set1_epi32(-1)); }
@@ -311,6 +312,7 @@ RCF_LOCAL double RCF_ISA(multiply)(double a, double b) { return a * b; }
 RCF_LOCAL double RCF_ISA(divide)(double a, double b) { return a / b; }
 RCF_LOCAL double RCF_ISA(larger)(double a, double b) { return a > b ? a : b; }
 RCF_LOCAL double RCF_ISA(all_pd)(double a) { return a; }
+RCF_LOCAL const char *RCF_ISA(all_pp)(const void *a) { return (const char *)a; }
 RCF_LOCAL int32_t RCF_ISA(all_pi)(int32_t a) { return a; }
 RCF_LOCAL int32_t RCF_ISA(less_one)(int32_t a) { return a - 1; }
 RCF_LOCAL int32_t RCF_ISA(invert)(int32_t a) { return ~a; }

@@ -90,14 +90,19 @@ RCF_INLINE double rcf_add_lanes(const double *s) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-/* The leaf x comes to. */
-static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
-    int32_t v = t->root;
-    while (v >= 0) {
+/* The leaf that x comes to from node or leaf v on; *depth grows by the steps. */
+static inline int32_t rcf_descend_from(const rcf_tree *t, int32_t v, const float *x, int32_t *depth) {
+    for (; v >= 0; *depth += 1) {
         const rcf_cut *cut = t->cuts + v;
         v = cut->child[x[cut->dim] > cut->value];
     }
     return ~v;
+}
+
+/* The leaf that x comes to. */
+static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
+    int32_t depth = 0;
+    return rcf_descend_from(t, t->root, x, &depth);
 }
 
 /* Copy the top of the tree again. */

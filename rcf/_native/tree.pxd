@@ -19,6 +19,9 @@ cdef extern from "_native/isa.h" nogil:
     int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH, RCF_PATH
 
     enum:
+        RCF_ONE_TREE
+        RCF_NEAR_TREES
+        RCF_FAR_TREES
         RCF_CODISP_PAIRS
         RCF_PAIRS
         RCF_SMALL
@@ -103,7 +106,7 @@ cdef extern from "_native/isa.h" nogil:
         float* box
 
     ctypedef struct rcf_walk_table:
-        void (*score_pairs)(int kind, rcf_walk* w, int n, int n_kept, double* ratios, ptrdiff_t levels, int cold) noexcept nogil
+        void (*score_pairs)(int kind, int where, rcf_walk* w, int n, int n_kept, double* ratios, ptrdiff_t levels) noexcept nogil
         void (*sweep_rows)(int kind, const rcf_tree* t, const float* rows, int32_t n, const rcf_sweep* sweep,
                            double* out) noexcept nogil
         int32_t (*open_boxes)(const rcf_tree* t, const float* x, int32_t v, rcf_step* open) noexcept nogil
@@ -126,6 +129,7 @@ cdef extern from "_native/isa.h" nogil:
                           int32_t dim, float cut, int stride)
     float rcf_cut_between(double v, float base, float top)
     int32_t rcf_descend(const rcf_tree* t, const float* x)
+    int32_t rcf_descend_from(const rcf_tree* t, int32_t v, const float* x, int32_t* depth)
     double rcf_ratios(const rcf_tree* t, const float* x, double* ratios)
     double rcf_value_separated(int kind, int32_t h, int32_t mass, double above)
     double rcf_value_equal(int kind, int32_t h, int32_t m, int32_t n, double above)
@@ -140,8 +144,8 @@ cdef extern from "_native/isa.h" nogil:
 cdef inline size_t tree_bytes(int32_t capacity, int32_t stride, bint low_memory) noexcept nogil:
     """Of the arrays of a tree of `capacity` leaves, and what it takes to start on a cache line.
 
-    In little memory the boxes lie elsewhere: nodes of at most RCF_SMALL records have none, which is three of four. Whoever needs
-    theirs takes the hull of the points below.
+    In low-memory mode boxes are allocated separately, and nodes with at most RCF_SMALL records (about three in four) have none: their
+    box is recomputed from the points below them.
     """
     cdef size_t box = sizeof(int32_t) if low_memory else 2 * sizeof(float) * <size_t>stride
     return <size_t>capacity * (sizeof(rcf_cut) + sizeof(rcf_node) + sizeof(rcf_leaf) + sizeof(float) * <size_t>stride + box) + 64
@@ -427,6 +431,42 @@ cdef struct Span:
     int32_t side
 
 
+cdef inline int32_t build_leaf(rcf_tree* t, const float* rows, const int32_t* order, const Span* span, int32_t* items) noexcept nogil:
+    """A leaf of the equal rows of the span."""
+    cdef int32_t leaf = new_leaf(t, rows + <size_t>order[span.begin] * t.stride), i
+    t.leaves[leaf].mass = span.end - span.begin
+    t.leaves[leaf].parent = span.parent
+    for i in range(span.begin, span.end):
+        items[order[i]] = leaf
+    return ~leaf
+
+
+cdef inline int32_t build_node(rcf_tree* t, const float* box, double size, const Span* span, Rng* rng) noexcept nogil:
+    """A node of the rows of the span, whose hull is `box`, and its cut. Its box, if it has one and is not there yet, is copied."""
+    cdef int32_t v = t.n_nodes, i, dim = -1
+    cdef double u, side
+    cdef const float* upper = box + t.stride
+    t.n_nodes += 1
+    t.nodes[v].range = size
+    t.nodes[v].mass = span.end - span.begin
+    t.nodes[v].parent = span.parent
+    if t.small:
+        t.box_at[v] = 0
+        if t.nodes[v].mass > t.small:
+            memcpy(rcf_box_take(t, v), box, 2 * t.stride * sizeof(float))
+    u = uniform(rng) * size
+    for i in range(t.dims):
+        side = <double>upper[i] - <double>box[i]
+        if side > 0.0:
+            dim = i
+            if u < side:
+                break
+            u -= side
+    t.cuts[v].dim = dim
+    t.cuts[v].value = rcf_cut_between(<double>box[dim] + u, box[dim], upper[dim])
+    return v
+
+
 cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* items, Rng* rng) noexcept nogil:
     """Build from n >= 1 rows of `stride` floats; items[i] becomes the leaf of row i. False where memory fails.
 
@@ -437,10 +477,9 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
     cdef int32_t* spare
     cdef Span* stack
     cdef Span span
-    cdef int32_t top = 0, i, v, middle, leaf, dim
-    cdef double size, u, side
-    cdef float* lower
-    cdef float* upper
+    cdef int32_t top = 1, i, v, middle
+    cdef double size
+    cdef float* box
     # order and spare n each, the stack never holds more than n spans
     cdef void* scratch = malloc(<size_t>n * (2 * sizeof(int32_t) + sizeof(Span)))
     if scratch == NULL:
@@ -455,62 +494,26 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
     t.mass = n
     for i in range(n):
         order[i] = i
-    span.begin = 0
-    span.end = n
-    span.parent = -1
-    span.side = 0
-    stack[0] = span
-    top = 1
+    stack[0] = Span(0, n, -1, 0)
     while top > 0:
         top -= 1
         span = stack[top]
-        v = t.n_nodes
         size = 0.0
         if span.end - span.begin > 1:
             if t.small and not rcf_box_ready(t):
                 tree_clear(t)
                 free(scratch)
                 return False
-            lower = t.boxes if t.small else rcf_box(t, v)
-            upper = lower + t.stride
-            size = rcf_walks.hull_of_rows(lower, rows, order, span.begin, span.end, t.stride)
+            box = t.boxes if t.small else rcf_box(t, t.n_nodes)
+            size = rcf_walks.hull_of_rows(box, rows, order, span.begin, span.end, t.stride)
         if size == 0.0:
-            leaf = new_leaf(t, rows + <size_t>order[span.begin] * t.stride)
-            t.leaves[leaf].mass = span.end - span.begin
-            t.leaves[leaf].parent = span.parent
-            for i in range(span.begin, span.end):
-                items[order[i]] = leaf
-            v = ~leaf
+            v = build_leaf(t, rows, order, &span, items)
         else:
-            t.n_nodes += 1
-            t.nodes[v].range = size
-            t.nodes[v].mass = span.end - span.begin
-            if t.small:
-                t.box_at[v] = 0
-                if t.nodes[v].mass > t.small:
-                    memcpy(rcf_box_take(t, v), lower, 2 * t.stride * sizeof(float))
-            t.nodes[v].parent = span.parent
-            u = uniform(rng) * size
-            dim = -1
-            for i in range(t.dims):
-                side = <double>upper[i] - <double>lower[i]
-                if side > 0.0:
-                    dim = i
-                    if u < side:
-                        break
-                    u -= side
-            t.cuts[v].dim = dim
-            t.cuts[v].value = rcf_cut_between(<double>lower[dim] + u, lower[dim], upper[dim])
-            middle = rcf_partition(rows, order, spare, span.begin, span.end, dim, t.cuts[v].value, t.stride)
+            v = build_node(t, box, size, &span, rng)
+            middle = rcf_partition(rows, order, spare, span.begin, span.end, t.cuts[v].dim, t.cuts[v].value, t.stride)
             expect(span.begin < middle < span.end)  # no side of a cut is empty
-            stack[top].begin = middle
-            stack[top].end = span.end
-            stack[top].parent = v
-            stack[top].side = 1
-            stack[top + 1].begin = span.begin
-            stack[top + 1].end = middle
-            stack[top + 1].parent = v
-            stack[top + 1].side = 0
+            stack[top] = Span(middle, span.end, v, 1)
+            stack[top + 1] = Span(span.begin, middle, v, 0)
             top += 2
         if span.parent < 0:
             t.root = v

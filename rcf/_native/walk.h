@@ -16,6 +16,10 @@ enum {
     RCF_STEPS = 24   /* open boxes that are kept of a pair; more are looked for again */
 };
 
+/* Where the trees of the pairs are: all pairs have one tree, or their trees are near (in the inner caches), or each has a tree of its own,
+ * far away. */
+enum { RCF_ONE_TREE, RCF_NEAR_TREES, RCF_FAR_TREES };
+
 /* A tree, and a record that is to go through it. */
 typedef struct {
     const rcf_tree *tree;

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core import RingCore
+from ..shingle._core import RingCore
 from .._validate import finite
 
 Values = list[float]

@@ -1,35 +1,22 @@
-"""Attribution, beyond what the state machine of the forest holds against the oracle."""
-
-import ctypes
+"""Attribution and density, beyond what the state machine of the forest holds against the oracle."""
 
 import numpy as np
 import pytest
 
-from rcf._core import Forest
+from rcf._core import ATTRIBUTED, Forest
 
 
 @pytest.mark.parametrize("d", [2, 5, 9, 40])
-@pytest.mark.parametrize("x", ["held", "new"])
-def test_scratch_memory_is_not_read_before_it_is_written(d, x):
-    """Freed memory full of NaN is handed out again, on glibc at once; no NaN may find its way into the
-    result.
-    """
-    rows = np.random.default_rng(0).normal(size=(64, d))
+def test_rows_do_not_depend_on_the_rows_before(d):
+    """All rows of a call share their scratch memory, as records that are held and new ones alternate."""
+    held = np.random.default_rng(0).normal(size=(64, d))
     forest = Forest(4, 64, d, 0.0, [1])
-    forest.fit(rows, None, False, False, 1)
-    queries = rows[:1] if x == "held" else rows[:1] + 0.5
-    expected = forest.attribution(queries, "depth", 1)
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    for kind in ("depth", "codisp", "displacement", "opensearch"):
-        for size in range(16, 4096, 16):
-            chunks = [libc.malloc(size) for _ in range(4)]
-            for chunk in chunks:
-                ctypes.memset(chunk, 0xFF, size)
-            for chunk in chunks:
-                libc.free(chunk)
-        parts = forest.attribution(queries, kind, 1)
-        assert np.isfinite(parts).all()
-        assert parts.sum() == pytest.approx(forest.score(queries, kind, 1)[0], rel=1e-10)
-    assert np.array_equal(forest.attribution(queries, "depth", 1), expected)
+    forest.fit(held, None, False, False, 1)
+    queries = np.concatenate([held[:8], held[:8] + 0.5, 1e6 * held[:8]])[np.random.default_rng(1).permutation(24)]
+    for kind in ATTRIBUTED:
+        alone = np.concatenate([forest.attribution(queries[i : i + 1], kind, 1) for i in range(24)])
+        np.testing.assert_array_equal(forest.attribution(queries, kind, 1), alone)
+        np.testing.assert_array_equal(forest.attribution(queries[::-1], kind, 2), alone[::-1])
+        np.testing.assert_allclose(alone.sum(axis=(1, 2)), forest.score(queries, kind, 1), rtol=1e-10, atol=1e-300)
+    alone = np.concatenate([forest.density(queries[i : i + 1], 1) for i in range(24)])
+    np.testing.assert_array_equal(forest.density(queries, 1), alone)

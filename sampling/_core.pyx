@@ -1,0 +1,100 @@
+"""The sampler of the trees, held by Python."""
+
+import numpy as np
+
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from rcf._native.rng cimport Rng
+from sampling._reservoir cimport *
+
+SLOT = np.dtype([("key", np.float64), ("arrival", np.int64), ("place", np.int32), ("spare", np.int32)])
+
+
+cdef class ReservoirCore:
+    """The sampler of the trees, with places 0 .. capacity - 1 for what its owner keeps."""
+    cdef Sample sample
+    cdef Rng rng
+    cdef readonly int64_t n_seen
+
+    def __init__(self, int32_t capacity, double time_decay, seed):
+        cdef int j
+        words = np.random.SeedSequence(seed).generate_state(4, np.uint64)
+        for j in range(4):
+            self.rng.s[j] = words[j]
+        free(self.sample.slots)
+        self.sample.slots = <Slot*>calloc(capacity, sizeof(Slot))
+        if self.sample.slots == NULL:
+            raise MemoryError(f"cannot allocate a reservoir of {capacity} records")
+        self.sample.capacity = capacity
+        self.sample.decay = time_decay
+        sample_clear(&self.sample)
+        sample_foresee(&self.sample)
+        self.n_seen = 0
+
+    def __dealloc__(self):
+        free(self.sample.slots)
+
+    def offer(self, double weight):
+        """The place of the next record if it enters, else -1."""
+        cdef int64_t n = self.n_seen + 1
+        cdef int32_t place
+        self.n_seen = n
+        if weight == 1.0:
+            if n < self.sample.next:
+                return -1
+        elif not sample_admits(&self.sample, n, weight):
+            return -1
+        # the newcomer takes the place of the record that goes
+        place = self.sample.slots[0].item if self.sample.size == self.sample.capacity else self.sample.size
+        sample_enter(&self.sample, n, weight, place, &self.rng)
+        return place
+
+    def pass_by(self, int64_t n):
+        """How many of the next n records of weight 1 come before the next that enters; they are passed."""
+        cdef int64_t passed = min(n, self.sample.next - self.n_seen - 1)
+        self.n_seen += passed
+        return passed
+
+    @property
+    def slots(self):
+        """key, arrival and place of each record held."""
+        held = np.zeros(max(self.sample.size, 1), dtype=SLOT)
+        cdef char[::1] to = held.view(np.int8)
+        memcpy(&to[0], self.sample.slots, self.sample.size * sizeof(Slot))
+        return held[:self.sample.size]
+
+    @property
+    def threshold(self):
+        return self.sample.threshold
+
+    def replace(self, slots, double threshold, int64_t n_seen):
+        """Hold these slots (keys descending, places 0 .. size - 1) after n_seen records."""
+        cdef int32_t k
+        for k, (key, arrival) in enumerate(zip(slots["key"].tolist(), slots["arrival"].tolist())):
+            self.sample.slots[k].key, self.sample.slots[k].arrival = key, arrival
+            self.sample.slots[k].item, self.sample.slots[k].spare = k, 0
+        self.sample.size = len(slots)
+        self.sample.threshold = threshold
+        self.n_seen = n_seen
+        sample_next(&self.sample, n_seen, &self.rng)
+
+    def __getstate__(self):
+        return (self.sample.capacity, self.sample.decay, self.slots, self.sample.threshold, self.sample.next,
+                self.sample.settled, self.sample.budget, [self.rng.s[j] for j in range(4)], self.n_seen)
+
+    def __setstate__(self, state):
+        cdef int j
+        capacity, decay, slots, threshold, following, settled, budget, words, n_seen = state
+        self.__init__(capacity, decay, 0)
+        for j in range(4):
+            self.rng.s[j] = words[j]
+        for j in range(len(slots)):
+            self.sample.slots[j].key, self.sample.slots[j].arrival = slots["key"][j], slots["arrival"][j]
+            self.sample.slots[j].item = slots["place"][j]
+        self.sample.size, self.sample.threshold, self.sample.next = len(slots), threshold, following
+        self.sample.settled, self.sample.budget, self.n_seen = settled, budget, n_seen
+
+    def __reduce__(self):
+        return ReservoirCore, (self.sample.capacity, self.sample.decay, 0), self.__getstate__()
