@@ -149,16 +149,11 @@ def _excess(stride: int) -> Any:
     return excess
 
 
-@functools.lru_cache(maxsize=64)
-def _compiled(visitor: Visitor, stride: int) -> Any:
-    """The walk of all rows over one tree; returns 3 * row + (which function gave NaN), or -1.
+def _descent(unequal: Any, excess: Any, wide: np.uint64) -> Any:
+    """Make the function that parts the rows at each node, from the root down; it returns how many spans there are.
 
-    As in the core, the rows are parted at each node from the root down, and climb from the leaves up, all that come to a box
-    meeting it together: no row waits for the step before. Indices are unsigned: numba else asks of each whether it is
-    negative and counts from the end.
+    A span is the rows that come to one node or leaf. At a leaf each row gets what it is worth there if it differs from the leaf.
     """
-    equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor[:3]]
-    excess, wide = _excess(stride), np.uint64(stride)
 
     @njit(nogil=True)
     def part(rows, order, spare, begin, end, dim, cut):  # type: ignore[no-untyped-def]
@@ -176,34 +171,9 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
         return left
 
     @njit(nogil=True)
-    def first_nan(value, i):  # type: ignore[no-untyped-def]
-        while value[i] == value[i]:
-            i += _ONE
-        return i
-
-    @njit(nogil=True)
-    def settle(span, n, leaf_mass, points, rows, order, value, begin, end):  # type: ignore[no-untyped-def]
-        """Of the rows in order[begin:end], whose walk has ended at a leaf, find those that equal it."""
-        leaf = np.uint64(~span.node)
-        point = leaf * wide
-        for i in range(begin, end):
-            row = np.int64(order[i])
-            if excess(points, point, points, point, rows, np.uint64(row) * wide) == 0.0:
-                value[i] = equal(span.depth, np.int64(leaf_mass[leaf]), n, span.above)
-                if np.isnan(value[i]):
-                    return 3 * row
-            elif np.isnan(value[i]):
-                return 3 * row + 1
-        return -1
-
-    @njit(nogil=True)
-    def walk(root, n, cuts, nodes, leaf_mass, boxes, points, rows, room, out):  # type: ignore[no-untyped-def]
-        order, spare, value, gap, spans, waiting = room
-        # rows still on their way stand in the first half of order, value and gap, those that have arrived in the second
-        half = np.uint64(len(order) // 2)
-        count, n_spans, n_waiting, done = np.uint64(len(out)), _ONE, 1, half
-        for r in range(count):
-            order[r] = r
+    def descend(root, n, cuts, nodes, leaf_mass, points, rows, room, count):  # type: ignore[no-untyped-def]
+        order, spare, value, _, spans, waiting = room
+        n_spans, n_waiting = _ONE, 1
         top = spans[0]
         top.node, top.begin, top.end, top.depth, top.above = root, 0, count, 0, 0.0
         waiting[0] = 0
@@ -235,6 +205,47 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
                     waiting[n_waiting] = n_spans
                     n_waiting += 1
                 n_spans += _ONE
+        return n_spans
+
+    return descend
+
+
+def _arrival(equal: Any, excess: Any, wide: np.uint64) -> Any:
+    """Make the function that finds, among rows whose walk has ended at a leaf, those that equal it."""
+
+    @njit(nogil=True)
+    def settle(span, n, leaf_mass, points, rows, order, value, begin, end):  # type: ignore[no-untyped-def]
+        """For the rows in order[begin:end]. Returns 3 * row, or 3 * row + 1 if `unequal` gave its NaN, or -1."""
+        leaf = np.uint64(~span.node)
+        point = leaf * wide
+        for i in range(begin, end):
+            row = np.int64(order[i])
+            if excess(points, point, points, point, rows, np.uint64(row) * wide) == 0.0:
+                value[i] = equal(span.depth, np.int64(leaf_mass[leaf]), n, span.above)
+                if np.isnan(value[i]):
+                    return 3 * row
+            elif np.isnan(value[i]):
+                return 3 * row + 1
+        return -1
+
+    return settle
+
+
+def _climb(ancestor: Any, settle: Any, excess: Any, wide: np.uint64) -> Any:
+    """Make the function that takes the rows from the leaves up; all that come to a box meet it together.
+
+    It returns 3 * row + (which function gave NaN), or -1, and where the rows that have arrived end.
+    """
+
+    @njit(nogil=True)
+    def first_nan(value, i):  # type: ignore[no-untyped-def]
+        while value[i] == value[i]:
+            i += _ONE
+        return i
+
+    @njit(nogil=True)
+    def climb(n, nodes, leaf_mass, boxes, points, rows, room, n_spans, done):  # type: ignore[no-untyped-def]
+        order, _, value, gap, spans, _ = room
         k = n_spans
         while k > 0:
             k -= _ONE
@@ -258,24 +269,52 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
                 if child.node < 0:
                     wrong = settle(child, n, leaf_mass, points, rows, order, value, first_done, done)
                     if wrong >= 0:
-                        return wrong
+                        return wrong, done
                     fine = True
                     for i in range(first_to, to):
                         fine &= value[i] == value[i]
                     if not fine:
-                        return 3 * np.int64(order[first_nan(value, first_to)]) + 1
+                        return 3 * np.int64(order[first_nan(value, first_to)]) + 1, done
             depth, above, mass, extent = span.depth, span.above, np.int64(nodes[v].mass), nodes[v].range
             fine = True
             for i in range(span.begin, to):
                 value[i] = ancestor(value[i], depth, mass, n, above, gap[i], extent)
                 fine &= value[i] == value[i]
             if not fine:
-                return 3 * np.int64(order[first_nan(value, span.begin)]) + 2
+                return 3 * np.int64(order[first_nan(value, span.begin)]) + 2, done
             span.end = to
-        if root < 0:
+        return -1, done
+
+    return climb
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(visitor: Visitor, stride: int) -> Any:
+    """The walk of all rows over one tree; returns 3 * row + (which function gave NaN), or -1.
+
+    As in the core, the rows are parted at each node from the root down, and climb from the leaves up, all that come to a box
+    meeting it together: no row waits for the step before. Indices are unsigned, because numba else asks of each whether it is
+    negative and counts from the end.
+    """
+    equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor[:3]]
+    excess, wide = _excess(stride), np.uint64(stride)
+    settle = _arrival(equal, excess, wide)
+    descend, climb = _descent(unequal, excess, wide), _climb(ancestor, settle, excess, wide)
+
+    @njit(nogil=True)
+    def walk(root, n, cuts, nodes, leaf_mass, boxes, points, rows, room, out):  # type: ignore[no-untyped-def]
+        order, _, value, _, spans, _ = room
+        # rows still on their way stand in the first half of order, value and gap, those that have arrived in the second
+        half, count = np.uint64(len(order) // 2), np.uint64(len(out))
+        for r in range(count):
+            order[r] = r
+        n_spans = descend(root, n, cuts, nodes, leaf_mass, points, rows, room, count)
+        wrong, done = climb(n, nodes, leaf_mass, boxes, points, rows, room, n_spans, half)
+        top = spans[0]
+        if wrong < 0 and root < 0:
             wrong = settle(top, n, leaf_mass, points, rows, order, value, np.uint64(0), count)
-            if wrong >= 0:
-                return wrong
+        if wrong >= 0:
+            return wrong
         for i in range(top.end):
             out[order[i]] += value[i]
         for i in range(half, done):

@@ -14,6 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #if defined(__GNUC__)
 #define RCF_PREFETCH(p) __builtin_prefetch(p)
 #else
@@ -585,6 +589,18 @@ static int rcf_resize(void *array, size_t n, size_t item) {
     return 1;
 }
 
+/* Ask for large pages, where the system gives them: with a million records in the window, looks miss the cache of page numbers too.
+ * Returns the memory. */
+static void *rcf_large_pages(void *memory, size_t size) {
+#ifdef MADV_HUGEPAGE
+    size_t page = (size_t)2 << 20, start = ((uintptr_t)memory + page - 1) & ~(page - 1), end = ((uintptr_t)memory + size) & ~(page - 1);
+    if (memory != NULL && start < end) madvise((void *)start, end - start, MADV_HUGEPAGE); /* a wish; where it is not granted, all goes on */
+#else
+    (void)size;
+#endif
+    return memory;
+}
+
 static int rcf_index_open(rcf_index *x, int dims, double radius) {
     static const int bits[RCF_AXES][RCF_AXES] = {{4, 0, 0}, {2, 2, 0}, {2, 1, 1}};
     memset(x, 0, sizeof *x);
@@ -602,7 +618,7 @@ static int rcf_index_reserve(rcf_index *x, int32_t capacity) {
     size_t n = capacity;
     if (capacity > x->capacity) {
         if (n > (SIZE_MAX - 64) / x->stride) return 0;
-        void *memory = malloc(n * x->stride + 63);
+        void *memory = rcf_large_pages(malloc(n * x->stride + 63), n * x->stride + 63);
         if (!memory) return 0;
         char *rows = (char *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
         if (x->rows) memcpy(rows, x->rows, x->capacity * x->stride);
@@ -615,8 +631,9 @@ static int rcf_index_reserve(rcf_index *x, int32_t capacity) {
         uint32_t slots = 4;
         while (slots < 2 * n) slots *= 2;
         if (!rcf_resize(&x->blocks, n, sizeof *x->blocks)) return 0;
+        rcf_large_pages(x->blocks, n * sizeof *x->blocks);
         if (slots - 1 != x->mask) {
-            int32_t *table = malloc(slots * sizeof *table), *old = x->table;
+            int32_t *table = rcf_large_pages(malloc(slots * sizeof *table), slots * sizeof *table), *old = x->table;
             uint32_t old_slots = old ? x->mask + 1 : 0;
             if (!table) return 0;
             memset(table, 0xff, slots * sizeof *table);
