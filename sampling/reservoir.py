@@ -9,8 +9,9 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core import ReservoirCore
 from rcf._validate import not_negative, seed_entropy, whole_number
+
+from ._core import ReservoirCore
 
 T = TypeVar("T")
 

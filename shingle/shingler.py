@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core import RingCore
 from rcf._validate import as_record, whole_number
+
+from ._core import RingCore
 
 
 class Shingler:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..shingle._core import RingCore
 from .._validate import finite
+from ..shingle._core import RingCore
 
 Values = list[float]
 Floats = NDArray[np.float64]
