@@ -309,4 +309,6 @@ def _draw(judging: Judging, path: Path, timed: bool, title: str) -> None:
     axes = plot.scores(
         rows["value"], rows["score"], rows["flag"], times=times, names=judging.names, events=spans, title=title
     )
+    if not timed:
+        axes[-1].set_xlabel("row")
     axes[0].figure.savefig(path, dpi=120)  # type: ignore[union-attr]

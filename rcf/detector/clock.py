@@ -18,6 +18,7 @@ DAY = 86400.0  # seconds
 WEEK = 7.0 * DAY
 MONDAY = 4.0 * DAY  # seconds after 1970-01-01, a Thursday
 GAPS = 15  # time steps whose median is the interval
+LEARNING = 64  # stamps, from which the interval is known as a rule
 HOUR = 3600.0  # by which the wall's clock is put back
 LONGEST = 10_000  # intervals that a step may have, unless the user says otherwise: a week of minutes, a year of hours
 AGREED = 3  # refusals in a row that agree with each other, of which the last begins a new clock
@@ -116,6 +117,16 @@ class Clock:
         times = self._all_go_on(given)
         if times is not None:
             return times, np.zeros(n), False
+        if self.interval is None and isinstance(given, np.ndarray) and n > 2 * LEARNING:
+            # the first stamps tell the interval, by which the others can be checked as a whole
+            first, offsets, fresh = self.admit_many(given[:LEARNING], LEARNING, note)
+            learner = Clock(self.interval, self.rules)
+            learner.now, learner.steps = self.now, list(self.steps)
+            for time in first.tolist():
+                learner.missed(Moment(time, 0.0, False))
+            times = learner._all_go_on(given[LEARNING:])
+            if times is not None:
+                return np.append(first, times), np.append(offsets, np.zeros(len(times))), fresh
         stamps = list(given)
         moments = []
         for i, stamp in enumerate(stamps):

@@ -116,6 +116,7 @@ def test_an_array_of_time_stamps_is_what_its_stamps_are(stamps):
     """Arrays that go on are taken as a whole, and lists one after the other."""
     stamps = stamps.copy()
     stamps[500] = stamps[499]
+    stamps[600:] += stamps[100] - stamps[0]  # a gap
     x = np.random.default_rng(0).normal(size=3000)
     whole, single = StreamDetector(random_state=0), StreamDetector(random_state=0)
     for i in range(0, 3000, 300):
@@ -124,6 +125,9 @@ def test_an_array_of_time_stamps_is_what_its_stamps_are(stamps):
         np.testing.assert_array_equal(found.score, expected.score)
         np.testing.assert_array_equal(found.is_anomaly, expected.is_anomaly)
     assert whole._clock.state() == single._clock.state()
+    at_once = StreamDetector(random_state=0)
+    at_once.update_many(x, stamps)
+    assert at_once._clock.state() == single._clock.state()
     for bad, told in ((np.array([np.nan]), "finite"), (stamps[5:6], "is before the last one")):
         with pytest.raises(ValueError, match=told):
             whole.update_many(x[:1], bad)
