@@ -37,7 +37,7 @@ cdef extern from *:
     const double CLIP "RCF_CLIP"  # in units of the scale: beyond, a float32 box could not tell ordinary values apart
     const double YOUNG "RCF_YOUNG"  # records: while a first day unfolds, new extremes of level are to be expected
     const double SLOW_MEAN "RCF_SLOW_MEAN"  # weight of a record in the mean that the fourth view is measured from
-    const double APART "RCF_APART"  # the same of the running spread beside other features
+    const double APART "RCF_APART"  # times the scale, beside other features, that makes the running spread the scale
     const double WILD_SPREAD "RCF_WILD_SPREAD"  # spreads, beyond which a value counts as this far off
     const double KEPT "RCF_KEPT"  # the farthest that a level is kept when the scale moves
     const double WRONG "RCF_WRONG"  # times the scale, or a part of it, that the spread must have to contradict it
@@ -97,10 +97,11 @@ cdef inline void scale_begin(Scale* scale) noexcept nogil:
 
 
 cdef inline bint scale_follow(Scale* scale, double x, int64_t n) noexcept nogil:
-    """Learn value n; whether the scale has moved, because the running spread has become eight times what it was, or an eighth.
+    """Learn value n; whether the scale has widened, because the running spread has become eight times as large.
 
     One of several features whose scale stays too small hides the others. The record keeps its number and the centre moves, so a
-    level does not jump. On labelled streams of 19 and 38 features the AP of records rises from .28 to .41 and from .30 to .33.
+    level does not jump. On labelled streams of 19 and 38 features the AP of records rises from .28 to .41 and from .30 to .33. A
+    scale that also narrows loses .03 of the event AP of the latter.
     """
     cdef double rate = 1.0 / min(n, <int64_t>SLOW), spread = sqrt(scale.square), off, number
     if scale.size <= 0.0:
@@ -109,7 +110,7 @@ cdef inline bint scale_follow(Scale* scale, double x, int64_t n) noexcept nogil:
     scale.mean += rate * off
     scale.square = (1.0 - rate) * (scale.square + rate * off * off)
     spread = sqrt(scale.square)
-    if n % FOLLOW or spread <= 1e-12 * fabs(scale.mean) or (spread <= APART * scale.size and scale.size <= APART * spread):
+    if n % FOLLOW or spread <= 1e-12 * fabs(scale.mean) or spread <= APART * scale.size:
         return False
     number = clipped((x - scale.centre) / scale.size, KEPT)
     scale.centre, scale.size = x - number * spread, spread
