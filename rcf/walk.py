@@ -1,11 +1,11 @@
-"""Scores of one's own at native speed: a walk over the trees with three functions of the user, compiled by numba.
+"""User-defined scores at native speed: a walk over the trees with three functions of the user, compiled by numba.
 
-Inserting a record would cut it off somewhere on its way down, at each box that does not contain it with a known
-probability. A score is the expectation over that cut of what it would be worth there. A walk takes the record to its leaf
-and climbs back, and a visitor says what each station is worth.
+The insertion of a record separates it from the tree by a random cut. At each box on its path that does not contain the record,
+the probability of this cut is known. A score is the expected value of a function of the place of the cut. A walk follows the record
+to its leaf and climbs back to the root, and a visitor returns the value of that function at each node.
 
-Batches go through a tree together: 10 000 records in 100 trees take 27 ns a record and tree with one feature, 44 with 8, 90 with 32
-(`python -m bench walks` sets that beside the core). A call costs a millisecond besides, so do not walk record by record.
+A batch walks through a tree together: 10 000 records in 100 trees take 27 ns per record and tree with one feature, 44 with 8, 90
+with 32 (`python -m bench walks` compares this with the core). Each call also costs a millisecond, so do not walk record by record.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ try:
 except ImportError as error:
     raise ImportError("visitors are compiled by numba: pip install 'rcf[numba]'") from error
 
-_ROWS = 8192, 4096  # that go through a tree at a time, as in the core: up to 16 features, above
+_ROWS = 8192, 4096  # per pass through a tree, as in the core: with up to 16 features, with more
 
 
 class Visitor(NamedTuple):
-    """What the stations of a walk are worth; each function is compiled with `numba.njit` if it is not yet.
+    """The values of the nodes of a walk; each function is compiled with `numba.njit` unless it already is.
 
     Parameters
     ----------
     equal : callable(depth, mass, n, above)
         The record equals a leaf of `mass` records at `depth` (0 at the root) of a tree of `n` records; the walk ends here.
     unequal : callable(depth, mass, n, above, gap)
-        It fell into that leaf without being equal: it lies `gap` > 0 away, summed over the features.
+        The record reaches that leaf but does not equal it: the distance, summed over the features, is `gap` > 0.
     ancestor : callable(value, depth, mass, n, above, gap, extent)
-        On the way up, a node of `mass` records whose box has sides adding up to `extent` and lies `gap` > 0 away: the value
-        from here on, given that from below. The cut falls outside the box with probability ``q = gap / (gap + extent)``,
-        so an expectation is ``value + q * (here - value)``. The walk ends at the first box that contains the record, because all
-        boxes above contain it too.
+        During the climb, called for a node of `mass` records. The sides of its box sum to `extent`, and the box is `gap` > 0
+        away. It returns the new value, given the value from below. The cut falls outside the box with probability ``q = gap /
+        (gap + extent)``, so an expectation is ``value + q * (here - value)``. The walk ends at the first box that contains
+        the record, because all boxes above contain it too.
     finish : callable(mean), default=None
-        What becomes of the mean over the trees, given as an array with a number for each row. None leaves it as it is. It is not
+        Converts the mean over the trees, an array with a number for each row. None does not convert it. This function is not
         compiled.
 
     Notes
     -----
-    `above` is the largest ratio, over the ancestors of the station, of the mass beside the path to the mass on it, the record
-    counted in; 0 at the root. `depth`, `mass` and `n` are whole numbers, the others floats, and what is returned becomes one.
-    What a function does besides returning a number may be done more often than there are stations.
+    `above` is the largest ratio over the ancestors of the node: the mass of the child off the path divided by the mass of the
+    child on the path, including the record. It is 0 at the root. `depth`, `mass` and `n` are integers; the other arguments and the
+    results are floats. The functions must have no side effects, because a function may be called more often than there are nodes.
 
     Examples
     --------
-    The mass that a record would stand beside, as a share of the tree, scored by its square root:
+    A score by the square root of the mass of the record's sibling, as a share of the tree:
 
     >>> import numpy as np
     >>> from rcf import RandomCutForest
@@ -103,8 +103,8 @@ _ONE = np.uint64(1)
 def _excess(stride: int) -> Any:
     """Make the function that measures how far a row lies outside a box.
 
-    It adds in the lanes of the core: the same sums, bit for bit, on every machine. A plain loop would add number by number and
-    take several times as long, or, with leave to reorder, in an order that hangs on the machine.
+    It adds in the same lanes as the core, so the sums have the same bits on every machine. A plain loop would take several
+    times as long. If the compiler could reorder the loop, the sums would depend on the machine.
     """
     width = min(stride, 8)
     single, double = ir.VectorType(ir.FloatType(), width), ir.VectorType(ir.DoubleType(), width)
@@ -133,7 +133,7 @@ def _excess(stride: int) -> Any:
                 gap = builder.and_(builder.bitcast(gap, words), ir.Constant(words, [2**63 - 1] * width))
                 builder.store(builder.fadd(builder.load(total), builder.bitcast(gap, double)), total)
             lanes, n = builder.load(total), width
-            while n > 1:  # the upper half onto the lower
+            while n > 1:  # add the upper half to the lower half
                 n //= 2
                 lower_half, upper_half = (
                     builder.shuffle_vector(
@@ -157,7 +157,7 @@ def _descent(unequal: Any, excess: Any, wide: np.uint64) -> Any:
 
     @njit(nogil=True)
     def part(rows, order, spare, begin, end, dim, cut):  # type: ignore[no-untyped-def]
-        """Put those of order[begin:end] that go left before the others; returns where those begin. No branches."""
+        """Move the rows of order[begin:end] that go left before the others, without branches; returns where the others begin."""
         left, right = begin, np.uint64(0)
         for i in range(begin, end):
             row = order[i]
@@ -180,13 +180,13 @@ def _descent(unequal: Any, excess: Any, wide: np.uint64) -> Any:
         while n_waiting > 0:
             n_waiting -= 1
             span = spans[waiting[n_waiting]]
-            depth, above = span.depth, span.above  # by themselves, so that what hangs on them alone leaves the loops
+            depth, above = span.depth, span.above  # local variables, so that the compiler hoists expressions of them
             if span.node < 0:
                 leaf = np.uint64(~span.node)
                 point, mass = leaf * wide, np.int64(leaf_mass[leaf])
                 for i in range(span.begin, span.end):
-                    # Whether it is equal is asked only of those that the box above contains. Where the visitor does not look at
-                    # the distance, the compiler drops it.
+                    # Only rows inside the box above are compared for equality. If the visitor does not use the distance,
+                    # the compiler removes it.
                     far = excess(points, point, points, point, rows, np.uint64(order[i]) * wide)
                     value[i] = unequal(depth, mass, n, above, far if far > 0.0 else 1.0)
                 continue
@@ -325,7 +325,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
 
 
 def walk(forest: Forest, X: NDArray[np.float64], visitor: Visitor, n_jobs: int = 1) -> NDArray[np.float64]:
-    """The mean over the trees of what the visitor makes of each row; see :meth:`rcf.RandomCutForest.walk`."""
+    """The mean over the trees of the visitor's value of each row; see :meth:`rcf.RandomCutForest.walk`."""
     if not isinstance(visitor, Visitor):
         raise TypeError(f"a visitor must be an rcf.walk.Visitor, got {type(visitor).__name__}")
     for name, function in zip(Visitor._fields, visitor, strict=True):

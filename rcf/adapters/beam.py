@@ -1,4 +1,4 @@
-"""The forest as a detector of Apache Beam's ``apache_beam.ml.anomaly``: learned and scored record by record, for each key."""
+"""The forest as a detector of Apache Beam's ``apache_beam.ml.anomaly``: it scores and learns record by record, for each key."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class RandomCutForest(AnomalyDetector):  # type: ignore[misc]
     Parameters
     ----------
     n_estimators, max_samples, method, time_decay, random_state
-        As in :class:`rcf.RandomCutForest`. `random_state` is 0 by default, so that a bundle that Beam runs again gives
+        As in :class:`rcf.RandomCutForest`. `random_state` is 0 by default, so that a bundle that Beam repeats gives
         the same scores.
     **kwargs
-        Those of ``AnomalyDetector``: `model_id`, `features`, `target`, `threshold_criterion`.
+        Arguments of ``AnomalyDetector``: `model_id`, `features`, `target`, `threshold_criterion`.
 
     Notes
     -----
-    Beam asks for the score before the record is learned; there is none until the trees are full, which is after
-    `max_samples` records. It writes a key's whole detector after each record, which takes most of the time, about a
-    millisecond: choose few trees.
+    Beam asks for the score before the record is learned. There is no score until the trees are full, after `max_samples`
+    records. Beam writes the whole detector of a key after each record. This takes most of the time, about a
+    millisecond, so choose few trees.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class RandomCutForest(AnomalyDetector):  # type: ignore[misc]
             self._forest.partial_fit(record)
 
     def score_one(self, x: Any) -> float | None:
-        """How anomalous a ``beam.Row`` is, at least 0; None until the trees are full, and for a row with a missing value."""
+        """The anomaly score of a ``beam.Row``, at least 0; None until the trees are full, and for a row with a missing value."""
         record, forest = _record(x), self._forest
         if record is None or not hasattr(forest, "n_features_in_") or forest.n_seen_ < forest.max_samples_:
             return None

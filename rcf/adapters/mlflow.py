@@ -1,6 +1,6 @@
 """Forests as MLflow models: saved, logged, registered and served without pickle.
 
-An MLflow model of this kind is rcf's own model file and the name of this module, which reads it: `rcf` must be
+The MLflow model contains rcf's own model file and the name of this module, which reads it. So `rcf` must be
 installed where the model is loaded.
 """
 
@@ -72,14 +72,14 @@ def log_model(model: RandomCutForest, name: str, **options: Any) -> Any:
     Returns
     -------
     mlflow.models.model.ModelInfo
-        Its `model_uri` is for :func:`load_model`.
+        Pass its `model_uri` to :func:`load_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
         return mlflow.pyfunc.log_model(name=name, **_arguments(model, folder, options))
 
 
 def load_model(model_uri: str) -> RandomCutForest:
-    """The forest of an MLflow model, which goes on where it was; ``mlflow.pyfunc.load_model`` gives one that only predicts.
+    """The forest of an MLflow model, which can continue to learn; ``mlflow.pyfunc.load_model`` returns a model that only predicts.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def load_model(model_uri: str) -> RandomCutForest:
 
 
 class ServedForest:
-    """What MLflow calls: a frame or an array in, a frame with `anomaly_score` and `is_anomaly` out."""
+    """The model that MLflow calls: it takes a frame or an array and returns a frame with `anomaly_score` and `is_anomaly`."""
 
     def __init__(self, forest: RandomCutForest) -> None:
         self.forest = forest
@@ -100,7 +100,7 @@ class ServedForest:
         return self.forest
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
-        """The scores of rows, and whether ``RandomCutForest.predict`` calls them outliers. Learns nothing."""
+        """The scores of rows, and whether ``RandomCutForest.predict`` flags them. The forest does not change."""
         scores = self.forest.anomaly_score(data)
         return pd.DataFrame({"anomaly_score": scores, "is_anomaly": scores > -self.forest.offset_})
 
@@ -113,7 +113,7 @@ def _load_pyfunc(path: str) -> ServedForest:
 def _arguments(model: RandomCutForest, folder: str, options: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(model, RandomCutForest):
         raise TypeError(f"model must be a RandomCutForest, got {type(model).__name__}")
-    model.offset_  # noqa: B018  # NotFittedError where there is none; placed now, once, and saved
+    model.offset_  # noqa: B018  # raises NotFittedError if not fitted; computed once now, so that it is saved
     file = Path(folder, _FILE)
     model.save(file)
     names = getattr(model, "feature_names_in_", None)

@@ -1,7 +1,7 @@
-"""The forest as a detector of PyOD: through it also of sktime, aeon and darts, whose own adapters take PyOD's detectors.
+"""The forest as a detector of PyOD. The PyOD adapters of sktime, aeon and darts accept it too.
 
-Give those adapters this class, not :class:`rcf.RandomCutForest`: sktime's takes scikit-learn's labels 1 and -1 both for
-anomalies, without an error, and calls every record one. (sktime 1.2 gives a one for each anomaly in place of its
+Give those adapters this class, not :class:`rcf.RandomCutForest`. The adapter of sktime treats both labels of scikit-learn, 1 and
+-1, as anomalies, so it would flag every record without an error. (sktime 1.2 returns a 1 for each anomaly instead of its
 position: take the labels from ``PyODDetector(...).fit(X).estimator_.predict(X)``.)
 """
 
@@ -29,8 +29,8 @@ class RandomCutForest(BaseDetector):  # type: ignore[misc]
     n_estimators, max_samples, method, time_decay, n_jobs, low_memory, random_state
         As in :class:`rcf.RandomCutForest`.
     contamination : float, default=0.1
-        The share of training rows to call outliers. PyOD's default calls one row in ten, however ordinary the data are:
-        pass what you expect, or a thresholder of the package pythresh.
+        The share of training rows to flag as outliers. PyOD's default flags one row in ten of any data, so
+        pass the share that you expect, or a thresholder of the package pythresh.
 
     Attributes
     ----------
@@ -75,12 +75,12 @@ class RandomCutForest(BaseDetector):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Grow the forest, score the training rows and place the threshold; `y` is ignored.
+        """Grow the forest, score the training rows and set the threshold; `y` is ignored.
 
         Raises
         ------
         ValueError
-            For data that are not finite, empty or not numbers, naming the place.
+            If the data are empty, not finite or not numbers. The message names the place.
         """
         forest = _Forest(
             self.n_estimators,
@@ -98,7 +98,7 @@ class RandomCutForest(BaseDetector):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The scores of rows, as ``rcf.RandomCutForest.anomaly_score`` gives them; learns nothing."""
+        """The scores of rows, as ``rcf.RandomCutForest.anomaly_score`` returns them. The forest does not change."""
         check_is_fitted(self, ["decision_scores_", "threshold_", "labels_"])
         scores: NDArray[np.float64] = self.detector_.anomaly_score(X)
         return scores

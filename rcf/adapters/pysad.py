@@ -1,7 +1,7 @@
-"""The forest in the terms of PySAD: `fit_partial` and `score_partial` on arrays.
+"""The forest with the interface of PySAD: `fit_partial` and `score_partial` take arrays.
 
-PySAD need not be installed; where it is, :class:`RandomCutForest` is one of its models, beside its transformers, metrics and
-ensembles.
+PySAD is optional. If it is installed, :class:`RandomCutForest` is a subclass of its models and works with its transformers,
+metrics and ensembles.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ else:
 class RandomCutForest(_BaseModel):
     """A random cut forest that learns and scores a stream.
 
-    All methods go on from where the last call ended: in PySAD's terms `fit` too learns more of the same stream. Labels are ignored.
-    A batch is learned at native speed, with the same result as record by record.
+    Every method continues the stream of the previous call; as in all PySAD models, this includes `fit`. Labels are ignored.
+    A batch is learned at native speed, with the same result as its records one by one.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class RandomCutForest(_BaseModel):
         return self.fit(self._row(X))
 
     def score_partial(self, X: ArrayLike) -> float:
-        """How anomalous a record of shape (d,) is, at least 0; 0 before anything is learned. Learns nothing."""
+        """The anomaly score of a record of shape (d,), 0 before the first record is learned. The forest does not change."""
         return float(self.score(self._row(X))[0])
 
     def fit_score_partial(self, X: ArrayLike, y: Any = None) -> float:
@@ -83,16 +83,16 @@ class RandomCutForest(_BaseModel):
         return self
 
     def score(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The scores of the rows. Learns nothing."""
+        """The scores of the rows. The forest does not change."""
         return self._forest.anomaly_score(X) if self._n_seen else np.zeros(len(np.asarray(X)))
 
     def fit_score(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
         """The scores of the rows, each before it is learned."""
         rows: NDArray[np.float64] = check_array(X, dtype=np.float64)
-        if (np.abs(rows) > LIMIT).any():  # seen before any of them is learned
+        if (np.abs(rows) > LIMIT).any():  # checked before any row is learned
             raise ValueError(f"X has a number beyond +-{LIMIT}")
         scores = np.zeros(len(rows))
-        # `update` says 0 until the sample is full, where `score_partial` goes by what little there is
+        # `update` returns 0 until the sample is full; `score_partial` scores with the records that there are
         warm_up = max(0, min(self._warm_up - self._n_seen, len(rows)))
         for i in range(warm_up):
             scores[i] = self.score(rows[i : i + 1])[0]

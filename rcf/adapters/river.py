@@ -1,6 +1,6 @@
-"""The forest in the terms of river: `learn_one` and `score_one` on dicts.
+"""The forest with the interface of river: `learn_one` and `score_one` take dicts.
 
-river need not be installed; where it is, :class:`RandomCutForest` is one of its anomaly detectors.
+river is optional. If it is installed, :class:`RandomCutForest` is a subclass of its anomaly detectors.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ else:
 class RandomCutForest(_AnomalyDetector):
     """A random cut forest that learns and scores records given as dicts of numbers.
 
-    Features are told apart by name, in any order. The first record learned says which there are: what others have besides
-    is left out, and what they lack, or have as NaN, is filled with the value that the feature had last. Scale features
-    before, with river's `StandardScaler` for instance, if their units mean nothing.
+    Features are identified by name, in any order. The first record learned determines the features. Additional features of later
+    records are ignored. A feature that is missing or NaN takes its last value. If the units of features are arbitrary,
+    scale them first, for example with river's `StandardScaler`.
 
     Parameters
     ----------
@@ -86,11 +86,11 @@ class RandomCutForest(_AnomalyDetector):
         Raises
         ------
         ValueError
-            If a value is not a finite number; nothing is learned then.
+            If a value is not a finite number. The record is then not learned.
         """
         if not self._last:
             first = {name: x[name] for name in sorted(x, key=repr)}
-            if not first:  # nothing to go by yet
+            if not first:  # no features are known yet
                 return
             bad = {name: value for name, value in first.items() if not math.isfinite(value)}
             if bad:
@@ -104,7 +104,7 @@ class RandomCutForest(_AnomalyDetector):
         self._last = dict(zip(self._last, record.tolist(), strict=True))
 
     def score_one(self, x: Mapping[Hashable, Any]) -> float:
-        """How anomalous a record is, at least 0; 0 before anything is learned. Learns nothing."""
+        """The anomaly score of a record, at least 0; 0 before the first record is learned. The forest does not change."""
         if not self._last:
             return 0.0
         return float(self._forest.anomaly_score(self._record(x).reshape(1, -1))[0])

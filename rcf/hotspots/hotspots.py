@@ -1,4 +1,4 @@
-"""HotSpots: the dense regions of a stream, record by record, and what becomes of them."""
+"""HotSpots: the dense regions of a stream, updated with every record, and how they change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..persist import Savable
 from .window import KINDS, Window, check_finite
 
 Kind = Literal["born", "split", "grown", "shrunk", "merged", "died"]
-# Rows whose k-distances are taken for suggest_radius: they place its quantiles within half a percent.
+# suggest_radius computes the k-distances of this many rows: the error of its quantiles is then at most half a percent.
 _K_DISTANCE_ROWS = 10_000
 
 
@@ -41,7 +41,7 @@ class HotSpot:
     Attributes
     ----------
     id : int
-        Constant for as long as the region lives, however it grows, shrinks and moves. Ids are never reused.
+        Constant while the region exists, even if it grows, shrinks or moves. Ids are never reused.
     density : float
         `count` divided by the volume of the box; see :class:`HotSpots` for a box without volume.
     min_values, max_values : tuple of float
@@ -103,8 +103,8 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     A region is a cluster of DBSCAN. A record with at least `min_points` records within `scan_radius`, itself included,
     is a core. Cores within `scan_radius` of each other belong to one region, and so does any other record within
-    `scan_radius` of one of its cores. After every record the regions are those of a fresh clustering of the window, but an
-    update only costs what lies around the record that came and the record that left.
+    `scan_radius` of one of its cores. After every record the regions equal those of a new clustering of the window, but an
+    update only visits the neighbourhoods of the new record and of the record that left.
 
     Use it on a stream (`update` for each record, or `follow` to learn what happened to the regions), or as a clusterer instead
     of :class:`sklearn.cluster.DBSCAN` (`fit_predict`).
@@ -114,12 +114,12 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     window_size : int, default=1000
         Number of records of the stream in the window. `fit` uses all of its rows.
     scan_radius : float, default=0.5
-        Euclidean distance within which records are neighbours. Choose it between the usual distance of neighbours inside dense
-        regions and outside of them; :func:`suggest_radius` proposes a value. The default is that of DBSCAN and has no
-        meaning for your data. Scale features whose units differ.
+        Euclidean distance within which records are neighbours. Choose a value between the typical distance of neighbours
+        inside dense regions and the one outside; :func:`suggest_radius` proposes a value. The default is that of DBSCAN and
+        does not depend on your data. Scale features whose units differ.
     min_points : int, default=5
         Number of records within `scan_radius` that make a record a core, itself included. It is the smallest size of a region.
-        Choose a share of the window that no place reaches by chance, for example 2 %.
+        Choose a share of the window that no place contains by chance, for example 2 %.
     strict : bool, default=False
         Enforce the limits of the Kinesis function: windows of 100 to 1000 records, and `min_points` of at least 2.
 
@@ -146,14 +146,14 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    This is the contract of the function HOTSPOTS of Amazon Kinesis Data Analytics for SQL: `kinesis_json` gives its result.
+    The class implements the function HOTSPOTS of Amazon Kinesis Data Analytics for SQL; `kinesis_json` returns its result.
     The clusters are those of M. Ester, H.-P. Kriegel, J. Sander, X. Xu, "A Density-Based Algorithm for Discovering Clusters in
     Large Spatial Databases with Noise", KDD 1996.
 
     **Border records.** A record that is not a core may be within reach of several regions. It belongs to the region of the nearest
-    core, and among equally near cores to that of the older one, so that it does not change sides unless something near it
-    changes. scikit-learn assigns it to the region with the lowest label. Cores, noise and, after `fit`, the labels of the regions
-    are the same.
+    core (of the oldest of them, if several are equally near), so its region changes only if something near it changes.
+    scikit-learn assigns it to the region with the lowest label. Cores, noise and, after `fit`, the labels of the regions
+    are the same in both.
 
     **Density** is the number of records divided by the volume of the box around them. A side of length zero counts as
     `scan_radius`, because closer records are neighbours in any case. If the volume is too small for a float, the density is the
@@ -163,20 +163,21 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     id; with equal counts it is the smaller id. A record that leaves can end or split a region. The part with the most records
     keeps the id; with equal counts it is the part with the oldest core.
 
-    **Cost.** A record costs in proportion to the records within its radius, not to the window: a radius so large that
-    it takes in most of the window makes every record cost the whole window. Up to three features the neighbours are
-    found in a hashed grid; above in a tree of boxes, which in many dimensions without structure has to look at
-    everything. When a core is lost and the cores around it do not see each other, the search for another connection
-    costs as much as the smaller part, and for a ring that opens the whole ring. The grid is laid from the first record: past
-    10^12 radii from it the cells are no longer told apart, and everything there is compared with everything.
+    **Cost.** The cost of a record grows with the number of records within `scan_radius` of it, not with the window. If the
+    radius covers most of the window, every record costs as much as the whole window. A hashed grid finds neighbours with up to
+    three features, and a tree of boxes with more. In many dimensions without structure, the tree must compare a record with the
+    whole window. If a core is lost and its neighbouring cores are not neighbours of each other, a search checks whether they are
+    still connected. It visits as many records as the smaller part has, and a whole ring if the ring opens. The grid starts
+    at the first record. Farther than 10^12 radii from there its cells are indistinguishable, and all records are compared with each
+    other.
 
-    **Parameters** cannot change within a stream: the next call that learns raises, and names the parameter. `fit` begins anew.
+    **Parameters** cannot change within a stream: the next call that learns raises an error that names it. `fit` starts again.
 
-    **Threads.** One thread learns at a time and any number may read; a reader sees the regions before or after a record, never
-    within one.
+    **Threads.** One thread learns at a time, and any number of threads may read. A reader sees the regions before or after a
+    record, never during an update.
 
-    One box describes a region badly that is bent or hollow, DBSCAN knows one density only, and two dense
-    places that touch are one region.
+    **Limits.** The box of a bent or hollow region contains much empty space. DBSCAN uses one density for all regions.
+    Two dense places that touch are one region.
 
     Examples
     --------
@@ -225,8 +226,8 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If the record has NaN, infinity, another number of features, or other names or another order of them; it is then as if
-            it had not come.
+            If the record has NaN, infinity, another number of features, or feature names that differ or have another order. The
+            regions do not change then.
         """
         names = names_of(record)
         known = list(getattr(self, "feature_names_in_", [])) if hasattr(self, "_window") else None
@@ -293,7 +294,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._stream(rows.shape[1]).push(rows, log=log)
 
     def _checked(self, X: ArrayLike, reset: bool) -> NDArray[np.float64]:
-        with unchanged_on_error(self):  # validate_data sets n_features_in_ and feature_names_in_ before it refuses
+        with unchanged_on_error(self):  # validate_data sets n_features_in_ and feature_names_in_ before it raises
             check_columns(X)
             rows: NDArray[np.float64] = validate_data(
                 self, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False
@@ -332,8 +333,8 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Forget everything and cluster all rows at once, regardless of `window_size`.
 
-        Afterwards `labels_` has a label for each row, those of DBSCAN (see Notes for border records). A stream can continue from
-        there: with its first record, all but the last `window_size` rows leave.
+        Afterwards `labels_` has the label that DBSCAN gives each row (see Notes for border records). A stream can continue:
+        its first record removes all but the last `window_size` rows.
 
         Parameters
         ----------
@@ -376,7 +377,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
             return {"params": self.get_params(), "names": None, "window": None}
         names = getattr(self, "feature_names_in_", None)
         return {
-            "params": {**self.get_params(), **self._settled},  # what was set since cannot act, and is not saved
+            "params": {**self.get_params(), **self._settled},  # later changes have no effect, and are not saved
             "names": None if names is None else [str(name) for name in names],
             "window": self._window.state(),
         }
@@ -411,7 +412,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
                 del self._spots[id]
             disordered = False
             for id, count, lower, upper, mean in changed:
-                # ids grow, so that a dict stays in their order unless two begin between two reports
+                # new ids are larger, so the dict stays sorted unless two regions start between two reports
                 disordered |= id not in self._spots
                 self._spots[id] = HotSpot(id, self._density(count, lower, upper), lower, upper, count, mean)
             if disordered:
@@ -461,7 +462,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._window.points()
 
     def kinesis_json(self) -> str:
-        """The regions now, as the Kinesis function HOTSPOTS writes them; before the first record there are none.
+        """The current regions as JSON, as the Kinesis function HOTSPOTS writes them; none before the first record.
 
         Examples
         --------
@@ -477,7 +478,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return json.dumps({"hotspots": spots}, separators=(",", ":"))
 
     def _density(self, count: int, lower: tuple[float, ...], upper: tuple[float, ...]) -> float:
-        # exponents apart: a product of many small or large sides leaves the range of a float before the density does
+        # exponents are kept separately: the product of many sides can overflow or underflow although the density does not
         mantissa, exponent = 1.0, 0
         for low, high in zip(lower, upper, strict=True):
             half = (0.5 * high - 0.5 * low) or 0.5 * float(self._settled["scan_radius"])
@@ -490,7 +491,7 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def k_distances(X: ArrayLike, min_points: int) -> NDArray[np.float64]:
-    """The distance within which a row has `min_points` rows, itself included, for each row, ascending.
+    """For each row, the distance within which there are `min_points` rows, itself included; in ascending order.
 
     Parameters
     ----------
@@ -501,7 +502,7 @@ def k_distances(X: ArrayLike, min_points: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of shape (min(n, 10000),)
-        Of all rows, or of 10 000 at even distances among more; the neighbours are sought among all.
+        The distances of all rows or, if there are more than 10 000, of 10 000 evenly spaced ones. Every row can be a neighbour.
     """
     rows: NDArray[np.float64] = check_array(X, dtype=np.float64, order="C", ensure_all_finite=False)
     check_finite(rows)
@@ -516,9 +517,9 @@ def k_distances(X: ArrayLike, min_points: int) -> NDArray[np.float64]:
 def suggest_radius(X: ArrayLike, min_points: int) -> float:
     """A scan radius for data like these: the knee of the k-distance curve.
 
-    Each row has a distance within which it has `min_points` rows. Sorted, these distances lie low and flat for rows in dense
-    regions and rise where the sparse ones begin. The knee taken here is the foot of the steepest rise, in the logarithm
-    of the distance, over 5 % of the rows; the lowest 5 % and the highest 2 %, which always rise, are left aside.
+    :func:`k_distances` gives the sorted distances. They are small and nearly constant for rows in dense regions, and rise
+    where the sparse rows begin. The knee is the start of the steepest rise of the logarithm of the distance over 5 % of the
+    rows. The lowest 5 % and the highest 2 % are ignored, because they always rise.
 
     Parameters
     ----------
@@ -538,16 +539,16 @@ def suggest_radius(X: ArrayLike, min_points: int) -> float:
 
     See Also
     --------
-    rcf.plot.k_distance : The curve, to be looked at.
+    rcf.plot.k_distance : Plots the curve.
 
     Notes
     -----
-    The k-distance curve is that of Ester et al. (1996), section 4.2, who read the knee off by eye. The widest distance to the
-    chord, a usual rule, takes the end of the curve where few rows are dense: on the documented example of Kinesis (a
-    fifth of the records in a hundredth of the area) it proposes 1.0, this rule 0.21.
+    The k-distance curve is that of Ester et al. (1996), section 4.2; they find the knee by eye. A common rule takes the point
+    with the largest distance to the chord. If few rows are dense, that point is at the end of the curve: on the documented
+    example of Kinesis (a fifth of the records in a hundredth of the area) that rule proposes 1.0, and this one 0.21.
 
-    A proposal, no more: where densities vary there are several knees, where they do not there is none, and dense regions that
-    hold less than a tenth of the rows may be missed. Look at the curve.
+    Check the value on the curve. There are several knees if densities vary, and none if they do not. The rule may miss dense
+    regions with less than a tenth of the rows.
 
     Examples
     --------
