@@ -129,7 +129,10 @@ def check_settled(model: Any, settled: Mapping[str, Any]) -> None:
     """
     for name, value in settled.items():
         now = getattr(model, name)
-        if now is not value and now != value:
+        if now is value:
+            continue
+        arrays = isinstance(now, np.ndarray) or isinstance(value, np.ndarray)
+        if not np.array_equal(now, value) if arrays else now != value:
             raise ValueError(
                 f"{name} cannot change within a stream: it was {value!r} at the first record and is {now!r} now. "
                 f"Set it back, or begin another {type(model).__name__}."

@@ -6,7 +6,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -390,7 +390,8 @@ COLUMNS = ("score", "evidence", "threshold", "likelihood", "grade", "confidence"
 class Detections:
     """What a detector says of many records: each attribute of :class:`Detection` that is a number, as an array (n,).
 
-    ``detections[i]`` is that of record i; `anomalies` has the numbers of those flagged.
+    ``detections[i]`` is the Detection of record i, a slice gives Detections, and `anomalies` has the positions of the flagged
+    records.
 
     Attributes
     ----------
@@ -485,8 +486,14 @@ class Detections:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def __getitem__(self, i: int) -> Detection:
+    @overload
+    def __getitem__(self, i: int) -> Detection: ...
+    @overload
+    def __getitem__(self, i: slice) -> Detections: ...
+    def __getitem__(self, i: int | slice) -> Detection | Detections:
         n = len(self)
+        if isinstance(i, slice):
+            return Detections([[self[k] for k in range(*i.indices(n))]])
         if not -n <= i < n:
             raise IndexError(f"record {i} of {n}")
         i += n if i < 0 else 0

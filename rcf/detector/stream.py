@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from .._core import LIMIT, ModelStateError
-from .._validate import names_of, seed_entropy, whole_number, wrong_width
+from .._validate import check_settled, names_of, seed_entropy, whole_number, wrong_width
 from ..persist import Savable
 from .clock import DAY, Clock
 from .detections import GONE, Detection, Detections, Run
@@ -132,6 +132,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     Guha, Mishra, Roy, Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams", ICML 2016, for forest and
     shingles. What an alarm may be compared with is the AWS library's ThresholdedRandomCutForest.
 
+    All parameters shape the detector. `update` and `update_many` refuse to go on after the first record if one was set to
+    another value. One thread at a time may use a detector; `KeyedDetector` has a lock.
+
     Nothing alarms in the first 64 records. While the first day unfolds, new highs and lows are counted less than sudden
     changes, and `Detection.confidence` says how much has been seen.
 
@@ -153,6 +156,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     >>> found
     [700]
     """
+
+    _ready = False  # begun, and no parameter was set since it was last looked at, so that `update` need not look
 
     def __init__(
         self,
@@ -192,6 +197,17 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self.timezone = timezone
         self.low_memory = low_memory
         self.random_state = random_state
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in self.__dict__.get("_begun_with", ()):
+            self._ready = False
+
+    def _check_ready(self) -> None:
+        """Refuse to go on with a parameter that was set after the first record."""
+        if self._started:
+            check_settled(self, self._begun_with)
+            self._ready = True
 
     # ---- starting ----------------------------------------------------------------------------------------------
 
@@ -257,6 +273,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             For an infinite value, another number of features, a time stamp that does not go on. The detector is then as it was, but
             that it counts refused time stamps.
         """
+        if not self._ready:
+            self._check_ready()
         names = None
         if type(record) is float and -LIMIT <= record <= LIMIT:
             values = [record]
@@ -482,6 +500,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     def _admit_many(self, names: list[str] | None, X: Floats, timestamps: Any) -> tuple[Floats, Floats, bool]:
         """Refuse records that cannot be taken in; otherwise their times, the offsets of their zones, and whether a clock begins."""
+        self._check_ready()
         self._check_names(names)
         if self._started and X.shape[1] != self.n_features_in_:
             raise wrong_width(X.shape[1], self.n_features_in_, type(self).__name__)
@@ -659,14 +678,14 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     def _state(self) -> dict[str, Any]:
         """All that the future depends on, as arrays and plain values (see `_from_state`)."""
-        params = self.get_params(deep=False)
+        # what was set after the first record cannot act, and is not saved
+        params = self._begun_with if self._started else self.get_params(deep=False)
         checked_settings(params)
         state: dict[str, Any] = {"format": FORMAT, "params": plain(params)}
         if not self._started:
             return {**state, "stream": None}
         names = getattr(self, "feature_names_in_", None)
         state["stream"] = {
-            "begun_with": plain(self._begun_with),  # parameters may have been set since
             "n_features": self.n_features_in_,
             "feature_names": None if names is None else [str(name) for name in names],
             "n_seen": self.n_seen_,
@@ -691,9 +710,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             stream = state["stream"]
             checked_settings(self.get_params(deep=False))
             if stream is not None:
-                self.set_params(**stream["begun_with"])
                 self._resume(stream)
-                self.set_params(**state["params"])
         except ModelStateError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:

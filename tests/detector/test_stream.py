@@ -303,7 +303,7 @@ def test_copies_go_on_where_it_was(n, duplicate):
     lambda s: s["stream"]["evidence"].update(last=[1.0]),
     lambda s: s["stream"].update(silence=[0]),
     lambda s: s["stream"].update(events=[[0, "value"]]),
-    lambda s: s["stream"]["begun_with"].update(shingle_size=5),
+    lambda s: s["params"].update(shingle_size=5),
 ])  # fmt: skip
 def test_a_state_that_is_none_is_refused(change):
     detector = StreamDetector(4, n_estimators=4, random_state=0)
