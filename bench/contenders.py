@@ -1,8 +1,8 @@
-"""Detectors as they come, each on a whole stream: ours and the four that stand beside it in `python -m bench alarms`.
+"""Detectors with default settings, each run on a whole stream: ours and its four peers in `python -m bench alarms`.
 
-Each takes a stream and a seed and gives its evidence (n,), at least 0 and high for anomalies, and for ours also what it
-decided itself. None of them is told the labels, nor how long the stream is. What they need to know of the data (a scale)
-they take from the records before the first that is judged.
+Each takes a stream and a seed and returns its evidence (n,), at least 0 and high for anomalies. Ours also returns its own
+alarms. No detector knows the labels or the length of the stream. The scale of the data comes from the records before the
+first one that is evaluated.
 """
 
 from collections.abc import Callable
@@ -18,60 +18,60 @@ from .corpora import Stream
 from .peers import PEERS
 
 Floats = NDArray[np.float64]
-SHINGLE, TREES, SAMPLES = 8, 50, 256  # of the forests beside ours: its own defaults
+SHINGLE, TREES, SAMPLES = 8, 50, 256  # of the peers' forests: the defaults of ours
 WINDOW = 100  # records of the moving mean and standard deviation
 REFIT, KEPT = 1000, 2560  # records between two fits of the isolation forest, and the records that it is fitted to
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a detector says of each record of a stream."""
+    """The output of a detector for each record of a stream."""
 
-    evidence: Floats  # (n,), what alarms are made from
-    score: Floats  # (n,), what records are ranked by
-    alarms: NDArray[np.bool_] | None = None  # (n,), its own; None where it draws no line
-    refused: bool = False  # it did not take the series with its time stamps, and was given it without
+    evidence: Floats  # (n,), alarms are computed from it
+    score: Floats  # (n,), records are ranked by it
+    alarms: NDArray[np.bool_] | None = None  # (n,), its own; None if it has no threshold
+    refused: bool = False  # it refused the time stamps, so it ran without them
 
 
 def stream_detector(stream: Stream, seed: int) -> Verdict:
-    """Ours, with its defaults; it is given the time stamps where the corpus has them."""
+    """Ours with its defaults, and with time stamps if the corpus has them."""
     x = stream.values[:, 0] if stream.values.shape[1] == 1 else stream.values
     refused = False
     try:
         found = StreamDetector(random_state=seed).update_many(x, stream.timestamps)
-    except ValueError:  # the clock was put back, and an hour came twice
+    except ValueError:  # the clock was set back, so an hour occurs twice
         refused = True
         found = StreamDetector(random_state=seed).update_many(x)
     return Verdict(found.likelihood, found.score, found.is_anomaly, refused)
 
 
 def scaled(stream: Stream) -> Floats:
-    """The values, each feature by mean and standard deviation of the records that are not judged."""
+    """The values, standardised per feature by the records that are not evaluated."""
     head = stream.values[: max(stream.first, 2)]
     spread = head.std(axis=0)
     return (stream.values - head.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
 def windows(X: Floats, shingle: int) -> Floats:
-    """The last `shingle` records of each record (n, shingle * d); the first record stands in for those before it."""
+    """The last `shingle` records of each record (n, shingle * d); the first record replaces those before the start."""
     padded = np.concatenate([np.repeat(X[:1], shingle - 1, axis=0), X])
     views = np.lib.stride_tricks.sliding_window_view(padded, shingle, axis=0)
     return np.ascontiguousarray(views.transpose(0, 2, 1).reshape(len(X), -1))
 
 
 def moving_z(stream: Stream, seed: int) -> Verdict:
-    """How many standard deviations of the last records a value lies from their mean; the largest over the features."""
+    """The z-score of a value relative to the last records; the largest over the features."""
     past = pd.DataFrame(stream.values).shift(1).rolling(WINDOW, min_periods=WINDOW // 4)
     spread = past.std(ddof=0).to_numpy()
     distance = np.abs(stream.values - past.mean().to_numpy())
-    # the sums of a rolling window leave rounding errors where nothing moves
+    # rolling sums leave rounding errors where the series is constant
     floor = 1e-9 * (1.0 + np.abs(stream.values))
     z = np.where(np.isnan(spread) | (distance <= floor), 0.0, distance / np.maximum(spread, floor)).max(axis=1)
     return Verdict(z, z)
 
 
 def isolation_forest(stream: Stream, seed: int) -> Verdict:
-    """scikit-learn's forest on windows, fitted again and again to the last ones; each record is scored before it is fitted."""
+    """scikit-learn's forest on windows, refitted to the last ones; each record is scored before it is used in a fit."""
     X = windows(scaled(stream), SHINGLE)
     scores = np.zeros(len(X))
     begins = [64, 128, 256, 512, *range(REFIT, len(X), REFIT)]
@@ -109,5 +109,5 @@ CONTENDERS: dict[str, Callable[[Stream, int], Verdict]] = {
 
 
 def present() -> dict[str, Callable[[Stream, int], Verdict]]:
-    """Those whose package is installed."""
+    """The detectors whose package is installed."""
     return {name: run for name, run in CONTENDERS.items() if name not in PEERS or PEERS[name].version() is not None}

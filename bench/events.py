@@ -1,10 +1,10 @@
-"""Judges alarms by events: an event is a run of labelled records, and one alarm finds it.
+"""Evaluates alarms by events: an event is a run of labelled records, and one alarm finds it.
 
 * An alarm within an event, or at most `GRACE` records after its end, is right; every other alarm is false.
-* An event counts once, however many alarms are right for it. So precision is the events found over these and the false
-  alarms, and recall is the events found over all events.
-* The evidence of a detector is taken where it is above all of its last `HOLD` records (:func:`peaks`): a lasting
-  incident is one alarm, and every detector is judged by the same rule.
+* An event counts once, even if several alarms find it. Precision is the number of events found, divided by itself plus the
+  number of false alarms. Recall is the number of events found divided by the number of events.
+* A record is an alarm only if its evidence exceeds the evidence of the last `HOLD` records (:func:`peaks`), so a lasting
+  incident is one alarm. The rule is the same for every detector.
 * One threshold serves all series of a corpus.
 """
 
@@ -28,7 +28,7 @@ def peaks(evidence: ArrayLike, hold: int = HOLD) -> Floats:
 
 @dataclass(frozen=True)
 class Findings:
-    """What alarms there would be at every threshold."""
+    """The alarms at every possible threshold."""
 
     events: Floats  # the highest evidence of each event and the records of grace after it
     others: Floats  # the evidence of each record outside, where there is any

@@ -1,15 +1,15 @@
-"""A guard of speed that does not flake: instructions counted by valgrind's callgrind, kept as text.
+"""A reproducible speed test: it compares instruction counts of valgrind's callgrind with a text file.
 
-``python -m bench.instructions --check`` counts again and fails where a case is more than 5 % away from
-``instructions.toml``, in either direction: a gain is to be written down too. ``--write`` does that.
+``python -m bench.instructions --check`` counts again and fails if a case differs by more than 5 % from
+``instructions.toml``, in either direction, so that gains are recorded too. ``--write`` updates the file.
 
 All cases run in one process under callgrind. Each does its work once, then twice more; a call of ``getsid`` of the
 C library marks the borders, and callgrind writes its counters at each mark. The difference between the two parts is
-the work alone: what start-up, imports and the mark itself cost is in both.
+the work alone, because both contain start-up, imports and the mark itself.
 
-Counts depend on the compiler, and the interpreter's share of the one-record cases on its version: both are kept with
-the counts, and elsewhere the check only shows what it found. Valgrind emulates a CPU with AVX2 and
-without AVX-512, so of the kernels' builds it is the AVX2 one that is counted, whatever the machine.
+Counts depend on the compiler, and the one-record cases also on the version of the interpreter. The file records both. With other
+versions the check only prints the differences. Valgrind emulates a CPU with AVX2 and
+without AVX-512, so the AVX2 kernels are counted on every machine.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def one_by_one(work: Callable[[Floats], object], X: Floats) -> None:
 
 
 def cases() -> dict[str, Work]:
-    """Work of about ten million instructions each, the same at every call but for what the forest has learned."""
+    """Work of about ten million instructions each. Calls differ only by what the forest has learned."""
     from rcf import RandomCutForest
 
     work: dict[str, Work] = {}
@@ -74,8 +74,8 @@ def cases() -> dict[str, Work]:
 
 
 def drive() -> None:
-    """What runs under callgrind."""
-    # a call through ctypes would not do: callgrind loses track where libffi switches stacks
+    """The program that runs under callgrind."""
+    # not called through ctypes, because callgrind loses track when libffi switches stacks
     mark = getattr(os, MARK)
     for work in cases().values():
         work()  # whatever happens at a first call only

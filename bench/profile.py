@@ -1,7 +1,7 @@
-"""``python -m bench.profile``: where the time of a record goes, by sampling.
+"""``python -m bench.profile``: the time per record by part, measured by sampling.
 
-perf (Linux) looks at a process on its clock four thousand times a second; hardware counters are not needed, so it works on a
-virtual machine too. The shares times the nanoseconds a tree and record say what each part costs.
+perf (Linux) samples a process four thousand times per second by a timer. It needs no hardware counters, so it works on a
+virtual machine too. The cost of a part is its share of the samples times the nanoseconds per tree and record.
 """
 
 import os
@@ -38,7 +38,7 @@ PARTS = {
 def work(path: Path, case: cases.Case, seconds: float) -> float:
     """Do the operation for that long with the forest of the file; returns nanoseconds of CPU time a tree and record.
 
-    perf looks from the moment when it is told so: not at imports, the file and the stream.
+    perf starts to sample after the imports and after the file and the stream are loaded.
     """
     forest = rcf.load(path)
     records = cases.stream(case.setting, case.setting.warm_up + 20_000)[case.setting.warm_up :]

@@ -1,7 +1,7 @@
 """Measures speed: every contestant in turn, again and again, in one process (A B A B ...).
 
-Whatever slows the machine for a while slows all alike; medians over the rounds do the rest. Ratios are taken of CPU
-time, or, where threads are compared, of wall time.
+A temporary slow-down of the machine affects all contestants alike, and medians over the rounds remove outliers. Ratios use
+CPU time, or wall time where threads are compared.
 """
 
 import gc
@@ -18,7 +18,7 @@ from .peers import Peer, can
 
 Contestants = Mapping[str, Callable[..., Peer]]
 Record = dict[str, Any]
-SPARE = 20_000  # records of the stream after the warm-up, gone through again and again
+SPARE = 20_000  # records of the stream after the warm-up; they are repeated
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -72,7 +72,7 @@ class Turn:
 def run_streaming(
     setting: Setting, operations: list[str], contestants: Contestants, rounds: int, seconds: float
 ) -> Iterator[Record]:
-    """Each operation on forests that have learned the warm-up; `seconds` is about what a turn takes."""
+    """Each operation on forests that have learned the warm-up; a turn takes about `seconds`."""
     models = {name: warmed(setting, make) for name, make in contestants.items()}
     spare = stream(setting, setting.warm_up + SPARE)[setting.warm_up :]
     prepared = {name: model.prepare(spare) for name, model in models.items()}

@@ -42,7 +42,7 @@ from ._tables import Ints, Tables
 MAGIC = b"rcffrz\x1a\x01"
 METHODS = ("depth", "codisp", "displacement", "opensearch", "path")  # in the order of rcf_frozen.h
 SMALL = (
-    16  # leaves: of 100 x 256 trees with 8 features the file takes 1.0 MB; with 8 it takes 7 % more and is not faster
+    16  # leaves: a file of 100 x 256 trees with 8 features takes 1.0 MB; with SMALL = 8 it is 7 % larger and not faster
 )
 MOST = 1 << 27  # records in all trees
 HEADER = struct.Struct("<8sIIQdIIIIIII4B")
@@ -198,7 +198,7 @@ def thawed(data: bytes) -> tuple[Tables, Forest]:
 
 
 def _state(tables: Tables) -> dict[str, Any]:
-    """The state of a forest of the core with these trees. It could go on learning, but from a sample that never was."""
+    """The state of a forest of the core with these trees. If it learned, it would continue from an invented sample."""
     n_trees, n_leaves = len(tables.sizes), len(tables.mass)
     inner = np.zeros(n_leaves + len(tables.cut), dtype=bool)
     if len(tables.cut):

@@ -82,7 +82,7 @@ def _detecting(
         columns = {**found, "cause": cause}
         rows = rows.take(pa.array(order))
         added = [pa.array(columns[name], arrow.field(name).type) for name in NAMES]
-        # Spark hands timestamps over in the session's zone, and takes them back in UTC alone
+        # Spark passes timestamps in the session's zone, but accepts them only in UTC
         return pa.table([*rows.columns, *added], arrow.names).cast(arrow)
 
     return detect_key

@@ -31,11 +31,11 @@ def detect_stream(
     ttl: float | timedelta | None = None,
     **detector: Any,
 ) -> DataFrame:
-    """A StreamDetector for each key of a streaming DataFrame, which outlives the query.
+    """A StreamDetector for each key of a streaming DataFrame. The detectors survive a restart of the query.
 
     Each key's detector is kept in Spark's state store and checkpointed with the query's offsets. After a crash the
-    query goes on where it was: no row is lost, and every score is the one that an undisturbed detector would have
-    given, bit for bit.
+    query continues where it was. No row is lost, and every score has the bits that it would have without
+    the crash.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def detect_stream(
 
     Notes
     -----
-    **Late rows.** Within a batch the rows of a key are sorted by time. Across batches there is no waiting: a row that
+    **Late rows.** Within a batch the rows of a key are sorted by time. Batches do not wait for late rows: a row that
     is not later than the last one of its key that an earlier batch had is not learned, and comes out with NULL in place
     of a score and the refusal in `reason`. To wait for late rows, cut the batches longer (`trigger`). A watermark of
     `df` would drop late rows without a trace; none is used.

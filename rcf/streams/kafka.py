@@ -41,7 +41,7 @@ class KafkaSource:
     Parameters
     ----------
     config : dict
-        Of librdkafka; at least ``bootstrap.servers``.
+        Settings of librdkafka; at least ``bootstrap.servers``.
     topic : str
     partition : int
     start : {"beginning", "end"}, default="beginning"
@@ -103,19 +103,19 @@ class KafkaSource:
 class KafkaTransaction:
     """Sink, dead letters and store of one partition: what was written since the last checkpoint is committed with the next.
 
-    Checkpoints go to a compacted topic, in parts of 900 000 bytes; the newest whole one counts.
+    Checkpoints go to a compacted topic, in parts of 900 000 bytes. A worker loads the newest complete one.
 
     Parameters
     ----------
     config : dict
-        Of librdkafka; at least ``bootstrap.servers``.
+        Settings of librdkafka; at least ``bootstrap.servers``.
     output : str
         Topic of the records with their results. They keep the keys of their messages.
     transactional_id : str
-        The same in each run. A second worker with this name takes over: the first then fails with a StreamError, and nothing of
-        what it wrote since its last checkpoint is visible.
+        The same in each run. A second worker with this name takes over. The first then fails with a StreamError, and its output
+        since its last checkpoint stays invisible.
     state : str, default="rcf-state"
-        Topic of the checkpoints. It is made, with one partition, where there is none.
+        Topic of the checkpoints. If it does not exist, it is created with one partition.
     dead : str or None, default=None
         Topic of the messages that cannot be used. None: ``output`` with ``-rejected`` after it.
     codec : Codec, default=Json()
@@ -227,7 +227,7 @@ class KafkaTransaction:
 
 
 def make_topics(config: dict[str, Any], topics: list[Any]) -> None:
-    """Make the topics that there are not."""
+    """Create the topics that do not exist."""
     admin = AdminClient(config)
     known = admin.list_topics(timeout=TIMEOUT).topics
     wanted = [topic for topic in topics if topic.topic not in known]

@@ -71,16 +71,16 @@ class Source(Protocol):
     partition: str
     """Name of what is read, unique within the store."""
     replayable: bool
-    """Whether `seek` can go back: records that were read but not checkpointed then come again by themselves."""
+    """Whether `seek` can go back, so that records read after the last checkpoint are read again."""
 
     def seek(self, position: Position | None) -> Position | None:
         """Continue after `position`; None: at the configured beginning. Returns the position, if it is known by now."""
 
     def read(self, limit: int, wait: float | None) -> Sequence[Message] | None:
-        """At most `limit` messages, as soon as there are any; none after `wait` seconds; None at the end.
+        """Return at most `limit` messages as soon as there are any, none after `wait` seconds, or None at the end.
 
-        `wait` is None for what the source has fetched already and cannot fetch again; only sources that are not replayable
-        are asked that.
+        With `wait=None` it returns messages that the source has already fetched and cannot fetch again. Only sources that are not
+        replayable are called this way.
         """
 
     def lag(self) -> float | None:
@@ -93,7 +93,7 @@ class Sink(Protocol):
     """Takes records. When `write` returns they are safe, or part of the transaction that the next checkpoint commits."""
 
     def write(self, records: Sequence[Record]) -> Sequence[Rejected] | None:
-        """Write them; returns those that the sink can never take, as too large."""
+        """Write records; returns those that the sink cannot accept, for example because they are too large."""
 
     def close(self) -> None: ...
 
@@ -107,14 +107,14 @@ class DeadLetters(Protocol):
 class Store(Protocol):
     """Keeps the newest checkpoint of each partition.
 
-    A sink that is the store too, and commits with `save` what was written since the last one, gives exactly-once results.
+    A sink gives exactly-once results if it is also the store and `save` commits everything written since the last `save`.
     """
 
     def load(self, partition: str) -> Checkpoint | None:
-        """The newest checkpoint; the caller is from now on the one that may save."""
+        """The newest checkpoint. From now on only the caller may save."""
 
     def peek(self, partition: str) -> Checkpoint | None:
-        """The newest checkpoint, and nothing changes."""
+        """The newest checkpoint. The store does not change."""
 
     def save(self, checkpoint: Checkpoint) -> None: ...
 

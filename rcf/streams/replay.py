@@ -11,9 +11,9 @@ from .schema import Row
 class Replay:
     """Tells by time stamps which records come again after a restart, as from ``tail -n 20 -F``.
 
-    For each key it keeps the latest time stamp and how many records had it. After a restart a key's records are skipped while
-    they are older, and as many of those with that very stamp as had been seen; the first other record ends the replay of
-    the key. Records without time stamps are never skipped.
+    For each key it keeps the latest time stamp and the number of records with this stamp. After a restart it skips the older
+    records of the key, and as many records with this stamp as were seen before. The first other record ends the replay of the
+    key. Records without time stamps are never skipped.
     """
 
     def __init__(self) -> None:
