@@ -28,7 +28,15 @@ class Source(Protocol):
 
 
 class Cause(NamedTuple):
-    """Which feature stands out, how many records ago that began, and on which side of what was expected it lies."""
+    """Which feature stands out, how many records ago that began, and on which side of what was expected it lies.
+
+    Examples
+    --------
+    >>> from rcf import Cause
+    >>> feature, lag, side = Cause("load", 0, "high")
+    >>> side
+    'high'
+    """
 
     feature: str
     lag: int

@@ -35,6 +35,23 @@ class Event(NamedTuple):
     why : str or None
         Why it closed: "back to usual", after 30 records in a row on the usual side, or "the new level has become usual", after
         `max_samples` records.
+
+    See Also
+    --------
+    Detection : Whose `event` is one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rcf import StreamDetector
+    >>> load = np.random.default_rng(0).normal(20.0, 1.0, size=1200)
+    >>> load[1000:1060] += 30.0
+    >>> found = StreamDetector(random_state=0).update_many(load)
+    >>> for i in (1000, 1030, 1089):
+    ...     print(i, found[i].event.state, found[i].event.duration, found[i].event.why)
+    1000 opened 1 None
+    1030 open 31 None
+    1089 closed 60 back to usual
     """
 
     state: str
