@@ -1,7 +1,7 @@
-"""Measures the alarms of the stream detector as it comes, beside other detectors: on labelled streams, on noise, on incidents.
+"""Measures the alarms of the default stream detector and its peers: on labelled streams, on noise, on incidents.
 
 Every figure is one value of a table with the columns `part`, `case`, `figure`, `who` and `seed`. ``before.csv`` holds the
-figures of the detector that came before this one, for the column "before".
+figures of the previous detector, for the column "before".
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 Floats = NDArray[np.float64]
 KEYS = ["part", "case", "figure"]
 BEFORE = Path(__file__).parent / "before.csv"
-PEER_SEEDS = 1  # the others are there for orientation
+PEER_SEEDS = 1  # the peers are for orientation
 
 
 # ---- labelled streams
@@ -40,7 +40,7 @@ def ranked(streams: list[Stream], verdicts: list[Verdict]) -> dict[str, float]:
 
 
 def by_events(streams: list[Stream], verdicts: list[Verdict]) -> dict[str, float]:
-    """Event AP and best F1 of the evidence; F1, precision, recall and rate of its own alarms, or of the best threshold's."""
+    """Event AP and best F1 of the evidence; F1, precision, recall and rate of the detector's alarms, or at the best threshold."""
     pairs = list(zip(streams, verdicts, strict=True))
     figures = findings((s.label, peaks(v.evidence), s.first) for s, v in pairs).over_thresholds()
     own = [(s.label, v.alarms.astype(np.float64), s.first) for s, v in pairs if v.alarms is not None]

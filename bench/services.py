@@ -1,4 +1,4 @@
-"""Our scores on the data for which AWS's services and its Java library gave the figures in anchors.toml."""
+"""Compares our scores with published figures (anchors.toml) of AWS's services and its Java library on the same data."""
 
 from pathlib import Path
 from typing import Any

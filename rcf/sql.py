@@ -1,4 +1,4 @@
-"""Random cut forests over relations: whatever speaks the Arrow C stream, DuckDB, Polars, pyarrow, ADBC and DataFusion among them.
+"""Random cut forests over relations with an Arrow C stream, such as DuckDB, Polars, pyarrow, ADBC and DataFusion.
 
 The functions are those of Amazon Kinesis Data Analytics for SQL, which ended in January 2026, with its columns.
 """
@@ -43,7 +43,7 @@ def random_cut_forest(
     directionality: bool = True,
     seed: int = 0,
 ) -> pa.RecordBatchReader:
-    """The rows of a relation with an ANOMALY_SCORE: each is scored by what came before it, then learned.
+    """The rows of a relation with an ANOMALY_SCORE: each row is scored by the rows before it, then learned.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def register(con: Any, model: RandomCutForest, name: str = "rcf_score") -> None:
         check_numbers(X, names, where=f" of a call of {name}")
         return pa.array(model.anomaly_score(X))
 
-    # DuckDB counts the parameters, and would read the annotations as its types
+    # DuckDB counts the parameters, and would interpret annotations as SQL types
     one = inspect.Parameter.POSITIONAL_ONLY
     score.__signature__ = inspect.Signature([inspect.Parameter(f"x{j}", one) for j in range(len(names))])  # type: ignore[attr-defined]
     score.__annotations__ = {}
@@ -235,7 +235,7 @@ def _applied(
     if isinstance(columns, str):
         raise ValueError(f"columns must be a list of names, got {columns!r}: [{columns!r}]")
     names = list(columns)
-    make(names)  # parameters that are wrong are refused before anything is read
+    make(names)  # raises for wrong parameters before the relation is read
     reader = pa.RecordBatchReader.from_stream(relation)
     schema = reader.schema
     _check_columns(schema, names, key, order, [field.name for field in added])

@@ -560,8 +560,8 @@ def _most_improving(
 ) -> dict[str, Any]:
     """The candidate with the largest expected improvement over the best mean that a Gaussian process sees.
 
-    Values are rounded before the process sees them, or it would propose the same whole number for ever; and the mean counts, not
-    the best observation, which is the luckiest.
+    Values are rounded before the process is fitted; otherwise it could propose the same integer again and again. The improvement is
+    relative to the best mean, because the best observation is biased by luck.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor

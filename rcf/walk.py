@@ -293,8 +293,8 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
     """The walk of all rows over one tree; returns 3 * row + (which function gave NaN), or -1.
 
     As in the core, the rows are parted at each node from the root down, and climb from the leaves up, all that come to a box
-    meeting it together: no row waits for the step before. Indices are unsigned, because numba else asks of each whether it is
-    negative and counts from the end.
+    meeting it together: no row waits for the step before. Indices are unsigned, because numba checks each
+    signed index for a negative value.
     """
     equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor[:3]]
     excess, wide = _excess(stride), np.uint64(stride)

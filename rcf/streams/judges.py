@@ -34,7 +34,7 @@ class Judge(Protocol):
     model: Any
 
     def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
-        """For each row its results by name, or why it is refused; a row that is refused changes nothing."""
+        """Return for each row its results by name, or the error that explains its refusal. A refused row changes nothing."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -107,7 +107,7 @@ class DetectorJudge:
         return [self._alone(row, names) for row in rows]
 
     def _together(self, rows: Sequence[Row]) -> Detections | None:
-        """All at once; None where one of them is refused, and nothing was learned."""
+        """Score and learn all rows at once; None if the model refused a row, and then it learned no row."""
         width = len(rows[0].values)
         if any(len(row.values) != width for row in rows):
             return None
@@ -139,7 +139,7 @@ class DetectorJudge:
             detector.feature_names_in_ = np.array(names, dtype=object)
 
     def _result(self, found: Detection, names: list[str]) -> Result:
-        """The results of one record, which must be the last that its detector has taken in, or an anomaly."""
+        """The results of one record. It must be an anomaly or the last record that its detector has learned."""
         flagged = bool(found.is_anomaly)
         result: Result = {}
         for name in self._order:
@@ -154,7 +154,7 @@ class DetectorJudge:
         return result
 
     def _results(self, found: Detections, names: list[str]) -> list[Result | ValueError]:
-        """Those of many records: the columns of all, and the details of the anomalies."""
+        """The results of many records: the columns of all, and the details of the anomalies."""
         columns: dict[str, list[Any]] = {}
         for name in self._order:
             if name == "event":

@@ -127,9 +127,9 @@ def _labels(series: dict[str, Any]) -> Labels:
 class Watch:
     """A detector for each series of a query, fed once a step.
 
-    Before the first tick the series' history is learned, so that there is no warm-up. All samples are taken at multiples of the
-    step; one that was taken before is left out. A series that is absent has no answer until it is back; its detector stays,
-    and sees the gap by the time stamps.
+    The detectors learn the history of the series before the first tick, so there is no warm-up. Sample times are multiples of the
+    step, and no sample is learned twice. A series that is absent has no answer until it returns. Its detector is kept,
+    and recognises the gap by the time stamps.
 
     Parameters
     ----------
@@ -137,24 +137,24 @@ class Watch:
     query : str
         PromQL. A counter must be asked for as a rate: ``rate(requests_total[5m])``.
     detector : StreamDetector or None, default=None
-        What the detector of each series is a clone of. None: the defaults of StreamDetector, with ``interval=step``.
+        The detector of each series is a clone of it. None: the defaults of StreamDetector, with ``interval=step``.
     step : float, default=60.0
         Seconds between samples.
     history : float, default=86400.0
-        Seconds that are learned before the first tick. After a restart only what was missed is.
+        Seconds of history to learn before the first tick. After a restart only the missed samples are learned.
     store : Store or None, default=None
         Keeps the detectors over restarts.
     save_every : float, default=300.0
         Seconds between saves.
     max_keys : int, default=10000
-        Series at most; when there are more, the one that was absent longest goes.
+        The largest number of series. Beyond it, the series that was absent longest is dropped.
     band : bool, default=True
         Forecast each sample before it comes. That takes ten times as long as the score: some 1 ms per series.
 
     Attributes
     ----------
     answers : dict
-        Of each series of the last tick, by its labels, the :class:`Answer`.
+        The :class:`Answer` of each series of the last tick, by its labels.
     records, anomalies, errors : int
         Samples that were learned, those of them that were anomalies, and queries that failed.
     """

@@ -195,7 +195,7 @@ class Dates:
     def look(self, cells: Iterable[str]) -> bool:
         """Take in cells to recognise the form; whether the order of day and month is known, or does not matter.
 
-        Cells that are no date tell nothing; `seconds` will name them.
+        Cells that are not dates are ignored here; `seconds` raises an error for them.
         """
         if self.given is not None or self.order is not None:
             return True
