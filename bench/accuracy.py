@@ -50,8 +50,8 @@ def stream_scores(model: Peer, X: NDArray[np.float64]) -> NDArray[np.float64]:
 def taxi(folder: Path, peers: Peers, seeds: int) -> Iterator[Record]:
     """The protocol of the paper's Table 1 on the NYC taxi series.
 
-    Windows of 48 half-hours go through forests of 200 trees as a stream; a window's score is that of its last time
-    stamp, which is anomalous on the days of the events. Isolation forests, which have no stream, are fitted to all windows.
+    A forest of 200 trees scores windows of 48 half-hours as a stream. The score of a window belongs to its last time stamp. Time
+    stamps on the days of the events are anomalous. Isolation forests do not learn from streams, so they are fitted to all windows.
     """
     table = pd.read_csv(folder / "nab" / "data" / "realKnownCause" / "nyc_taxi.csv", parse_dates=["timestamp"])
     series = table["value"].to_numpy(dtype=np.float64)

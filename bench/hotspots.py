@@ -38,7 +38,7 @@ def example(n: int, seed: int = 0) -> Array:
 
 
 def constant_density(n: int, window: int, seed: int = 0) -> Array:
-    """As dense as the example in a window of any size: the plane grows with it, with a square for each 1000 records."""
+    """The density of the example for any window: the plane grows with the window and has a dense square per 1000 records."""
     rng = np.random.default_rng(seed)
     side = 10 * np.sqrt(window / 1000)
     X = rng.uniform(0, side, size=(n, 2))
@@ -49,7 +49,7 @@ def constant_density(n: int, window: int, seed: int = 0) -> Array:
 
 
 def clusters(n: int, d: int, seed: int = 0) -> tuple[Array, float]:
-    """Five normal clusters, and the radius that takes in 10 of 1000 records for half of them."""
+    """Five normal clusters, and the radius within which half of the records have 10 of 1000 records."""
     rng = np.random.default_rng(seed)
     X = rng.normal(0, 10, size=(5, d))[rng.integers(5, size=n)] + rng.normal(size=(n, d))
     return X, float(np.median(k_distances(X[:1000], 10)))
@@ -149,7 +149,7 @@ def by_dimension(rounds: int) -> None:
 
 
 def resident(window: int, d: int) -> int:
-    """Bytes by which a process grows that fills a window twice over, about 10 records to a ball of radius 1."""
+    """Bytes by which a process grows while it fills a window twice, with about 10 records per ball of radius 1."""
     code = f"""
 import os, numpy as np
 from rcf.hotspots import HotSpots

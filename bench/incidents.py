@@ -1,7 +1,7 @@
-"""Streams made up so that everything in them is known: noise without incidents, and hosts with one incident each.
+"""Synthetic streams with known incidents: noise without incidents, and hosts with one incident each.
 
-A host is a service's latency by the minute: about 25 ms with a daily swing of 30 % and log-normal noise. The peak of its
-day is a random hour.
+A host is the latency of a service, one record per minute: about 25 ms with a daily swing of 30 % and log-normal noise. The
+daily peak is at a random hour.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def within(alarms: NDArray[np.intp], begin: int, end: int) -> bool:
 
 
 def clean(hosts: int) -> Iterator[Record]:
-    """Alarms on hosts where nothing happens, by day."""
+    """Alarms per day on hosts without incidents."""
     for sigma in (0.03, 0.1):
         for seed in range(hosts):
             rng = np.random.default_rng([seed, 1])
@@ -87,7 +87,7 @@ def _hour(rng: np.random.Generator) -> tuple[NDArray[np.intp], Floats]:
     return np.arange(600, 660), rng.uniform(15_000.0, 30_000.0, 60)
 
 
-# what comes before the step: at which records, which values
+# outliers before the step: their record numbers and their values
 OUTLIERS: dict[str, Callable[[np.random.Generator], tuple[Any, Any]]] = {
     "nothing": lambda rng: ([], []),
     "1000 at 600": lambda rng: ([600], 1e3),

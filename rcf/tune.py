@@ -463,7 +463,7 @@ def _labels(y: ArrayLike | None, n: int) -> NDArray[np.int64]:
 
 
 def _find(estimator: Any, name: str) -> str | None:
-    """The full name of a parameter, which in a pipeline begins with the name of a step; of the last step that has it."""
+    """The full name of a parameter. In a pipeline it begins with the name of the last step that has the parameter."""
     names = [one for one in estimator.get_params() if one == name or one.endswith(f"__{name}")]
     return names[-1] if names else None
 

@@ -150,9 +150,9 @@ def _excess(stride: int) -> Any:
 
 
 def _descent(unequal: Any, excess: Any, wide: np.uint64) -> Any:
-    """Make the function that parts the rows at each node, from the root down; it returns how many spans there are.
+    """Make the function that partitions the rows at each node, from the root down. It returns the number of spans.
 
-    A span is the rows that come to one node or leaf. At a leaf each row gets what it is worth there if it differs from the leaf.
+    A span holds the rows that reach one node or leaf. At a leaf, each row gets the value of a row that differs from the leaf.
     """
 
     @njit(nogil=True)
@@ -234,7 +234,7 @@ def _arrival(equal: Any, excess: Any, wide: np.uint64) -> Any:
 def _climb(ancestor: Any, settle: Any, excess: Any, wide: np.uint64) -> Any:
     """Make the function that takes the rows from the leaves up; all that come to a box meet it together.
 
-    It returns 3 * row + (which function gave NaN), or -1, and where the rows that have arrived end.
+    It returns 3 * row + (the function that gave NaN), or -1, and the end of the finished rows.
     """
 
     @njit(nogil=True)
@@ -292,8 +292,8 @@ def _climb(ancestor: Any, settle: Any, excess: Any, wide: np.uint64) -> Any:
 def _compiled(visitor: Visitor, stride: int) -> Any:
     """The walk of all rows over one tree; returns 3 * row + (which function gave NaN), or -1.
 
-    As in the core, the rows are parted at each node from the root down, and climb from the leaves up, all that come to a box
-    meeting it together: no row waits for the step before. Indices are unsigned, because numba checks each
+    As in the core, the rows are partitioned at each node from the root down, and climb from the leaves up. All rows that reach
+    a box are computed together, so that no row waits for its previous step. Indices are unsigned, because numba checks each
     signed index for a negative value.
     """
     equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor[:3]]

@@ -132,7 +132,7 @@ def numbers_of(rows: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
 
 
 def in_order(times: NDArray[np.float64], X: NDArray[np.float64]) -> NDArray[np.intp]:
-    """By time, rows of equal time by their values: Spark delivers the rows of a key in no order of its own."""
+    """The order by time, then by values, because Spark delivers the rows of a key in an arbitrary order."""
     return np.lexsort((*X.T[::-1], times))
 
 

@@ -42,7 +42,7 @@ def register(spark: SparkSession) -> None:
     -----
     Each partition has a forest of its own and is scored in its order; scores are those of ``RandomCutForest.update``,
     bit for bit. Write PARTITION BY and ORDER BY with parentheses, or WITH SINGLE PARTITION: without either Spark cuts
-    the table as it likes. The rows go through Python one by one, so that :func:`rcf.spark.detect` is several times as
+    the table as it likes. Python reads the rows one by one, so :func:`rcf.spark.detect` is several times as
     fast.
 
     Examples

@@ -62,8 +62,8 @@ def hot_spots(
     Raises
     ------
     ValueError, TypeError
-        For a column that does not exist or does not hold numbers, and for parameters out of range. When the rows are
-        read, for a NULL or a number that is not finite, naming key and column.
+        If a column does not exist or does not hold numbers, or a parameter is out of range. While the rows are read, if
+        a value is NULL or not finite; the message names the key and the column.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def _finding(
             raise ValueError(f"key {[part.as_py() for part in key]}, column {time!r}: NULL")
         X = X[in_order(times, X)]
         spots = HotSpots(window or len(X), radius, points if window else min(points, len(X)))
-        # of fewer points than min_points none can be part of a region
+        # fewer points than min_points cannot form a region
         found = [] if len(X) < points else spots.fit(X[-window:] if window else X).hot_spots_
         columns = [[getattr(spot, name) for spot in found] for name in _REGION.fieldNames()]
         own = [pa.array([part.as_py()] * len(found), part.type) for part in key]

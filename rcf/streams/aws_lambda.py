@@ -93,9 +93,9 @@ def kinesis(event: dict[str, Any], context: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``{"batchItemFailures": [...]}``: empty, or with the sequence number of the first record that cannot be used. Those
-        before it are done. With ReportBatchItemFailures, Lambda calls again from that record on; set the number of retries
-        and a destination for failures, or the shard waits for it.
+        ``{"batchItemFailures": [...]}``: empty, or with the sequence number of the first record that cannot be used. The
+        records before it are processed. With ReportBatchItemFailures, Lambda repeats the call from that record on. Set the number
+        of retries and a destination for failures; otherwise the shard stops at this record.
     """
     label = labeller()
     messages = [
@@ -123,7 +123,7 @@ def kinesis(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def transform(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Label the records of a Firehose stream, as its data transformation.
+    """Label the records of a Firehose stream, as a Firehose data transformation.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def s3(event: dict[str, Any], context: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        Of each object its name, and how many records, anomalies and rejected lines it had.
+        For each object its name and its numbers of records, anomalies and rejected lines.
     """
     client, done = _client("s3"), []
     prefix = os.environ.get("RCF_OUTPUT_PREFIX", "labelled/")

@@ -96,7 +96,7 @@ class RedisTransaction:
     state : str, default="rcf"
         The checkpoint of a stream is the hash ``<state>:<stream>``.
     maxlen : int or None, default=None
-        Entries that the output stream keeps, about.
+        Approximate number of entries that the output stream keeps.
     payload : str or None, default=None
         Field that the record is written to as a JSON text. None: a field for each of its fields.
 
