@@ -18,7 +18,7 @@ from rcf.export import RUNTIME, FrozenForest, freeze, to_onnx
 
 from .speed import timed
 
-# 100 trees of 256 records; of the queries every second lies far out. The marks are rows a second in C, and wasm's share of C's.
+# 100 trees of 256 records; every second query is an outlier. The marks are rows a second in C, and wasm's share of C's.
 MARKS = {8: 60_000, 48: 12_000, "wasm": 0.7, "runtime, bytes": 8192, "bytes": 1.0}
 ROWS = 2000
 LOOP = """

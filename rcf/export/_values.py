@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 class Values(NamedTuple):
     """One entry for each inner node or each leaf, times the scale of its tree.
 
-    For "path" the two of a leaf are the length of the path to it, as a share of the mean length.
+    For "path", both values of a leaf are the length of its path as a share of the mean length.
     """
 
     extent: Floats  # of inner nodes: the sum of the sides of the box

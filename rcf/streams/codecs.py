@@ -235,7 +235,7 @@ class Fields:
 
 
 def dead_letter(rejected: Rejected) -> bytes:
-    """What a dead-letter sink writes: the message, where it stood, and why it could not be used."""
+    """The JSON that a dead-letter sink writes: the message, its position, and the reason."""
     message = rejected.message
     letter: dict[str, Any] = {"position": message.position}
     if message.line is not None:

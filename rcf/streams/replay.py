@@ -1,4 +1,4 @@
-"""Replay: which records of a stream without positions have been seen before a restart."""
+"""Replay: recognises records that were seen before a restart, in streams without positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .schema import Row
 
 
 class Replay:
-    """Tells by time stamps which records come again after a restart, as from ``tail -n 20 -F``.
+    """Recognises by time stamps the records that a source repeats after a restart, as ``tail -n 20 -F`` does.
 
     For each key it keeps the latest time stamp and the number of records with this stamp. After a restart it skips the older
     records of the key, and as many records with this stamp as were seen before. The first other record ends the replay of the

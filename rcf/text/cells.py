@@ -85,7 +85,7 @@ def _shown(text: str) -> str:
 
 
 def problem(text: str, decimal: str = ".") -> str:
-    """What keeps a cell from being a number, and the likely fix; a predicate without its subject.
+    """The reason why a cell is not a number, and the likely fix, as a predicate without its subject.
 
     Examples
     --------
