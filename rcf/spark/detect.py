@@ -1,4 +1,4 @@
-"""Anomalies of many series at rest: a detector for each key, where the key's rows are."""
+"""Anomalies of many series in a table: one detector per key, on the worker that has the rows of the key."""
 
 from __future__ import annotations
 

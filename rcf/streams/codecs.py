@@ -20,7 +20,7 @@ class Codec(Protocol):
     """How the data of a message are read, and how a record is written."""
 
     def decode(self, message: Message) -> Record | None:
-        """The record in a message; None where it holds none, as a header. PoisonError where it cannot be read."""
+        """The record in a message; None if there is none, as in a header. PoisonError if it cannot be read."""
 
     def encode(self, record: Record) -> bytes: ...
 

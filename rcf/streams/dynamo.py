@@ -26,7 +26,7 @@ class DynamoStore:
     ----------
     client : boto3 client of "dynamodb"
     table : str
-        With the hash key ``partition``, a string. It is made, billed by request, where there is none.
+        Table with the hash key ``partition``, a string. If it does not exist, it is created with billing per request.
     application : str
         Tells applications apart that share the table: the key is ``<application>/<partition>``.
     s3 : boto3 client of "s3" or None, default=None
@@ -34,7 +34,7 @@ class DynamoStore:
         For models above 380 000 bytes: one of the default detector has 250 000, a forest of 100 x 256 windows of 8 numbers
         1 000 000.
     prefix : str, default="rcf"
-        Of the names of objects.
+        Prefix of the names of objects.
 
     Notes
     -----

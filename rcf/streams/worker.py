@@ -168,7 +168,7 @@ class Worker:
     def step(self, wait: float = POLL) -> bool:
         """Read and write one batch, and checkpoint when it is time; False when the source has ended.
 
-        Where no record comes within `wait` seconds, that is a batch of none.
+        If no record arrives within `wait` seconds, the batch is empty.
         """
         messages = self.source.read(self.batch, wait)
         if messages:
