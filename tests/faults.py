@@ -161,7 +161,8 @@ FAULTS = [
     Fault("update_many forgets the last records of a run", "rcf/detector/stream.py", "detector/stream detector/long_streams",
           "        for row in Z[-size:]:\n", "        for row in Z[-size:-1]:\n"),
     Fault("the key longest held goes, not the one longest unused", "rcf/detector/keyed.py", "detector/stream detector/keyed",
-          "            self._held[key] = detector\n            self._held.move_to_end(key)\n", "            self._held[key] = detector\n"),
+          "            self._held[key] = detector\n            self._held.move_to_end(key)\n",
+          "            self._held[key] = detector\n"),
     # ---- hot spots
     Fault("a neighbour in the grid at the radius itself does not count",
           "rcf/hotspots/neighbours.h", "hotspots/exact hotspots/hotspots",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..explanation import explanation_json
+from . import html
 from .events import Event
 from .explain import Explanation, Stretch
 from .findings import Finding
@@ -277,6 +278,17 @@ class Detection:
         """
         return json.dumps(self.to_dict(), default=str, allow_nan=False)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        told = self.to_dict()
+        shown = ("key", "timestamp", "record", "score", "is_anomaly", "reason", "cause", "came", "expected", "severity")
+        rows = []
+        for name in shown:
+            value = told[name]
+            if value is not None:
+                rows.append((name, list(value.values()) if isinstance(value, dict) else value))
+        return html.table(("", "Detection"), rows)
+
     def explanation_json(self, names: Sequence[str] | None = None, *, directionality: bool = True) -> str:
         """The attribution as ANOMALY_EXPLANATION, the JSON of Amazon Kinesis Data Analytics for SQL.
 
@@ -483,6 +495,23 @@ class Detections:
     @property
     def anomalies(self) -> NDArray[np.intp]:
         return np.flatnonzero(self.is_anomaly)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores as a line, and the first 20 flagged records."""
+        flagged = self.anomalies
+        told = [self[int(i)].to_dict() for i in flagged[:20]]
+        rows = [
+            (row["record"] if row["timestamp"] is None else row["timestamp"], *row["cause"].values(), row["came"], row["expected"],
+             row["severity"], row["reason"])
+            for row in told
+        ]  # fmt: skip
+        more = f"<p>{len(flagged) - 20} more</p>" if len(flagged) > 20 else ""
+        headings = ("record", "feature", "lag", "side", "came", "expected", "severity", "reason")
+        return (
+            f"<p>{len(self)} records, {len(flagged)} flagged</p>{html.sparkline(self.score, flagged)}"
+            + (html.table(headings, rows) if rows else "")
+            + more
+        )
 
     def explained(self) -> Iterator[Detection]:
         """The detections in order, after all flagged records are explained, so that no copy of the trees is kept for that."""

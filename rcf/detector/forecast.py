@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .._core import Forest
 from .._validate import finite, whole_number
+from . import html
 from .analogues import Analogues
 from .views import Views
 
@@ -49,6 +50,12 @@ class Forecast:
 
     def __repr__(self) -> str:
         return f"Forecast(median={self.median.tolist()}, lower={self.lower.tolist()}, upper={self.upper.tolist()})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        edges = (self.lower.tolist(), self.median.tolist(), self.upper.tolist())
+        rows = [(step + 1, *values) for step, values in enumerate(zip(*edges, strict=True))]
+        return html.table(("step", "10 %", "median", "90 %"), rows)
 
 
 def forecast(forest: Forest, views: Views, window: Floats, horizon: int) -> Forecast:
