@@ -434,19 +434,19 @@ class KnownValues:
         self.block, self.horizon, self.most, self.share = block, horizon, most, share
         self.points, self.blocks, self.t = [], 0.0, 0
 
-    def usual(self):
-        """The part of the points that is left without rare groups at the ends."""
+    def usual(self, most=None):
+        """The part of the points that is left without rare groups, of at most so many points, at the ends."""
         low, high = 0, len(self.points) - 1
         for _ in range(8):
-            new_high = self._without(low, high, upper=True)
-            new_low = self._without(low, new_high, upper=False)
+            new_high = self._without(low, high, True, most)
+            new_low = self._without(low, new_high, False, most)
             if (new_low, new_high) == (low, high):
                 break
             low, high = new_low, new_high
         return self.points[low : high + 1]
 
-    def _without(self, low, high, upper):
-        for many in range(1, high - low):
+    def _without(self, low, high, upper, most):
+        for many in range(1, min(high - low, len(self.points) if most is None else most + 1)):
             # `many` points at this end, and the rest
             group = range(high - many + 1, high + 1) if upper else range(low, low + many)
             rest = range(low, high - many + 1) if upper else range(low + many, high + 1)
@@ -479,11 +479,17 @@ class KnownValues:
         known = min((g for g, (_, c, _) in zip(gaps, self.points, strict=True) if c >= need), default=nearest)
         usual = self.usual()
         width = usual[-1][0] - usual[0][0]
-        scale = max(width, least)
+        learned_by = max(width, least)
         novelty = 0.0
         if t >= 64:
+            if t < 3 * self.block:
+                # All groups are rare before any value had the time to come in a third block. Without this limit nearly all points
+                # may be left out, and then a small rest makes ordinary records new.
+                usual = self.usual(len(self.points) // 8)
+                width = usual[-1][0] - usual[0][0]
+            scale = max(width, least)
             novelty = min(1.0, known / scale) if scale > 0 else float(known > 0)
-        self._learn(x, now, nearest, scale)
+        self._learn(x, now, nearest, learned_by)
         return novelty, width
 
     def _learn(self, x, now, nearest, scale):

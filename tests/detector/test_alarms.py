@@ -59,12 +59,9 @@ def test_novelty_is_that_of_the_oracle(kind):
     novelty, views = novelty_of(x)
     for cuts in ((), (65, 700, 701)):
         rows = viewed(x, cuts=cuts)
-        # in the first two blocks the range is another: see test_a_net_in_its_first_blocks
-        np.testing.assert_allclose(rows[256 - 64 :, 0], novelty[256:], rtol=1e-9, atol=1e-12)
-        same = views[256:] == rows[256 - 64 :, COLUMNS.index("view")]
-        assert (
-            same[novelty[256:] > 0].mean() > 0.99
-        )  # of views that are equally new, but for rounding, any may be named
+        np.testing.assert_allclose(rows[:, 0], novelty[64:], rtol=1e-9, atol=1e-12)
+        same = views[64:] == rows[:, COLUMNS.index("view")]
+        assert same[novelty[64:] > 0].mean() > 0.99  # of views that are equally new, but for rounding, any may be named
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -194,9 +191,19 @@ def test_all_labelled_streams():
 def test_the_oracle_itself():
     """By hand: three values near each other, one far away, and one between them."""
     net = KnownValues()
-    for x in [0.0, 1.0] * 40:
+    for x in [0.0, 1.0] * 200:
         net.take(x)
     assert net.take(0.5) == (0.5, 1.0)
     assert net.take(0.5)[0] == 0.0
     assert net.take(9.0) == (1.0, 1.0)
     assert net.take(8.0) == (1.0, 1.0)  # the far one does not count to the range
+
+
+def test_noise_does_not_alarm_when_the_third_block_begins():
+    """Where nearly all points may be left out of the range, 16 of 100 such streams alarmed at records 256 to 264."""
+    alarms = 0
+    for seed in range(30):
+        x = 10 * np.sin(np.arange(400) / 5) + np.random.default_rng(seed).normal(0, 0.3, 400)
+        found = StreamDetector(n_estimators=10, random_state=seed).update_many(x).anomalies
+        alarms += ((found >= 250) & (found <= 270)).sum()
+    assert alarms == 0

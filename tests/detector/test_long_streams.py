@@ -18,7 +18,7 @@ def lines(x):
 
 @pytest.fixture(scope="module")
 def series():
-    x = 10 * np.sin(np.arange(600) / 5)
+    x = 10 * np.sin(np.arange(600) / 5) + np.random.default_rng(0).normal(0, 0.3, 600)
     x[500] += 50
     return x
 
