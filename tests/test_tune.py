@@ -160,10 +160,11 @@ def test_pipelines_and_scales(table):
 
 def stream():
     rng = np.random.default_rng(0)
-    x, y = np.sin(np.arange(3000) / 10) + rng.normal(0, 0.05, 3000), np.zeros(3000, dtype=int)
+    x, y = np.resize([0.0, 0.0, 1.0, 1.0], 3000) + rng.normal(0, 0.05, 3000), np.zeros(3000, dtype=int)
     windows = [(at, at + 19) for at in range(700, 2980, 190)]
     for first, last in windows:
-        x[first : first + 10] = np.resize([-0.9, 0.9], 10)  # nothing out of range: only a window shows it
+        # no value and no change that is not usual: only a window shows it
+        x[first : first + 10] = np.resize([0.0, 1.0], 10) + rng.normal(0, 0.05, 10)
         y[first : last + 1] = 1
     return x.reshape(-1, 1), y, windows
 

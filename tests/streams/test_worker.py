@@ -418,6 +418,8 @@ def test_a_state_that_is_none_is_refused(tmp_path):
 )
 def test_settings_that_cannot_be_used_are_told(tmp_path, arguments, status, message):
     pytest.importorskip("typer", reason="the command line needs rcf[cli]")
+    if "--metrics" in arguments:
+        pytest.importorskip("prometheus_client", reason="metrics need rcf[metrics]")
     path = tmp_path / "in"
     path.write_text('{"a": 1}\n')
     command = [*WORKER, "files", *(str(path) if part == "IN" else part for part in arguments)]
