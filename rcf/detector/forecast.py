@@ -108,13 +108,20 @@ class Calibration:
         self.pending.append((now, made))
         return widened(made, np.array(self.factors[:horizon])[:, None])
 
+    def skip(self, now: int, missed: int) -> None:
+        """Note that so many records are missing after `now` records, so that the next is that many steps further ahead."""
+        ahead = [(then - missed, made) for then, made in self.pending]
+        self.pending = [(then, made) for then, made in ahead if now - then < len(made.median)]
+
     def compare(self, now: int, value: list[float]) -> None:
-        """Hold the forecasts against record `now`, that has come."""
+        """Compare the forecasts with record `now`, unless it misses a value, because the filled value is a guess."""
         kept = []
+        known = all(v == v for v in value)
         for then, made in self.pending:
             h = now - then - 1
-            step = Forecast(made.median[h], made.lower[h], made.upper[h])
-            self.factors[h] = adapted(self.factors[h], step, np.array(value))
+            if known:
+                step = Forecast(made.median[h], made.lower[h], made.upper[h])
+                self.factors[h] = adapted(self.factors[h], step, np.array(value))
             if h + 1 < len(made.median):
                 kept.append((then, made))
         self.pending = kept
@@ -131,7 +138,7 @@ class Calibration:
         self.factors = finite("widening", state["widening"], (2**31,), 0.0).tolist()
         for then, found in zip(state["pending_made"], state["pending"], strict=True):
             bands = finite("pending", found, (len(self.factors), 3, d))
-            ahead = now - whole_number("pending_made", then, 0)
+            ahead = now - whole_number("pending_made", then, -(2**62))  # below 0 after a gap
             if not 0 <= ahead < len(bands):
                 raise ValueError(f"a forecast for {len(bands)} records was made {ahead} records ago")
             self.pending.append((then, Forecast(bands[:, 0], bands[:, 1], bands[:, 2])))

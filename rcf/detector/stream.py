@@ -305,6 +305,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         if moment is not None:
             if missed := self._clock.missed(moment):
                 late = self._bridge(missed)
+                self._calibration.skip(self.n_seen_, missed)
             second = self._clock.second()
             if self._views.day == 0:
                 self._open_seasons()
@@ -400,7 +401,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         assert scores is not None
         views, evidence = self._views, self._evidence
         if self._calibration.pending:
-            self._calibration.compare(self.n_seen_, self._window.last[-1])
+            self._calibration.compare(self.n_seen_, values)
         e, likelihood, alarm, beside = evidence.step(
             scores.point, scores.whole, self._trees.n_seen, views.novelty, views.floor
         )

@@ -799,3 +799,33 @@ def test_names_of_a_series_are_those_of_the_features():
         assert pickle.dumps(detector) == before
         detector.update(frame.iloc[1])
         detector.update(frame.iloc[1].to_numpy())
+
+
+def test_a_calibrated_forecast_is_compared_with_the_steps_that_it_was_made_for():
+    """After a gap of two records the third step counts, not the first; a filled record is not compared."""
+    t = np.arange(700)
+    x = 100 * np.sin(t / 8) + np.random.default_rng(0).normal(0, 2, 700)
+
+    def begun():
+        detector = StreamDetector(interval=1.0, random_state=0)
+        detector.update_many(x, t.astype(float))
+        return detector, detector.forecast(4, calibrate=True)
+
+    detector, made = begun()
+    detector.update(float(made.median[2, 0]), 702.0)  # right for the third step, far outside for the first
+    assert detector._calibration.factors[0] == 1.0
+    assert detector._calibration.factors[2] < 1.0
+    assert [700 - then for then, _ in detector._calibration.pending] == [2]
+    again = StreamDetector.from_bytes(detector.to_bytes())
+    for model in (detector, again):
+        model.update(float(made.median[3, 0]), 703.0)
+        assert model._calibration.factors[3] < 1.0
+        assert model._calibration.pending == []
+
+    detector, made = begun()
+    detector.update(float("nan"), 700.0)
+    assert detector._calibration.factors == [1.0] * 4
+    detector.update(float(made.median[1, 0]), 701.0)
+    assert detector._calibration.factors[1] < 1.0
+    detector.update(0.0, 800.0)
+    assert detector._calibration.pending == []
