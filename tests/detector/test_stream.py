@@ -651,7 +651,7 @@ def test_least_recently_used_and_ttl():
 
 def test_many_calls_in_a_run_are_explained_as_one_at_a_time():
     x = noisy(900)
-    x[400:700:15] += 30
+    x[400:700:15] += (30 * 1.4 ** np.arange(20)).reshape(-1, *[1] * (x.ndim - 1))  # each is new
 
     def make():
         return StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.5, alert_once=False, random_state=0)
