@@ -328,15 +328,17 @@ class KeyedDetector(Savable):
                     "keys": [_saved_key(key) for key in keys],
                     "stamps": _times(self._stamps, keys),
                     "arrivals": _times(self._arrivals, keys),
-                    "clocks": [[now, latest, _saved_key(leader)] for now, latest, leader in self._clocks()],
+                    "clocks": [
+                        [now, latest, _saved_key(leader)]
+                        for now, latest, leader in (self._stamps.state(), self._arrivals.state())
+                    ],
                 }
                 models = self._snapshot = dict.fromkeys(keys)
             try:
                 left = iter(keys)
                 while self._some(left):
-                    time.sleep(
-                        1e-4
-                    )  # lets a waiting update have the lock, which Python's locks do not do by themselves
+                    # Python's locks are not fair: without a pause a waiting update would not get the lock.
+                    time.sleep(1e-4)
             finally:
                 with self._lock:
                     self._snapshot = None
@@ -355,9 +357,6 @@ class KeyedDetector(Savable):
                 if time.monotonic() - begun > 0.003:
                     return True
         return False
-
-    def _clocks(self) -> list[list[Any]]:
-        return [clock.state() for clock in (self._stamps, self._arrivals)]
 
     @classmethod
     def _from_state(cls, state: dict[str, Any]) -> Self:
