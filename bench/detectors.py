@@ -36,7 +36,7 @@ def contestant(case: str) -> Callable[[int], object]:
     if case.startswith("forest"):
         forest = RandomCutForest(50, 256, time_decay=0.1 / 256, random_state=0)
         windows = np.lib.stride_tricks.sliding_window_view(x, 8)
-        forest.update(windows[:WARM_UP])
+        forest.update_many(windows[:WARM_UP])
         rows = list(np.ascontiguousarray(windows))
         return lambda at: [forest.update(row) for row in rows[at : at + BATCH]]
     if case.startswith("keyed"):
