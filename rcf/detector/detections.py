@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..explanation import explanation_json
 from . import html
 from .events import Event
-from .explain import Explanation, Stretch
+from .explain import Explanation
 from .findings import Finding
 from .records import plain_time
 
@@ -47,8 +47,8 @@ class Cause(NamedTuple):
 class Detection:
     """What a detector says of one record.
 
-    Explaining a record costs ten times as much as scoring it. Flagged records are explained immediately (lazily after
-    :meth:`StreamDetector.update_many`); any other record is explained on first access, which must happen before the next update.
+    Explaining a record costs ten times as much as scoring it. Flagged records are explained immediately; any other record is
+    explained on first access, which must happen before the next update.
 
     Attributes
     ----------
@@ -349,15 +349,14 @@ class Run:
     def __init__(
         self, score: Floats, evidence: Floats, threshold: float, likelihood: Floats, is_anomaly: NDArray[np.bool_],
         confidence: Floats, why: dict[int, str], findings: dict[int, Finding], events: dict[int, tuple[Event, ...]],
-        stamps: Any, seen: int, names: Any, unread: Stretch | None,
+        stamps: Any, seen: int, names: Any, explanations: dict[int, Explanation],
     ) -> None:  # fmt: skip
         self.score, self.evidence, self.likelihood = score, evidence, likelihood
         self.is_anomaly, self.confidence = is_anomaly, confidence
         self.threshold = np.full(len(score), threshold)
         self._why, self.findings, self._events, self.stamps = why, findings, events, stamps
         self.seen, self.names = seen, names  # `seen` before the first
-        self.unread = unread
-        self._found: dict[int, Explanation] = {}
+        self.explanations = explanations
         self.last: Source | None = None  # who explains the last record, called or not, until the next one comes
 
     @property
@@ -381,21 +380,15 @@ class Run:
             found[i] = self._events.get(i, ())
         return found
 
-    def explain(self) -> None:
-        if self.unread is not None:
-            self._found.update(self.unread.explanations())
-            self.unread = None
-
     def _explanation(self, result: Detection) -> Explanation:
-        self.explain()
-        return self._found[result._seen - self.seen - 1]
+        return self.explanations[result._seen - self.seen - 1]
 
     def __len__(self) -> int:
         return len(self.score)
 
     def __getitem__(self, i: int) -> Detection:
         called = bool(self.is_anomaly[i])
-        source = self if called or i in self._found else self.last if i == len(self) - 1 else None
+        source = self if called else self.last if i == len(self) - 1 else None
         return Detection(
             float(self.score[i]), float(self.evidence[i]), float(self.threshold[i]), float(self.likelihood[i]), called,
             float(self.confidence[i]), self._why.get(i), source, self.seen + i + 1, self.names,
@@ -512,13 +505,6 @@ class Detections:
             + (html.table(headings, rows) if rows else "")
             + more
         )
-
-    def explained(self) -> Iterator[Detection]:
-        """The detections in order, after all flagged records are explained, so that no copy of the trees is kept for that."""
-        for part in self._parts:
-            if isinstance(part, Run):
-                part.explain()
-        return iter(self)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

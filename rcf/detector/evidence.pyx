@@ -172,6 +172,17 @@ cdef class Evidence:
             calls[i], asides[i] = counted >= self.threshold, aside
         return evidence, likelihood, alarm, beside
 
+    def may_alarm(self, const double[:, ::1] rows):
+        """Which records can alarm whatever the forests say, (n,) of bool: a score is at most the logarithm of the records held."""
+        cdef Py_ssize_t n = rows.shape[0], i
+        # a billionth more, because what is compared is rounded
+        cdef double most = log2(<double>max(self.capacity, <int64_t>2) + 1.0), longest = sqrt(sqrt(<double>LONGEST)) * (1.0 + 1e-9)
+        may = np.empty(n, dtype=np.bool_)
+        cdef uint8_t[::1] flags = may.view(np.uint8)
+        for i in range(n):
+            flags[i] = max(most * (LEAST + rows[i, 0]), rows[i, 1]) * longest >= self.threshold
+        return may
+
     def state(self):
         cdef int64_t k
         return {

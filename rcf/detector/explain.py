@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from threading import Lock
 from typing import NamedTuple
-from weakref import ReferenceType, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,79 +68,3 @@ def _alternatives(trees: Ensemble, window: Floats, missing: list[int]) -> Floats
         return np.concatenate([forest.points(i)[:, missing] for i in range(forest.n_trees)])
     found = forest.complete(window, missing, True)
     return found if len(found) else window[missing].reshape(1, -1)
-
-
-class Replay:
-    """A copy of the trees that stays behind, to explain records of runs that the trees have learned since.
-
-    Most runs are looked at for their scores alone. To learn a run again, without scores, takes a third of what it took, and an
-    explanation as long as a hundred records; so that is left until it is asked for. The copy then catches up, and goes on from
-    there: one serves run after run.
-    """
-
-    def __init__(self, trees: Ensemble) -> None:
-        self.trees = trees
-        self._added = self._followed = 0  # rows, that the trees have learned and the copy has
-        self._runs: deque[tuple[Floats, Floats, ReferenceType[Stretch]]] = deque()
-        self._rest: tuple[Floats, Floats] | None = None  # of the run that the copy stands in
-        self._lock = Lock()  # results may be read in other threads than the one that takes in records
-
-    @property
-    def lag(self) -> int:
-        """Rows by which the copy is behind."""
-        return self._added - self._followed
-
-    def add(
-        self,
-        records: Floats,
-        windows: Floats,
-        moments: Callable[[int], list[Step]],
-        called: list[int],
-        totals: list[float],
-    ) -> Stretch:
-        """The trees have learned a run of records; who holds on to the result can have those called explained."""
-        run = Stretch(self, moments, called, totals)
-        self._runs.append((records, windows, ref(run)))
-        self._added += len(windows)
-        return run
-
-    def catch_up(self, asked: Stretch) -> None:
-        with self._lock:
-            while asked.found is None:
-                if self._rest is not None:
-                    self._follow(*self._rest)
-                records, windows, who = self._runs.popleft()
-                run, done = who(), 0
-                if run is not None:
-                    found = {}
-                    for i, total in zip(run.called, run.totals, strict=True):
-                        self._follow(records[done : i + 1], windows[done : i + 1])
-                        done = i + 1
-                        window = np.ascontiguousarray(windows[i])
-                        found[i] = explain(self.trees, records[i], window, run.moments(i), total, True)
-                    run.found = found
-                self._rest = records[done:], windows[done:]
-
-    def _follow(self, records: Floats, windows: Floats) -> None:
-        self.trees.follow(records, windows)
-        self._followed += len(records)
-
-
-class Stretch:
-    """Records of a run that were called, by their place in it, and their explanations once these have been asked for."""
-
-    __slots__ = ("__weakref__", "_replay", "called", "found", "moments", "totals")
-
-    def __init__(
-        self, replay: Replay, moments: Callable[[int], list[Step]], called: list[int], totals: list[float]
-    ) -> None:
-        self._replay: Replay | None = replay
-        self.moments, self.called, self.totals = moments, called, totals
-        self.found: dict[int, Explanation] | None = None
-
-    def explanations(self) -> dict[int, Explanation]:
-        if self._replay is not None:
-            self._replay.catch_up(self)
-            self._replay = None
-        assert self.found is not None
-        return self.found

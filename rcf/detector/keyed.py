@@ -208,8 +208,7 @@ class KeyedDetector(Savable):
                     self._take(key)
                 detector = detectors[key]
                 found = detector._take_many(names, X[at], own[key], admitted[key])
-                results.update(zip(at, found.explained(), strict=True))
-                detector._replay = None  # a copy of the trees that only later batches of the same key would use
+                results.update(zip(at, found, strict=True))
                 self._held[key] = detector
             clock, other = (self._arrivals, self._stamps) if stamps is None else (self._stamps, self._arrivals)
             arrived = time.time()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -19,7 +18,7 @@ from .detections import GONE, Detection, Detections, Run
 from .ensemble import Ensemble, Scores, Shape
 from .events import Events, Running
 from .evidence import Evidence, threshold_of
-from .explain import Explanation, Replay, explain
+from .explain import Explanation, explain
 from .findings import Finding, finding
 from .forecast import Calibration, Forecast, checked_bounds, forecast
 from .missing import completed_record, filled
@@ -44,9 +43,8 @@ Floats = NDArray[np.float64]
 FORMAT = 1
 RUN = 1 << 16  # records given to the forests at once
 SHORT = 32  # records, below which they go alone: a run of arrays costs as much to begin
-ALONE = 128  # the same where the trees would have to be copied first
-LAG = 1 << 11  # records that a copy may be behind before another is made: to catch up takes 4 ms, to copy 0.4
-KEPT = 16  # runs in which records were called and not yet explained; each holds forests of 2 MB with the defaults
+PIECE = 1024  # records of a run that the trees learn at once, if a copy of them is made: to copy takes a twentieth of the time
+MANY = 16  # records of a piece that may be flagged, above which it pays to copy the trees
 NAN = float("nan")
 
 
@@ -235,7 +233,6 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self._events = Events(samples)
         self._clock = Clock(s.interval, s.rules)
         self._calibration = Calibration()
-        self._replay: Replay | None = None
         self._silence: list[int] = [0] * d  # records in a row that each feature was missing
         self._silent = False  # whether any was missing in the last record
         self._sure = 2 * samples  # records that make confidence 1
@@ -388,7 +385,6 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         window = self._window
         window.ring.push(z)
         whole = window.row() if full else None
-        self._replay = None
         return self._trees.look(p, whole) if doubtful else self._trees.learn(p, whole)
 
     @property
@@ -527,17 +523,15 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         # where a run of records that can go through the forests at once may not reach beyond: NaN
         stops = np.append(np.flatnonzero(~whole), len(X))
         parts: list[list[Detection] | Run] = []
-        waiting: deque[Run] = deque()
         i = 0
         while i < len(X):
             stop = int(stops[np.searchsorted(stops, i)])
             n = self._run_length(i, min(stop, i + RUN), times if timed else None)
-            if n < (ALONE if self._replay is None else SHORT):
+            if n < SHORT:
                 alone = parts[-1] if parts else None
                 if not isinstance(alone, list):
                     alone = []
                     parts.append(alone)
-                # these go alone; the few that are not worth a copy of the trees with them
                 for k in range(i, i + max(n, 1)):
                     moment = Moment(float(times[k]), float(offsets[k]), False) if timed else None
                     alone.append(self._one(X[k].tolist(), moment, stamps[k] if stamps else None))
@@ -549,10 +543,6 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
                 i += n
                 if timed:
                     self._clock.now, self._clock.offset = float(times[i - 1]), float(offsets[i - 1])
-                if run.unread is not None:
-                    waiting.append(run)
-                if len(waiting) > KEPT:
-                    waiting.popleft().explain()
         if parts and isinstance(parts[-1], Run):
             parts[-1].last = self
         return Detections(parts)
@@ -586,42 +576,58 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
         joined = np.concatenate([window.row()[d:], Z.reshape(-1)])
         windows = np.lib.stride_tricks.sliding_window_view(joined, size * d)[::d]
-        replay = self._replay
-        if replay is None or replay.lag > LAG:
-            replay = self._replay = Replay(trees.copy())
-        learned = trees.n_seen
-        scores, points, wholes = trees.learn_many(P, windows)
-        evidence, likelihood, alarms, beside = self._evidence.steps(points, wholes, learned + 1, rows)
+        scores, evidence, likelihood = np.empty(n), np.empty(n), np.empty(n)
         names = getattr(self, "feature_names_in_", None)
-        flags = np.zeros(n, dtype=np.bool_)
-        why = dict.fromkeys(np.flatnonzero(scores == 0.0).tolist(), "warming up")
         found: dict[int, Finding] = {}
         events: dict[int, Any] = {}
+        told: dict[int, Explanation] = {}
         silent = [NAN] * d
-        waiting = np.flatnonzero(alarms).tolist()[::-1]
+        able = np.flatnonzero(self._evidence.may_alarm(rows))
         i = 0
-        while i < n and (waiting or self._events.running):
-            if not self._events.running:
-                i = waiting[-1]
-            values, beyond = X[i].tolist(), silent if left is None else left[i].tolist()
-            alarm = None
-            if waiting and waiting[-1] == i:
-                waiting.pop()
-                alarm = finding(rows[i].tolist(), bool(beside[i]), values, views.units, seen + i)
-            stamp = None if alarm is None or stamps is None else plain_time(stamps[i])
-            events[i], belongs = self._events.step(seen + i, values, beyond, stamp, alarm, names)
-            if alarm is None and belongs is not None and not self._alert_once:
-                alarm = _lasting(belongs, values, seen + i)
-            if alarm is not None:
-                flags[i], found[i] = True, alarm
-            i += 1
-        called = list(found)
-        unread = replay.add(P, windows, moments, called, scores[called].tolist())
+        while i < n:
+            # Trees can explain the last record that they learned: they stop at each record that may be flagged, or, where
+            # there are many, a copy follows them.
+            at, beyond = np.searchsorted(able, (i, i + PIECE))
+            behind = None
+            if beyond - at > MANY or (self._events.running and not self._alert_once):
+                end, behind = min(n, i + PIECE), trees.copy()
+            else:
+                end = int(able[at]) + 1 if at < len(able) else n
+            learned = trees.n_seen
+            scores[i:end], points, wholes = trees.learn_many(P[i:end], windows[i:end])
+            evidence[i:end], likelihood[i:end], alarms, beside = self._evidence.steps(
+                points, wholes, learned + 1, rows[i:end]
+            )
+            waiting = (np.flatnonzero(alarms) + i).tolist()[::-1]
+            k, followed = i, i
+            while k < end and (waiting or self._events.running):
+                if not self._events.running:
+                    k = waiting[-1]
+                values, beside_season = X[k].tolist(), silent if left is None else left[k].tolist()
+                alarm = None
+                if waiting and waiting[-1] == k:
+                    waiting.pop()
+                    alarm = finding(rows[k].tolist(), bool(beside[k - i]), values, views.units, seen + k)
+                stamp = None if alarm is None or stamps is None else plain_time(stamps[k])
+                events[k], belongs = self._events.step(seen + k, values, beside_season, stamp, alarm, names)
+                if alarm is None and belongs is not None and not self._alert_once:
+                    alarm = _lasting(belongs, values, seen + k)
+                if alarm is not None:
+                    if behind is not None:
+                        behind.follow(P[followed : k + 1], windows[followed : k + 1])
+                        followed = k + 1
+                    found[k] = alarm
+                    told[k] = explain(behind or trees, P[k], windows[k], moments(k), float(scores[k]), True)
+                k += 1
+            i = end
+        flags = np.zeros(n, dtype=np.bool_)
+        flags[list(found)] = True
+        why = dict.fromkeys(np.flatnonzero(scores == 0.0).tolist(), "warming up")
         sure = max(self._sure, views.day)
         confidence = np.minimum(1.0, np.arange(first + 1, first + n + 1) / sure)
         run = Run(
             scores, evidence, self._evidence.threshold, likelihood, flags, confidence, why, found, events, stamps, seen,
-            names, unread if called else None,
+            names, told,
         )  # fmt: skip
         for row in Z[-size:]:
             window.ring.push(row)

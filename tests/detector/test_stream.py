@@ -12,8 +12,9 @@ from sklearn.base import clone
 
 from rcf._core import ModelStateError
 from rcf.detector import StreamDetector
-from rcf.detector.detections import Run
+from rcf.detector.evidence import Evidence, threshold_of
 from rcf.detector.keyed import KeyedDetector
+from rcf.detector.views import COLUMNS
 
 FIELDS = ("score", "evidence", "threshold", "grade", "is_anomaly", "likelihood", "confidence", "reason", "events")
 
@@ -705,7 +706,7 @@ def test_a_flat_feature_at_a_new_level_is_one_alarm_for_good(jump):
         assert [(e.start, e.why) for e in level if e.start == 2000] == [(2000, "the new level has become usual")]
 
 
-def test_called_records_are_explained_late_as_they_would_have_been_at_once(monkeypatch):
+def test_called_records_of_runs_are_explained_as_they_would_have_been_singly(monkeypatch):
     x = noisy(1500)
     x[[700, 1100]] += 30
     one, many = StreamDetector(random_state=0), StreamDetector(random_state=0)
@@ -715,37 +716,47 @@ def test_called_records_are_explained_late_as_they_would_have_been_at_once(monke
     assert {700, 1100} <= set(found.anomalies.tolist())
     same(singly[:1200], list(pickle.loads(pickle.dumps(found))))
     same(singly[:1200], list(found))
-    # no more runs wait to be explained than are allowed
-    monkeypatch.setattr("rcf.detector.stream.KEPT", 1)
     monkeypatch.setattr("rcf.detector.stream.RUN", 150)
-    cut = StreamDetector(random_state=0).update_many(x)
-    waiting = [part for part in cut._parts if getattr(part, "unread", None) is not None]
-    assert len(waiting) <= 1
-    same(singly, list(cut))
+    same(singly, list(StreamDetector(random_state=0).update_many(x)))
 
 
-@pytest.mark.parametrize("lag", [0, 300, 1 << 14])
-@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 0, 3], [2, 4], [4, 2, 5, 0]])
-def test_runs_are_explained_in_any_order_or_not_at_all(monkeypatch, lag, order):
-    monkeypatch.setattr("rcf.detector.stream.LAG", lag)
+@pytest.mark.parametrize("rate", [0.5, 0.05, 0.005])
+@pytest.mark.parametrize("often", [False, True])
+def test_runs_flag_what_single_records_flag(rate, often):
+    """Above a rate of .05 nearly any record may alarm; with `alert_once` off each record of an event is explained too."""
     x = noisy(1400, 1)
     x[250:1400:83] += np.linspace(60, 400, len(x[250:1400:83]))[:, None]  # each is new
     one, many = (
-        StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.5, alert_once=False, random_state=0)
+        StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=rate, alert_once=not often, random_state=0)
         for _ in range(2)
     )
     singly = [one.update(row) for row in x]
-    many.update_many(x[:200])
-    parts = {}
-    for k in range(6):
-        cut = slice(200 + 200 * k, 400 + 200 * k)
-        found = many.update_many(x[cut])
-        assert any(isinstance(part, Run) and part.unread for part in found._parts)
-        if k in order:
-            parts[k] = found, singly[cut]
-    for k in order:
-        found, expected = parts.pop(k)
-        same(expected, list(found))
+    found = [many.update_many(x[i : i + 200]) for i in range(0, 1400, 200)]
+    assert sum(len(part.anomalies) for part in found) > 5
+    same(singly, [result for part in found for result in part])
+    assert pickle.dumps(one) == pickle.dumps(many)
+
+
+@pytest.mark.parametrize("method", ["depth", "opensearch", "codisp", "displacement"])
+@pytest.mark.parametrize("capacity", [1, 2, 256])
+def test_whatever_alarms_was_known_to_be_able_to(method, capacity):
+    """Highest scores and random novelty: no record alarms that `may_alarm` passes over."""
+    rng = np.random.default_rng(capacity)
+    n = 3000
+    rows = np.zeros((n, len(COLUMNS)))
+    rows[:, 0], rows[:, 1] = rng.random(n) ** 6, rng.random(n) ** 6
+    depth = method in ("depth", "opensearch")
+    scores = np.full(n, np.log2(capacity + 1) if depth else float(capacity))
+    scores[rng.random(n) < 0.5] *= 0.1
+    called = 0
+    for rate in (0.0005, 0.005, 0.05, 0.5):
+        evidence = Evidence(threshold_of(rate), method, capacity)
+        may = evidence.may_alarm(rows)
+        alarms = evidence.steps(scores, np.zeros(n), 1000, rows)[2]
+        called += alarms.sum()
+        assert not (alarms & ~may).any()
+        assert not may.all() or rate == 0.5
+    assert called > 10
 
 
 def test_results_are_read_in_a_thread_while_records_come():
