@@ -1,4 +1,4 @@
-"""RandomCutForest: the scikit-learn face of the forest, and its streaming face."""
+"""RandomCutForest: the forest as a scikit-learn estimator, with further methods for streams."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import LIMIT, Forest, check_weights
+from ._html import NotebookView, table
 from ._validate import (
     as_record,
     blocks,
@@ -41,10 +43,11 @@ if TYPE_CHECKING:
 
 Method = Literal["depth", "codisp", "displacement", "opensearch", "path"]
 _METHODS = {"depth", "codisp", "displacement", "opensearch", "path"}
-# Rows whose scores settle the threshold: 2048 place mean + 3 sd within a few percent and take milliseconds at any n.
+# The threshold is computed from the scores of this many rows: 2048 rows give mean + 3 sd within a few percent and take
+# milliseconds for any n.
 _OFFSET_ROWS = 2048
 _FLOAT64 = np.dtype(np.float64)
-# In what forests that are merged must agree: the parameter, and what the core calls it.
+# Parameters in which merged forests must agree, and their names in the core.
 _MERGED_ALIKE = {
     "n_features": "n_features",
     "n_estimators": "n_trees",
@@ -57,28 +60,28 @@ _SETTLED = (
     "time_decay",
     "low_memory",
     "random_state",
-)  # what shapes a forest once it is grown
+)  # parameters that cannot change once the forest is grown
 _FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_given_offset")
-# A sparse table is made dense up to this many cells (256 MB); of a larger one that many, in rows drawn at random. The trees
-# hold at most n_estimators * max_samples rows of either.
+# `fit` makes at most this many cells of a sparse table dense (256 MB). From a larger table it draws rows at random. The trees
+# hold at most n_estimators * max_samples rows in any case.
 _DENSE = 1 << 25
 
 
 class _Line(NamedTuple):
-    """Where `predict` draws its line, for the forest as it was after `n_seen` records.
+    """The offsets of the forest after `n_seen` records.
 
-    `offsets` holds the offset of each method that was asked for. Right after `fit` with `contamination="auto"` it holds, for the
-    method of `fit`, the rows from which the offset will be computed, so that callers who only score do not pay for it.
+    `offsets` holds the offset of each method for which it was read. Right after `fit` with `contamination="auto"`, the entry of
+    the method of `fit` holds the rows from which the offset will be computed, so that callers who only score do not pay for it.
     """
 
     n_seen: int
     contamination: float | Literal["auto"]
-    fitted: bool  # by `fit`, whose contamination stays in force; a stream follows the parameter
+    fitted: bool  # after `fit`, its contamination stays valid; on a stream the current parameter counts
     offsets: dict[str, float | NDArray[np.float64]]
 
 
 class Neighbors(NamedTuple):
-    """What :meth:`RandomCutForest.neighbors` found, nearest first.
+    """The result of :meth:`RandomCutForest.neighbors`, nearest record first.
 
     Examples
     --------
@@ -93,13 +96,14 @@ class Neighbors(NamedTuple):
     trees: NDArray[np.int64]
 
 
-class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[misc]
+class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """A random cut forest: anomaly scores for tables and streams.
 
-    Each tree cuts its sample of the data at random until every distinct record is alone. A feature is chosen in proportion to its
-    extent, and the cut is uniform within it. A record that a cut separates early is anomalous. Trees can learn and forget
-    single records; at any time they have the distribution of trees that were built afresh from the records they hold.
-    A score is the expectation over the random cut that would insert the record. Computing it changes nothing.
+    Each tree cuts its sample of the data at random until every distinct record is alone. A feature is chosen with probability
+    proportional to its extent, and the cut is uniform within that extent. A record that a cut separates early is anomalous.
+    Trees can learn and forget single records. At any time they have the same distribution as trees built from scratch on
+    the records that they hold. A score is an expectation over the random cut that would insert the record; computing it does
+    not change the forest.
 
     Use it as an estimator instead of :class:`sklearn.ensemble.IsolationForest` (`fit`, then `predict`), or on a stream
     (`update` for each record).
@@ -107,50 +111,52 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     Parameters
     ----------
     n_estimators : int, default=100
-        Number of trees. The error of a score falls with its square root; time and memory grow in proportion.
+        Number of trees. The error of a score falls with the square root of this number; time and memory are proportional to it.
     max_samples : int, float, "auto" or "disjoint", default=256
         Number of records that each tree holds. A float is a share of the rows given to `fit`, and "auto" is 256. "disjoint"
         gives tree `i` the rows ``[i * k, (i + 1) * k)`` with ``k = len(X) // n_estimators``, as SageMaker does. Larger samples
-        show finer structure, and make small clusters of anomalies look ordinary.
+        show finer structure, but make small clusters of anomalies look normal.
     method : {"depth", "codisp", "displacement", "opensearch", "path"}, default="depth"
-        How a record is scored.
+        The kind of score.
 
-        - "depth": the score of Kinesis and SageMaker, from 0 to about ``log2(max_samples)``, near 1 for ordinary records.
-        - "path": the score of IsolationForest over random cut trees, ``2 ** -(mean path length / c(n))``, where ``c(n)`` is the
-          mean path length of a tree of `n` records. It lies between 0 and 1, near 0.5 for ordinary records. It needs no bounding
-          boxes, so it is the fastest, but it has no attribution.
+        - "depth": the score of Kinesis and SageMaker, from 0 to about ``log2(max_samples)``, near 1 for normal records.
+        - "path": the score of IsolationForest on random cut trees, ``2 ** -(mean path length / c(n))``, where ``c(n)`` is the
+          mean path length of a tree of `n` records. It lies between 0 and 1, near 0.5 for normal records. It needs no bounding
+          boxes, so it is the fastest method, but it has no attribution.
         - "codisp": the collusive displacement of the paper and of the package rrcf.
         - "displacement": the displacement of the paper. It is exactly 0 for a record that every tree holds, so it cannot rank
           the rows of a table with at most `max_samples` rows (ROC-AUC 0.5).
         - "opensearch": the score of the AWS libraries and of OpenSearch.
 
-        For tables take "depth" or "path", for windows of a series "depth" (docs/guide/methods.md has the measured table).
+        Use "depth" or "path" for tables and "depth" for windows of a series. The user guide has a table of measurements
+        (docs/guide/methods.md).
     time_decay : float or None, default=None
         How strongly the samples prefer later records: the weight of a record is multiplied by ``exp(-time_decay)`` for each
-        record that follows. None means ``1 / (10 * max_samples)`` on a stream, and 0 in `fit`, where rows have no order. 0 keeps
-        a uniform sample of the whole stream.
+        record that follows. None means ``1 / (10 * max_samples)`` on a stream, and 0 in `fit`, because the rows of a table have no
+        order. With 0 a tree keeps a uniform sample of the whole stream.
     contamination : "auto" or float, default="auto"
-        Where `predict` draws the line. "auto" is the mean plus three standard deviations of the training scores, as
-        SageMaker recommends, but at most halfway from the mean to the highest possible score, so that few training rows
-        cannot put the line out of reach. It is estimated from at most 2048 training rows, so that the cost of `fit` does
-        not depend on their number. If anomalies are common, for example a third of the table, they raise the line themselves, and
-        few or none are flagged: pass their share. A float in (0, 0.5] is the share of training rows that are flagged, as
-        in IsolationForest; all training rows are then scored.
+        Determines the threshold of `predict`. With "auto" the threshold is the mean plus three standard deviations of the
+        training scores, as SageMaker recommends, but at most halfway from the mean to the highest possible score, so that
+        some score can always exceed it. It is estimated from at most 2048 training rows, so that the cost of `fit` does not
+        depend on their number. If anomalies are common, for example a third of the table, they raise the threshold themselves,
+        and few or none of them are flagged. In that case pass their share: a float in (0, 0.5] is the share of training rows
+        that are flagged, as in IsolationForest. All training rows are then scored.
     n_jobs : int or None, default=None
-        Number of threads for batches. None means 1, and -1 means all cores. Results do not depend on it.
+        Number of threads for batches. None means 1, and -1 means all cores. The results do not depend on it.
     low_memory : bool, default=False
-        Do not store the bounding boxes of nodes with at most six records, and compute them from the records when they are needed.
-        The results are the same, bit for bit. 100 trees of 256 records take 3.1 MiB instead of 3.9 with 8 features, and 9.9
-        instead of 15.7 with 48. `update` takes 1.4 to 1.9 times as long; scoring large batches takes no longer.
+        If True, the bounding boxes of nodes with at most six records are not stored but computed when they are needed. The results
+        are the same, bit for bit. 100 trees of 256 records take 3.1 MiB instead of 3.9 with 8 features, and 9.9 instead of 15.7
+        with 48. `update` takes 1.4 to 1.9 times as long; scoring large batches takes no longer.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same forest, bit for bit, on any machine.
 
     Attributes
     ----------
     offset_ : float
-        `predict` returns -1 where ``score_samples(X) < offset_``. After `fit` the offset comes from the training rows and the
-        `contamination` at that time. On a stream, and for a `method` other than that of `fit`, it comes from at most 2048 of the
-        records that the forest holds now. It does not depend on when it is read. An assigned value stays until the next `fit`.
+        `predict` returns -1 where ``score_samples(X) < offset_``. After `fit`, the offset is computed from the training rows and
+        the `contamination` at that time. On a stream, and for a `method` other than that of `fit`, it is computed from at most 2048
+        of the records that the forest holds now. It does not depend on when it is read. An assigned value is kept until
+        the next `fit`.
     max_samples_ : int
         Number of records that a tree can hold; after `fit` on fewer rows, the number of rows.
     time_decay_ : float
@@ -173,28 +179,31 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     S. Guha, N. Mishra, G. Roy, O. Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams", ICML 2016. Section 2
     has the trees, section 3 the displacement; the samples are those of Efraimidis and Spirakis (2006).
 
-    Features count in proportion to their extent, where IsolationForest cuts all equally often. If the units mean nothing, use
-    ``make_pipeline(RobustScaler(), RandomCutForest())``. The forest does not scale by itself, because that loses as often as
-    it wins. On eleven labelled tables of ADBench the mean average precision is .497 as the tables
-    come, .479 scaled by quartiles, .445 by standard deviations (IsolationForest .513): scaled by quartiles, "wine" falls from .768
-    to .191, and "thyroid" rises from .303 to .673.
+    **Scaling.** Features are cut in proportion to their extent, whereas IsolationForest cuts all features equally often. If
+    the units of the features are arbitrary, use ``make_pipeline(RobustScaler(), RandomCutForest())``. The forest does not scale
+    the features itself, because scaling hurts as often as it helps. On eleven labelled tables of ADBench, the mean average
+    precision is .497 without scaling, .479 if scaled by quartiles, and .445 if scaled by standard deviations (IsolationForest:
+    .513). Scaling by quartiles lowers "wine" from .768 to .191 and raises "thyroid" from .303 to .673.
 
-    Missing values: in `fit`, a NaN is drawn from the values that the feature has in other rows; where rows are scored, it is
-    the median of what the trees hold, so that it neither adds to the score nor hides what other features show. With a tenth of
-    the cells missing, average precision on the same tables is .523 (IsolationForest, which takes NaN too, .489), with three tenths
-    .482 (.473). Streams refuse NaN; `StreamDetector` fills it by the records before. Sparse tables (any of SciPy's formats) are
-    made dense: for scores in blocks, in `fit` up to 256 MB; of a larger table as many rows as that are drawn.
+    **Missing values.** In `fit`, NaN is replaced by a random value of the same feature from another row. In scoring, it is
+    replaced by the median of the values in the trees, so that it neither adds to the score nor hides the other features. With
+    a tenth of the cells missing, the average precision on the same tables is .523 (IsolationForest, which also accepts NaN,
+    has .489); with three tenths missing it is .482 (.473). `update` and `partial_fit` raise an error for NaN; use
+    `StreamDetector` to fill missing values on a stream.
 
-    It does badly on anomalies that lie within the usual range of every feature and are unusual only jointly; they need many
-    samples. Values are stored as 32-bit floats after a float64 origin (the median of the first records) is subtracted
-    from each feature. A series around 1e9 therefore loses nothing, but a series that moves by 10^7 times its first spread does.
+    **Sparse tables** in any of SciPy's formats are made dense: block by block in scoring, and up to 256 MB in `fit`. From a
+    larger table `fit` draws as many rows as fit into 256 MB.
 
-    `method`, `contamination` and `n_jobs` act at once when they are set; the parameters that shape a forest (`n_estimators`,
-    `max_samples`, `time_decay`, `low_memory`, `random_state`) act in the next `fit`, and until then `update`, `update_many`,
-    `partial_fit` and `merge` refuse to go on with other values.
+    **Limits.** Anomalies whose features are all in the usual range, and only their combination is unusual, need large samples.
+    Values are stored as 32-bit floats after a float64 origin, the median of the first records, is subtracted from each feature.
+    A series around 1e9 therefore loses no precision, but a series that moves by 10^7 times its first spread does.
 
-    Threads may call any method. A call that learns excludes all others: a thread that scores sees the forest before or after
-    a whole batch.
+    **Parameters.** `method`, `contamination` and `n_jobs` have effect as soon as they are set. The other parameters
+    (`n_estimators`, `max_samples`, `time_decay`, `low_memory`, `random_state`) have effect in the next `fit`; until then `update`,
+    `update_many`, `partial_fit` and `merge` raise an error if one of them was changed.
+
+    **Threads.** Threads may call any method. A call that learns excludes all other calls, so a thread that scores sees the forest
+    before or after a whole batch.
 
     Examples
     --------
@@ -214,7 +223,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     # Whether the forest is grown and no parameter that shapes it was set since the last check, so that `update` need not check.
     _ready = False
     _line: _Line
-    _given_offset: float  # where a caller has set offset_
+    _given_offset: float  # exists if a caller has set offset_
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -261,10 +270,10 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Grow the forest afresh from a table.
+        """Build a new forest from a table.
 
-        Every tree takes a uniform sample of `max_samples` rows without replacement, so the cost beyond looking at `X` once does
-        not grow with its length. With an explicit `time_decay` the rows are taken as a stream and later ones are preferred.
+        Every tree takes a uniform sample of `max_samples` rows without replacement, so apart from one pass over `X` the cost
+        does not grow with the number of rows. If `time_decay` is given, the rows count as a stream and later rows are preferred.
 
         Parameters
         ----------
@@ -272,7 +281,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             Numbers; NaN marks a missing value.
         y : ignored
         sample_weight : array-like of shape (n,), default=None
-            Positive; rows enter the samples by weight (Efraimidis and Spirakis). Equal weights count as none.
+            Positive weights by which rows are sampled (Efraimidis and Spirakis). Equal weights are the same as no weights.
 
         Returns
         -------
@@ -281,7 +290,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         ValueError
-            For data that are infinite, empty or not numbers, naming the place; the forest is then as it was.
+            If the data are infinite, empty or not numbers; the message names the place. The forest does not change then.
         """
         with unchanged_on_error(self):
             self._fit(X, sample_weight)
@@ -298,7 +307,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         capacity = max(256, n // self.n_estimators) if disjoint else self._capacity(n)
         decay = self._decay(capacity)
         forest = Forest(self.n_estimators, capacity, d, decay, seed, bool(self.low_memory))
-        given = data  # as it came: what fills gaps while trees grow is not what fills them when rows are scored
+        given = data  # with NaN, because NaN is filled differently in training and in scoring
         if issparse(data):
             most = max(_DENSE // d, capacity)
             if n > most and not disjoint and not self.time_decay:
@@ -334,7 +343,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         X : array-like of shape (n, d)
         y : ignored
         sample_weight : array-like of shape (n,), default=None
-            Positive; 1 is a record's usual weight.
+            Positive weights; 1 is the weight of a record without `sample_weight`.
 
         Returns
         -------
@@ -352,20 +361,20 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Parameters
         ----------
         record : array-like of shape (d,)
-            A number where d is 1. The labels of a pandas Series are the names of the features, in their order. A contiguous
-            float64 array is used without a copy.
+            A number is accepted if d is 1. The index of a pandas Series holds the names of the features, in their order. A
+            contiguous float64 array is used without a copy.
 
         Returns
         -------
         float
             The score of the record before it was learned, high for anomalies. The first `max_samples` records
-            of a stream score 0, because the forest does not know enough yet.
+            of a stream have the score 0, because the forest does not know enough yet.
 
         Raises
         ------
         ValueError
-            If the record is not finite, has another width, or has other names or another order of them. The forest is then as
-            it was. A table is refused too: `update_many` takes many records.
+            If the record is not finite, or the number, the names or the order of its features differ, or if a table is
+            given (use `update_many`). The forest does not change then.
         """
         if type(record) is np.ndarray and record.ndim == 1 and self._ready:
             if record.dtype is not _FLOAT64 or not record.flags.c_contiguous:
@@ -383,24 +392,25 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     def update_many(self, X: ArrayLike) -> NDArray[np.float64]:
         """Score the next records of the stream and learn each after it is scored.
 
-        The scores are those of `update` on one record after the other, bit for bit. One call is faster, and uses `n_jobs` threads.
+        The scores are those of `update` on one record after the other, bit for bit. A single call is faster and uses `n_jobs`
+        threads.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-            The names of a frame's columns are those of the features, in their order.
+            The column names of a frame are the names of the features, in their order.
 
         Returns
         -------
         ndarray of shape (n,)
             The score of each record before it was learned, high for anomalies. The first `max_samples` records
-            of a stream score 0.
+            of a stream have the score 0.
 
         Raises
         ------
         ValueError
-            If a record is not finite, has another width, or has other names or another order of them. None of the records
-            is learned then.
+            If a record is not finite, or the number, the names or the order of the features differ. No record is learned
+            then.
 
         Examples
         --------
@@ -417,10 +427,10 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             return self._stream(data.shape[1]).update(data, None, self.method, self._threads())
 
     def forget(self, x: ArrayLike) -> int:
-        """Take a record back: one equal to it, the oldest held, leaves each tree that holds one.
+        """Remove a record from the trees: each tree that holds an equal record drops the oldest one.
 
-        The trees that remain have the distribution of trees that never saw it, if it came once. The place in the sample stays empty
-        until a record comes that would have entered anyway.
+        If the record occurred once, the trees then have the distribution of trees that never saw it. Its place in a sample stays
+        empty until a record arrives that would have entered the sample anyway.
 
         Parameters
         ----------
@@ -429,28 +439,31 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Returns
         -------
         int
-            How many trees held it; 0 if none did.
+            The number of trees that held the record.
         """
         check_is_fitted(self)
         held = self._forest.forget(self._record(x))
         if held:
-            for name in ("_line", "_medians_at"):  # the count of records, by which they are kept, is the same
+            for name in (
+                "_line",
+                "_medians_at",
+            ):  # both are cached by the number of records seen, which has not changed
                 self.__dict__.pop(name, None)
         return held
 
     def merge(self, other: RandomCutForest) -> Self:
-        """Take in a forest that was grown on another part of the data; it is left as it is.
+        """Merge a forest that was grown on another part of the data into this one. The other forest does not change.
 
-        Tree by tree the records with the smallest keys of both samples stay, and a tree is built on them: the result has the
-        distribution of one forest that saw this one's stream and then the other's. Weights and decay carry over, record `k` of the
-        other counting as record ``n_seen_ + k``. Two forests that were fitted on tables, rows without an order, become the forest
-        fitted on both tables.
+        For each pair of trees, the records with the smallest keys in the two samples are kept, and a tree is built from them. The
+        result has the distribution of a forest that saw the stream of this forest and then that of the other. Weights and decay
+        are preserved: record `k` of the other counts as record ``n_seen_ + k``. If both forests were fitted on tables, whose rows
+        have no order, the result is a forest fitted on both tables.
 
         Parameters
         ----------
         other : RandomCutForest
-            Of the same width, number of trees, size of samples, time decay and method, and grown from another `random_state`: the
-            same random numbers on both parts would choose the same places in them.
+            Must have the same number of features, trees and samples, and the same time decay and method. It must have a different
+            `random_state`, because equal random numbers would select the same positions from both parts.
 
         Returns
         -------
@@ -461,13 +474,13 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         TypeError
             If `other` is not a forest.
         ValueError
-            If it is this one or a copy, if either has seen nothing, or if they differ in one of the above, naming it; nothing has
-            changed then.
+            If `other` is this forest or a copy of it, if one of them has seen no record, or if one of the properties above
+            differs; the message names it. Nothing changes then.
 
         Notes
         -----
-        Values are held as 32-bit floats after an origin is subtracted. The other's are moved to the origin of this one, so equal
-        records of the two may differ in the last of 24 bits afterwards, and then count as two points.
+        Values are stored as 32-bit floats relative to an origin. The values of `other` are converted to the origin of this forest,
+        so equal records of the two forests may differ in the last of 24 bits afterwards and then count as two points.
 
         Examples
         --------
@@ -499,19 +512,19 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     # ---- scoring -----------------------------------------------------------------------------------------------
 
     def anomaly_score(self, X: ArrayLike, method: Method | Visitor | None = None) -> NDArray[np.float64]:
-        """How anomalous each row is; learns nothing.
+        """The anomaly score of each row. The forest does not change.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n, d)
-            NaN marks a missing value: the median of what the trees hold is scored in its place.
+            NaN marks a missing value, which is replaced by the median of the values in the trees.
         method : {"depth", "codisp", "displacement", "opensearch", "path"} or rcf.walk.Visitor, default=None
-            Another method than the estimator's own. A visitor is a score of your own; see `walk`.
+            None means the `method` of the forest. A visitor computes a score that you define; see `walk`.
 
         Returns
         -------
         ndarray of shape (n,)
-            High for anomalies, and at least 0 for the methods that have names.
+            High for anomalies. The scores of the built-in methods are at least 0.
         """
         check_is_fitted(self)
         if method is not None and not isinstance(method, str):
@@ -519,21 +532,22 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return self._scores(self._checked(X, reset=False, accept_sparse=True), method or self.method)
 
     def attribution(self, X: ArrayLike, method: Method | None = None) -> NDArray[np.float64]:
-        """What each feature adds to the score of each row.
+        """The part of each row's score that is due to each feature.
 
-        The probability that a cut separates the row is shared out among the features, and among lying above and
-        below the box that is cut. A row that a tree holds is explained as if the tree did not hold it.
+        The probability that a cut separates the row is divided among the features, and for each feature between lying above and
+        lying below the box that is cut. A row that a tree holds is explained as if the tree did not hold it.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         method : {"depth", "codisp", "displacement", "opensearch"}, default=None
-            Another method than the estimator's own. "path" has no attribution, because it measures no boxes.
+            None means the `method` of the forest. "path" has no attribution, because it does not use boxes.
 
         Returns
         -------
         ndarray of shape (n, d, 2)
-            ``[..., 0]`` by being high, ``[..., 1]`` by being low. At least 0; a row's parts add up to its `anomaly_score`.
+            ``[..., 0]`` holds the parts for high values, ``[..., 1]`` those for low values. All parts are at least 0, and the parts
+            of a row sum to its `anomaly_score`.
 
         Raises
         ------
@@ -556,7 +570,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Returns
         -------
         list of str
-            One object per row with an entry per feature; see :func:`rcf.explanation.explanation_json`. Features without
+            One JSON object per row, with an entry per feature; see :func:`rcf.explanation.explanation_json`. Features without
             names are called x0, x1, ...
 
         Examples
@@ -572,15 +586,15 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return [explanation_json(one, list(names), directionality=directionality) for one in parts]
 
     def walk(self, X: ArrayLike, visitor: Visitor) -> NDArray[np.float64]:
-        """A score of your own: the mean over the trees of what the visitor's functions make of each row. Needs the extra `numba`.
+        """A score that you define: the visitor's functions compute a value per tree, and the result is the mean over the trees.
 
-        `anomaly_score` takes a visitor as its `method` too.
+        This needs the extra `numba`. `anomaly_score` accepts a visitor as its `method` too.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         visitor : rcf.walk.Visitor
-            Three functions, compiled into one walk at the first call (about three seconds) and kept.
+            Three functions. The first call compiles them into one walk, which takes about three seconds; later calls reuse it.
 
         Returns
         -------
@@ -589,13 +603,13 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         Raises
         ------
         ValueError
-            If a function returns NaN: which, and for which row.
+            If a function returns NaN; the message names the function and the row.
         RuntimeError
-            If one raises.
+            If a function raises an error.
         TypeError
-            If one does not compile.
+            If a function cannot be compiled.
         ImportError
-            Without numba.
+            If numba is not installed.
         """
         from .walk import walk
 
@@ -606,26 +620,29 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     def density(
         self, X: ArrayLike, *, directional: bool = False, dimension: float | None = None
     ) -> NDArray[np.float64]:
-        """An estimate of how densely the records that the forest holds lie around each row, as a probability density.
+        """Estimate the probability density of the forest's records at each row.
 
-        Where a random cut would part the row from others, it leaves a box of some mass; the density is that mass over the
-        length of the box (the row included) to the power of the dimension, both averaged over cuts and trees. A row that a
-        tree holds is seen from the tree without it. It ranks as well as distances to the eighth neighbour in a sample of
-        `max_samples` do. It is too high: on a normal cloud, at the median, 1.6, 2.0, 2.5 and 4.4 times in 1, 2, 3 and 5
-        dimensions; in more than some ten, powers of lengths say little.
+        A random cut separates the row from a box that holds some mass. The density is this mass divided by the length of the box
+        (including the row) to the power of the dimension; both are averaged over cuts and trees. A row that a tree holds is
+        treated as if the tree did not hold it.
+
+        The density ranks rows as well as the distance to the eighth neighbour in a sample of `max_samples` records does. Its
+        values are too high: at the median of a normal distribution 1.6, 2.0, 2.5 and 4.4 times the true density in 1, 2, 3 and 5
+        dimensions. In more than about ten dimensions, powers of lengths carry little information.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         directional : bool, default=False
-            Share the density out among the features, and among what lies above and below the row.
+            If True, divide the density among the features, and between the records below and above the row.
         dimension : float, default=None
-            The power. None is the number of features; less where the data are known to lie on something flatter.
+            The power. None means the number of features. Use a smaller number if the data lie on a surface of lower dimension.
 
         Returns
         -------
         ndarray of shape (n,), or (n, d, 2) if directional
-            With ``[..., 0]`` what lies below the row and ``[..., 1]`` what lies above. Infinite for the one value of constant data.
+            ``[..., 0]`` is the density below the row and ``[..., 1]`` that above. If all records are equal, the density at
+            this value is infinite.
         """
         check_is_fitted(self)
         power = self.n_features_in_ if dimension is None else not_negative("dimension", dimension)
@@ -639,22 +656,22 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
             return np.where(mass > 0, mass / volume[:, None, None], 0.0)
 
     def neighbors(self, x: ArrayLike, max_distance: float | None = None) -> Neighbors:
-        """Records near to this one: what each tree holds in the leaf where it falls, nearest first.
+        """Approximate nearest neighbours: the record in the leaf of each tree that the given record falls into.
 
-        A tree gives one record, in a time that hardly grows with how many it holds; the nearest of all is often among
-        them, not surely.
+        Each tree returns one record, in a time that hardly depends on the size of the sample. The true nearest neighbour is
+        often, but not always, among them.
 
         Parameters
         ----------
         x : array-like of shape (d,)
         max_distance : float, default=None
-            Leave out what lies further away. None leaves out nothing.
+            Largest distance of a neighbour. None means no limit.
 
         Returns
         -------
         Neighbors
-            `distances` (k,), Euclidean; `points` (k, d), distinct, as they came but for the rounding to 32 bits; `trees` (k,), how
-            many trees gave each.
+            `distances` of shape (k,), Euclidean and ascending; `points` of shape (k, d), distinct records, rounded to 32 bits; and
+            `trees` of shape (k,), the number of trees that returned each point.
         """
         check_is_fitted(self)
         record = self._record(x)
@@ -667,7 +684,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return Neighbors(distances[order], points[order], trees[order])
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The opposite of `anomaly_score`, as scikit-learn has it: low for anomalies; shape (n,)."""
+        """The negative `anomaly_score`, as in scikit-learn: low for anomalies; shape (n,)."""
         return -self.anomaly_score(X)
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -697,6 +714,8 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         if "_given_offset" in self.__dict__:
             return self._given_offset
+        if not self._forest.masses().any():
+            raise NotFittedError("offset_ is undefined, because all records were forgotten")
         line, n_seen = self.__dict__.get("_line"), self._forest.n_seen
         if line is None or line.n_seen != n_seen or not (line.fitted or line.contamination == self.contamination):
             line = self._line = _Line(n_seen, self.contamination, False, {})
@@ -723,12 +742,12 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     def _offset_of(self, scores: NDArray[np.float64], contamination: float | Literal["auto"], method: Method) -> float:
         if contamination != "auto":
             return float(np.percentile(-scores, 100.0 * contamination))
-        # With few rows, mean + 3 sd may lie above every score that there can be, and nothing would ever be an outlier.
+        # With few rows, mean + 3 sd may exceed every possible score, and nothing would ever be an outlier.
         mean, highest = scores.mean(), max(self._highest(method), scores.max())
         return -float(min(mean + 3.0 * scores.std(), 0.5 * (mean + highest)))
 
     def _highest(self, method: Method) -> float:
-        """The score of a record far from all that the trees hold: no other is higher."""
+        """The highest possible score: that of a record far from all records in the trees."""
         held = np.concatenate([self._forest.points(i) for i in range(self._forest.n_trees)])
         low, high = held.min(axis=0), held.max(axis=0)
         extent = (high - low).sum()
@@ -736,12 +755,12 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return float(self._forest.score(np.minimum(far, LIMIT)[None], method, 1)[0])
 
     def _held(self, at_most: int) -> NDArray[np.float64]:
-        """Distinct records that the trees hold, evenly taken from them."""
+        """At most that many distinct records of the trees, evenly spaced in sorted order."""
         points = np.unique(np.concatenate([self._forest.points(i) for i in range(self._forest.n_trees)]), axis=0)
         return points[np.linspace(0, len(points) - 1, min(at_most, len(points))).astype(np.int64)]
 
     def _medians(self) -> NDArray[np.float64]:
-        """The median of each feature over the records that the trees hold."""
+        """The median of each feature over the records in the trees."""
         known = self.__dict__.get("_medians_at")
         if known is None or known[0] != self._forest.n_seen:
             held = []
@@ -752,7 +771,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return known[1]
 
     def _over(self, X: Any, work: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
-        """`work` on the rows of a checked table: dense blocks of a sparse one, and medians in the place of NaN."""
+        """Apply `work` to a checked table, with NaN replaced by medians and sparse tables converted to dense blocks."""
         if issparse(X):
             return np.concatenate([self._over(X[rows].toarray(), work) for rows in blocks(*X.shape)])
         try:
@@ -770,9 +789,9 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         self._validate_params()
         params = self.get_params(deep=False)
         if self._grown:
-            params.update(self._settled)  # what was set since cannot act, and is not saved
+            params.update(self._settled)  # later changes have no effect and are not saved
         if not isinstance(params["random_state"], (Integral, type(None))):
-            params["random_state"] = None  # a generator is shared with others; the forest's own are in its state
+            params["random_state"] = None  # a generator may be shared; the forest's own random numbers are in its state
         fitted = {name: getattr(self, name) for name in _FITTED if name in self.__dict__}
         line = self.__dict__.get("_line")
         if line is not None and line.fitted and line.n_seen == self._forest.n_seen:
@@ -822,6 +841,21 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
     def __sklearn_is_fitted__(self) -> bool:
         return self._grown
 
+    def _summary_html(self) -> str:
+        if not self._grown:
+            return ""
+        held, names = self._forest.masses(), getattr(self, "feature_names_in_", ())
+        listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        rows: list[tuple[str, Any]] = [
+            ("records seen", self.n_seen_),
+            ("features", f"{self.n_features_in_}: {listed}" if listed else self.n_features_in_),
+            ("trees", len(held)),
+            ("records per tree", f"{held.min()} to {held.max()}" if held.min() < held.max() else int(held.max())),
+        ]
+        if hasattr(self, "offset_"):  # undefined if all records were forgotten
+            rows.append(("offset", self.offset_))
+        return table(("forest", ""), rows)
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
@@ -861,7 +895,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return 1 if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
 
     def _checked(self, X: ArrayLike, reset: bool, accept_sparse: bool = False) -> Any:
-        """X as float64, as a CSR matrix if it came sparse; the core looks for what is not finite, and names the place."""
+        """X as float64, or as a CSR matrix if it is sparse. The core checks that the values are finite and names the place."""
         check_columns(X)
         data = validate_data(
             self,
@@ -876,7 +910,7 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
         return data
 
     def _record(self, x: Any) -> NDArray[np.float64]:
-        """One record as float64; the names of a Series are held against the features', in the words that `predict` has."""
+        """One record as float64. The names of a Series are checked, with the messages that `predict` has."""
         names = names_of(x)
         known = list(getattr(self, "feature_names_in_", [])) if self._grown else None
         if names is not None and known != [] and known != names:
@@ -895,17 +929,17 @@ class RandomCutForest(Savable, OutlierMixin, BaseEstimator):  # type: ignore[mis
 
 
 def merge(forests: Iterable[RandomCutForest]) -> RandomCutForest:
-    """One forest of many that were grown on parts of the data; they are left as they are.
+    """Merge forests that were grown on parts of the data. The given forests do not change.
 
     Parameters
     ----------
     forests : iterable of RandomCutForest
-        At least one; in the order of their streams, where time decay makes that matter. Each from its own `random_state`.
+        At least one forest, each with its own `random_state`. With time decay, give them in the order of their streams.
 
     Returns
     -------
     RandomCutForest
-        With the parameters of the first; see :meth:`RandomCutForest.merge`.
+        A new forest with the parameters of the first; see :meth:`RandomCutForest.merge`.
 
     Examples
     --------

@@ -14,7 +14,7 @@ IGNORED = {"shingle", "sampling"}  # links in rcf/ to the folders at the top lev
 
 # A place is a folder of rcf/, or a file that lies in rcf/ itself. It may import from itself and from the lines above its own.
 LAYERS = [
-    ["_version", "_validate", "_pool", "_native", "text"],
+    ["_version", "_validate", "_pool", "_html", "_native", "text"],
     ["_core"],
     ["sampling", "shingle", "persist", "trees", "walk", "explanation"],
     ["estimator", "hotspots", "datasets"],

@@ -1,4 +1,4 @@
-"""What a detector says of a record, and of many."""
+"""Detection and Detections: the results for one record and for many."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _html as html
 from ..explanation import explanation_json
-from . import html
 from .events import Event
 from .explain import Explanation
 from .findings import Finding
@@ -23,13 +23,13 @@ GONE = "this record was not called, and the detector has moved on: read it befor
 
 
 class Source(Protocol):
-    """Who can still explain a record."""
+    """An object that can still explain a record."""
 
     def _explanation(self, result: Detection) -> Explanation: ...
 
 
 class Cause(NamedTuple):
-    """Which feature stands out, how many records ago that began, and on which side of what was expected it lies.
+    """The feature that stands out, how many records ago it began, and on which side of the expected value it lies.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class Cause(NamedTuple):
 
 
 class Detection:
-    """What a detector says of one record.
+    """The result for one record.
 
     Explaining a record costs ten times as much as scoring it. Flagged records are explained immediately; any other record is
     explained on first access, which must happen before the next update.
@@ -53,49 +53,51 @@ class Detection:
     Attributes
     ----------
     score : float
-        The mean over the trees, for ranking records; 0 while the forest warms up.
+        The mean score over the trees. Use it to rank records. 0 while the forest warms up.
     evidence : float
-        What the forest and the nets say together, times the quarter power of the records since it was as high; 0 while nothing
-        can be said.
+        Score times novelty, multiplied by the fourth root of the number of records since the product was last as high. 0 while
+        nothing is known.
     threshold : float
-        The evidence from which a record alarms.
+        The lowest evidence that can raise an alarm.
     is_anomaly : bool
-        Whether the record alarms: its evidence reaches the threshold and exceeds that of the last 30 records.
+        Whether the record raises an alarm: its evidence reaches the threshold and exceeds that of the last 30 records.
     grade : float
         0 if the record is not flagged, else ``evidence / (evidence + threshold)``, and at least 0.5.
     likelihood : float
-        In [0, 1): ``evidence / (evidence + threshold)``, 0 where the last 30 records had as much evidence. Rank alarms by it, or
-        choose one threshold of your own for many streams: 0.5 is that of `anomaly_rate`.
+        In [0, 1): ``evidence / (evidence + threshold)``; 0 if one of the last 30 records had as much evidence. Use it to rank
+        alarms, or to apply your own threshold to many streams: 0.5 corresponds to `anomaly_rate`.
     confidence : float
-        In [0, 1]: the share of the window that is known, neither missing after a gap nor filled in, times how much has been
-        seen, as a part of ``2 * max_samples`` records or of a day, whichever is longer.
+        In [0, 1], the product of two shares: the share of the window that is neither missing after a gap nor filled, and the
+        share of the learning time that has passed, which is ``2 * max_samples`` records or a day, whichever is longer.
     event : Event or None
-        The event that begins, goes on, or ends at this record (`events` if there are several): its `state` is "opened", "open" or
-        "closed". Page on "opened" and resolve on "closed".
+        The event that begins, continues or ends with this record; see `events` if there are several. Its `state` is "opened",
+        "open" or "closed". Send a page on "opened" and resolve it on "closed".
     events : tuple of Event
+        All events that the record belongs to.
     reason : str or None
-        Why the record is flagged, as a sentence; or why it is not ("near expected", "back to usual"), or why little can be said
-        ("warming up", "late start", "gap").
+        A sentence that says why the record is flagged, or the reason why it is not ("near expected", "back to usual"), or why
+        little is known ("warming up", "late start", "gap").
     cause : Cause
-        (feature, lag, side): of a flagged record what decided, when it came; of another the largest part of its score. `side` is
-        that of ``past - expected``, or "stuck".
+        (feature, lag, side). For a flagged record, what decided and when it came; for any other record, the largest part of its
+        score. `side` is the sign of ``past - expected`` as "high" or "low", or it is "stuck".
     severity : float
-        The distance of the cause's feature from what was expected, in its units.
+        The distance of the cause's feature from the expected value, in its units.
     expected, past : ndarray of shape (d,)
-        What the forest expected at the record of the cause, given the rest of the window, and what came; in the user's units.
+        The record that the forest expected at the time of the cause, given the rest of the window, and the record that came, in
+        the units of the data.
     lag : int
-        How many records ago it began.
+        How many records ago the cause began.
     attribution : ndarray of shape (size, d, 2)
-        The score shared out over the window, oldest record first, and [..., 0] high, [..., 1] low.
+        The parts of the score for the records of the window, oldest first: ``[..., 0]`` for high values, ``[..., 1]`` for low.
     timestamp : object
-        The time stamp of the record, as it came.
+        The time stamp as it was given.
     key : object
-        The key of the record, where a :class:`KeyedDetector` took it in.
+        The key of the record in a :class:`KeyedDetector`.
 
     See Also
     --------
-    StreamDetector : Whose `update` gives one.
-    Detections : Of many records.
+    StreamDetector : Its `update` returns a Detection.
+    Detections : The results for many records.
 
     Examples
     --------
@@ -154,7 +156,7 @@ class Detection:
         self._found: Explanation | None = None
 
     def flag(self, decided: Finding, names: Any) -> None:
-        """Flag the record, because of what decided, and explain it."""
+        """Flag the record with its finding, and explain it."""
         self.is_anomaly, self._finding, self._names = True, decided, names
         self.grade = grade(self.evidence, self.threshold)
         self._explained()
@@ -169,7 +171,7 @@ class Detection:
                 off = found.past[decided.feature] - found.expected[decided.feature]
                 agrees = off > 0.0 if decided.side == "high" else off < 0.0
                 if not agrees or decided.kind in ("day", "week"):
-                    # the forest expected another side than the one on which the value is new, or it knows no seasons
+                    # the forest expects the value on another side than the nets, or it does not know the season
                     expected = found.expected.copy()
                     expected[decided.feature] = decided.usual
                     found = found._replace(expected=expected)
@@ -228,10 +230,10 @@ class Detection:
         return f"x{j}" if self._names is None else str(self._names[j])
 
     def to_dict(self) -> dict[str, Any]:
-        """The detection as plain values, ready for JSON.
+        """The detection as a dict of plain values for JSON.
 
-        The time stamp is a number, or a text in ISO form; `features` are the names. `cause`, `expected`, `came` and `severity` are
-        None for a record that is not flagged, `event` and `since` where there is no event.
+        The time stamp is a number or a string in ISO format, and `features` are the names. `cause`, `expected`, `came` and
+        `severity` are None if the record is not flagged, and `event` and `since` are None if there is no event.
 
         Examples
         --------
@@ -268,7 +270,7 @@ class Detection:
         }
 
     def to_json(self) -> str:
-        """`to_dict` as one line of JSON; a key that is no JSON value becomes its text.
+        """`to_dict` as one line of JSON. A key that JSON cannot represent is converted to a string.
 
         Examples
         --------
@@ -279,7 +281,7 @@ class Detection:
         return json.dumps(self.to_dict(), default=str, allow_nan=False)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The table that a notebook shows."""
         told = self.to_dict()
         shown = ("key", "timestamp", "record", "score", "is_anomaly", "reason", "cause", "came", "expected", "severity")
         rows = []
@@ -295,7 +297,7 @@ class Detection:
         Parameters
         ----------
         names : sequence of str or None, default=None
-            Names of the features. None: those that the detector knows, or x0, x1, ...
+            Names of the features. None: the names that the detector knows, or x0, x1, ...
         directionality : bool, default=True
             Write DIRECTION and STRENGTH too.
 
@@ -303,12 +305,12 @@ class Detection:
         -------
         str
             An object with an entry per feature; see :func:`rcf.explanation.explanation_json`. While the detector warms up there
-            is nothing to explain: with `names` all numbers are then 0, as Kinesis writes them.
+            is no attribution; if `names` are given, all numbers are then 0, as in Kinesis.
 
         Raises
         ------
         RuntimeError
-            If the record was not flagged and the detector has taken in another record since.
+            If the record was not flagged and the detector has learned another record since.
         """
         if self.score == 0.0 and names is not None:
             parts = np.zeros((len(names), 2))
@@ -335,7 +337,7 @@ class Detection:
 
 
 def grade(evidence: float, threshold: float) -> float:
-    """Of a flagged record: 0.5 at the threshold or below, then towards 1."""
+    """The grade of a flagged record: 0.5 at the threshold or below, rising towards 1 above it."""
     return max(0.5, evidence / (evidence + threshold))
 
 
@@ -344,7 +346,7 @@ def _plain(values: Floats) -> list[float | None]:
 
 
 class Run:
-    """Records judged at once: a column for each attribute of :class:`Detection`."""
+    """Records that were judged in one call: an array for each attribute of :class:`Detection`."""
 
     def __init__(
         self, score: Floats, evidence: Floats, threshold: float, likelihood: Floats, is_anomaly: NDArray[np.bool_],
@@ -355,9 +357,9 @@ class Run:
         self.is_anomaly, self.confidence = is_anomaly, confidence
         self.threshold = np.full(len(score), threshold)
         self._why, self.findings, self._events, self.stamps = why, findings, events, stamps
-        self.seen, self.names = seen, names  # `seen` before the first
+        self.seen, self.names = seen, names  # `seen`: number of records before the first
         self.explanations = explanations
-        self.last: Source | None = None  # who explains the last record, called or not, until the next one comes
+        self.last: Source | None = None  # explains the last record, flagged or not, until the next one comes
 
     @property
     def grade(self) -> Floats:
@@ -401,10 +403,10 @@ COLUMNS = ("score", "evidence", "threshold", "likelihood", "grade", "confidence"
 
 
 class Detections:
-    """What a detector says of many records: each attribute of :class:`Detection` that is a number, as an array (n,).
+    """The results for many records, with each numeric attribute of :class:`Detection` as an array of shape (n,).
 
-    ``detections[i]`` is the Detection of record i, a slice gives Detections, and `anomalies` has the positions of the flagged
-    records.
+    ``detections[i]`` is the Detection of record i, and a slice is again a Detections object. `anomalies` holds the positions of
+    the flagged records.
 
     Attributes
     ----------
@@ -414,11 +416,11 @@ class Detections:
     events : ndarray of tuple of shape (n,)
         The events of each record.
     anomalies : ndarray of int
-        Where `is_anomaly` is true, ascending.
+        The positions where `is_anomaly` is true, ascending.
 
     See Also
     --------
-    StreamDetector : Whose `update_many` gives them, or for a frame a frame.
+    StreamDetector : Its `update_many` returns Detections, or a frame if it was given a frame.
 
     Examples
     --------
@@ -490,7 +492,7 @@ class Detections:
         return np.flatnonzero(self.is_anomaly)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the scores as a line, and the first 20 flagged records."""
+        """HTML for notebooks: the scores as a line, and the first 20 flagged records."""
         flagged = self.anomalies
         told = [self[int(i)].to_dict() for i in flagged[:20]]
         rows = [
@@ -535,7 +537,7 @@ class Detections:
         return f"Detections({len(self)} records, {f'flagged: {shown}' if called else 'none flagged'})"
 
     def like(self, frame: Any, features: list[str]) -> Any:
-        """As a frame of the kind of `frame`, one row a record."""
+        """A frame of the same library as `frame`, with one row per record."""
         columns: dict[str, Any] = {name: getattr(self, name) for name in (*COLUMNS, "is_anomaly")}
         columns["reason"] = self.reason.tolist()
         columns["event"] = [events[0].state if events else None for events in self.events]

@@ -1,4 +1,4 @@
-"""What comes next, by what came after windows like the last, and how wide the band must be."""
+"""Forecasts from what followed similar windows, and the calibration of their band."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _html as html
 from .._core import Forest
 from .._validate import finite, whole_number
-from . import html
 from .analogues import Analogues
 from .views import Views
 
@@ -19,16 +19,16 @@ RATE = 0.05  # about 100 errors settle the factor
 
 
 class Forecast:
-    """What a detector expects of the next records.
+    """A forecast of the next records.
 
     Attributes
     ----------
     median, lower, upper : ndarray of shape (horizon, d)
-        The median over the trees and the 10 and 90 % points, in the user's units; ``[0]`` is of the next record.
+        The median over the trees, and the 10 % and 90 % quantiles, in the units of the data; ``[0]`` is the next record.
 
     See Also
     --------
-    StreamDetector : Whose `forecast` gives one.
+    StreamDetector : Its `forecast` returns a Forecast.
 
     Examples
     --------
@@ -52,17 +52,17 @@ class Forecast:
         return f"Forecast(median={self.median.tolist()}, lower={self.lower.tolist()}, upper={self.upper.tolist()})"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The table that a notebook shows."""
         edges = (self.lower.tolist(), self.median.tolist(), self.upper.tolist())
         rows = [(step + 1, *values) for step, values in enumerate(zip(*edges, strict=True))]
         return html.table(("step", "10 %", "median", "90 %"), rows)
 
 
 def forecast(forest: Forest, views: Views, window: Floats, horizon: int) -> Forecast:
-    """The records after `window`, in the user's units.
+    """The records after `window`, in the units of the data.
 
-    Each tree goes its own way, from what it found to what it finds next: the ways part as the future does, where one way in the
-    middle would make the steps ahead look surer than the first.
+    Each tree continues from its own forecast, so the paths diverge as uncertainty grows. A single path of medians would
+    make later steps look more certain than the first.
     """
     d = len(views.centre)
     analogues, missing = Analogues(forest, d), list(range(len(window) - d, len(window)))
@@ -79,10 +79,10 @@ def forecast(forest: Forest, views: Views, window: Floats, horizon: int) -> Fore
 
 
 def band(found: Floats) -> Floats:
-    """(3, d): median, 10 and 90 % points of what the trees found (trees, d).
+    """(3, d): the median and the 10 % and 90 % quantiles of the trees' answers (trees, d).
 
-    Trees find the same point again and again; for the tails each counts once, at the place ``k / (n + 1)`` that an order
-    statistic of n holds on average.
+    Many trees find the same point. For the quantiles each distinct point counts once, at the mean position ``k / (n + 1)`` of an
+    order statistic.
     """
     middle, tails = np.median(found, axis=0), np.empty((2, found.shape[1]))
     for j, column in enumerate(found.T):
@@ -93,7 +93,7 @@ def band(found: Floats) -> Floats:
 
 
 class Calibration:
-    """Widens a band by the errors of the forecasts made before: adaptive conformal inference, a factor for each step ahead."""
+    """Scales a band by the errors of previous forecasts: adaptive conformal inference with a factor for each step ahead."""
 
     __slots__ = ("factors", "pending")
 
@@ -102,19 +102,19 @@ class Calibration:
         self.pending: list[tuple[int, Forecast]] = []  # of which records are still to come: made after so many
 
     def widen(self, now: int, made: Forecast) -> Forecast:
-        """The forecast made after `now` records, to be held against the records to come."""
+        """Remember the forecast made after `now` records, to compare it with the records that come."""
         horizon = len(made.median)
         self.factors += [1.0] * (horizon - len(self.factors))
         self.pending.append((now, made))
         return widened(made, np.array(self.factors[:horizon])[:, None])
 
     def skip(self, now: int, missed: int) -> None:
-        """Note that so many records are missing after `now` records, so that the next is that many steps further ahead."""
+        """Note how many records are missing after record `now`, because the next record is that many steps further ahead."""
         ahead = [(then - missed, made) for then, made in self.pending]
         self.pending = [(then, made) for then, made in ahead if now - then < len(made.median)]
 
     def compare(self, now: int, value: list[float]) -> None:
-        """Compare the forecasts with record `now`, unless it misses a value, because the filled value is a guess."""
+        """Compare the forecasts with record `now`, unless a value is missing, because a filled value is a guess."""
         kept = []
         known = all(v == v for v in value)
         for then, made in self.pending:
@@ -134,7 +134,7 @@ class Calibration:
         }
 
     def restore(self, state: dict[str, Any], now: int, d: int) -> None:
-        """Take over a state; ValueError where it is none."""
+        """Restore a state; ValueError if it is not valid."""
         self.factors = finite("widening", state["widening"], (2**31,), 0.0).tolist()
         for then, found in zip(state["pending_made"], state["pending"], strict=True):
             bands = finite("pending", found, (len(self.factors), 3, d))
@@ -145,20 +145,20 @@ class Calibration:
 
 
 def widened(made: Forecast, factor: Floats | float) -> Forecast:
-    """The band, `factor` times as wide on either side."""
+    """The band, `factor` times as wide on each side."""
     middle = made.median
     return Forecast(middle, middle - factor * (middle - made.lower), middle + factor * (made.upper - middle))
 
 
 def adapted(factor: float, made: Forecast, value: Floats) -> float:
-    """The factor after a record came for which that had been forecast: adaptive conformal inference."""
+    """The factor after the forecast record came, by adaptive conformal inference."""
     wide = widened(made, factor)
     outside = float(np.mean((value < wide.lower) | (value > wide.upper)))
     return min(max(factor * float(np.exp(RATE * (outside - OUTSIDE))), 0.1), 100.0)
 
 
 def checked_bounds(bounds: Any, d: int) -> tuple[Floats, Floats]:
-    """The least and the largest value of each feature; infinite where there is no bound."""
+    """The lower and upper bound of each feature; infinite if there is none."""
     if bounds is None:
         return np.full(d, -np.inf), np.full(d, np.inf)
     try:

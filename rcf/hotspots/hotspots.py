@@ -17,6 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from .._html import NotebookView, table
 from .._validate import (
     as_record,
     check_columns,
@@ -98,7 +99,7 @@ class Change:
     count: int
 
 
-class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """The dense regions among the last records of a stream.
 
     A region is a cluster of DBSCAN. A record with at least `min_points` records within `scan_radius`, itself included,
@@ -358,6 +359,18 @@ class HotSpots(Savable, ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_window")
+
+    def _summary_html(self) -> str:
+        if not self.__sklearn_is_fitted__():
+            return ""
+        spots, records = self.hot_spots_, len(self.labels_)
+        shown = sorted(spots, key=lambda spot: -spot.density)[:20]
+        text = f"{self.n_seen_} records seen, {records} in the window, hot spots: {len(spots)}"
+        if len(shown) < len(spots):
+            text += f" (the {len(shown)} densest are shown)"
+        headings = ("id", "records", "density", "min_values", "max_values", "center")
+        rows = [(spot.id, spot.count, spot.density, spot.min_values, spot.max_values, spot.center) for spot in shown]
+        return f"<p>{text}</p>" + (table(headings, rows) if rows else "")
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()

@@ -1,4 +1,4 @@
-"""What a notebook shows of detections and forecasts: small tables, and a line of the scores."""
+"""HTML for notebooks: small tables, and a sparkline of the scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 480, 48  # of a sparkline, in pixels
 
 
 def text_of(value: Any) -> str:
-    """A value for a cell: numbers to four digits, None as nothing."""
+    """The text of a cell: floats with four significant digits; empty for None."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -30,7 +30,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def sparkline(values: NDArray[np.float64], marked: NDArray[np.intp]) -> str:
-    """The values as a line in at most WIDTH steps, each the highest of its part, with dots where records are marked."""
+    """An SVG line of at most WIDTH points, each the maximum of its part of the values, with a dot at each marked record."""
     n = len(values)
     if n == 0 or not np.isfinite(values).any():
         return ""
@@ -46,3 +46,24 @@ def sparkline(values: NDArray[np.float64], marked: NDArray[np.intp]) -> str:
         f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="scores">'
         f'<polyline points="{points}" fill="none" stroke="#555555" stroke-width="1"/>{dots}</svg>'
     )
+
+
+class NotebookView:
+    """Adds a summary of what an estimator has seen below scikit-learn's diagram. It must precede BaseEstimator in the bases.
+
+    scikit-learn offers the diagram in two ways: `_repr_mimebundle_` for Jupyter, `_repr_html_` for other programs.
+    """
+
+    def _summary_html(self) -> str:
+        """HTML below the diagram; empty before the first record."""
+        raise NotImplementedError
+
+    def _repr_html_inner(self) -> str:
+        diagram: str = super()._repr_html_inner()  # type: ignore[misc]
+        return diagram + self._summary_html()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
+        if "text/html" in bundle:  # absent if scikit-learn's option "display" is "text"
+            bundle["text/html"] += self._summary_html()
+        return bundle
