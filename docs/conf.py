@@ -38,6 +38,24 @@ autodoc_default_options = {
     # scikit-learn adds these, with links into its own site
     "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request, set_predict_request",
 }
+# The pages of the integrations are built without their libraries.
+autodoc_mock_imports = [
+    "apache_beam",
+    "boto3",
+    "botocore",
+    "confluent_kafka",
+    "duckdb",
+    "mlflow",
+    "orjson",
+    "prometheus_client",
+    "pyod",
+    "pysad",
+    "pyspark",
+    "redis",
+    "river",
+    "starlette",
+    "uvicorn",
+]
 autodoc_typehints = "none"  # numpydoc's sections have the types
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False

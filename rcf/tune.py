@@ -1,12 +1,12 @@
-"""Search for parameters with labels: grids, random and Sobol points, Bayesian optimisation.
+"""Parameter search with labels: grids, random and Sobol points, and Bayesian optimisation.
 
 Labels are needed. On 40 labelled tables, four criteria without labels chose parameters that were worse than the
-defaults: mean average precision .348 (single features pushed out), .332 (permuted features), .361 (uniform noise) and
-.379 (stability over seeds), where the defaults have .392. Half of the labels gave .439. All of them, which then also
-judge, gave .442.
+defaults. Their mean average precision was .348 (single features moved outwards), .332 (permuted features), .361 (uniform
+noise) and .379 (stability over seeds); the defaults reach .392. A search with half of the labels reached .439, and a search with
+all of them, which were then also used for the evaluation, .442.
 
-How the points are chosen hardly matters. On ten tables a grid of 12 points reached .605, 16 random points .593, 16 Sobol
-points .594 and a Gaussian process of 16 points .608, where the defaults have .537.
+The choice of points hardly matters. On ten tables a grid of 12 points reached .605, 16 random points .593, 16 Sobol
+points .594 and a Gaussian process with 16 points .608; the defaults reach .537.
 
 scikit-learn's own search works too, with its scorers:
 
@@ -21,8 +21,9 @@ scikit-learn's own search works too, with its scorers:
 >>> bool(grid.fit(X, y).best_score_ > 0.7)
 True
 
-It fits on a part of the rows and scores the others. `search` fits on all rows, because labels are not used for that, and needs as
-few labels as there are. It repeats each fit, because one seed chooses luck, and it holds labels back to judge what it chose.
+`GridSearchCV` fits on a part of the rows and scores the others. `search` fits on all rows, because fitting uses no labels, so it
+works with few labels. It repeats each fit with several seeds, because a single seed would reward luck. It holds labels back
+to evaluate its choice.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ from sklearn.model_selection import train_test_split
 from ._validate import seed_entropy
 from .detector import StreamDetector
 
+__all__ = ["Categorical", "Integer", "Real", "Search", "event_recall", "from_sagemaker", "search"]
+
 Scale = Literal["linear", "log", "reverse_log"]
 Metric = Callable[[NDArray[np.int64], NDArray[np.float64]], float]
 Floats = NDArray[np.float64]
@@ -52,13 +55,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Real:
-    """Numbers from `low` to `high`.
+    """A range of real numbers from `low` to `high`.
 
     Parameters
     ----------
     low, high : float
+        The ends of the range, which belong to it.
     scale : {"linear", "log", "reverse_log"}, default="linear"
-        Where points lie closer: nowhere, near 0, or near 1. "log" needs ``low > 0``, "reverse_log" needs ``high < 1``.
+        "log" places more points near 0, and "reverse_log" more points near 1. "log" needs ``low > 0``, "reverse_log" needs
+        ``high < 1``.
     """
 
     low: float
@@ -76,7 +81,7 @@ class Real:
             raise ValueError(f"scale='reverse_log' needs 0 <= low and high < 1, got {self.low} and {self.high}")
 
     def value(self, u: float) -> Any:
-        """The point at `u`, from 0 to 1 on the scale."""
+        """The number at position `u` of the scale, from 0 to 1."""
         if self.scale == "log":
             found = float(np.exp(np.log(self.low) + u * (np.log(self.high) - np.log(self.low))))
         elif self.scale == "reverse_log":
@@ -86,7 +91,7 @@ class Real:
         return min(max(found, self.low), self.high)
 
     def place(self, value: Any) -> list[float]:
-        """Where the value lies on the scale, from 0 to 1, for the Gaussian process."""
+        """The position of the value on the scale, from 0 to 1, for the Gaussian process."""
         low, high, at = self.low, self.high, float(value)
         if self.scale == "log":
             low, high, at = np.log(low), np.log(high), np.log(at)
@@ -95,13 +100,13 @@ class Real:
         return [float((at - low) / (high - low))]
 
     def grid(self) -> list[Any]:
-        """Four values, evenly on the scale."""
+        """Four values, evenly spaced on the scale."""
         return list(dict.fromkeys(self.value(u) for u in np.linspace(0, 1, 4)))
 
 
 @dataclass(frozen=True)
 class Integer(Real):
-    """Whole numbers from `low` to `high`; parameters as of `Real`."""
+    """A range of whole numbers from `low` to `high`. The parameters are those of `Real`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +119,12 @@ class Integer(Real):
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of some values, without an order."""
+    """A choice among values without an order.
+
+    Parameters
+    ----------
+    values : sequence
+    """
 
     values: Sequence[Any]
 
@@ -146,30 +156,32 @@ WITHOUT_LABELS = (
     "y is needed. Without labels no criterion chose better than the defaults: on 40 tables the defaults have a mean "
     "average precision of .392, and the four criteria that were tried .332 to .379. Half of the labels gave .439."
 )
-# Of SageMaker's algorithm; both are its only parameters that can be tuned.
+# The only two parameters of SageMaker's algorithm that can be tuned.
 _SAGEMAKER = {"num_trees": "n_estimators", "num_samples_per_tree": "max_samples"}
 _SCALES: dict[str, Scale] = {"Linear": "linear", "Logarithmic": "log", "ReverseLogarithmic": "reverse_log"}
 
 
 def from_sagemaker(ranges: Mapping[str, Any] | str) -> dict[str, Real | Integer | Categorical]:
-    """The space that SageMaker's automatic model tuning describes.
+    """Convert the parameter ranges of SageMaker's automatic model tuning to a search space.
 
     Parameters
     ----------
     ranges : mapping or str
-        A ``ParameterRanges`` object of its API, or what holds one (``HyperParameterTuningJobConfig``), also as JSON. Values
-        may be strings, as they are there. ``ScalingType`` may be Linear, Logarithmic, ReverseLogarithmic or Auto. Auto means
-        Logarithmic here, if all values are positive and the largest is at least ten times the smallest; else Linear.
+        A ``ParameterRanges`` object of SageMaker's API, or an object that contains one (``HyperParameterTuningJobConfig``), as a
+        mapping or as JSON. Values may be strings, as in the API. ``ScalingType`` may be Linear, Logarithmic, ReverseLogarithmic
+        or Auto. Auto means Logarithmic if all values are positive and the largest is at least ten times the smallest, and
+        Linear otherwise.
 
     Returns
     -------
     dict
-        By rcf's names: ``num_trees`` is ``n_estimators``, and ``num_samples_per_tree`` is ``max_samples``. Other names stay.
+        The space with the names of rcf: ``num_trees`` becomes ``n_estimators``, and ``num_samples_per_tree`` becomes
+        ``max_samples``. Other names do not change.
 
     Raises
     ------
     ValueError
-        If it is not such an object; the message names the parameter.
+        If the object has another structure; the message names the parameter.
 
     Examples
     --------
@@ -212,15 +224,17 @@ def _range_of(kind: str, entry: Mapping[str, Any]) -> Real | Integer | Categoric
 
 
 def event_recall(y: ArrayLike, scores: ArrayLike, rate: float = 0.001) -> float:
-    """The share of events that are found at a rate of false alarms.
+    """The share of events that are found at a given rate of false alarms.
 
-    An event is a run of labels that are not 0. The threshold is the lowest at which at most `rate` of the records outside events
-    score above it; an event is found if one of its records does.
+    An event is a run of labels that are not 0. The threshold is the lowest one for which at most the share `rate` of the records
+    outside events have a higher score. An event is found if one of its records has a higher score.
 
     Parameters
     ----------
     y, scores : array-like of shape (n,)
+        Labels and scores.
     rate : float, default=0.001
+        The rate of false alarms.
 
     Examples
     --------
@@ -248,18 +262,19 @@ METRICS: dict[str, Metric] = {
 
 @dataclass
 class Search:
-    """What `search` found.
+    """The result of `search`.
 
     Attributes
     ----------
     best_params_ : dict
-        The parameters to use: those of the best point, or {} for the defaults where the labels held back do not prefer it.
+        The recommended parameters: those of the best point, or {} (the defaults) if that point is not better on the held-out
+        labels.
     best_score_ : float
-        The metric of the best point on the labels that chose it.
+        The metric of the best point on the labels that were used to choose it.
     held_out_score_, default_score_ : float
-        The metric of the best point and of the estimator as it was given, on the labels held back.
+        The metric on the held-out labels: of the best point, and of the estimator as it was given.
     trials : list of dict
-        Each point that was tried with its ``score`` (the mean over the repeats) and its ``spread`` (their standard deviation).
+        All points that were tried, each with its ``score`` (the mean over the repeats) and ``spread`` (the standard deviation).
     """
 
     estimator: Any
@@ -272,12 +287,12 @@ class Search:
 
     @property
     def best_estimator_(self) -> Any:
-        """A copy of the estimator with `best_params_`; not fitted."""
+        """An unfitted copy of the estimator with `best_params_`."""
         return clone(self.estimator).set_params(**self.best_params_)
 
     @property
     def history(self) -> Any:
-        """`trials` as a pandas.DataFrame, a row each, in the order in which they were tried."""
+        """`trials` as a pandas.DataFrame with one row per trial, in the order of the search."""
         try:
             import pandas as pd
         except ModuleNotFoundError as error:
@@ -285,7 +300,7 @@ class Search:
         return pd.DataFrame(self.trials)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the scores of the points in the order in which they were tried, and the best so far.
+        """Plot the scores of the points in the order of the search, and the best score so far.
 
         Parameters
         ----------
@@ -338,7 +353,7 @@ def search(
     random_state: Any = None,
     progress: bool | None = None,
 ) -> Search:
-    """Choose parameters by labels, and judge the choice by labels that are held back.
+    """Choose parameters with labels, and evaluate the choice with labels that are held out.
 
     Parameters
     ----------
@@ -347,27 +362,29 @@ def search(
     X : array-like of shape (n, d)
         Rows, or the records of a stream in order. Every fit takes all of them, because labels are not used for it.
     y : array-like of shape (n,), or of shape (events, 2)
-        1 or True for anomalies and 0 for the rest, or scikit-learn's -1 and 1. For a stream also the first and the last
-        record of each labelled window, counted from 0.
+        1 or True for anomalies and 0 for the rest, or scikit-learn's -1 and 1. For a stream, also pairs with the first and the
+        last record of each labelled window, counted from 0.
     space : mapping, default=None
-        By names of parameters: `Integer`, `Real`, `Categorical`, or a list of values. None is a grid of 12: for tables four
-        values of `max_samples` and three methods; for streams three values of `shingle_size`, two of `max_samples`, two methods.
+        A range for each parameter name: `Integer`, `Real`, `Categorical`, or a list of values. None means a grid of 12 points:
+        for tables four values of `max_samples` and three methods; for streams three values of `shingle_size`, two of `max_samples`
+        and two methods.
     method : {"grid", "random", "sobol", "bayes"}, default="grid"
-        "grid" tries all combinations, with four values of each range. "bayes" begins with a third of Sobol points and lets a
-        Gaussian process choose the others by expected improvement.
+        "grid" tries all combinations, with four values from each range. "bayes" uses Sobol points for the first third, and a
+        Gaussian process chooses the others by expected improvement.
     n_iter : int, default=24
-        Points to try, unless `method` is "grid".
+        Number of points to try, unless `method` is "grid".
     metric : {"average_precision", "roc_auc", "event_recall"} or callable, default="average_precision"
         ``metric(y, scores)``, higher is better. `event_recall` is for streams.
     repeats : int, default=3
-        Seeds with which each point is fitted. They are the same for all points, so that luck is too.
+        Number of seeds with which each point is fitted. All points use the same seeds, so that no point has more luck than
+        another.
     holdout : float, default=0.5
-        The share of labels that judge. Tables are split at random, with the same share of anomalies in both parts; the records of a
-        stream that judge are the last ones.
+        The share of labels that are held out for the evaluation. Tables are split at random, with the same share of anomalies in
+        both parts. From a stream, the last records are held out.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same history.
     progress : bool or None, default=None
-        Whether to show a progress bar, which needs rich. None: on a terminal.
+        Whether to show a progress bar, which needs rich. None shows it on a terminal.
 
     Returns
     -------
@@ -376,7 +393,7 @@ def search(
     Raises
     ------
     ValueError
-        If `y` is None, has one class, or does not fit `X`; if a parameter or a value is wrong.
+        If `y` is None, has only one class or does not fit `X`, or if a parameter or a value of the space is invalid.
 
     Examples
     --------
@@ -463,13 +480,13 @@ def _labels(y: ArrayLike | None, n: int) -> NDArray[np.int64]:
 
 
 def _find(estimator: Any, name: str) -> str | None:
-    """The full name of a parameter. In a pipeline it begins with the name of the last step that has the parameter."""
+    """The full name of a parameter. In a pipeline it starts with the name of the last step that has the parameter."""
     names = [one for one in estimator.get_params() if one == name or one.endswith(f"__{name}")]
     return names[-1] if names else None
 
 
 def _dimensions(estimator: Any, space: Space | None, stream: bool) -> dict[str, Real | Integer | Categorical]:
-    """The space by full names of parameters."""
+    """The space with full parameter names."""
     wanted = (STREAMS if stream else TABLES) if space is None else space
     if not wanted:
         raise ValueError("space names no parameter")
@@ -485,7 +502,7 @@ def _dimensions(estimator: Any, space: Space | None, stream: bool) -> dict[str, 
 def _split(
     labels: NDArray[np.int64], holdout: float, stream: bool, seed: list[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows whose labels choose, and those whose labels judge."""
+    """The rows whose labels choose the parameters, and the rows whose labels evaluate the choice."""
     rows = np.arange(len(labels))
     if stream:
         at = round(len(rows) * (1 - holdout))
@@ -510,7 +527,7 @@ def _points(
     seed: list[int],
     trials: list[dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:
-    """The points to try; each is in `trials`, with its score, when the next is taken."""
+    """The points to try. The caller adds each to `trials`, with its score, before it requests the next."""
     if method == "grid":
         for values in itertools.product(*(one.grid() for one in dimensions.values())):
             yield dict(zip(dimensions, values, strict=True))
@@ -540,7 +557,7 @@ def _distinct(
     rng: np.random.Generator,
     seen: set[tuple[Any, ...]],
 ) -> Iterator[dict[str, Any]]:
-    """Points of the cube as parameters, none twice; ends where 4096 points in a row bring no new one."""
+    """Distinct points of the unit cube as parameters. Ends after 4096 points in a row that are not new."""
     cube = qmc.Sobol(len(dimensions), seed=rng) if sobol else None
     idle = 0
     while idle < 4096:
@@ -558,10 +575,10 @@ def _most_improving(
     trials: list[dict[str, Any]],
     candidates: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """The candidate with the largest expected improvement over the best mean that a Gaussian process sees.
+    """The candidate with the largest expected improvement over the best posterior mean of a Gaussian process.
 
-    Values are rounded before the process is fitted; otherwise it could propose the same integer again and again. The improvement is
-    relative to the best mean, because the best observation is biased by luck.
+    Values are rounded before the process is fitted. Otherwise it could propose the same integer again and again. The improvement
+    is measured from the best mean, because the best observation is biased by luck.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor

@@ -1,5 +1,6 @@
 """The examples in docstrings and in the README run, and say what they say."""
 
+import ast
 import doctest
 import importlib
 import os
@@ -104,6 +105,33 @@ def test_examples(path, tmp_path, monkeypatch, capsys):
         pyplot.close("all")
     assert capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def public_names(module):
+    """`__all__` of a module, read without importing it, because its library may be missing."""
+    file = README.parent / "rcf" / module
+    file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "__all__":
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{file} has no __all__")
+
+
+REFERENCE = README.parent / "docs" / "api"
+
+
+@pytest.mark.parametrize("page", ["index", *sorted({p.stem for p in REFERENCE.glob("*.md")} - {"index", "adapters"})])
+def test_the_reference_lists_every_public_name(page):
+    listed = re.findall(r"^   ([\w.]+)$", (REFERENCE / f"{page}.md").read_text(encoding="utf-8"), re.MULTILINE)
+    modules = {name.partition(".")[0] for name in listed if "." in name}
+    missing = set(public_names("" if page == "index" else page)) - set(listed) - modules - {"__version__"}
+    assert not missing
+
+
+def test_the_reference_lists_every_adapter():
+    text = (REFERENCE / "adapters.md").read_text(encoding="utf-8")
+    for path in (README.parent / "rcf" / "adapters").glob("[a-z]*.py"):
+        assert f"   {path.stem}." in text, path.stem
 
 
 def test_contributing_has_a_line_for_every_place():
