@@ -10,7 +10,7 @@ pytest.importorskip("pyspark", reason="the package pyspark is not installed")
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "spark"
 
 
-@pytest.mark.parametrize("name", ["pipeline", "per_key"])
+@pytest.mark.parametrize("name", ["pipeline", "per_key", "digits"])
 def test_it_shows_what_it_says(spark, name, capsys):
     runpy.run_path(str(EXAMPLES / f"{name}.py"))
     assert capsys.readouterr().out

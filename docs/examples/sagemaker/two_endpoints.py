@@ -1,8 +1,9 @@
 """Two endpoints over HTTP, as SageMaker's notebooks chain them: the first projects an image, the second judges the projection.
 
 A client calls one after the other. Endpoint 1 answers principal components, as SageMaker's PCA does. Endpoint 2 is K-Means, or a
-forest behind `rcf.sagemaker`. For the forest endpoint 1 sends one number more than it has components: the distance of
-the image from their plane, without which strange images look ordinary (`docs/examples/plot_digits.py` shows it).
+forest behind `rcf.sagemaker`. For the forest, endpoint 1 sends one number more than it has components: the distance of the image
+from their plane. A second forest shows the trap: it gets the first five components alone, and takes shuffled images for
+ordinary ones.
 
 Needs the extra ``sagemaker``.
 """
@@ -19,6 +20,7 @@ import uvicorn
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.metrics import roc_auc_score
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -80,6 +82,7 @@ def project(images):
 
 clusters = KMeans(10, n_init=10, random_state=0).fit(pca.transform(known))
 forest = RandomCutForest(random_state=0).fit(project(known))
+trapped = RandomCutForest(random_state=0).fit(project(known)[:, :5])
 
 
 # ---- serving -------------------------------------------------------------------------------------------------------
@@ -100,16 +103,20 @@ with ExitStack() as stack:
     first = stack.enter_context(served(application(projections)))
     cluster = stack.enter_context(served(application(predictions)))
     score = stack.enter_context(served(rcf.sagemaker.application(forest)))
+    trap = stack.enter_context(served(rcf.sagemaker.application(trapped)))
 
     # ---- the client: endpoint 1, then endpoint 2 ------------------------------------------------------------------
     images = np.r_[new, strange]
     rows = np.array([d["projection"] for d in invoke(first, images)["projections"]])
     found = invoke(cluster, rows[:, :20])["predictions"]
     scores = np.array([d["score"] for d in invoke(score, rows)["scores"]])
+    components_alone = np.array([d["score"] for d in invoke(trap, rows[:, :5])["scores"]])
 
 assert [d["closest_cluster"] for d in found] == clusters.predict(pca.transform(images)).tolist()
 assert np.abs(scores - forest.anomaly_score(project(images))).max() < 1e-9
 print("clusters of the first images:", [int(d["closest_cluster"]) for d in found[:10]], "digits", digits[1500:1510])
-print(f"scores of {len(new)} digits:          {scores[: len(new)].mean():.2f} on average")
-print(f"scores of the shuffled images: {scores[len(new) :].mean():.2f} on average")
-assert np.median(scores[len(new) :]) > np.quantile(scores[: len(new)], 0.99)
+is_strange = np.r_[np.zeros(len(new)), np.ones(len(strange))]
+quality, of_the_trap = roc_auc_score(is_strange, scores), roc_auc_score(is_strange, components_alone)
+print(f"shuffled images among {len(new)} digits: ROC-AUC {quality:.3f}; by five components alone {of_the_trap:.3f}")
+assert quality > 0.98
+assert of_the_trap < 0.25
