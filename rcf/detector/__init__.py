@@ -1,4 +1,4 @@
-"""Anomalies in a stream: windows, scaling, an alarm, causes and forecasts around random cut forests."""
+"""Anomalies in streams: windows, scaling, alarms, causes and forecasts, built on random cut forests."""
 
 from .detections import Cause, Detection, Detections
 from .events import Event

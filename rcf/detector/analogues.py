@@ -1,4 +1,4 @@
-"""What windows like this one held where something is missing: nearest neighbours, moved to the level of now."""
+"""Completion of windows from their nearest neighbours in the trees, shifted to the present level."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ Floats = NDArray[np.float64]
 
 
 class Analogues:
-    """The windows that the trees of a forest hold, to be asked as long as it learns nothing.
+    """The windows that the trees of a forest hold, valid while the forest learns nothing.
 
-    Each tree answers with its window that is nearest in what is known (the sum of absolute differences). On a trend all that the
-    trees hold lies in the past, and lower by what it rose since; so each window is first moved by the :func:`trend` since it
-    came, else the nearest would be one of the same height in another place of the season. Of each feature, the answer is moved
-    by the median difference that is left of the known records from that window's. A median, for a spike in the window is no level.
+    Each tree answers with its window that is nearest in the known places (sum of absolute differences). If the series has a
+    trend, older windows lie lower by what it has risen since, and the nearest would be a window of the same height at another
+    place of the season. Therefore each window is first shifted by the :func:`trend` since it was learned. Then each feature of the
+    answer is shifted by the median of the remaining differences in the known records. It is a median because a spike in
+    the window is not a change of level.
 
     Parameters
     ----------
@@ -43,13 +44,13 @@ class Analogues:
         self.origin, self.d = forest.origin_, d
 
     def __len__(self) -> int:
-        """Trees."""
+        """Number of trees."""
         return len(self.points)
 
     def found(self, windows: Floats, missing: list[int], ahead: int = 1) -> Floats:
-        """(trees, len(missing)): what each tree finds in the missing places of its window (trees, size * d).
+        """(trees, len(missing)): what each tree finds for the missing places of its window (trees, size * d).
 
-        The last record of the windows is the one `ahead` records after the last learned.
+        The last record of the windows comes `ahead` records after the last learned record.
         """
         size, level = windows.shape[1], self.origin + ahead * self.drift
         known = [place for place in range(size) if place not in missing]
@@ -73,7 +74,7 @@ class Analogues:
 
 
 def _held(forest: Forest, i: int) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int64]]:
-    """Points of a tree, how many records each stands for, and when the last of them came."""
+    """The points of a tree, the number of records that each represents, and the time of its last record."""
     tree = forest.tree(i)
     points, masses = tree["points"].copy(), tree["leaves"]["mass"].copy()
     arrivals = np.zeros(len(masses), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Time stamps: whether they go on, how far apart they are, how many records are missing between two, and the wall's clock."""
+"""Time stamps: their order, their interval, the number of missing records between two, and the local time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MISSING = "the records before had time stamps (an index of dates counts as such
 
 
 class Rules(NamedTuple):
-    """What a detector takes for a time stamp that goes on."""
+    """The rules for accepting a time stamp."""
 
     order: str  # of ORDERS
     max_step: float | None  # seconds
@@ -37,7 +37,7 @@ class Rules(NamedTuple):
 
 
 class Clock:
-    """The last time stamp, and the interval between them: given, or learned from the first steps."""
+    """The last time stamp, and the interval between time stamps, which is given or learned from the first steps."""
 
     __slots__ = ("_fresh", "interval", "now", "offset", "refusals", "refused", "rules", "steps")
 
@@ -54,13 +54,13 @@ class Clock:
 
     @property
     def most(self) -> float:
-        """The longest step."""
+        """The longest step that is accepted."""
         if self.rules.max_step is not None:
             return self.rules.max_step
         return inf if self.interval is None else LONGEST * self.interval
 
     def goes_on(self, before: float, moment: Moment) -> bool:
-        """Whether a time follows another."""
+        """Whether a time may follow another."""
         step = moment.time - before
         if self.rules.order == "strict":
             return 0.0 < step <= self.most
@@ -68,10 +68,10 @@ class Clock:
         return 0.0 <= step <= self.most or (moment.local and -HOUR <= step < 0.0)
 
     def admit(self, timestamp: Any) -> Moment | None:
-        """The moment of the next record, None where the stream has no time stamps; ValueError where it does not go on.
+        """The moment of the next record; None if the stream has no time stamps; ValueError if the stamp is not accepted.
 
-        The third refusal in a row that agrees with the ones before is none: it begins a new clock, because the stamp that they
-        disagree with was wrong, or the clock was set.
+        If three refused stamps in a row are consistent, the third is accepted and starts a new clock, because then the accepted
+        stamp before them was wrong or the clock was set.
         """
         if timestamp is None:
             if self.now is not None:
@@ -102,10 +102,10 @@ class Clock:
         return f"timestamp {timestamp} {what} the last one, {last}: {do}, {_ADVICE}"
 
     def admit_many(self, timestamps: Any, n: int, note: str) -> tuple[Floats, Floats, bool]:
-        """Times and offsets of n records, and whether the first begins a new clock; the first that is wrong is named by its row.
+        """Times and offsets of n records, and whether the first starts a new clock. An error names the first invalid row.
 
-        The stamps of a batch can be held against each other. Where the first three agree and do not follow the last record, the
-        first begins a new clock; a step beyond the longest is taken for a gap if the next two agree with it.
+        The stamps of a batch are compared with each other. If the first three are consistent but do not follow the last record,
+        the first starts a new clock. A step beyond the longest counts as a gap if the next two stamps are consistent with it.
         """
         if timestamps is None:
             if self.now is not None and n:
@@ -151,9 +151,9 @@ class Clock:
         return np.array([m.time for m in moments]), np.array([m.offset for m in moments]), fresh
 
     def _all_go_on(self, stamps: Any) -> Floats | None:
-        """The times of an array of numbers or of dates without a zone, if each goes on from the one before.
+        """The times of an array of numbers or of dates without a zone, if each may follow the previous one.
 
-        None means to look at one after the other, which takes 4 microseconds each.
+        None means that they must be checked one by one, which takes 4 microseconds each.
         """
         if not isinstance(stamps, np.ndarray) or stamps.ndim != 1 or self.interval is None or self.now is None:
             return None
@@ -170,13 +170,13 @@ class Clock:
         return times if bool(((steps >= least) & (steps <= self.most)).all()) else None  # NaN is neither
 
     def begin_anew(self) -> None:
-        """The next time need not follow the last."""
+        """Let the next time start a new clock."""
         self._fresh = True
 
     # ---- steps -------------------------------------------------------------------------------------------------
 
     def missed(self, moment: Moment) -> int:
-        """How many records are missing before the one of this moment, which is now the last."""
+        """The number of records that are missing before this moment, which becomes the last one."""
         before, self.now, self.offset = self.now, moment.time, moment.offset
         if self._fresh:
             self._fresh = False
@@ -193,14 +193,14 @@ class Clock:
         return 0 if step <= 1.5 * self.interval else round(step / self.interval) - 1
 
     def even(self, times: Floats) -> int:
-        """How many of the next time stamps come before one with records missing; 0 while the interval is not known."""
+        """How many of the next time stamps come before the first gap; 0 while the interval is unknown."""
         if self.interval is None or self.now is None or self._fresh:
             return 0
         late = np.flatnonzero(np.diff(times, prepend=self.now) > 1.5 * self.interval)
         return int(late[0]) if len(late) else len(times)
 
     def second(self) -> float:
-        """The second of the week of the last time stamp by the wall's clock, Monday at midnight being 0."""
+        """The second of the week of the last time stamp in local time; Monday at midnight is 0."""
         assert self.now is not None
         return (self.now + self.offset - MONDAY) % WEEK
 
@@ -222,7 +222,7 @@ class Clock:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over a state; ValueError where it is none."""
+        """Restore a state; ValueError if it is not valid."""
         self.now = None if state["time"] is None else float(finite("time", state["time"], ()))
         self.offset = float(finite("offset", state["offset"], (), -2 * DAY, 2 * DAY))
         self.interval = None if state["step"] is None else float(finite("step", state["step"], (), 5e-324))

@@ -1,4 +1,4 @@
-"""The trees of a detector: those that watch the window, and those that watch the newest record alone."""
+"""The trees of a detector: those that see the window, and those that see only the newest record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WARM_UP = 64  # records before the first score: with fewer in a tree, scores of 
 
 
 class Scores(NamedTuple):
-    """Of a record: the mean over all trees, and that of the trees of each view."""
+    """The scores of a record: the mean over all trees, and the mean over the trees of each view."""
 
     mean: float
     point: float
@@ -22,7 +22,7 @@ class Scores(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What the trees of a detector are made of."""
+    """The sizes and parameters of the trees of a detector."""
 
     trees: int
     samples: int
@@ -33,9 +33,9 @@ class Shape(NamedTuple):
     low_memory: bool
 
     def forests(self) -> list[tuple[int, int]]:
-        """(trees, features) of the forest that watches the window and of the one that watches the record; 0 trees: none.
+        """(trees, features) of the forest that sees the window and of the one that sees the newest record.
 
-        Half of the trees watch each. A window of one record has no order to watch, so all trees watch the record.
+        Half of the trees see each. If the window has one record, all trees see the record and the other forest has 0 trees.
         """
         point = self.trees // 2 if self.size > 1 else self.trees
         return [(self.trees - point, self.size * self.d), (point, 3 * self.d)]
@@ -47,7 +47,7 @@ class Ensemble:
     Parameters
     ----------
     whole, point : Forest or None
-        The trees that watch the window, and those that watch the newest record. One of them may be missing.
+        The trees that see the window, and those that see the newest record. One of them may be None.
     method : str
         The kind of score.
     """
@@ -72,23 +72,23 @@ class Ensemble:
 
     @property
     def n_seen(self) -> int:
-        """Records learned, of which the scores are on the scale."""
+        """Number of records learned; of windows, if no trees see single records."""
         forest = self.point or self.whole
         assert forest is not None
         return forest.n_seen
 
     def learn(self, record: Floats, window: Floats | None) -> Scores:
-        """Score and learn.
+        """Score and learn a record.
 
-        Without a window, where it is not full yet, its trees learn nothing and their score is 0. The mean is 0 until both
-        forests have learned `WARM_UP` records, and without a window.
+        While the window is not full, its trees learn nothing and their score is 0, and so is the mean. The mean is also 0 until
+        both forests have learned `WARM_UP` records.
         """
         point = 0.0 if self.point is None else self.point.update_record(record, self.method)
         whole = 0.0 if self.whole is None or window is None else self.whole.update_record(window, self.method)
         return self._joined(point, whole, window)
 
     def look(self, record: Floats, window: Floats | None) -> Scores:
-        """Score alone."""
+        """Score without learning."""
         point = 0.0 if self.point is None else self._score(self.point, record)
         whole = 0.0 if self.whole is None or window is None else self._score(self.whole, window)
         return self._joined(point, whole, window)
@@ -104,7 +104,7 @@ class Ensemble:
         return float(forest.score(row.reshape(1, -1), self.method)[0]) if forest.n_seen > forest.warm_up else 0.0
 
     def learn_many(self, records: Floats, windows: Floats) -> tuple[Floats, Floats, Floats]:
-        """`learn` of rows in turn: the means, and the scores of each view."""
+        """Apply `learn` to rows in order: the means, and the scores of each view."""
         cold = max(max(0, f.warm_up - f.n_seen) for f in (self.whole, self.point) if f is not None)
         nothing = np.zeros(len(records))
         whole: Floats = nothing if self.whole is None else self.whole.update(windows, None, self.method)
@@ -114,17 +114,17 @@ class Ensemble:
         return mean, point, whole
 
     def follow(self, records: Floats, windows: Floats) -> None:
-        """Learn rows in turn and score none, in a third of the time."""
+        """Learn rows in order without scores, in a third of the time."""
         if self.whole is not None:
             self.whole.update(windows, None, None)
         if self.point is not None:
             self.point.update(records, None, None)
 
     def attribution(self, record: Floats, window: Floats, total: float) -> Floats:
-        """(size, d, 2): the score shared out over the window, oldest record first, and [..., 0] high, [..., 1] low.
+        """(size, d, 2): the parts of the score for the records of the window, oldest first; [..., 0] high, [..., 1] low.
 
-        The trees have just learned the record; the walks look past their only copy of it, and the parts are scaled to the score
-        that it had before.
+        The trees have just learned the record, so the walks ignore their copy of it, and the parts are scaled to the score
+        that the record had before.
         """
         d = len(record) // 3
         parts = np.zeros((len(window) // d, d, 2))
@@ -150,7 +150,7 @@ class Ensemble:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], shape: Shape) -> Ensemble:
-        """The trees of a state, which must be those that `planted` makes."""
+        """The trees of a state, which must fit the shape."""
         forests = []
         for name, (trees, width) in zip(("whole", "point"), shape.forests(), strict=True):
             found = None if state[name] is None else Forest.from_state(state[name], shape.low_memory)

@@ -1,4 +1,4 @@
-"""Events: what begins with an alarm, lasts while the feature stays on the far side, and ends."""
+"""Events: each begins with an alarm and lasts while the feature stays on the unusual side."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Event(NamedTuple):
     start : int
         Number of the record with the alarm, counted from 0.
     since : object
-        Its time stamp, as it came; None without time stamps.
+        Time stamp of that record as it was given; None without time stamps.
     duration : int
-        Records from the start to the last one that was out of the usual.
+        Number of records from the start to the last unusual one.
     peak : float
-        The value of the feature that lay farthest out.
+        The most extreme value of the feature.
     why : str or None
-        Why it closed: "back to usual", after 30 records in a row on the usual side, or "the new level has become usual", after
+        Why the event closed: "back to usual", after 30 usual records in a row, or "the new level has become usual", after
         `max_samples` records.
 
     See Also
     --------
-    Detection : Whose `event` is one.
+    Detection : Its `event` is an Event.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Running:
         self.middle = middle  # a value beyond it belongs to the event: a logarithm, or of a season half of the residual
 
     def holds(self, value: float, left: float) -> bool:
-        """Whether a value, or what is left of it beside the season, still is out of the usual."""
+        """Whether a value, or its residual from the season, is still unusual."""
         if self.side == "stuck":
             return value == self.usual
         if self.kind in (
@@ -89,7 +89,7 @@ class Running:
         return where >= self.middle if self.side == "high" else where <= self.middle
 
     def ends_with(self, value: float, left: float) -> bool:
-        """Whether a value is back to usual, and not as far beyond it on the other side."""
+        """Whether a value is back to usual, and not equally unusual on the other side."""
         if self.holds(value, left):
             return False
         if self.side == "stuck" or self.kind in ("day", "week"):
@@ -97,7 +97,7 @@ class Running:
         return abs(value - self.usual) < 0.5 * abs(self.peak - self.usual)
 
     def seen(self, n: int, value: float) -> None:
-        """Record n belongs to the event."""
+        """Note that record n belongs to the event."""
         self.last = n
         if (value > self.peak) == (self.side == "high"):
             self.peak = value
@@ -113,7 +113,7 @@ class Events:
     Parameters
     ----------
     longest : int
-        Records after which a new level has become usual.
+        Number of records after which a new level counts as usual.
     """
 
     __slots__ = ("longest", "running")
@@ -124,9 +124,9 @@ class Events:
 
     def step(self, n: int, values: Values, left: Values, stamp: Any, alarm: Finding | None, names: Any
              ) -> tuple[tuple[Event, ...], Running | None]:  # fmt: skip
-        """Record n, with what is left of it beside the season, and what decided if it alarms.
+        """Update the events with record n, its residual from the season, and its finding if it alarms.
 
-        Returns the events at this record, those that change first, and the one that the record belongs to.
+        Returns the events at this record, those that change first, and the event that the record belongs to.
         """
         opened, closed, still, belongs = [], [], [], None
         kept: list[Running] = []
@@ -154,7 +154,7 @@ class Events:
 
     @staticmethod
     def _known(alarm: Finding, running: list[Running], left: Values) -> bool:
-        """Whether the alarm belongs to an event that goes on: the cause is the same, or the feature comes back."""
+        """Whether the alarm belongs to an open event: it has the same cause, or the feature returns to usual."""
         return any(
             event.feature == alarm.feature
             and (
@@ -183,7 +183,7 @@ class Events:
         return {"events": [[getattr(event, name) for name in Running.__slots__] for event in self.running]}
 
     def restore(self, state: dict[str, Any], n: int, d: int) -> None:
-        """Take over a state; ValueError where it is none."""
+        """Restore a state; ValueError if it is not valid."""
         for saved in state["events"]:
             told = dict(zip(Running.__slots__, saved, strict=True))
             feature = whole_number("feature of an event", told["feature"], 0, d - 1)

@@ -1,4 +1,4 @@
-"""Which keys have been silent for too long, by a clock that no single key can move."""
+"""Expiry of silent keys, by a clock that no single key can move."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 
 class Expiry:
-    """When each key came last, and which keys have not come for more than `ttl` seconds.
+    """The time of the last record of each key, and the keys without a record for more than `ttl` seconds.
 
-    The clock is the latest time that two different keys have reached. One host whose clock is two hours ahead therefore
-    expires nobody, where a clock that followed the latest stamp would expire every other host. A host whose clock is behind is
-    not expired either, because what counts is the reading of this clock when the key came. As long as only one key has
-    come there is no clock, and nothing expires.
+    The clock shows the latest time that two different keys have reached. So a host whose clock is two hours ahead expires
+    nobody, whereas a clock that followed the latest stamp would expire every other host. A host whose clock is behind does not
+    expire either, because a key's age is measured by what the clock showed when its last record came. While there is only one
+    key, there is no clock, and nothing expires.
 
     Parameters
     ----------
     shared : bool
-        Whether all times come from one clock, such as that of the machine. The latest time is then believed.
+        Whether all times come from one clock, such as that of the machine. Then the clock shows the latest time.
     """
 
     def __init__(self, *, shared: bool) -> None:
@@ -33,7 +33,7 @@ class Expiry:
         self._now = -inf
 
     def now_at(self, key: Hashable, time: float) -> float:
-        """What the clock will show when the key has come at this time."""
+        """What the clock would show after a record of the key at this time."""
         if self._shared:
             return max(self._now, time)
         if key == self._leader or self._latest == -inf:
@@ -41,22 +41,22 @@ class Expiry:
         return max(self._now, min(time, self._latest))
 
     def touch(self, key: Hashable, time: float) -> None:
-        """Note that the key came at this time."""
+        """Note a record of the key at this time."""
         self._now = self.now_at(key, time)
         if time > self._latest:
             self._leader, self._latest = key, time
         self.resume(key, time, max(self._now, time))
 
     def resume(self, key: Hashable, time: float, reading: float) -> None:
-        """Note when a key came without moving the clock."""
+        """Note the time of a key's record without moving the clock."""
         if key not in self._last:
             self._push(key, reading)
         self._last[key] = time, reading
 
     def silent(self, ttl: float, now: float) -> Iterator[Hashable]:
-        """Yield the keys that came last more than `ttl` before `now`, the longest silent first.
+        """Yield the keys whose last record is more than `ttl` before `now`, the oldest first.
 
-        The caller forgets each key before it takes the next.
+        The caller must forget each key before it requests the next.
         """
         while self._heap and now - self._heap[0][0] > ttl:
             key = self._heap[0][2]
@@ -68,7 +68,7 @@ class Expiry:
                 self._push(key, self._last[key][1])
 
     def last(self, key: Hashable) -> tuple[float, float] | None:
-        """The key's own time when it came last, and the reading of the clock then."""
+        """The time of the key's last record, and what the clock showed then."""
         return self._last.get(key)
 
     def forget(self, key: Hashable) -> None:

@@ -1,4 +1,4 @@
-"""Why a record stands out and what was expected, found in the forests."""
+"""Explanations by the forests: why a record stands out, and what was expected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 class Moment:
-    """A record as it came, and the way back to its units from what the forest saw."""
+    """A record as it came, and the transformation from the forest's numbers back to its units."""
 
     __slots__ = ("base", "centre", "raw", "scale")
 
@@ -22,12 +22,12 @@ class Moment:
         self.raw, self.base, self.centre, self.scale = raw, base, centre, scale
 
     def restored(self, values: dict[int, float]) -> dict[int, float]:
-        """Transformed values of some features in the user's units."""
+        """Transformed values of some features in the units of the data."""
         return {j: z * self.scale[j] + self.centre[j] + self.base[j] for j, z in values.items()}
 
 
 class Explanation(NamedTuple):
-    """Attribution (size, d, 2), the lag of the record that is explained, and that record as it was expected and as it came."""
+    """The attribution (size, d, 2), the lag of the explained record, the expected record, and the record that came."""
 
     attribution: Floats
     lag: int
@@ -43,13 +43,13 @@ def explain(
     Parameters
     ----------
     record, window : (3 d,) and (size * d,) arrays
-        What the trees of each view saw.
+        The input of the trees of each view.
     moments : list of Step
-        The way back, for each record of the window.
+        The transformation back to the units of the data, for each record of the window.
     total : float
         The score.
     newest : bool
-        Whether to say what was expected of the newest record; else of the one with the largest part of the score.
+        Whether to give the expected value of the newest record, or that of the record with the largest part of the score.
     """
     size, d = len(moments), len(moments[0][0])
     parts = trees.attribution(record, window, total)

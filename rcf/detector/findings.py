@@ -1,4 +1,4 @@
-"""What decided an alarm, and how to say it."""
+"""Findings: what decided an alarm, and the sentence that describes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEMORY = 5000  # records that the nets look back
 
 
 class Finding(NamedTuple):
-    """What decided about a record: the feature, what is new about it, and what was known."""
+    """What decided about a record: the feature, what is new, and what was known before."""
 
     kind: str  # of VIEWS or KINDS
     feature: int
@@ -31,7 +31,7 @@ class Finding(NamedTuple):
         return "high" if self.came >= self.usual else "low"
 
     def text(self, name: str) -> str:
-        """A sentence for a person, `name` being the feature's."""
+        """The finding as a sentence; `name` is the name of the feature."""
         came, usual = shown(self.came), shown(self.usual)
         past = f"the last {MEMORY:,} records" if self.seen > MEMORY else f"all {self.seen:,} records before"
         if self.kind == "stuck":
@@ -54,12 +54,12 @@ class Finding(NamedTuple):
 
 
 def shown(value: float) -> str:
-    """A number as a person writes it: six digits, no trailing zeros."""
+    """A number with six significant digits and without trailing zeros."""
     return f"{value:.6g}"
 
 
 def finding(row: list[float], beside: bool, values: list[float], units: list[float], seen: int) -> Finding:
-    """Of a row of findings: what decided, the nets or, beside the forests, a run of equal values or the season."""
+    """What decided, from a row of findings: the nets, a run of equal values, or the season."""
     _, _, feature, view, usual, near, _, kind, cause, season, run, longest, level = row
     what, j = (KINDS[int(kind)], int(cause)) if beside else (VIEWS[int(view)], max(int(feature), 0))
     came = values[j]

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 
 class KeyedDetector(Savable):
-    """A stream detector per key: one object for all hosts, machines or metrics of a service.
+    """A stream detector for each key: one object for all hosts, machines or metrics of a service.
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ class KeyedDetector(Savable):
     max_keys : int, default=10000
         Largest number of detectors held. When one more key comes, the detector that was used longest ago is evicted.
     ttl : float or None, default=None
-        Seconds without a record after which a key is evicted. None keeps keys until `max_keys` is reached. Keys whose records
-        have time stamps are timed by these stamps, and the others by the clock of the machine. The clock of the
+        Seconds without a record after which a key is evicted. None keeps keys until `max_keys` is reached. For keys whose
+        records have time stamps, the stamps tell the time; for other keys, the clock of the machine does. The current time by
         stamps is the latest time that two different keys have reached, so one host with a wrong clock evicts nobody.
     on_evict : callable or None, default=None
-        Called with ``(key, data)`` before a detector is evicted; `data` is its model file as bytes. Without it the detector
-        is lost. If the callback raises, the detector is kept, and the record that triggered the eviction is not learned.
+        Called with ``(key, data)`` before a detector is evicted; `data` is its model file as bytes. Without a callback the
+        detector is lost. If the callback raises, the detector is kept, and the record that triggered the eviction is not learned.
     on_miss : callable or None, default=None
-        Called with the key when a key comes that is not held. It may return the bytes that `on_evict` was given; the detector
-        then continues where it was, bit for bit. If it returns None, a new detector starts. It is called again if
-        the record was not learned.
+        Called with the key if a record comes whose key is not held. It may return the bytes that `on_evict` received; the
+        detector then continues where it was, bit for bit. If it returns None, a new detector starts. If the record is not
+        learned because of an error, the callback is called again at the next record of the key.
 
     Attributes
     ----------
@@ -54,18 +54,19 @@ class KeyedDetector(Savable):
 
     Notes
     -----
-    **Threads.** Any number of threads may call any method. Updates take turns. `save`, `to_bytes` and pickling may run
-    beside updates: the file has every key as it was at the moment of the call, and an update waits for at most some
-    milliseconds meanwhile. The callbacks run while the lock is held, in the thread that caused them. A detector that
+    **Threads.** Any number of threads may call any method. Updates take turns. `save`, `to_bytes` and pickling may run during
+    updates: the file holds every key as it was at the moment of the call, and an update waits at most a few
+    milliseconds. The callbacks run in the thread that caused them, while the lock is held. A detector that
     `detector(key)` returned is not protected: read it, but do not update it while other threads update its key.
 
-    **Cost.** With `on_evict`, evicting a key takes about a millisecond, in which its model file is written, where a record takes
-    about ten microseconds. Choose `max_keys` above the number of keys in use.
+    **Cost.** A record takes about ten microseconds. With `on_evict`, evicting a key takes about a millisecond, because its model
+    file is written. Choose `max_keys` above the number of keys in use.
 
-    A model file holds keys that are None, booleans, numbers, strings, or tuples of these; other keys are refused when they first
-    come. Each detector is stored as its own model file within, so reading and writing needs memory for two copies.
+    **Model files.** Keys must be None, booleans, numbers, strings, or tuples of these; the first record of any other key raises
+    TypeError. Each detector is stored as a model file within the file, so saving and loading need memory for two copies.
 
-    It does badly where the streams of different keys depend on each other. Join these to vectors and use one `StreamDetector`.
+    **Limits.** Keys are judged independently. If the streams of several keys depend on each other, join them to vectors and use
+    one `StreamDetector`.
 
     Examples
     --------
@@ -102,7 +103,7 @@ class KeyedDetector(Savable):
         )
 
     def override(self, key: Hashable, **params: Any) -> None:
-        """Set parameters of the detector of one key that differ from the template's. The key must not have started yet.
+        """Set parameters for the detector of one key. The others come from the template. The key must not have started yet.
 
         Raises
         ------
@@ -122,10 +123,9 @@ class KeyedDetector(Savable):
         Raises
         ------
         ValueError
-            If the record is refused; the message names the key. The record is then not learned, and a key that was not held
-            before is not held afterwards.
+            If the record is invalid; the message names the key. The record is not learned, and a new key is not added.
         TypeError
-            If the key is of a type that a model file cannot hold.
+            If a model file cannot hold the type of the key.
         """
         with self._lock:
             # Times of the day mean the same after a restart, unlike those of the monotonic clock.
@@ -157,15 +157,15 @@ class KeyedDetector(Savable):
             return result
 
     def update_many(self, keys: Sequence[Hashable], records: Any, timestamps: Any = None) -> Detections:
-        """Score and learn many records in turn: the results of `update` on each, bit for bit.
+        """Score and learn many records in order. The results are those of `update` on each record, bit for bit.
 
-        The records of a key are taken together if no key has to be evicted meanwhile. That is faster where keys come several times.
+        The records of a key are processed together if no key has to be evicted. This is faster if keys occur several times.
 
         Parameters
         ----------
         keys : sequence of hashable of length n
         records : array-like of shape (n,) or (n, d)
-            All keys have the same features.
+            Every key has the same number of features.
         timestamps : array-like of shape (n,), default=None
 
         Returns
@@ -176,7 +176,7 @@ class KeyedDetector(Savable):
         Raises
         ------
         ValueError
-            If a record is refused; the message names the key. No record is learned then.
+            If a record is invalid; the message names the key. No record is learned then.
         """
         frame = as_frame(records)
         names, X, times = table(frame, timestamps)
@@ -223,7 +223,7 @@ class KeyedDetector(Savable):
     def _in_turn(
         self, keys: list[Hashable], names: list[str] | None, X: Floats, stamps: list[Any] | None
     ) -> Detections:
-        """One record after the other, because keys may have to be evicted between them."""
+        """Process one record after the other, because keys may have to be evicted in between."""
         records: list[Any] = X.tolist() if X.shape[1] > 1 else X[:, 0].tolist()
         if names is not None:
             records = [dict(zip(names, values, strict=True)) for values in X.tolist()]
@@ -241,9 +241,7 @@ class KeyedDetector(Savable):
         return detector
 
     def evict(self, key: Hashable) -> None:
-        """Drop the detector of a key after `on_evict` was called.
-
-        If `on_evict` raises, the detector is kept.
+        """Call `on_evict`, then remove the detector of a key. If `on_evict` raises, the detector is kept.
 
         Raises
         ------
@@ -261,9 +259,10 @@ class KeyedDetector(Savable):
             self._arrivals.forget(key)
 
     def merge(self, other: KeyedDetector) -> Self:
-        """Add the detectors of another one, which does not change; of a key that both hold, the one with more records stays.
+        """Add the detectors of another KeyedDetector, which does not change. If both hold a key, the one with more records stays.
 
-        Use it to unite the detectors of two workers. Where this makes more than `max_keys`, those used longest ago are evicted.
+        Use it to unite the detectors of two workers. If there are more than `max_keys` afterwards, those used longest ago are
+        evicted.
         """
         with self._lock, other._lock:
             for key, detector in other._held.items():
@@ -289,7 +288,7 @@ class KeyedDetector(Savable):
             return self._held[key]
 
     def keys(self) -> list[Hashable]:
-        """The keys held, the one used longest ago first."""
+        """All keys, in the order of their last use, the oldest first."""
         with self._lock:
             return list(self._held)
 
@@ -308,13 +307,13 @@ class KeyedDetector(Savable):
         return type(self).from_bytes, (self.to_bytes(),)
 
     def _take(self, key: Hashable) -> None:
-        """Keep the model of a key for the save that is under way, before the key changes."""
+        """Store the model of a key for a save in progress, before the key changes."""
         assert self._snapshot is not None
         if self._snapshot.get(key, b"") is None:
             self._snapshot[key] = self._held[key].to_bytes()
 
     def _state(self) -> dict[str, Any]:
-        """The state at the moment of the call. Updates go on meanwhile: a key that changes is stored first."""
+        """The state at the moment of the call. Updates may continue: a key is stored before it changes."""
         with self._saving:
             with self._lock:
                 keys = list(self._held)
@@ -348,7 +347,7 @@ class KeyedDetector(Savable):
         return state
 
     def _some(self, left: Iterator[Hashable]) -> bool:
-        """Take models for about 3 ms; False once there are no more."""
+        """Store models for about 3 ms; False if none are left."""
         with self._lock:
             begun = time.monotonic()
             for key in left:
@@ -396,12 +395,12 @@ class KeyedDetector(Savable):
 
 
 def _of_table(message: str, at: list[int]) -> str:
-    """The message with the row of the whole table instead of the row among those of the key."""
+    """The message with the row number of the whole table instead of the one within the key."""
     return re.sub(r"^row (\d+)", lambda found: f"row {at[int(found[1])]}", message)
 
 
 def _times(clock: Expiry, keys: list[Hashable]) -> NDArray[np.float64]:
-    """What the clock knows of each key; NaN of a key that it does not know."""
+    """What the clock knows about each key; NaN if it does not know the key."""
     return np.array([clock.last(key) or (np.nan, np.nan) for key in keys], dtype=np.float64).reshape(-1, 2)
 
 

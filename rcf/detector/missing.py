@@ -1,4 +1,4 @@
-"""What stands in for a value that is missing."""
+"""Replacements for missing values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 def filled(values: list[float], fill: str | float, last: list[list[float]]) -> list[float]:
-    """The record with its gaps filled from the two before it; NaN stays where nothing is known to fill it with."""
+    """The record with NaN filled from the two records before it; NaN stays if nothing is known to replace it."""
     if not isinstance(fill, str):
         return [float(fill) if v != v else v for v in values]
     if fill == "zero":
@@ -30,9 +30,9 @@ def filled(values: list[float], fill: str | float, last: list[list[float]]) -> l
 def completed_record(
     forest: Forest, views: Views, window: Floats, values: list[float], last: list[float]
 ) -> list[float]:
-    """The record with its gaps filled by the forest: the median of what fits what is known of it and the window before.
+    """The record with NaN filled by the forest: the median of the records that fit its known values and the window before.
 
-    A feature that has never come stays NaN.
+    A feature that has never had a value stays NaN.
     """
     d = len(values)
     known = views.peek([b if v != v else v for v, b in zip(values, last, strict=True)])

@@ -1,4 +1,4 @@
-"""What may come in as a record, a table of records, a time stamp, a rule; refused with the reason where it may not."""
+"""Parse and validate records, tables, time stamps and the rules of `ignore_near_expected`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above,
 
 
 def values_of(record: Any) -> list[float]:
-    """A record as plain floats; NaN passes."""
+    """A record as a list of floats; NaN is allowed."""
     if type(record) is float:
         values = [record]
     elif isinstance(record, np.ndarray) and record.ndim <= 1 and record.dtype == np.float64:
@@ -47,7 +47,7 @@ def values_of(record: Any) -> list[float]:
 
 
 def values_by_name(record: Mapping[str, Any], names: Any) -> tuple[list[float], list[str] | None]:
-    """The values of a mapping in the order of the names, and the names if they are new."""
+    """The values of a mapping in the order of the names; also the names, if they are new."""
     if names is None:
         known = list(record)
         if not all(isinstance(name, str) for name in known):
@@ -64,7 +64,7 @@ def values_by_name(record: Mapping[str, Any], names: Any) -> tuple[list[float], 
 
 
 def plain_time(timestamp: Any) -> float | str | None:
-    """A time stamp as a plain value: a number, or a date as text in ISO form."""
+    """A time stamp as a number, or a date as a string in ISO format."""
     if timestamp is None or isinstance(timestamp, str):
         return timestamp
     if isinstance(timestamp, Real):
@@ -81,14 +81,14 @@ class Moment(NamedTuple):
 
 
 def seconds(timestamp: Any) -> float:
-    """Seconds since 1970 of a number of them, a date, or a text that is a date; without a zone it is UTC."""
+    """Seconds since 1970 of a number, a date or a date string. A date without a zone is UTC."""
     return moment_of(timestamp, None).time
 
 
 def moment_of(timestamp: Any, zone: ZoneInfo | None) -> Moment:
     """A time stamp as numbers.
 
-    The wall's clock is that of `zone`. Without one it is UTC for a number, and what the stamp itself shows for a date.
+    The local time is that of `zone`. Without a zone, a number is UTC and a date shows its own local time.
     """
     if isinstance(timestamp, str):
         try:
@@ -117,7 +117,7 @@ def moment_of(timestamp: Any, zone: ZoneInfo | None) -> Moment:
 
 
 def _ahead(zone: ZoneInfo, time: float) -> float:
-    """Seconds by which the clocks of a zone are ahead of UTC; no zone changes its clock within a quarter of an hour."""
+    """Seconds by which the clocks of a zone are ahead of UTC. No zone changes its clock within a quarter of an hour."""
     return _ahead_at(zone, time // 900)
 
 
@@ -133,7 +133,7 @@ def _ahead_at(zone: ZoneInfo, quarter: float) -> float:
 
 
 def written(time: float, like: Any) -> str:
-    """Seconds since 1970 as a number or, beside a stamp that is a date, as a date; in UTC if that one has a zone."""
+    """Seconds since 1970 in the type of another stamp: a number, or a date, which is in UTC if the other has a zone."""
     if isinstance(like, Real):
         return f"{time:.15g}"
     if isinstance(like, str):
@@ -143,7 +143,7 @@ def written(time: float, like: Any) -> str:
 
 
 def index_note(timestamps: Any) -> str:
-    """What to do about an index that is not the time."""
+    """Advice for an index that is not the time."""
     return "; reset_index(drop=True) if the index is not the time" if _are_dates(timestamps) else ""
 
 
@@ -152,14 +152,14 @@ def _are_dates(index: Any) -> bool:
 
 
 def as_frame(records: Any) -> Any:
-    """A pandas or polars Series as a frame of one column, `UNNAMED` if it has no name; anything else as it is."""
+    """A pandas or polars Series as a frame with one column, named `UNNAMED` if it has no name; other objects unchanged."""
     if not hasattr(records, "to_frame") or np.ndim(records) != 1:
         return records
     return records.to_frame(UNNAMED if records.name in (None, "") else records.name)
 
 
 def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats, Any]:
-    """The names of the columns, of a frame; the records as (n, d); the time stamps, which may be in the frame."""
+    """The column names of a frame, the records as (n, d), and the time stamps, which may be a column of the frame."""
     names = None
     if hasattr(records, "columns"):
         columns = list(records.columns)
@@ -201,7 +201,7 @@ def table(records: Any, timestamps: Any) -> tuple[list[str] | None, Floats, Any]
 
 
 def nearness(rules: Any, d: int) -> Nearness | None:
-    """(amount, ratio) of each feature, above and below what is expected."""
+    """(amount, ratio) of each feature, above and below the expected value."""
     if rules is None:
         return None
     if not isinstance(rules, dict) or not rules or set(rules) - {"above", "below"}:
@@ -221,7 +221,7 @@ def nearness(rules: Any, d: int) -> Nearness | None:
 
 
 def near_enough(near: Nearness, past: Floats, expected: Floats) -> bool:
-    """Whether each feature lies as near to what was expected as the rules allow."""
+    """Whether each feature is as close to the expected value as the rules allow."""
     above, below = near
     for value, middle, high, low in zip(past.tolist(), expected.tolist(), above, below, strict=True):
         off = value - middle

@@ -1,4 +1,4 @@
-"""The parameters of a detector, looked at once."""
+"""Validation of a detector's parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILLS = ("previous", "linear", "forest", "zero")
 
 
 class Settings(NamedTuple):
-    """Parameters of :class:`StreamDetector` by its names, of the type that they are used in, defaults put in."""
+    """The parameters of :class:`StreamDetector`, converted to the types in which they are used, with defaults inserted."""
 
     shingle_size: int
     n_estimators: int
@@ -44,7 +44,7 @@ class Settings(NamedTuple):
 
 
 def checked_settings(params: dict[str, Any]) -> Settings:
-    """ValueError or TypeError where a parameter cannot be used, naming it."""
+    """Validated parameters. ValueError or TypeError names an invalid one."""
     samples = whole_number("max_samples", params["max_samples"], 1, 2**30 - 1)
     decay, interval, fill = params["time_decay"], params["interval"], params["fill"]
     rate = not_negative("anomaly_rate", params["anomaly_rate"])
@@ -103,7 +103,7 @@ def _weights(given: Sequence[float] | None) -> list[float] | None:
 
 
 def plain(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as they can be saved."""
+    """The parameters in a form that can be saved."""
     seed, weights = params["random_state"], params["weights"]
     return {
         **params,

@@ -1,4 +1,4 @@
-"""StreamDetector: from a raw stream to alarms that say why."""
+"""StreamDetector: alarms in a raw stream, each with its reason."""
 
 from __future__ import annotations
 
@@ -41,107 +41,111 @@ from .window import Step, Window
 
 Floats = NDArray[np.float64]
 FORMAT = 1
-RUN = 1 << 16  # records given to the forests at once
-SHORT = 32  # records, below which they go alone: a run of arrays costs as much to begin
-PIECE = 1024  # records of a run that the trees learn at once, if a copy of them is made: to copy takes a twentieth of the time
-MANY = 16  # records of a piece that may be flagged, above which it pays to copy the trees
+RUN = 1 << 16  # largest number of records that the forests get in one call
+SHORT = 32  # a shorter run is processed record by record, because setting up the arrays costs as much as 32 records
+PIECE = 1024  # records that the trees learn in one call if they are copied first; the copy takes a twentieth of the time
+MANY = 16  # if more records of a piece may be flagged, it pays to copy the trees
 NAN = float("nan")
 
 
 class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
-    """Anomalies in a stream of numbers or vectors, each with its cause and with what was expected.
+    """Anomalies in a stream of numbers or vectors, each with its cause and the expected value.
 
-    Every record is put on its own scale, joined with the ones before it to a window (a shingle), scored by a random cut
-    forest, and learned. Half of the trees watch the window, half the newest record: its value, the logarithm of it and its
-    change. The mean over all trees is the `score`.
+    The detector scales every record, joins it with the previous records to a window (a shingle), scores the window with a
+    random cut forest, and learns it. Half of the trees see the window. The other half see the newest record: its value, the
+    logarithm of the value, and the change from the previous record. The mean over all trees is the `score`.
 
-    Alarms weigh that score by how new the record is: nets remember which values, logarithms, changes and departures from the
-    recent mean came in the last 5000 records, and tell how far a new one lies from all of them. The product is put in
-    proportion to how long ago it was as high. A run of equal values that is far too long (a stuck sensor) and, where time
-    stamps are given, a value that is not usual at this time of the day or week count beside it. An alarm opens an event,
-    which lasts until the feature is back to usual for 30 records.
+    An alarm needs more than a high score: the record must also be new. The detector keeps nets, short lists of known numbers,
+    of the values, logarithms, changes and departures from the recent mean in the last 5000 records, and measures how far a
+    new number lies from all known ones. The evidence is the product of score and novelty, multiplied by a factor that grows with
+    the time since the product was last as high. Two further kinds of evidence are a run of equal values that is far too long
+    (a stuck sensor) and, if time stamps are given, a value that is unusual for this time of the day or week. An alarm opens an
+    event. The event lasts until the feature has been back to usual for 30 records.
 
     Parameters
     ----------
     shingle_size : int, default=8
-        Records in a window. 1 leaves the window out: all trees watch the newest record. That loses no alarms but ranks
-        records worse by `score` and allows no forecasts. For very many streams take ``StreamDetector(1, n_estimators=10)``:
-        measured on labelled streams it finds as many events as the default in a tenth of the memory.
+        Number of records in a window. With 1 there is no window, and all trees see the newest record. This loses no alarms,
+        but `score` ranks records worse and forecasts are not available. For thousands of streams use
+        ``StreamDetector(1, n_estimators=10)``: on labelled streams it finds as many events as the default in a tenth of the
+        memory.
     n_estimators : int, default=50
-        Trees.
+        Number of trees.
     max_samples : int, default=256
-        Records or windows that each tree holds.
+        Number of records or windows that each tree holds.
     time_decay : float or None, default=None
-        A record's weight in the samples falls by ``exp(-time_decay)`` with each record that follows. None is ``1 / (10 *
-        max_samples)``, a memory of some 2 500 records.
+        The weight of a record in the samples is multiplied by ``exp(-time_decay)`` for each record that follows. None means
+        ``1 / (10 * max_samples)``, a memory of about 2 500 records.
     method : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
-        The kind of score. Alarms put the others on the scale of "depth".
+        The kind of score. For alarms, the other scores are converted to the scale of "depth".
     transform : {"normalize", "difference", "normalize_difference", "subtract_moving_average", "none"}, default="normalize"
-        What the trees that watch the window see of each feature. "normalize" takes off the median and divides by the spread,
-        both settled by the first 64 records, however many outliers are among these, and settled again where they turn out
-        wrong; for a series with a trend take "difference" or, with several features, "normalize_difference"; the moving
-        average is over about 64 records.
+        How features are transformed for the trees that see the window. "normalize" subtracts the median and divides by the
+        spread. The first 64 records determine both, even if many of them are outliers, and both are determined again if they
+        prove wrong. For a series with a trend use "difference" or, with several features, "normalize_difference". The moving
+        average is taken over about 64 records.
     weights : sequence of float or None, default=None
-        By which each transformed feature is multiplied: what a feature counts for in the forests. None is 1 each.
+        Factors by which the transformed features are multiplied, so that some count more in the forest. None means 1 for each.
     anomaly_rate : float, default=0.005
-        Higher makes more alarms. It sets the threshold of the evidence to ``2 * (0.005 / anomaly_rate) ** 0.25``, and nothing
-        is fitted to the stream. At the default, labelled operational series had 0.2 to 1.7 alarms in 1000 records, noise of
-        ten kinds 0.1 to 0.8.
+        A higher rate gives more alarms. It sets the threshold of the evidence to ``2 * (0.005 / anomaly_rate) ** 0.25``;
+        nothing is fitted to the stream. At the default, labelled operational series had 0.2 to 1.7 alarms per 1000 records,
+        and noise of ten kinds had 0.1 to 0.8.
     alert_once : bool, default=True
-        Whether an event is flagged at its alarms alone. If not, each of its records that is out of the usual is flagged.
+        If True, only the alarms of an event are flagged. If False, every unusual record of the event is flagged.
     ignore_near_expected : mapping or None, default=None
-        Records as near as this to what was expected are not flagged, however unusual: ``{"above": (amount, ratio), "below":
-        (amount, ratio)}``. A feature is near if it lies above what was expected by at most `amount`, in its units, or by at
-        most `ratio` times the expected value's size; `below` likewise. Each of the two may be a number for all features or a
-        sequence. A side left out is not forgiven. `update_many` then takes records one at a time.
+        Do not flag records that are this close to the expected values, however unusual they are: ``{"above": (amount, ratio),
+        "below": (amount, ratio)}``. A feature is close if it exceeds the expected value by at most `amount`, in its units, or
+        by at most `ratio` times the size of the expected value; "below" applies to values under it. Each number may be a
+        sequence with one number per feature. A side that is left out has no tolerance. `update_many` then processes records
+        one at a time.
     fill : {"previous", "linear", "forest", "zero"} or float, default="previous"
-        What stands in for NaN and for records that the time stamps show to be missing: the last value, the line through the
-        last two, the forest's completion of the window, 0, or the number given. (Records missed before a vector with NaN use
-        the same.) The nets do not learn filled values, and a feature that is silent does not hold up the others.
+        What replaces NaN, and records that are missing according to the time stamps: the last value, the line through the last
+        two values, the forest's completion of the window, 0, or the given number. The nets do not learn filled values. A
+        feature that stays missing does not stop the others.
     interval : float or None, default=None
-        Seconds between time stamps. None learns it: the median of the first 15 steps above 0.
+        Seconds between time stamps. None: the median of the first 15 positive steps.
     time_order : {"clock", "strict"}, default="clock"
-        What time stamps may follow each other. "clock": an equal stamp is that of a further record, and a date without a zone
-        may go back by up to an hour, because clocks are put back. "strict": each must be later than the last. Anything else
-        is a ValueError.
+        Which time stamps are accepted. "clock": a stamp may equal the previous one, and a date without a zone may be up to an
+        hour earlier, because clocks are set back. "strict": each stamp must be later than the previous one. Other stamps raise
+        ValueError.
     max_step : float or None, default=None
-        Seconds that a time stamp may be ahead of the last one; a later one is a ValueError. None is 10 000 intervals. Three
-        refused stamps in a row that follow each other are believed: with the third the detector goes on from there, so one
-        stamp from the future does not stop it.
+        Largest step in seconds from one time stamp to the next; a later stamp raises ValueError. None means 10 000 intervals.
+        If three refused stamps in a row are consistent with each other, the third is accepted and the detector continues
+        from there. So a single stamp from the future does not stop the detector.
     timezone : str or None, default=None
-        The zone by whose clock the daily and the weekly season go, such as "Europe/Berlin". None is the clock that dates show
-        themselves, and UTC for numbers.
+        The time zone of the daily and the weekly season, such as "Europe/Berlin". None: the local time that the dates show, and
+        UTC for numbers.
     low_memory : bool, default=False
-        Keep few bounding boxes, as in `RandomCutForest`: the same results, bit for bit, in less memory; `update` then takes
-        1.2 to 1.4 times as long. It takes effect with the first record.
+        Store few bounding boxes, as in `RandomCutForest`. The results are the same, bit for bit, and take less memory;
+        `update` takes 1.2 to 1.4 times as long.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same results, bit for bit.
 
     Attributes
     ----------
     n_seen_ : int
-        Records taken in, without those filled.
+        Number of records so far, without filled ones.
     n_features_in_ : int
+        Number of features of a record.
     feature_names_in_ : ndarray of str
-        Where a frame or a mapping came in.
+        Names of the features, if the records were frames, Series or mappings.
 
     Notes
     -----
-    Guha, Mishra, Roy, Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams", ICML 2016, for forest and
-    shingles. What an alarm may be compared with is the AWS library's ThresholdedRandomCutForest.
+    Forest and shingles are those of Guha, Mishra, Roy, Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on
+    Streams", ICML 2016. The AWS library's ThresholdedRandomCutForest solves the same task.
 
-    All parameters shape the detector. `update` and `update_many` refuse to go on after the first record if one was set to
-    another value. One thread at a time may use a detector; `KeyedDetector` has a lock.
+    No parameter can change within a stream: if one was set after the first record, `update` and `update_many` raise an error.
+    One thread at a time may use a detector; `KeyedDetector` has a lock.
 
-    Nothing alarms in the first 64 records. While the first day unfolds, new highs and lows are counted less than sudden
-    changes, and `Detection.confidence` says how much has been seen.
+    The first 64 records raise no alarm. During the first day, new highs and lows count less than sudden changes.
+    `Detection.confidence` says how much the detector has seen.
 
-    Records that stop coming alarm at the earliest when they come again, because nothing is judged between. To alarm while they
-    are absent, send a heartbeat: on a timer, where no record came for an interval and that means zero, call ``update(0.0, now)``.
+    If records stop coming, the earliest alarm is at the next record, because only records are judged. To be alerted before, send
+    a heartbeat: if no record came within an interval and that means zero, let a timer call ``update(0.0, now)``.
 
-    It misses the absence of a rare event (a weekly job that did not run), because a window of 8 records cannot know that the
-    event was due; a shape that is wrong within the usual range, if it is longer than the window; and a drift until it leaves
-    the range of the last 5000 records.
+    The detector misses the absence of a rare event (a weekly job that did not run), because a window of 8 records cannot know
+    that the event was due. It also misses an unusual shape within the usual range if the shape is longer than the window, and
+    a drift until it leaves the range of the last 5000 records.
 
     Examples
     --------
@@ -155,7 +159,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     [700]
     """
 
-    _ready = False  # begun, and no parameter was set since it was last looked at, so that `update` need not look
+    _ready = False  # started, and no parameter was set since the last check, so that `update` can skip the check
 
     def __init__(
         self,
@@ -210,7 +214,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     # ---- starting ----------------------------------------------------------------------------------------------
 
     def _start(self, d: int, grown: dict[str, Any] | None = None) -> None:
-        """Check the parameters and make the parts, the trees from a state if given; changes nothing if one is wrong."""
+        """Check the parameters and create the parts, with the trees of a state if one is given. An error changes nothing."""
         params = self.get_params(deep=False)
         s = checked_settings(params)
         size, samples = s.shingle_size, s.max_samples
@@ -224,7 +228,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         else:
             trees = Ensemble.from_state(grown, shape)
         window = Window(size, d)
-        # without a window the transform has nothing to work on but the value itself
+        # without a window the transform sees only single values
         kind = s.transform if size > 1 else "normalize" if "normalize" in s.transform else "none"
         views = Views(kind, weights, max(samples // 2, 1))
         evidence = Evidence(threshold_of(s.anomaly_rate), s.method, samples)
@@ -233,9 +237,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self._events = Events(samples)
         self._clock = Clock(s.interval, s.rules)
         self._calibration = Calibration()
-        self._silence: list[int] = [0] * d  # records in a row that each feature was missing
-        self._silent = False  # whether any was missing in the last record
-        self._sure = 2 * samples  # records that make confidence 1
+        self._silence: list[int] = [0] * d  # number of records in a row in which each feature was missing
+        self._silent = False  # whether any feature was missing in the last record
+        self._sure = 2 * samples  # number of records after which the confidence is 1
         self.n_seen_ = 0
         self.n_features_in_ = d
         self._begun_with = params
@@ -250,15 +254,16 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     # ---- records in --------------------------------------------------------------------------------------------
 
     def update(self, record: Any, timestamp: Any = None) -> Detection:
-        """Take in the next record and judge it.
+        """Score, judge and learn the next record.
 
         Parameters
         ----------
         record : float, array-like of shape (d,), or mapping of str to float
-            NaN marks a missing value. Of a mapping the names are the features, in any order; the first record sets them.
+            NaN marks a missing value. The keys of a mapping are the names of the features, in any order; the first record
+            determines them.
         timestamp : float, datetime, numpy.datetime64, str or None, default=None
-            Seconds, or a date. See `time_order`. A step of more than one and a half intervals shows that
-            records are missing between.
+            Seconds, or a date; see `time_order`. A step of more than one and a half intervals means that records in between
+            are missing.
 
         Returns
         -------
@@ -267,8 +272,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            For an infinite value, another number of features, a time stamp that does not go on. The detector is then as it was, but
-            that it counts refused time stamps.
+            If a value is infinite, the number or the names of the features differ, or the time stamp is not accepted. The
+            detector does not change, except that it counts refused time stamps.
         """
         if not self._ready:
             self._check_ready()
@@ -282,7 +287,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             self._check_names(names)
         if "_trees" not in self.__dict__:
             if timestamp is not None:
-                seconds(timestamp)  # nothing is begun with one that cannot be read
+                seconds(timestamp)  # raises before anything is created if the stamp cannot be read
             self._start(len(values))
         elif len(values) != self.n_features_in_:
             raise wrong_width(len(values), self.n_features_in_, type(self).__name__)
@@ -297,7 +302,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"the features are {names}, but {known.tolist()} are expected, in this order")
 
     def _one(self, values: list[float], moment: Moment | None, stamp: Any) -> Detection:
-        """Take in a record that has been checked."""
+        """Process a record that has been checked."""
         late, second = None, NAN
         if moment is not None:
             if missed := self._clock.missed(moment):
@@ -323,27 +328,27 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return self._judge(scores, values, late, stamp)
 
     def _nothing(self, why: str, stamp: Any) -> Detection:
-        """What is said of a record of which nothing can be said."""
+        """The detection of a record that cannot be judged."""
         return Detection(
             0.0, 0.0, self._evidence.threshold, 0.0, False, self._confidence, why, self, self.n_seen_, timestamp=stamp
         )
 
     def _open_seasons(self) -> None:
-        """Watch the seasons as soon as the interval between records is known."""
+        """Start the daily and weekly seasons as soon as the interval between records is known."""
         if self._clock.interval is not None:
             day = round(DAY / self._clock.interval)
             if 2 <= day < 2**40:
                 self._views.open_seasons(day)
 
     def _missing_share(self, values: list[float]) -> float:
-        """The share of the record that is missing, of the features that have not been silent for longer than a window."""
+        """The share of missing features, without those that have been missing for longer than a window."""
         silence = self._silence = [s + 1 if v != v else 0 for s, v in zip(self._silence, values, strict=True)]
         alive = [s for s in silence if s <= self._window.size]
         self._silent = any(silence)
         return sum(s > 0 for s in alive) / len(alive) if alive else 1.0
 
     def _bridge(self, missed: int) -> str | None:
-        """Fill in records that are missing; "gap" where they are as many as a window holds."""
+        """Fill missing records; "gap" if there are as many as a window holds."""
         window = self._window
         if missed >= window.size:
             window.restart()
@@ -356,7 +361,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return None
 
     def _fill_in(self, values: list[float]) -> list[float]:
-        """The record with its gaps filled; NaN stays where nothing is known to fill it with."""
+        """The record with NaN filled; NaN stays if nothing is known to replace it."""
         window, whole = self._window, self._trees.whole
         if self._filling == "forest" and whole is not None and window.full and whole.n_seen > whole.warm_up:
             return completed_record(whole, self._views, window.row(), values, window.last[-1])
@@ -365,7 +370,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     def _enter(
         self, known: list[float], came: list[float], share: float, bridged: bool, second: float
     ) -> Scores | None:
-        """Score and learn a record, filled and as it came; None while it is held back."""
+        """Score and learn a record, given filled and as it came; None while the first records are held back."""
         views, window = self._views, self._window
         ready = views.push(known, came, second)
         fate = window.take((known, views.last_base(), views.centre, views.scale), share, bridged)
@@ -381,7 +386,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return scores
 
     def _learn(self, z: Floats, p: Floats, full: bool, doubtful: bool) -> Scores:
-        """Score and learn what the trees see of a record."""
+        """Score and learn the transformed record."""
         window = self._window
         window.ring.push(z)
         whole = window.row() if full else None
@@ -393,7 +398,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return self._window.known_share * min(1.0, self._views.n / sure)
 
     def _judge(self, scores: Scores | None, values: list[float], late: str | None, stamp: Any) -> Detection:
-        """What becomes of the scores of the record that the forests have just learned."""
+        """The detection of the record that the forests have just scored and learned."""
         assert scores is not None
         views, evidence = self._views, self._evidence
         if self._calibration.pending:
@@ -422,7 +427,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return result
 
     def _settle(self, result: Detection, alarm: Finding | None, values: list[float], left: list[float]) -> None:
-        """Events and flags of a record that alarms, or comes while an event is open."""
+        """Update the events with a record that alarms or comes during an event, and flag it if necessary."""
         names = getattr(self, "feature_names_in_", None)
         if alarm is not None:
             result._names, result._finding = names, alarm
@@ -436,7 +441,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             result.flag(alarm, names)
 
     def _explanation(self, result: Detection) -> Explanation:
-        """Of the record that came last."""
+        """The explanation of the last record."""
         if self.n_seen_ != result._seen:
             raise RuntimeError(GONE)
         window, views, decided = self._window, self._views, result._finding
@@ -454,26 +459,27 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     # ---- many records ------------------------------------------------------------------------------------------
 
     def update_many(self, records: Any, timestamps: Any = None) -> Any:
-        """Take in records one after the other: the same results as `update` on each, bit for bit, faster.
+        """Score, judge and learn records in order. The results are those of `update` on each record, bit for bit, but faster.
 
         Parameters
         ----------
         records : array-like, Series or frame of shape (n,) or (n, d)
         timestamps : array-like of shape (n,), str or None, default=None
-            As for `update`; of a frame also the name of a column or of its index. None takes the index of a pandas object where it
-            is a DatetimeIndex; ``reset_index(drop=True)`` leaves it out.
+            As for `update`. For a frame it may also be the name of a column or of the index. None uses the index of a pandas
+            object if that is a DatetimeIndex; call ``reset_index(drop=True)`` first to ignore it.
 
         Returns
         -------
         Detections
-            Arrays, and the flagged records with all that there is to say of them. For a pandas or polars frame or Series a frame
-            of its kind, one row a record: score, evidence, threshold, likelihood, grade, confidence, is_anomaly, reason, event, and
-            of the flagged ones cause, lag, severity and, for each feature, expected_<name>.
+            Arrays with one entry per record, and a full Detection for each flagged record. If `records` is a pandas or polars
+            frame or Series, the result is a frame of the same library with one row per record. Its columns are score, evidence,
+            threshold, likelihood, grade, confidence, is_anomaly, reason and event, and, filled for flagged records only, cause,
+            lag, severity and expected_<name> for each feature.
 
         Raises
         ------
         ValueError
-            As `update`, naming the row; nothing is taken in then.
+            As `update`; the message names the row. No record is learned then.
 
         Examples
         --------
@@ -496,7 +502,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return found.like(frame, columns) if hasattr(frame, "columns") else found
 
     def _admit_many(self, names: list[str] | None, X: Floats, timestamps: Any) -> tuple[Floats, Floats, bool]:
-        """Refuse records that cannot be taken in; otherwise their times, the offsets of their zones, and whether a clock begins."""
+        """Validate records and time stamps. Returns the times, the offsets of their zones, and whether a clock starts."""
         self._check_ready()
         self._check_names(names)
         if self._started and X.shape[1] != self.n_features_in_:
@@ -509,7 +515,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     def _take_many(
         self, names: list[str] | None, X: Floats, timestamps: Any, admitted: tuple[Floats, Floats, bool]
     ) -> Detections:
-        """Score and learn records that were admitted."""
+        """Score and learn validated records."""
         times, offsets, fresh = admitted
         timed = timestamps is not None
         stamps = list(getattr(timestamps, "to_numpy", lambda: timestamps)()) if timed else None
@@ -520,7 +526,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
         whole = ~np.isnan(X).any(axis=1)
-        # where a run of records that can go through the forests at once may not reach beyond: NaN
+        # a run of records for one call of the forests must end before the next NaN
         stops = np.append(np.flatnonzero(~whole), len(X))
         parts: list[list[Detection] | Run] = []
         i = 0
@@ -548,7 +554,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return Detections(parts)
 
     def _run_length(self, i: int, end: int, times: Floats | None) -> int:
-        """How many of the records from i to `end` can go through the forests at once."""
+        """How many of the records from i to `end` the forests can process in one call."""
         window = self._window
         if self._views.n < HELD_BACK or not window.full or window.any_filled or self._silent:
             return 0
@@ -557,7 +563,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return end - i if times is None else self._clock.even(times[i:end])
 
     def _run(self, X: Floats, week: Floats | None, stamps: list[Any] | None) -> Run:
-        """Whole records at even steps: all through the views, then the forests, then the alarms over their scores."""
+        """Process complete records at even steps: transform all of them, then score and learn all, then judge the scores."""
         window, n, views, trees = self._window, len(X), self._views, self._trees
         d, size, seen = window.d, window.size, self.n_seen_
         earlier = list(window.moments)
@@ -571,7 +577,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             return X[i].tolist(), zero if bases is None else bases[i].tolist(), centre, scale
 
         def moments(i: int) -> list[Step]:
-            """Those of the window that ends in record i of the run."""
+            """The values of the window that ends with record i of the run."""
             return [step(k) if k >= 0 else earlier[k] for k in range(i - size + 1, i + 1)]
 
         joined = np.concatenate([window.row()[d:], Z.reshape(-1)])
@@ -639,35 +645,33 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     # ---- forecast ----------------------------------------------------------------------------------------------
 
     def forecast(self, horizon: int = 1, *, calibrate: bool = False, bounds: Any = None) -> Forecast:
-        """What comes next, in the user's units; changes nothing but what `calibrate` remembers.
+        """Forecast the next records, in the units of the data. Only the memory of `calibrate` changes.
 
-        Each tree looks for the window it holds that is most like the last records, and takes what came next there, moved to
-        the level of these records; then it goes on from that. Where all the trees hold shows a trend, over a season too, windows
-        are first moved by that since they came. The forecast is the median over the trees.
+        Each tree finds the window in its sample that is most similar to the last records. It takes the record that followed
+        that window, shifted to the level of the last records, and repeats this for each further step. If the samples show a
+        trend, also over a season, old windows are first shifted by the trend. The forecast is the median over the trees.
 
         Parameters
         ----------
         horizon : int, default=1
-            Records ahead.
+            Number of records ahead.
         calibrate : bool, default=False
-            Widen or narrow the band by the errors of the calibrated forecasts made before, a factor for each step ahead: it grows
-            where records fell outside and shrinks where they fell inside until 80 % are inside (adaptive conformal
-            inference: Gibbs
-            and Candès, NeurIPS 2021).
-
+            Adjust the width of the band to the errors of previous calibrated forecasts. There is a factor for each step ahead:
+            it grows when a record falls outside and shrinks when a record falls inside, until 80 % are inside (adaptive
+            conformal inference: Gibbs and Candès, NeurIPS 2021).
         bounds : pair of float, array-like of shape (d,) or None, default=None
-            The least and the largest value that a record can have, by feature or for all; None on a side is no bound. Counts have
-            ``(0, None)``. What the trees find beyond a bound is put on it.
+            The lowest and the highest possible value, for all features or one for each; None means no bound. For counts use
+            ``(0, None)``. Values beyond a bound are set to it.
 
         Returns
         -------
         Forecast
-            `median`, `lower` and `upper`, the 10 and 90 % points, each (horizon, d).
+            `median`, and `lower` and `upper`, the 10 % and 90 % quantiles, each of shape (horizon, d).
 
         Raises
         ------
         ValueError
-            Before the forest has learned anything, after a gap before the window is full again, and for ``shingle_size=1``.
+            Before the forest has learned anything, after a gap until the window is full again, and for ``shingle_size=1``.
         """
         horizon = whole_number("horizon", horizon)
         least, most = checked_bounds(bounds, self.n_features_in_ if self._started else 1)
@@ -684,8 +688,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     # ---- state -------------------------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, Any]:
-        """All that the future depends on, as arrays and plain values (see `_from_state`)."""
-        # what was set after the first record cannot act, and is not saved
+        """Everything that future results depend on, as arrays and plain values (see `_from_state`)."""
+        # parameters that were set after the first record have no effect and are not saved
         params = self._begun_with if self._started else self.get_params(deep=False)
         checked_settings(params)
         state: dict[str, Any] = {"format": FORMAT, "params": plain(params)}
@@ -709,7 +713,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def _from_state(cls, state: dict[str, Any]) -> Self:
-        """The detector of a `_state`; ModelStateError where it does not describe one."""
+        """The detector of a `_state`; ModelStateError if the state is not valid."""
         if state.get("format") != FORMAT:
             raise ModelStateError(f"a detector state of format {state.get('format')!r}; this version reads {FORMAT}")
         try:
@@ -725,7 +729,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _resume(self, stream: dict[str, Any]) -> None:
-        """Go on where the stream of a `_state` was."""
+        """Restore the position in the stream from a `_state`."""
         d = whole_number("n_features", stream["n_features"])
         self._start(d, stream)
         names = stream["feature_names"]
@@ -750,7 +754,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
 
 def _lasting(event: Running, values: list[float], seen: int) -> Finding:
-    """Of a record that does not alarm and belongs to an event."""
+    """The finding of a record that belongs to an event and does not alarm."""
     j = event.feature
     return Finding(
         "lasting", j, values[j], event.usual, event.usual, event.unit, NAN, event.last - event.start, 0, seen

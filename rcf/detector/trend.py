@@ -1,4 +1,4 @@
-"""How fast the level of each feature drifts, told by windows of the same shape that came at different times."""
+"""The drift of each feature's level, estimated from windows of the same shape at different times."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ LEAST = 16
 
 
 def trend(windows: Floats, times: NDArray[np.int64], d: int) -> Floats:
-    """The drift of each feature per record, (d,); 0 where windows do not agree on its sign.
+    """The drift of each feature per record, (d,); 0 if the windows do not agree on its sign.
 
-    Season, noise and drift come together, and a line through the levels takes half a season for a drift. So each window is
-    compared with the earlier one that is nearest in shape, its level taken off: they stand in the same place of the season, and
-    what is between their levels is drift. The median of many such slopes is taken (as Theil and Sen do of all pairs), if they
-    agree, from the last third of the time to the middle one and from there to the first: a step lies in one of the two or
-    between, and where a scale was settled anew both have a drift, but in other units.
+    A series has a season, noise and a drift, and a line through the levels would take half a season for a drift. Therefore
+    each window is compared with the earlier window that is nearest in shape after the level is subtracted. Both
+    are at the same place of the season, so the difference of their levels is drift. The result is the median of many such
+    slopes (as in the estimator of Theil and Sen). It is used only if two medians agree: from the last third of the time to the
+    middle third, and from the middle third to the first. A step of the level lies in only one of the two. If the scale
+    was determined again, both have a drift, but in different units.
 
     Parameters
     ----------
     windows : (n, size * d) array
     times : (n,) array
-        When each came, ascending.
+        The time of each window, ascending.
     d : int
         Features of a record.
     """
@@ -47,7 +48,7 @@ def trend(windows: Floats, times: NDArray[np.int64], d: int) -> Floats:
 
 
 def _slopes(shapes: NDArray[np.float32], levels: Floats, times: NDArray[np.int64]) -> Floats:
-    """Between windows of the later half and the one of the earlier half that is nearest to each in shape."""
+    """Slopes between each window of the later half and the window of the earlier half that is nearest in shape."""
     n = len(times) // 2
     late = np.arange(n, 2 * n, max(1, n // PAIRS))
     off, gap = np.zeros((2, len(late), n), dtype=np.float32)

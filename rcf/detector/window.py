@@ -1,4 +1,4 @@
-"""The last records of a stream: as they came, as the forests see them, and how much of them was filled in."""
+"""The last records of a stream: as they came, as the forests see them, and the share that was filled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Step = tuple[Values, Values, Values, Values]
 
 
 class Fate(NamedTuple):
-    """What becomes of a record."""
+    """How a record is processed."""
 
     full: bool  # the window that ends in it is full
     doubtful: bool  # it is scored and not learned: more than half of its window was filled in, or it bridges a gap
@@ -55,11 +55,11 @@ class Window:
         return 1.0
 
     def row(self) -> Floats:
-        """What the forests see: (size * d,), the oldest record first."""
+        """The input of the forests: (size * d,), the oldest record first."""
         return self.ring.window(False)
 
     def take(self, step: Step, filled: float, bridged: bool) -> Fate:
-        """The next record, of which a share was filled in, or all to bridge a gap."""
+        """Add the next record and the share of it that was filled, which is 1 if it bridges a gap."""
         values = step[0]
         self.last = [self.last[-1], values] if self.last else [values]
         self.moments.append(step)
@@ -72,13 +72,13 @@ class Window:
         return Fate(len(self.moments) == self.size, doubtful)
 
     def settle(self, centre: Values, scale: Values) -> list[Fate]:
-        """What becomes of the records that were held back; only now the moments before have a scale."""
+        """Process the records that were held back, because their scale is known now."""
         self.moments = deque(((raw, base, centre, scale) for raw, base, _, _ in self.moments), self.size)
         held, self.held = self.held, []
         return held
 
     def restart(self) -> None:
-        """Begin anew after a gap."""
+        """Start again after a gap."""
         self.ring.reset()
         self.moments.clear()
         self.filled.clear()
@@ -95,7 +95,7 @@ class Window:
         }
 
     def restore(self, state: dict[str, Any], held_back: int) -> None:
-        """Take over a state, while so many records are held back; ValueError where it is none."""
+        """Restore a state with that many records held back; ValueError if it is not valid."""
         size, d = self.size, self.d
         for record in finite("ring", state["ring"], (size, d)):
             self.ring.push(record)
@@ -111,7 +111,7 @@ class Window:
 
 
 def _records(name: str, values: Any, shape: tuple[int, ...]) -> Any:
-    """Saved records as lists; a feature that was silent is NaN."""
+    """Saved records as lists; a missing feature is NaN."""
     array = np.array(values, dtype=np.float64)
     silent = np.isnan(array)
     array[~silent] = finite(name, array[~silent], (array.size,))
