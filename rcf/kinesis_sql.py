@@ -1,6 +1,6 @@
-"""RANDOM_CUT_FOREST and HOTSPOTS of Amazon Kinesis Data Analytics for SQL, over tables of numbers.
+"""The functions RANDOM_CUT_FOREST and HOTSPOTS of Amazon Kinesis Data Analytics for SQL, on NumPy arrays.
 
-`rcf.sql` and `rcf.spark` put them behind Arrow streams and Spark SQL. Amazon ended the service in January 2026.
+`rcf.sql` offers them for Arrow streams and `rcf.spark` for Spark SQL. Amazon ended the service in January 2026.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ Floats = NDArray[np.float64]
 
 
 class RandomCutForestFunction:
-    """RANDOM_CUT_FOREST over the records of one stream, and RANDOM_CUT_FOREST_WITH_EXPLANATION.
+    """RANDOM_CUT_FOREST and RANDOM_CUT_FOREST_WITH_EXPLANATION for one stream of records.
 
     Parameters
     ----------
     columns : sequence of str
-        Names of the numbers of a record, which the explanation has.
+        Names of the numbers in a record, for the explanation.
     number_of_trees : int, default=100
+        Number of trees.
     sub_sample_size : int, default=256
-        Records that each tree holds. The score is 0 for the first so many records, or windows.
+        Number of records, or windows, that each tree holds. The score is 0 until the trees are full.
     time_decay : int, default=100000
-        Records, or windows, after which the weight of a record has fallen to 1/e. Greater than `sub_sample_size`.
+        Number of records, or windows, after which the weight of a record has fallen to 1/e. Must exceed `sub_sample_size`.
     shingle_size : int, default=1
-        Records to a window. The score is 0 until the first window is full.
+        Number of records in a window. The score is 0 until the first window is full.
     seed : int, default=0
-        The same seed gives the same scores, which the service did not promise.
+        The same seed gives the same scores. The service did not promise this.
 
     Notes
     -----
-    The defaults are the service's. It took at most 1000 trees, samples of 10 to 1000, windows of 30 and 30 columns;
-    here memory is the limit. With its defaults the scores agree with recorded output of the service: correlation at
-    least 0.97 on each of 21 series.
+    The defaults are those of the service. The service accepted at most 1000 trees, samples of 10 to 1000, windows of at most
+    30 records and 30 columns; here memory is the only limit. With the defaults, the scores agree with recorded output of the
+    service: the correlation is at least 0.97 on each of 21 series.
 
     Examples
     --------
@@ -75,15 +76,15 @@ class RandomCutForestFunction:
         self._forest = RandomCutForest(trees, samples, time_decay=1.0 / decay, random_state=seed)
         self._samples = samples
         self._seen = 0
-        self._last = np.empty((0, len(self.columns)))  # the records of the window that the next one completes
+        self._last = np.empty((0, len(self.columns)))  # records that belong to the next window
 
     def scores(self, X: Floats) -> Floats:
-        """The ANOMALY_SCORE of further records of the stream, (n, d): each is scored, then learned.
+        """Score the next records of the stream, (n, d), and learn each after it is scored. Returns ANOMALY_SCORE.
 
         Raises
         ------
         ValueError
-            For NaN, infinity or a number beyond float32, naming row and column; nothing is learned then.
+            For NaN, infinity or a number beyond float32; the message names row and column. No record is learned then.
         """
         scores = np.zeros(len(X))
         windows = self._windows(X)
@@ -92,9 +93,9 @@ class RandomCutForestFunction:
         return scores
 
     def explained(self, X: Floats, directionality: bool) -> tuple[Floats, list[str]]:
-        """The ANOMALY_SCORE and the ANOMALY_EXPLANATION of further records, as :func:`rcf.explanation.explanation_json` writes it.
+        """Like :meth:`scores`, but also returns ANOMALY_EXPLANATION, written by :func:`rcf.explanation.explanation_json`.
 
-        A record takes some ten times as long as in :meth:`scores`, which gives the same scores.
+        A record takes about ten times as long as in :meth:`scores`.
         """
         scores = np.zeros(len(X))
         windows = self._windows(X)
@@ -111,7 +112,7 @@ class RandomCutForestFunction:
         return scores, texts
 
     def _windows(self, X: Floats) -> Floats:
-        """The windows that the records complete, (m, size * d), the oldest record first."""
+        """The windows that end with these records, (m, size * d), the oldest record first."""
         check_numbers(X, self.columns, self._seen, " of its stream")
         self._seen += len(X)
         if self._size == 1:
@@ -126,22 +127,23 @@ class RandomCutForestFunction:
 
 
 class HotspotsFunction:
-    """HOTSPOTS over the records of one stream.
+    """HOTSPOTS for one stream of records.
 
     Parameters
     ----------
     columns : sequence of str
+        Names of the numbers in a record, for error messages.
     window_size : int
-        Records that count.
+        Number of records in the window.
     scan_radius : float
         Distance within which records are neighbours.
     minimum_number_of_points : int
-        Neighbours that make a record part of a hot spot, itself included; the service's
+        Number of neighbours, including itself, that make a record part of a hot spot. The service calls it
         minimumNumberOfPointsInAHotspot.
 
     See Also
     --------
-    rcf.HotSpots : Which does the work.
+    rcf.HotSpots : The class that finds the regions.
 
     Examples
     --------
@@ -163,12 +165,12 @@ class HotspotsFunction:
         self._seen = 0
 
     def results(self, X: Floats) -> list[str]:
-        """The HOTSPOTS_RESULT after each of further records, (n, d).
+        """Add the next records, (n, d). Returns HOTSPOTS_RESULT after each of them.
 
         Raises
         ------
         ValueError
-            For NaN, infinity or a number beyond float32, naming row and column; nothing is taken in then.
+            For NaN, infinity or a number beyond float32; the message names row and column. No record is added then.
         """
         check_numbers(X, self.columns, self._seen, " of its stream")
         self._seen += len(X)
@@ -180,7 +182,7 @@ class HotspotsFunction:
 
 
 def check_numbers(X: Floats, columns: Sequence[str], first: int = 0, where: str = "") -> None:
-    """ValueError that names row and column of the first number that is NULL (NaN), infinite or beyond float32."""
+    """Raise a ValueError that names row and column of the first number that is NULL (NaN), infinite or beyond float32."""
     bad = ~(np.abs(X) <= LIMIT)
     if bad.any():
         row, j = map(int, np.argwhere(bad)[0])

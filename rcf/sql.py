@@ -1,6 +1,6 @@
-"""Random cut forests over relations with an Arrow C stream, such as DuckDB, Polars, pyarrow, ADBC and DataFusion.
+"""Random cut forests for relations that export an Arrow C stream: DuckDB, Polars, pyarrow, ADBC, DataFusion and others.
 
-The functions are those of Amazon Kinesis Data Analytics for SQL, which ended in January 2026, with its columns.
+The functions and their result columns are those of Amazon Kinesis Data Analytics for SQL, which ended in January 2026.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["hotspots", "random_cut_forest", "register"]
 
 Floats = NDArray[np.float64]
 F = TypeVar("F")
-# Rows that are scored at once. It bounds what lies beside a batch of the relation: 50 MB with 100 columns.
+# Rows that are scored in one call. This bounds the memory beside a batch of the relation: 50 MB with 100 columns.
 ROWS = 65_536
 
 
@@ -43,44 +43,43 @@ def random_cut_forest(
     directionality: bool = True,
     seed: int = 0,
 ) -> pa.RecordBatchReader:
-    """The rows of a relation with an ANOMALY_SCORE: each row is scored by the rows before it, then learned.
+    """Add an ANOMALY_SCORE to the rows of a relation. Each row is scored by the forest of the rows before it, then learned.
 
     Parameters
     ----------
     relation : object with ``__arrow_c_stream__``
-        A DuckDB relation, a Polars or pandas frame, a pyarrow table or reader. Rows are taken in its order: sort it.
+        A DuckDB relation, a Polars or pandas frame, a pyarrow table or reader. The rows are processed in its order, so sort it.
     columns : sequence of str
-        The numbers of a record.
+        The columns with the numbers of a record.
     key : str, default=None
-        A column that tells streams apart: a forest for each of its values, 1 to 4 MB each with the defaults.
+        A column that identifies streams. Each of its values has its own forest, which takes 1 to 4 MB with the defaults.
     order : str, default=None
-        A column that must not go down within a stream, a time for instance; it is checked, not sorted.
+        A column that must not decrease within a stream, for example a time. The order is checked; nothing is sorted.
     number_of_trees, sub_sample_size, time_decay, shingle_size, seed
-        As in :class:`rcf.kinesis_sql.RandomCutForestFunction`, with the service's defaults.
+        As in :class:`rcf.kinesis_sql.RandomCutForestFunction`, with the defaults of the service.
     explain : bool, default=False
-        Add ANOMALY_EXPLANATION, as RANDOM_CUT_FOREST_WITH_EXPLANATION writes it. Takes some ten times as long.
+        Add ANOMALY_EXPLANATION, as RANDOM_CUT_FOREST_WITH_EXPLANATION does. This takes about ten times as long.
     directionality : bool, default=True
-        Write DIRECTION and STRENGTH into it; the service's withDirectionality.
-    seed : int, default=0
+        Include DIRECTION and STRENGTH in the explanation. The service calls it withDirectionality.
 
     Returns
     -------
     pyarrow.RecordBatchReader
-        All columns of the relation and ANOMALY_SCORE. It is read once, while the relation is read: memory does not
-        depend on the number of rows. ``reader.read_all()`` makes a table.
+        All columns of the relation and ANOMALY_SCORE. The relation is read while the reader is read, once, so the memory does
+        not depend on the number of rows. ``reader.read_all()`` returns a table.
 
     Raises
     ------
     ValueError
-        At once for a column that does not exist, comes twice or does not hold numbers, and for parameters out of range.
-        While reading for a NULL, NaN or infinite number, or a row out of order, naming row and column.
+        Immediately, if a column does not exist, is named twice or does not hold numbers, or if a parameter is out of range.
+        During reading, if a number is NULL, NaN or infinite, or a row is out of order; the message names row and column.
     TypeError
-        If the relation does not offer an Arrow stream.
+        If the relation does not export an Arrow stream.
 
     Notes
     -----
-    A DuckDB connection runs one query at a time, and it reads the relation while it reads the result: make the relation
-    on a cursor, ``con.cursor().sql(...)``, when you query the result on `con`.
+    A DuckDB connection runs one query at a time, and the relation is read while the result is read. If you query the
+    result on `con`, create the relation on a cursor: ``con.cursor().sql(...)``.
 
     Examples
     --------
@@ -131,18 +130,19 @@ def hotspots(
     key: str | None = None,
     order: str | None = None,
 ) -> pa.RecordBatchReader:
-    """The rows of a relation with HOTSPOTS_RESULT: the dense regions of the last `window_size` rows, as JSON.
+    """Add HOTSPOTS_RESULT to the rows of a relation: the dense regions of the last `window_size` rows as JSON.
 
     Parameters
     ----------
     relation, columns, key, order
         As for :func:`random_cut_forest`.
     window_size : int
-        Rows that count.
+        Number of rows in the window.
     scan_radius : float
         Distance within which rows are neighbours.
     minimum_number_of_points : int
-        Neighbours that make a row part of a hot spot, itself included; the service's minimumNumberOfPointsInAHotspot.
+        Number of neighbours, including itself, that make a row part of a hot spot. The service calls it
+        minimumNumberOfPointsInAHotspot.
 
     Returns
     -------
@@ -175,15 +175,17 @@ def hotspots(
 
 
 def register(con: Any, model: RandomCutForest, name: str = "rcf_score") -> None:
-    """Make a fitted forest a scalar function of a DuckDB connection: ``SELECT rcf_score(a, b) FROM t``.
+    """Register a fitted forest as a scalar function of a DuckDB connection: ``SELECT rcf_score(a, b) FROM t``.
 
     Parameters
     ----------
     con : duckdb.DuckDBPyConnection
     model : RandomCutForest
-        It learns nothing: the function gives ``model.anomaly_score``, for any order of rows and from any thread.
+        The function returns ``model.anomaly_score``. The model does not change, so rows may have any order and come from any
+        thread.
     name : str, default="rcf_score"
-        The function takes a DOUBLE for each feature, in the order of the model's. It is NULL where one of them is.
+        Name of the function. It takes one DOUBLE per feature, in the order of the model's features, and returns NULL if one of
+        them is NULL.
 
     Raises
     ------
@@ -208,7 +210,7 @@ def register(con: Any, model: RandomCutForest, name: str = "rcf_score") -> None:
         check_numbers(X, names, where=f" of a call of {name}")
         return pa.array(model.anomaly_score(X))
 
-    # DuckDB counts the parameters, and would interpret annotations as SQL types
+    # DuckDB counts the parameters of the function and would interpret annotations as SQL types
     one = inspect.Parameter.POSITIONAL_ONLY
     score.__signature__ = inspect.Signature([inspect.Parameter(f"x{j}", one) for j in range(len(names))])  # type: ignore[attr-defined]
     score.__annotations__ = {}
@@ -229,7 +231,7 @@ def _applied(
     make: Callable[[list[str]], F],
     work: Callable[[F, Floats], list[Any]],
 ) -> pa.RecordBatchReader:
-    """A reader of the relation's batches with the columns that `work` gives, by the function of each key."""
+    """A reader of the relation's batches with the added columns, which `work` computes with the function of each key."""
     if not hasattr(relation, "__arrow_c_stream__"):
         raise TypeError(f"a relation must offer an Arrow stream (__arrow_c_stream__), got {type(relation).__name__}")
     if isinstance(columns, str):
@@ -291,7 +293,7 @@ def _floats(column: Any) -> Floats:
 
 
 def _groups(batch: pa.RecordBatch, schema: pa.Schema, key: str | None) -> Iterator[tuple[Hashable, NDArray[np.intp]]]:
-    """The values of the key in the batch, each with its rows in their order; None is a key like others."""
+    """The key values in the batch, each with its rows in order; None is a key like any other."""
     if key is None:
         yield None, np.arange(len(batch))
         return
@@ -307,7 +309,7 @@ def _groups(batch: pa.RecordBatch, schema: pa.Schema, key: str | None) -> Iterat
 
 
 def _check_order(values: pa.Array, rows: NDArray[np.intp], before: Any, name: str, first: int) -> Any:
-    """The last value; ValueError where one is NULL or lower than the one before."""
+    """The last value; ValueError if a value is NULL or lower than the previous one."""
     if values.null_count:
         row = int(rows[np.argmax(values.is_null().to_numpy(zero_copy_only=False))])
         raise ValueError(f"row {first + row}, column {name!r}: NULL in the column of the order")

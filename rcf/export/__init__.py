@@ -1,6 +1,6 @@
-"""Frozen copies of a forest that score without Python: ONNX graphs, and model files for a small C runtime.
+"""Export forests to run without Python: as ONNX graphs, or as frozen model files for a small C runtime.
 
-A frozen model scores and explains. It does not learn: for that, keep the model file of :func:`rcf.load`.
+An exported model scores and explains but cannot learn. To continue learning, save the forest itself, for :func:`rcf.load`.
 """
 
 from __future__ import annotations
@@ -19,25 +19,24 @@ if TYPE_CHECKING:
 __all__ = ["FrozenForest", "freeze", "load_frozen", "register_converter", "to_c", "to_onnx"]
 
 RUNTIME = [Path(__file__).with_name(name) for name in ("rcf_frozen.c", "rcf_frozen.h", "rcf_frozen.mjs")]
-MOST_AS_TEXT = (
-    1 << 20
-)  # bytes of a model that are written as a C array; a compiler takes seconds for each further megabyte
+MOST_AS_TEXT = 1 << 20  # bytes; a larger model is not written as a C array, because compilers take seconds per megabyte
 
 
 def freeze(model: Any) -> bytes:
-    """The forest as one flat file that the C runtime scores where it lies, without a copy.
+    """Convert a forest to a flat file that the C runtime uses in place, without copying it.
 
-    The file holds the trees, with cuts, points and boxes as float32, and the threshold of `predict`. It does not hold what learning
-    needs. Its layout stands at the head of ``rcf/export/_frozen.py``.
+    The file holds the trees, with cuts, points and boxes as float32, and the threshold of `predict`. It does not hold the state
+    that learning needs. ``rcf/export/_frozen.py`` describes the layout.
 
     Parameters
     ----------
     model : RandomCutForest
-        Fitted. The method is its own.
+        A fitted forest. Its `method` is exported.
 
     Returns
     -------
     bytes
+        The content of the file.
 
     Raises
     ------
@@ -49,7 +48,7 @@ def freeze(model: Any) -> bytes:
     See Also
     --------
     load_frozen : Score the file from Python.
-    to_c : Write it beside the sources of the runtime.
+    to_c : Write the file together with the sources of the runtime.
 
     Examples
     --------
@@ -66,20 +65,22 @@ def freeze(model: Any) -> bytes:
 def to_c(model: Any, folder: str | os.PathLike[str]) -> list[Path]:
     """Write the frozen forest and the sources of its runtime into a folder.
 
-    ``model.frz`` is what :func:`freeze` returns. ``rcf_frozen.c`` and ``rcf_frozen.h`` score it: C99, no allocation, no C
-    library but `memcpy`. ``rcf_frozen.mjs`` scores it in JavaScript, by the same C code compiled to WebAssembly. A model of
-    at most a megabyte is also written as ``model.c``, the array ``rcf_model_data``, for machines without files.
+    ``model.frz`` is the file of :func:`freeze`. ``rcf_frozen.c`` and ``rcf_frozen.h`` are the runtime: C99 code that allocates no
+    memory and calls no library function except `memcpy`. ``rcf_frozen.mjs`` lets JavaScript call the same C code, compiled
+    to WebAssembly. A model of at most one megabyte is also written as ``model.c``, which holds the array ``rcf_model_data``,
+    for machines without a file system.
 
     Parameters
     ----------
     model : RandomCutForest
+        A fitted forest. Its `method` is exported.
     folder : str or path-like
-        Is made if it is not there; files of these names are replaced.
+        Created if it does not exist. Existing files with these names are replaced.
 
     Returns
     -------
     list of Path
-        The files.
+        The written files.
     """
     data, place = freeze(model), Path(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def to_c(model: Any, folder: str | os.PathLike[str]) -> list[Path]:
 def to_onnx(
     model: Any, dtype: Literal["float64", "float32"] = "float64", *, attribution: bool = False
 ) -> onnx.ModelProto:
-    """The forest as an ONNX model, made of core operators alone.
+    """Convert a forest to an ONNX model, which uses only core operators.
 
     The model has one input, ``X``, float64 of shape (n, d). Its outputs are ``anomaly_score`` (n,), of `dtype`, and
     ``label`` (n,), int64, -1 for outliers and 1 for inliers as in `predict`.
@@ -103,23 +104,23 @@ def to_onnx(
     Parameters
     ----------
     model : RandomCutForest
-        Fitted. The method is its own.
+        A fitted forest. Its `method` is exported.
     dtype : {"float64", "float32"}, default="float64"
-        What the graph computes in. With float64 the scores agree with `anomaly_score` to 1e-15 of their size: only the order of
-        summation differs. With float32 they agree to 2e-7 of their size.
+        The type in which the graph computes. With float64 the scores agree with `anomaly_score` to a relative error of 1e-15,
+        because only the order of summation differs. With float32 they agree to 2e-7.
     attribution : bool, default=False
-        Add the output ``attribution`` (n, d, 2), as :meth:`rcf.RandomCutForest.attribution` returns it. The graph then takes
+        Add the output ``attribution`` (n, d, 2), the result of :meth:`rcf.RandomCutForest.attribution`. The graph then takes
         three times as long.
 
     Returns
     -------
     onnx.ModelProto
-        Opset 18. ``model.SerializeToString()`` is what `onnxruntime.InferenceSession` takes.
+        A model of opset 18. Pass ``model.SerializeToString()`` to `onnxruntime.InferenceSession`.
 
     Raises
     ------
     ImportError
-        Without onnx, which the extra `onnx` installs.
+        If onnx is not installed; the extra `onnx` installs it.
     TypeError
         If `model` is not a RandomCutForest.
     ValueError
@@ -127,7 +128,7 @@ def to_onnx(
 
     Notes
     -----
-    The graph walks all trees at once, level by level, and holds some ten arrays of n x trees x d numbers on the way. Score
+    The graph walks through all trees at once, level by level, and needs about ten arrays of n x trees x d numbers. Score
     at most a few hundred rows in one call: 100 rows, 100 trees and 48 features take 40 MB.
 
     Examples
@@ -152,19 +153,19 @@ def to_onnx(
 
 
 def register_converter() -> None:
-    """Let skl2onnx convert every `RandomCutForest`, also as the last step of a pipeline.
+    """Register a converter, so that skl2onnx can convert a `RandomCutForest`, also as the last step of a pipeline.
 
-    The converted model has the outputs ``label`` and ``anomaly_score``, as those of :func:`to_onnx`.
+    The converted model has the outputs ``label`` and ``anomaly_score``, with the meaning that they have in :func:`to_onnx`.
 
     Raises
     ------
     ImportError
-        Without skl2onnx, which the extra `onnx` installs.
+        If skl2onnx is not installed; the extra `onnx` installs it.
 
     Notes
     -----
-    Give the pipeline float64 inputs. In float32 the steps before the forest round, a record no longer equals the record that a
-    tree holds of it, and its score rises.
+    Use float64 inputs for the pipeline. In float32 the steps before the forest round their results. Then a training record no
+    longer equals its copy in the trees, and its score rises.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Frozen models: the bytes that the C runtime reads.
+"""Frozen models: the file format of the C runtime.
 
 Version 1
 ---------
@@ -41,15 +41,13 @@ from ._tables import Ints, Tables
 
 MAGIC = b"rcffrz\x1a\x01"
 METHODS = ("depth", "codisp", "displacement", "opensearch", "path")  # in the order of rcf_frozen.h
-SMALL = (
-    16  # leaves: a file of 100 x 256 trees with 8 features takes 1.0 MB; with SMALL = 8 it is 7 % larger and not faster
-)
+SMALL = 16  # leaves: a file with 100 trees of 256 records and 8 features takes 1.0 MB; SMALL = 8 makes it 7 % larger and no faster
 MOST = 1 << 27  # records in all trees
 HEADER = struct.Struct("<8sIIQdIIIIIII4B")
 
 
 def frozen(tables: Tables, small: int = SMALL) -> bytes:
-    """The file; nodes of more than `small` leaves get a box."""
+    """The bytes of the file. Nodes with more than `small` leaves get a box."""
     nodes, d = tables.nodes, tables.n_features
     large = np.flatnonzero(nodes.leaves > small)
     by_leaf, by_dim = _width(int(tables.sizes.max())), _width(d)
@@ -84,12 +82,12 @@ def frozen(tables: Tables, small: int = SMALL) -> bytes:
 
 
 def _width(n: int) -> int:
-    """Bytes of a number from 0 to n - 1."""
+    """The width in bytes of a number from 0 to n - 1."""
     return 1 if n <= 1 << 8 else 2 if n <= 1 << 16 else 4
 
 
 def _points(tables: Tables) -> tuple[NDArray[np.float32], Ints, int]:
-    """The points, the point of each leaf, and the bytes of a number of a point: 0 where each leaf has a point of its own."""
+    """The points, the point of each leaf, and the width of a point number, which is 0 if no leaves share a point."""
     n, d = tables.points.shape
     leaves, width = len(tables.point), _width(n)
     if 4 * n * d + leaves * width < 4 * leaves * d:
@@ -131,7 +129,7 @@ def _faces(tables: Tables, large: Ints, lower: NDArray[np.float32], upper: NDArr
 
 
 def thawed(data: bytes) -> tuple[Tables, Forest]:
-    """The tables of a file, and a forest of the core that scores as they do. Trusts nothing."""
+    """The tables of a file, and a forest of the core with the same scores. Everything in the file is validated."""
     if len(data) < HEADER.size or data[:8] != MAGIC:
         raise ModelFileError("not a frozen model of version 1")
     _, crc, method, size, threshold, d, n_trees, n_points, n_leaves, n_nodes, n_large, _, *widths = HEADER.unpack_from(
@@ -198,13 +196,13 @@ def thawed(data: bytes) -> tuple[Tables, Forest]:
 
 
 def _state(tables: Tables) -> dict[str, Any]:
-    """The state of a forest of the core with these trees. If it learned, it would continue from an invented sample."""
+    """The state of a forest of the core with these trees. The forest must not learn, because its sample is invented."""
     n_trees, n_leaves = len(tables.sizes), len(tables.mass)
     inner = np.zeros(n_leaves + len(tables.cut), dtype=bool)
     if len(tables.cut):
-        # before an inner node in preorder come the inner nodes before it and the leaves left of its own
+        # in preorder, an inner node follows the inner nodes before it and the leaves to the left of its own leaves
         inner[np.arange(len(tables.cut)) + tables.nodes.first] = True
-    # a tree holds a record once: equal records are rows of their own, as many as the tree that holds most of them
+    # a tree holds a row only once; equal records need as many rows as the tree that holds most of them
     copies = np.zeros(len(tables.points), dtype=np.int64)
     np.maximum.at(copies, tables.point, tables.mass)
     row = np.cumsum(copies) - copies

@@ -1,9 +1,9 @@
 """Forests as ONNX graphs.
 
-The graph walks all trees at once, one level after the other, in a `Loop`. The core walks up from the leaf
-(``score = q * here + (1 - q) * score``). The graph walks down and adds up the same terms: `alone` is the probability
+The graph walks through all trees at once, level by level, in a `Loop`. The core walks up from the leaf
+(``score = q * here + (1 - q) * score``). The graph walks down and sums the same terms: `alone` is the probability
 that no box so far has separated the record, and a node adds ``alone * q * here``. Inner nodes and leaves of all trees
-are numbered together, inner nodes first. A leaf is its own child, so that a walk that ends early stays there.
+are numbered together, inner nodes first. A leaf is its own child, so that a walk that ends early stays at its leaf.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ class Graph:
         return output
 
     def loop(self, trips: int, body: Body, state: Sequence[str]) -> list[str]:
-        """`state` after `trips` runs of the body; the body may use every name of this graph."""
+        """`state` after `trips` iterations of the body, which may use every name of this graph."""
         outputs = [self.name("loop") for _ in state]
-        # the condition may be left out, but skl2onnx does not find its way past an input without a name
+        # ONNX allows an empty name for the condition, but skl2onnx does not handle an input without a name
         inputs = [self.constant(trips, np.int64, "trips"), self.constant(True, np.bool_, "go"), *state]
         self.nodes.append(helper.make_node("Loop", inputs, outputs, outputs[0], body=body.finished()))
         return outputs
 
 
 class Body(Graph):
-    """The graph that a `Loop` runs; its constants belong to the graph outside."""
+    """The body of a `Loop`. Its constants belong to the outer graph."""
 
     def __init__(self, outer: Graph, types: Sequence[int]) -> None:
         super().__init__(outer.name("body") + "_")
         self._outer, self._types = outer, types
         self.state = [self.name("in") for _ in types]
         self.results: list[str] = []
-        self.going: str | None = None  # whether another run is needed
+        self.going: str | None = None  # whether another iteration follows
 
     def constant(self, value: Any, dtype: Any, stem: str = "c") -> str:
         return self._outer.constant(value, dtype, stem)
@@ -84,7 +84,7 @@ class Body(Graph):
 
 
 class Walks:
-    """What the graphs of scores and of attributions have in common: tables as constants, and steps of a walk."""
+    """The common part of the graphs of scores and attributions: tables as constants, and the steps of a walk."""
 
     def __init__(self, graph: Graph, tables: Tables, dtype: str, x: str) -> None:
         self.tables, self.graph = tables, graph
@@ -111,7 +111,7 @@ class Walks:
         self.x = graph.add("Cast", centered, to=TensorProto.FLOAT)
         rows = self.x if dtype == "float32" else graph.add("Cast", self.x, to=self.kind)
         self.rows = graph.add("Unsqueeze", rows, graph.constant([1], np.int64))  # (n, 1, d)
-        # of `rows`, not of `x`: the loops then depend on all that they capture, and skl2onnx sorts nodes by what they depend on
+        # of `rows` and not of `x`, so that the loops depend on everything that they capture: skl2onnx sorts by dependency
         n = graph.add("Shape", self.rows, start=0, end=1)
         grown = np.flatnonzero(tables.sizes > 0)
         roots = np.where(tables.sizes > 1, tables.first_node, self.n_nodes + tables.first_leaf)[grown]
@@ -133,7 +133,7 @@ class Walks:
         return corner if self.dtype == np.float32 else g.add("Cast", corner, to=self.kind)
 
     def gaps(self, g: Graph, lower: str, upper: str) -> tuple[str, str]:
-        """How far the rows lie above and below boxes, (n, trees, d) each."""
+        """The distances of the rows above and below boxes, (n, trees, d) each."""
         high = g.add("Max", g.add("Sub", self.rows, upper), self.zero)
         low = g.add("Max", g.add("Sub", lower, self.rows), self.zero)
         return high, low
@@ -156,7 +156,7 @@ class Walks:
         return self.gather(g, self.children, place)
 
     def going(self, g: Graph, node: str) -> str:
-        """Whether a walk is still above its leaf."""
+        """Whether each walk is still above its leaf."""
         highest = g.add("ReduceMin", node, keepdims=0)
         return g.add("Less", highest, g.constant(self.n_nodes, np.int64))
 
@@ -171,7 +171,7 @@ class Walks:
         return self.gather(g, self.number(self.values.equal, "lengths"), leaf)
 
     def scores(self) -> tuple[str, str, str]:
-        """The score of each row in each tree, the leaf where it arrives, and whether it equals it; (n, trees) each."""
+        """The score of each row in each tree, the leaf that it reaches, and whether it equals this leaf; (n, trees) each."""
         g = self.graph
         n_leaves = len(self.tables.mass)
         here = self.number(np.append(self.values.here, np.zeros(n_leaves)), "here")
@@ -195,7 +195,7 @@ class Walks:
 
 
 def used_constants(graph: Graph) -> list[onnx.TensorProto]:
-    """Without those that belong to loops which run no time: onnxruntime warns of each."""
+    """The constants without those of loops that never run, because onnxruntime warns about each of them."""
 
     def names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
         for node in nodes:
@@ -208,7 +208,7 @@ def used_constants(graph: Graph) -> list[onnx.TensorProto]:
 
 
 def add_forest(graph: Graph, tables: Tables, dtype: str, x: str, outputs: Sequence[str]) -> None:
-    """Append the nodes that make the outputs (scores, labels, and attributions if there is a third name) of `x`, float64 (n, d)."""
+    """Append the nodes that compute the outputs from `x`, float64 (n, d): scores, labels and, for a third name, attributions."""
     g = graph
     walks = Walks(g, tables, dtype, x)
     trees = walks.number(len(tables.sizes))

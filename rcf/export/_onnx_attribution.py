@@ -1,8 +1,8 @@
-"""The part of an ONNX graph that says what each feature adds to the score.
+"""The part of an ONNX graph that computes attributions.
 
-A record that equals a leaf is cut off by no box on its own path. Its score is shared out as in the tree without it,
-where the sibling stands in the place of the parent: down the sibling first, then up from the parent through the boxes of
-the other records. Parts and gaps come in pairs, for lying above and below a box; each is (n, trees, d).
+A record that equals a leaf lies inside every box on its path, so none separates it. Its score is divided as in the tree
+without the record, in which its sibling replaces its parent: the walk goes down the sibling first, then up from the parent
+through the boxes of the other records. Parts and gaps come in pairs, for lying above and below a box; each is (n, trees, d).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Pair = tuple[str, str]
 
 
 def attribution(walks: Walks, scores: str, leaf: str, equal: str) -> str:
-    """(n, d, 2): the sum over the trees. The arguments are what `Walks.scores` returned."""
+    """(n, d, 2): the sum over the trees. The arguments are the results of `Walks.scores`."""
     g = walks.graph
     n_leaves = len(walks.tables.mass)
     here = walks.number(np.append(walks.values.here, np.zeros(n_leaves)), "here")
@@ -40,7 +40,7 @@ def _add_share(g: Graph, parts: Pair, factor: str, gaps: Pair) -> Pair:
 
 
 def _down(walks: Walks, start: str, here: str, end: str) -> Pair:
-    """The parts of each tree's score for a walk from `start` down; the tables say what a cut above a node or a leaf is worth."""
+    """The parts of each tree's score for a walk from `start` down. The tables hold the value of a cut above a node or a leaf."""
     g = walks.graph
     wide = g.add("Concat", walks.shape, g.constant([walks.tables.n_features], np.int64), axis=0)
     nothing = g.add("Expand", walks.number([[[0.0]]]), wide)
@@ -71,7 +71,7 @@ def _of_equal(walks: Walks, scores: str, leaf: str) -> Pair:
     parts = _down(walks, other, down, down)
     by_mass = walks.tables.method in ("codisp", "displacement")
     less = walks.gather(g, walks.number(walks.tables.mass if by_mass else np.zeros(len(walks.tables.mass))), leaf)
-    # a node, the box of what lies below it without the record, and the parts
+    # a node, the box of the records below it without the explained one, and the parts
     corners = [walks.gather(g, table, other) for table in (walks.lower, walks.upper)]
     body = Body(g, [TensorProto.INT64, TensorProto.FLOAT, TensorProto.FLOAT, walks.kind, walks.kind])
     at, *shadow, high, low = body.state
@@ -90,7 +90,7 @@ def _of_equal(walks: Walks, scores: str, leaf: str) -> Pair:
     *_, high, low = g.loop(walks.depth, body, state) if walks.depth else state
     total = g.add("Unsqueeze", walks.total(g, (high, low)), g.constant([2], np.int64))
     score = g.add("Unsqueeze", scores, g.constant([2], np.int64))
-    nothing = g.add("Equal", total, walks.zero)  # the tree holds one value, so that the features share alike
+    nothing = g.add("Equal", total, walks.zero)  # the tree holds a single value, so all features get equal parts
     safe = _not_zero(walks, g, total)
     even = walks.number(1.0 / (2 * d))
     above, below = (g.add("Mul", score, g.add("Where", nothing, even, g.add("Div", p, safe))) for p in (high, low))
@@ -98,12 +98,12 @@ def _of_equal(walks: Walks, scores: str, leaf: str) -> Pair:
 
 
 def _not_zero(walks: Walks, g: Graph, divisor: str) -> str:
-    """1 in the place of 0: the quotient is then multiplied by gaps that are 0, and 0 / 0 would make it NaN."""
+    """Replace 0 by 1. The quotient is later multiplied by gaps of 0, and 0 / 0 would make it NaN."""
     return g.add("Where", g.add("Equal", divisor, walks.zero), walks.number(1.0), divisor)
 
 
 def _family(walks: Walks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The parent and the sibling of each node and leaf; a root is its own."""
+    """The parent and the sibling of each node and leaf. A root is its own parent and sibling."""
     children = walks.tables.nodes.children
     below = np.where(children < 0, walks.n_nodes + ~children, children)
     parent = np.arange(walks.n_nodes + len(walks.tables.mass))
@@ -115,7 +115,7 @@ def _family(walks: Walks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _values_without(walks: Walks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What a cut above a node or a leaf is worth in the tree without the record: below the sibling, and above the parent."""
+    """The value of a cut above a node or a leaf in the tree without the record: below the sibling, and above the parent."""
     tables = walks.tables
     if tables.method in ("codisp", "displacement"):
         mass = np.append(tables.masses()[0], tables.mass).astype(np.float64)

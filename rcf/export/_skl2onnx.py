@@ -1,4 +1,4 @@
-"""The converter with which skl2onnx turns a RandomCutForest, alone or in a pipeline, into ONNX."""
+"""The converter that lets skl2onnx convert a RandomCutForest, alone or in a pipeline."""
 
 from __future__ import annotations
 

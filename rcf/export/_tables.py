@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 
 
 class Nodes(NamedTuple):
-    """What follows from the order of the nodes; one entry for each inner node of all trees."""
+    """Values that follow from the order of the nodes; one entry for each inner node of all trees."""
 
     children: Ints  # (n, 2): an inner node, or ~leaf
     depth: Ints  # 0 at the roots
@@ -30,22 +30,22 @@ class Nodes(NamedTuple):
 class Tables:
     """All trees of a forest, one after the other.
 
-    The inner nodes of a tree stand in preorder, and its leaves stand from left to right. With ``left[v]``, the number of
-    leaves below the first child, this order gives the rest: the first child of `v` is ``v + 1``, its second child is
-    ``v + left[v]``, and a subtree of one leaf is that leaf.
+    The inner nodes of a tree are in preorder, and its leaves are in order from left to right. Together with ``left[v]``, the
+    number of leaves below the first child, this order determines the tree: the first child of `v` is ``v + 1``, its second
+    child is ``v + left[v]``, and a subtree with one leaf is that leaf.
 
     Attributes
     ----------
     origin : ndarray of shape (d,), float64
-        Is subtracted from each record before it is rounded to float32.
+        Subtracted from each record before the record is rounded to float32.
     sizes : ndarray of shape (trees,)
-        Leaves of each tree; 0 for a tree that holds nothing.
+        Number of leaves of each tree; 0 for an empty tree.
     cut, dim, left : ndarrays, one entry for each inner node
         Records with ``x[dim] <= cut`` belong to the first child.
     points : ndarray of shape (m, d), float32
         The distinct records that the trees hold, relative to `origin`.
     point, mass : ndarrays, one entry for each leaf
-        The row of `points`, and how many records equal it.
+        The row of `points`, and the number of records that equal it.
     """
 
     method: str
@@ -97,7 +97,7 @@ class Tables:
         return Nodes(children, depth, first, leaves, levels)
 
     def masses(self) -> tuple[Ints, Ints]:
-        """Records below each inner node, and records of the tree of each leaf."""
+        """The number of records below each inner node, and the number of records in the tree of each leaf."""
         before = np.append(0, np.cumsum(self.mass))
         _, _, first, leaves, _ = self.nodes
         trees = before[self.first_leaf + self.sizes] - before[self.first_leaf]
@@ -127,7 +127,7 @@ class Tables:
         return lower, upper
 
     def route(self, x: NDArray[np.float32], tree: Ints) -> Ints:
-        """The leaf in which each row arrives, in the tree that goes with it."""
+        """The leaf that each row reaches in its tree."""
         at = np.where(self.sizes > 1, self.first_node, ~self.first_leaf)[tree]
         inner = np.flatnonzero(at >= 0)
         while len(inner):
@@ -138,7 +138,7 @@ class Tables:
 
 
 def tables_of(model: Any) -> Tables:
-    """Take the trees out of a fitted RandomCutForest."""
+    """The trees of a fitted RandomCutForest as flat arrays."""
     if not isinstance(model, RandomCutForest):
         raise TypeError(f"can export a RandomCutForest, got {type(model).__name__}")
     check_is_fitted(model)
@@ -178,7 +178,7 @@ def _bytes_of(rows: NDArray[np.float32]) -> NDArray[np.void]:
 
 
 def _left_counts(inner: list[bool]) -> list[int]:
-    """For each inner node, in the order of the flags, how many leaves lie below its first child."""
+    """For each inner node, in the order of the flags, the number of leaves below its first child."""
     counts: list[int] = []
     below: list[int] = []  # a stack of subtrees, on top the one that begins next
     for flag in reversed(inner):

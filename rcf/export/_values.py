@@ -1,4 +1,4 @@
-"""What a walk is worth where it ends, for each node and leaf."""
+"""The value of a walk that ends at a node or leaf."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def values_of(tables: Tables) -> Values:
 
 
 def mean_length(n: NDArray[np.int64]) -> Floats:
-    """The mean path length of a tree of n records, as IsolationForest has it."""
+    """The mean path length of a tree of n records, as in IsolationForest."""
     most = np.maximum(n, 3)
     length: Floats = np.where(n < 3, n == 2, 2 * (np.log(most - 1) + np.euler_gamma) - 2 * (most - 1) / most)
     return length

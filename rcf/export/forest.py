@@ -15,18 +15,20 @@ from ._frozen import thawed
 
 
 class FrozenForest:
-    """A forest from the file that :func:`rcf.export.freeze` wrote. It scores, and cannot learn.
+    """A forest from a file that :func:`rcf.export.freeze` wrote. It can score but not learn.
 
-    The scores and attributions are those of the forest that was frozen, bit for bit, and those of the C runtime.
+    The scores and attributions equal those of the original forest and those of the C runtime, bit for bit.
 
     Attributes
     ----------
     method : str
-        What the scores are, as in :class:`rcf.RandomCutForest`.
+        The kind of score; see :class:`rcf.RandomCutForest`.
     threshold : float
-        `predict` calls a record an outlier if its score is above it.
+        `predict` returns -1 for records with a higher score.
     n_features_in_ : int
+        Number of features of a record.
     n_trees : int
+        Number of trees.
 
     Examples
     --------
@@ -49,15 +51,15 @@ class FrozenForest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The forest in a file that is given as bytes; ModelFileError if it is damaged."""
+        """Load a frozen forest from bytes; ModelFileError if they are damaged."""
         return cls(bytes(data))
 
     def anomaly_score(self, X: ArrayLike) -> NDArray[np.float64]:
-        """How anomalous each row is, (n,); high for anomalies."""
+        """The anomaly score of each row, (n,); high for anomalies."""
         return self._forest.score(self._checked(X), self.method)
 
     def attribution(self, X: ArrayLike) -> NDArray[np.float64]:
-        """What each feature adds to the score of each row, (n, d, 2): by lying high, and by lying low."""
+        """The parts of each row's score by feature, (n, d, 2): ``[..., 0]`` for high values, ``[..., 1]`` for low values."""
         return self._forest.attribution(self._checked(X), self.method)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -75,7 +77,7 @@ class FrozenForest:
 
 
 def load_frozen(path: str | os.PathLike[str]) -> FrozenForest:
-    """The forest in a file that :func:`rcf.export.freeze` made. Safe on files from anywhere.
+    """Load a forest from a file that :func:`rcf.export.freeze` wrote. Files from untrusted sources are safe to load.
 
     Parameters
     ----------
@@ -88,9 +90,9 @@ def load_frozen(path: str | os.PathLike[str]) -> FrozenForest:
     Raises
     ------
     ModelFileError
-        If the file is not a frozen model or is damaged; the message says how.
+        If the file is not a frozen model or is damaged; the message gives the details.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
 
     Examples
     --------

@@ -1,20 +1,20 @@
 /* See rcf_frozen.h. The layout of the file is described in rcf/export/_frozen.py.
  *
- * The inner nodes of a tree stand in preorder and its leaves from left to right, so a subtree is given by its first node v, its first
- * leaf a and its number of leaves n. A node of at most `small` leaves has no box in the file: it is the hull of the points, which lie
- * side by side. The faces of larger boxes are given as leaves that touch them. A feature that a box contains is contained in all boxes
- * above it, so of the large boxes only the faces between the record and the box are looked up.
+ * The inner nodes of a tree are in preorder and its leaves are in order from left to right, so a subtree is given by its first node v,
+ * its first leaf a and its number of leaves n. The file has no box for a node with at most `small` leaves: its box is computed from the
+ * points, which are adjacent. For larger boxes the file names the leaves that touch each face. If a box contains the record in a
+ * feature, so do all boxes above it, so only those faces of a large box are read that lie between the record and the box.
  */
 #include "rcf_frozen.h"
 
-void *memcpy(void *, const void *, size_t); /* <string.h> is missing where there is no C library */
+void *memcpy(void *, const void *, size_t); /* machines without a C library have no <string.h> */
 
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
 #endif
 #ifdef __GNUC__
 #define RCF_COLD __attribute__((cold, noinline)) /* small rather than fast */
-#define RCF_IN_STEPS __asm__ volatile("")        /* a loop that is not turned into a call of memset */
+#define RCF_IN_STEPS __asm__ volatile("")        /* prevents the compiler from replacing the loop by a call of memset */
 #else
 #define RCF_COLD
 #define RCF_IN_STEPS
@@ -125,14 +125,14 @@ static double rcf_scale(uint32_t method, double mass) {
     return method == RCF_OPENSEARCH ? rcf_log2(mass + 1.0) : 1.0;
 }
 
-/* The worth of a cut above a subtree of that mass at depth h. */
+/* The value of a cut above a subtree of that mass at depth h. */
 static inline double rcf_separated(const rcf_room *room, uint32_t method, double mass, uint32_t h) {
     if (method == RCF_DISPLACEMENT) return mass;
     if (method == RCF_CODISP) return room->above[h] > mass ? room->above[h] : mass;
     return room->inverse[h];
 }
 
-/* The worth of a leaf of m records at depth h that x equals, in a tree of n. */
+/* The value of a leaf of m records at depth h that x equals, in a tree of n records. */
 RCF_COLD static double rcf_equal(uint32_t method, double h, double m, double n, double above) {
     if (method == RCF_CODISP) return above;
     if (method == RCF_DISPLACEMENT) return 0.0;
@@ -205,7 +205,7 @@ static inline rcf_f4 rcf_max(rcf_f4 a, rcf_f4 b) { return a > b ? a : b; }
 #define RCF_ZERO 0
 #endif
 
-/* Take the leaves a .. b - 1 into the box. */
+/* Extend the box by the leaves a .. b - 1. */
 static void rcf_join(const rcf_model *m, const rcf_room *room, uint32_t a, uint32_t b) {
     float *restrict lower = room->lower, *restrict upper = room->upper;
     size_t features = m->features, k;
@@ -222,7 +222,7 @@ static void rcf_join(const rcf_model *m, const rcf_room *room, uint32_t a, uint3
     }
 }
 
-/* How far the record lies outside the box, summed over the features, and the sum of the sides. Feature i is added in lane i % 8. */
+/* The distance of the record from the box, summed over the features, and the sum of the sides. Feature i is added in lane i % 8. */
 static double rcf_excess(const rcf_room *room, size_t stride, double *range) {
     const float *row = room->row, *lower = room->lower, *upper = room->upper;
     rcf_d4 outside[8 / RCF_LANES] = {RCF_ZERO}, sides[8 / RCF_LANES] = {RCF_ZERO};
@@ -307,7 +307,7 @@ static double rcf_tree_score(const rcf_model *m, const rcf_room *room, rcf_node 
     return score;
 }
 
-/* From the root to the leaf of the record; records that share it count as the tree that they would make. */
+/* The path length from the root to the leaf of the record. Equal records in the leaf count as a tree of that size. */
 static double rcf_path_length(const rcf_model *m, const rcf_room *room, rcf_node root) {
     uint32_t h = rcf_descend(m, room, root, 0);
     return h + rcf_length(rcf_mass(m, room->path[h].a, 1));
@@ -326,7 +326,7 @@ RCF_COLD static double rcf_gaps(const rcf_model *m, const rcf_room *room, double
     return total;
 }
 
-/* Take in the leaves below `at` that are not in [*a, *b), and blend in a cut above it. 0 where the box contains the record. */
+/* Extend the box by the leaves below `at` outside [*a, *b), and blend in a cut above it. Returns 0 if the box contains the record. */
 RCF_COLD static int rcf_blend(const rcf_model *m, const rcf_room *room, rcf_node at, uint32_t *a, uint32_t *b, double here) {
     double range, total;
     rcf_join(m, room, at.a, *a);
@@ -348,7 +348,7 @@ RCF_COLD static void rcf_cut_leaf(const rcf_model *m, const rcf_room *room, uint
     for (uint32_t i = 0; i < 2 * m->features; i++) room->parts[i] = add * room->gaps[i];
 }
 
-/* A record that equals a leaf is explained as in the tree without it: the sibling stands in the place of the parent. */
+/* A record that equals a leaf is explained as in the tree without it, where its sibling replaces its parent. */
 RCF_COLD static void rcf_tree_attribution(const rcf_model *m, const rcf_room *room, rcf_node root, double *out) {
     uint32_t method = m->method, h = rcf_descend(m, room, root, 0), k = h, width = 2 * m->features;
     rcf_node leaf = room->path[h], at;
@@ -364,11 +364,11 @@ RCF_COLD static void rcf_tree_attribution(const rcf_model *m, const rcf_room *ro
         return;
     }
     factor *= rcf_equal(method, h, own, mass, method == RCF_CODISP ? room->above[h] : 0.0);
-    if (h == 0) { /* the only value there is: nothing tells the features apart */
+    if (h == 0) { /* the tree holds a single value, so all features get equal parts */
         for (uint32_t i = 0; i < width; i++) out[i] += factor / width;
         return;
     }
-    if (method == RCF_CODISP) method = RCF_DISPLACEMENT; /* its ratios are those of another path; displacement shares out alike */
+    if (method == RCF_CODISP) method = RCF_DISPLACEMENT; /* its ratios belong to another path; displacement is divided in the same way */
     at = room->path[h - 1];
     uint32_t deepest = rcf_descend(m, room, rcf_child(m, at, at.a == a), h);
     rcf_node end = room->path[deepest];
@@ -389,7 +389,7 @@ RCF_COLD static void rcf_tree_attribution(const rcf_model *m, const rcf_room *ro
     for (uint32_t i = 0; i < width; i++) out[i] += factor * (room->parts[i] / total);
 }
 
-/* Move the record to the origin and round it to floats; 0 where a number is not finite or too large. */
+/* Subtract the origin from the record and round it to floats. Returns 0 if a number is not finite or too large. */
 static int rcf_narrow(const rcf_model *m, const rcf_room *room, const double *x) {
     for (uint32_t i = 0; i < m->features; i++) {
         if (!(x[i] >= -1.7e38 && x[i] <= 1.7e38)) return 0;
@@ -474,8 +474,8 @@ RCF_COLD static const void *rcf_take(const unsigned char *file, size_t size, siz
     return file + begin;
 }
 
-/* Whether the nodes of a tree make a tree; model->depth grows to its depth. The smaller child comes first and the larger waits, so no
- * more than 32 wait. */
+/* Whether the nodes form a tree; increases model->depth to its depth. The smaller child is processed first and the larger one is put on
+ * the stack, so that the stack holds at most 32. */
 RCF_COLD static int rcf_check_tree(rcf_model *m, rcf_node at, uint32_t n_large) {
     struct { rcf_node at; uint32_t n_large, h; } stack[33], now = {at, n_large, 0}, one, two;
     for (uint32_t waiting = 0;;) {

@@ -1,15 +1,15 @@
-/* Scores of a frozen random cut forest, without memory of its own: a model file goes in, numbers come out.
+/* Scores and attributions of a frozen random cut forest, without memory allocation:
  *
  *     rcf_model model;
  *     const char *wrong = rcf_open(&model, file, size);
  *     if (wrong == NULL) score = rcf_score(&model, x, work);
  *
- * `file` is what rcf.export.freeze() returned, at an address divisible by 8. It is used where it lies, so it must stay there.
- * `work` is model.work bytes of scratch space, also at an address divisible by 8. Threads that share a model each
- * need their own. Nothing else is written, nothing is allocated, and no function of a C library is called but memcpy.
+ * `file` holds the bytes of rcf.export.freeze(), at an address divisible by 8. They are used in place and must stay there.
+ * `work` points to model.work bytes of scratch space, also at an address divisible by 8. Each thread needs its own
+ * scratch space. Nothing else is written, and the only library function that is called is memcpy.
  *
- * Compile with `cc -std=c99 -O3 -ffp-contract=off -c rcf_frozen.c`. The results then have the same bits on every machine with IEEE
- * arithmetic, and are those of rcf.
+ * Compile with `cc -std=c99 -O3 -ffp-contract=off -c rcf_frozen.c`. The results then equal those of rcf, bit for bit, on every
+ * machine with IEEE arithmetic.
  */
 #ifndef RCF_FROZEN_H
 #define RCF_FROZEN_H
@@ -33,14 +33,14 @@ typedef struct {
     const unsigned char *point, *left, *dim, *large, *face;
 } rcf_model;
 
-/* NULL where the file is whole; otherwise what is wrong with it, and the model must not be used. */
+/* Returns NULL if the file is valid. Otherwise returns what is wrong, and the model must not be used. */
 const char *rcf_open(rcf_model *model, const void *file, size_t size);
 
-/* How anomalous a record of model->features numbers is; NaN where one of them is not finite, or beyond 1.7e38. */
+/* The anomaly score of a record of model->features numbers; NaN if one of them is not finite or beyond 1.7e38. */
 double rcf_score(const rcf_model *model, const double *x, void *work);
 
-/* What each feature adds to the score: out[2 * i] by lying high, out[2 * i + 1] by lying low. Returns 0 where x is as above,
- * and for RCF_PATH, which measures no boxes. */
+/* The part of the score of each feature i: out[2 * i] for a high value, out[2 * i + 1] for a low value. Returns 0 if a number is
+ * not finite or beyond 1.7e38, and for RCF_PATH, which uses no boxes. */
 int rcf_attribution(const rcf_model *model, const double *x, void *work, double *out);
 
 #endif

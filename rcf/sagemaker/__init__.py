@@ -1,7 +1,8 @@
-"""SageMaker's Random Cut Forest on your own machines: the container's contract, from training job to endpoint.
+"""A container for your own machines with the interface of SageMaker's Random Cut Forest, from training job to endpoint.
 
-`train` runs a training job over the files in ``/opt/ml``, `app` is the endpoint, `rcf.sagemaker.recordio` reads and writes
-RecordIO-protobuf. The command ``rcf-sagemaker`` has them as ``train``, ``serve`` and ``batch``. Needs the extra ``sagemaker``.
+`train` runs a training job on the files in ``/opt/ml``, `app` is the endpoint, and `rcf.sagemaker.recordio` reads and writes
+RecordIO-protobuf. The command ``rcf-sagemaker`` has the subcommands ``train``, ``serve`` and ``batch``. Needs the extra
+``sagemaker``.
 """
 
 from __future__ import annotations

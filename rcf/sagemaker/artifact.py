@@ -1,4 +1,4 @@
-"""Trained models, in the form that SageMaker passes on: a folder of files, or ``model.tar.gz`` with the same files."""
+"""Trained models in SageMaker's format: a folder of files, or ``model.tar.gz`` with the same files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def unpack(path: Path) -> RandomCutForest:
     Parameters
     ----------
     path : path-like
-        One of these files, or a folder that holds ``model.rcf``, ``model.tar.gz``, or the files of several hosts.
+        A ``model.tar.gz``, a ``.rcf`` file, or a folder that holds ``model.rcf``, ``model.tar.gz``, or the files of several hosts.
 
     Returns
     -------

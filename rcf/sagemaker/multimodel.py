@@ -1,4 +1,4 @@
-"""The contract of a multi-model endpoint: SageMaker loads and unloads models and names one in each request."""
+"""The interface of a multi-model endpoint: SageMaker loads and unloads models and names one in each request."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Random cut forests in Spark: an Estimator for pipelines, detectors per key, structured streaming, and SQL functions.
 
-The drivers and all workers need the package `rcf`. Nothing runs in the JVM: columns reach Python as Arrow arrays.
+The driver and all workers need the package `rcf`. The forests run in Python; columns reach it as Arrow arrays.
 """
 
 try:

@@ -1,4 +1,4 @@
-"""Spark columns as NumPy tables; whatever cannot be one is named by column and row."""
+"""Spark columns as NumPy tables. Errors name the column and the row."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def features_of(frame: DataFrame, name: str) -> Column:
     Raises
     ------
     ValueError
-        If the column is neither a vector nor an array of numbers. A missing or ambiguous column raises Spark's own
-        AnalysisException, which lists the columns there are.
+        If the column holds neither vectors nor arrays of numbers. A missing or ambiguous column raises Spark's own
+        AnalysisException, which lists the existing columns.
     """
     kind = frame.select(F.col(name)).schema[0].dataType
     if isinstance(kind, VectorUDT):
-        # vector_to_array fails on NULL without naming the column; a NULL array is named by `table`
+        # vector_to_array fails on NULL without naming the column, but `table` names the column of a NULL array
         return F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))
     if isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType):
         return F.col(name).cast("array<double>")
@@ -53,7 +53,7 @@ def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArr
     Raises
     ------
     ValueError
-        For a NULL, a row of another width than the first, NaN, infinity, or a number beyond float32.
+        For NULL, a row whose width differs from that of the first row, NaN, infinity, or a number beyond float32.
     """
 
     def at(row: int) -> str:
@@ -70,7 +70,7 @@ def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArr
     width = int(widths[0])
     if width == 0:
         raise ValueError(f"{at(0)}: an array without values")
-    values = column.flatten()  # unlike `values`, it heeds the offset of a slice
+    values = column.flatten()  # unlike `column.values`, it respects the offset of a slice
     if values.null_count:
         row, place = divmod(int(np.argmax(values.is_null())), width)
         raise ValueError(f"{at(row)}: value {place} is NULL; drop such rows or fill them first")
@@ -83,7 +83,7 @@ def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArr
 
 
 def refuse_taken(frame: DataFrame, added: list[str]) -> None:
-    """ValueError if a column to be added exists already, or two have one name. Spark compares names without their case."""
+    """Raise a ValueError if an added column exists already or two have the same name. Spark ignores the case of names."""
     taken = {column.lower() for column in frame.columns}
     for name in added:
         if name.lower() in taken:
@@ -92,7 +92,7 @@ def refuse_taken(frame: DataFrame, added: list[str]) -> None:
 
 
 def check_roles(frame: DataFrame, keys: Sequence[str], values: Sequence[str], time: str | None = None) -> None:
-    """ValueError where the columns of keys, values and time do not exist, come twice, or have the wrong type."""
+    """Raise a ValueError if a column of keys, values or time does not exist, is named twice, or has the wrong type."""
     for role, names in (("keyCols", keys), ("valueCols", values)):
         if isinstance(names, str) or not names:
             raise ValueError(f"{role} must be a list of at least one column, got {names!r}")

@@ -1,4 +1,4 @@
-"""Anomalies of many series in a table: one detector per key, on the worker that has the rows of the key."""
+"""Anomalies in a table with many series: one detector per key, on the worker that has the rows of the key."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from .judge import CAUSE, NAMES, judge, output_schema, started, template
 def detect(
     df: DataFrame, *, keyCols: Sequence[str], timeCol: str, valueCols: Sequence[str], **detector: Any
 ) -> DataFrame:
-    """A StreamDetector for each key over the rows of a table, in the order of time.
+    """Run a StreamDetector for each key over the rows of a table, in the order of time.
 
     Parameters
     ----------
     df : DataFrame
-        Its columns are kept; select those you need, because all of them pass through Python.
+        All columns are kept and pass through Python, so select only those that you need.
     keyCols : sequence of str
-        What tells the series apart.
+        The columns that identify a series.
     timeCol : str
-        A timestamp, a date, or a number of seconds.
+        A column of timestamps, dates, or numbers of seconds.
     valueCols : sequence of str
-        The numbers of a record. NULL and NaN mark a missing value.
+        The columns with the numbers of a record. NULL and NaN mark a missing value.
     **detector
-        The parameters of :class:`rcf.StreamDetector`. `random_state` is 0 by default, so that a task that Spark runs
-        again gives the same result.
+        Parameters of :class:`rcf.StreamDetector`. `random_state` is 0 by default, so that a task that Spark repeats
+        gives the same result.
 
     Returns
     -------
     DataFrame
-        The rows of `df` with score, evidence, threshold, grade, likelihood, is_anomaly, reason and event ("opened", "open",
-        "closed": page on the first, resolve on the last), as in :class:`rcf.Detection`; of anomalies also cause (feature,
-        lag, side), severity and expected (a number for each of `valueCols`).
+        The rows of `df` with additional columns as in :class:`rcf.Detection`: score, evidence, threshold, grade, likelihood,
+        is_anomaly, reason and event ("opened", "open" or "closed"). For anomalies, cause (feature, lag, side), severity and
+        expected (an array with one number for each of `valueCols`) are filled too.
 
     Raises
     ------
     ValueError, TypeError
-        For a column that does not exist or has the wrong type, a name given twice, or a wrong parameter of the
-        detector; nothing is run then.
+        If a column does not exist, has the wrong type or is named twice, or if a parameter of the detector is invalid. No job is
+        started then.
 
     Notes
     -----
     The scores of a key are those of ``StreamDetector(**detector).update_many(values, times)`` on its rows sorted by
-    time, bit for bit. Rows of one time are sorted by their values. A row that the detector refuses (its time is NULL, a
-    value is infinite) comes out with NULL in place of a score and the refusal in `reason`, and is not learned.
+    time, bit for bit. Rows with equal times are sorted by their values. If the detector refuses a row (its time is NULL or a
+    value is infinite), its score is NULL, `reason` holds the error, and the row is not learned.
 
-    Times reach the detector as seconds since 1970: its daily and weekly seasons go by UTC, unless `timezone` is given.
+    The detector gets times as seconds since 1970, so its daily and weekly seasons follow UTC unless `timezone` is given.
 
-    All rows of a key are in the memory of one worker at once.
+    One worker holds all rows of a key in memory at once.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def _detecting(
         columns = {**found, "cause": cause}
         rows = rows.take(pa.array(order))
         added = [pa.array(columns[name], arrow.field(name).type) for name in NAMES]
-        # Spark passes timestamps in the session's zone, but accepts them only in UTC
+        # Spark passes timestamps in the session's time zone but accepts results only in UTC
         return pa.table([*rows.columns, *added], arrow.names).cast(arrow)
 
     return detect_key

@@ -1,4 +1,4 @@
-"""The forest as an estimator of Spark ML: grown on every partition, merged on the driver, applied where the rows are."""
+"""The forest as an estimator of Spark ML: grown on each partition, merged on the driver, and applied on the workers."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .columns import features_of, partition, refuse_taken, table
 from .params import ForestParams, OutputParams
 from .storage import ForestReader, ForestWriter
 
-# A forest is grown whenever so many numbers have come, 128 MiB of them, so that a partition may be longer than memory.
+# Number of values (128 MiB) after which a worker grows a forest, so that a partition may be larger than memory.
 CHUNK = 1 << 24
-# Scores that a partition sends for the quantile of `contamination`: it is then off by at most 1 / 8192 in rank.
+# Number of scores that a partition sends for the quantile of `contamination`. The rank is then off by at most 1 / 8192.
 QUANTILES = 4096
 _ATTRIBUTION = "array<struct<high: double, low: double>>"
 
@@ -33,51 +33,51 @@ _ATTRIBUTION = "array<struct<high: double, low: double>>"
 class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
     """A random cut forest as an estimator of Spark ML.
 
-    `fit` grows a forest on each partition and merges them; forests merge exactly, so the result has the distribution of
-    one forest fitted on all rows. It looks at each row once (twice with `contamination`), and needs no cache.
+    `fit` grows a forest on each partition and merges the forests. Merging is exact, so the result has the distribution of one
+    forest fitted on all rows. Each row is read once, or twice with `contamination`, and no cache is needed.
 
     Parameters
     ----------
     featuresCol : str, default="features"
-        A vector column, as VectorAssembler makes it, or an array of numbers. Sparse vectors are made dense.
+        A column of vectors, such as VectorAssembler creates, or of arrays of numbers. Sparse vectors are made dense.
     predictionCol : str, default="prediction"
-        Added by the model: 1.0 for an anomaly, 0.0 otherwise, as LinkedIn's and SynapseML's isolation forests have it.
-        This is not scikit-learn's -1 and 1. Empty for none.
+        The model adds this column: 1.0 for an anomaly and 0.0 otherwise, as in the isolation forests of LinkedIn and SynapseML.
+        These are not scikit-learn's -1 and 1. An empty name adds no column.
     scoreCol : str, default="anomalyScore"
-        Added by the model: at least 0, high for anomalies. A BinaryClassificationEvaluator takes it as
-        `rawPredictionCol`.
+        The model adds this column with the score, at least 0 and high for anomalies. Use it as the `rawPredictionCol` of a
+        BinaryClassificationEvaluator.
     attributionCol : str, default=""
-        Added by the model if not empty: for each feature what it adds to the score, by being high and by being low.
-        Costs about five times as much as the score.
+        If not empty, the model adds this column with each feature's part of the score, for high and for low values. This takes
+        about five times as long as the score.
     numTrees : int, default=100
+        Number of trees.
     maxSamples : int, default=256
-        Rows that each tree holds.
+        Number of rows that each tree holds.
     contamination : float, default=0.0
-        The share of training rows to call anomalies, at most 0.5; found to 1/8192 of the rows, which takes a second
-        pass. 0 places the threshold at the mean plus three standard deviations of the scores of the rows that the trees
-        hold.
+        The share of training rows to flag as anomalies, at most 0.5. It is met to 1/8192 of the rows, and takes a second pass over
+        them. 0 sets the threshold to the mean plus three standard deviations of the scores of the rows that the trees hold.
     method : {"depth", "path", "codisp", "displacement", "opensearch"}, default="depth"
         The kind of score; see :class:`rcf.RandomCutForest`.
     seed : int, default=0
         The same seed gives the same forest, bit for bit, if the same rows are in the same partitions in the same order.
-        After a shuffle Spark delivers rows in another order each time: sort within the partitions to repeat a result.
+        After a shuffle, Spark delivers rows in a different order each time: sort within the partitions to repeat a result.
 
     See Also
     --------
-    rcf.RandomCutForest : The forest itself, which is the model's attribute `forest`.
-    rcf.spark.detect : For time series: a detector for each key.
+    rcf.RandomCutForest : The forest itself, available as the model's attribute `forest`.
+    rcf.spark.detect : A detector for each key, for time series.
 
     Notes
     -----
-    A single partition of at most 2^24 numbers gives the forest of ``rcf.RandomCutForest(...,
-    random_state=seed).fit(rows)``. Further partitions are grown with ``numpy.random.default_rng([seed, partition,
-    0])``; longer ones are grown and merged in pieces of that size.
+    From a single partition of at most 2^24 numbers, `fit` grows the forest of ``rcf.RandomCutForest(...,
+    random_state=seed).fit(rows)``. The random numbers of further partitions come from ``numpy.random.default_rng([seed,
+    partition, 0])``. Longer partitions are grown in pieces of that size, which are merged.
 
-    The driver takes 20 ms and half a megabyte for each partition of 8 columns: `coalesce` a DataFrame of many
-    thousands.
+    The driver needs 20 ms and half a megabyte for each partition with 8 columns, so `coalesce` a DataFrame with many thousands
+    of partitions.
 
-    Sparse data become dense in Python: with 10 000 columns, lower ``spark.sql.execution.arrow.maxRecordsPerBatch``,
-    because a batch of 10 000 rows then takes 800 MB.
+    Sparse data become dense in Python. With 10 000 columns a batch of 10 000 rows takes 800 MB, so lower
+    ``spark.sql.execution.arrow.maxRecordsPerBatch``.
 
     Examples
     --------
@@ -124,7 +124,7 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
         method: str = "depth",
         seed: int = 0,
     ) -> Self:
-        """Set the parameters that are given, and leave the others."""
+        """Set the given parameters and keep the others."""
         return self._set(**self._input_kwargs)
 
     def setFeaturesCol(self, value: str) -> Self:
@@ -186,7 +186,7 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
         return self._copyValues(model)
 
     def _checked(self) -> dict[str, Any]:
-        """The parameters of the forest by rcf's names; ValueError where one is out of range."""
+        """The parameters of the forest with rcf's names; ValueError if one is out of range."""
         contamination, method = self.getContamination(), self.getMethod()
         if not 0.0 <= contamination <= 0.5:
             raise ValueError(f"contamination must be between 0 and 0.5, got {contamination}")
@@ -201,15 +201,15 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
 
 
 class RandomCutForestModel(Model, OutputParams, MLReadable, MLWritable):
-    """A fitted random cut forest; `transform` adds the score and the prediction of each row.
+    """A fitted random cut forest. `transform` adds the score and the prediction of each row.
 
-    Scores are those of ``forest.anomaly_score``, bit for bit, and predictions agree with ``forest.predict``, where -1
-    is an anomaly. The other columns do not leave the JVM.
+    The scores are those of ``forest.anomaly_score``, bit for bit. A prediction is 1.0 where ``forest.predict`` returns -1. The
+    other columns of the DataFrame stay in the JVM.
 
     Attributes
     ----------
     forest : rcf.RandomCutForest
-        Save it with ``forest.save(path)`` for use without Spark.
+        The forest. ``forest.save(path)`` saves it for use without Spark.
     """
 
     __module__ = "rcf.spark"
@@ -219,7 +219,7 @@ class RandomCutForestModel(Model, OutputParams, MLReadable, MLWritable):
         if forest is None:  # for ForestReader, which fills it in
             self._forest_bytes = b""
         else:
-            forest.offset_  # noqa: B018  # placed now: the bytes would change when it is first read
+            forest.offset_  # noqa: B018  # computed now, because the bytes would change when it is first read
             self._forest_bytes = forest.to_bytes()
 
     @property
@@ -265,13 +265,13 @@ class RandomCutForestModel(Model, OutputParams, MLReadable, MLWritable):
 
 
 def random_state_of(seed: int, partition: int, chunk: int = 0) -> int | np.random.Generator:
-    """The random_state of the forest that is grown on a piece of a partition."""
+    """The random_state of the forest that is grown on one piece of a partition."""
     return seed if partition == chunk == 0 else np.random.default_rng([seed, partition, chunk])
 
 
 @lru_cache(maxsize=8)
 def _forest(data: bytes) -> Forest:
-    """The forest of a model file, read once in a process."""
+    """The forest of a model file, which each process reads once."""
     return Forest.from_bytes(data)
 
 
@@ -279,7 +279,7 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def _tables(batches: Batches, name: str) -> Iterator[NDArray[np.float64]]:
-    """The tables of a partition's batches of feature vectors."""
+    """The batches of a partition's feature vectors as tables."""
     first, where = 0, f" of partition {partition()}"
     for batch in batches:
         if len(batch):
@@ -307,7 +307,7 @@ def _growing(name: str, params: dict[str, Any], seed: int) -> Callable[[Batches]
             if len(parts) == 2:
                 parts = [merge(parts)]
         for forest in parts:
-            forest.offset_  # noqa: B018  # saved with it; that of a single partition is the forest's own
+            forest.offset_  # noqa: B018  # computed now, so that it is saved; a single partition uses it unchanged
             columns = {"partition": [partition()], "width": [forest.n_features_in_], "forest": [forest.to_bytes()]}
             types = [("partition", pa.int32()), ("width", pa.int32()), ("forest", pa.binary())]
             yield pa.RecordBatch.from_pydict(columns, schema=pa.schema(types))
@@ -316,7 +316,7 @@ def _growing(name: str, params: dict[str, Any], seed: int) -> Callable[[Batches]
 
 
 def _scoring(name: str, data: bytes) -> Callable[[Batches], Batches]:
-    """Sends the sorted scores of a partition, or `QUANTILES` of them at even distances."""
+    """Return the sorted scores of a partition, or `QUANTILES` evenly spaced ones."""
 
     def score(batches: Batches) -> Batches:
         parts = [_forest(data).anomaly_score(rows) for rows in _tables(batches, name)]
@@ -333,14 +333,14 @@ def _scoring(name: str, data: bytes) -> Callable[[Batches], Batches]:
 
 
 def _quantile(parts: list[Any], share: float) -> float:
-    """The quantile of all scores, from those that each partition sent."""
+    """The quantile of all scores, estimated from the scores that each partition returned."""
     parts = sorted(parts, key=lambda part: part.partition)
     values = [np.frombuffer(bytes(part.scores)) for part in parts]
     weights = np.concatenate([np.full(len(held), part.n / len(held)) for held, part in zip(values, parts, strict=True)])
     scores = np.concatenate(values)
     order = np.argsort(scores, kind="stable")
     scores, weights = scores[order], weights[order]
-    # as numpy.percentile: linear between the ranks, from 0 for the lowest score to n - 1 for the highest
+    # like numpy.percentile: linear between the ranks, from 0 for the lowest score to n - 1 for the highest
     ranks = np.cumsum(weights) - 0.5 * weights - 0.5
     return float(np.interp(share * (weights.sum() - 1.0), ranks, scores))
 

@@ -1,4 +1,4 @@
-"""The functions of Amazon Kinesis Data Analytics in Spark SQL: Python table functions over a partition in its order."""
+"""The functions of Amazon Kinesis Data Analytics in Spark SQL: Python table functions over ordered partitions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pyspark.sql.types import DoubleType, NumericType, Row, StringType, StructTy
 
 from ..kinesis_sql import HotspotsFunction, RandomCutForestFunction
 
-# Rows that are collected before they are scored at once.
+# Number of rows that are collected and then scored in one call.
 ROWS = 4096
 
 
 def register(spark: SparkSession) -> None:
-    """Make the Kinesis functions known to a session's SQL.
+    """Register the Kinesis functions in the SQL of a session.
 
     ============================================  ======================================================================
     ``RANDOM_CUT_FOREST``                         (inputStream, numberOfTrees => 100, subSampleSize => 256, timeDecay => 100000,
@@ -30,20 +30,19 @@ def register(spark: SparkSession) -> None:
     ============================================  ======================================================================
 
     The numbers of a record are all numeric columns of the table, as in Kinesis, or those that `columns` names,
-    separated by commas. A numeric column of PARTITION BY has one value in a partition and changes no score. Leave a
-    numeric column of ORDER BY out.
+    separated by commas. If a numeric column is used in PARTITION BY, it is constant within a partition and does not change the
+    scores. If one is used in ORDER BY, exclude it with `columns`.
 
     Parameters
     ----------
     spark : SparkSession
-        Classic or Spark Connect.
+        Classic Spark or Spark Connect.
 
     Notes
     -----
-    Each partition has a forest of its own and is scored in its order; scores are those of ``RandomCutForest.update``,
-    bit for bit. Write PARTITION BY and ORDER BY with parentheses, or WITH SINGLE PARTITION: without either Spark cuts
-    the table as it likes. Python reads the rows one by one, so :func:`rcf.spark.detect` is several times as
-    fast.
+    Each partition has its own forest and is scored in order. The scores are those of ``RandomCutForest.update``, bit for bit.
+    Write PARTITION BY and ORDER BY with parentheses, or write WITH SINGLE PARTITION; otherwise Spark divides the table
+    arbitrarily. Python reads the rows one by one, so :func:`rcf.spark.detect` is several times as fast.
 
     Examples
     --------
@@ -65,7 +64,7 @@ def register(spark: SparkSession) -> None:
 
 @dataclass
 class _Analyzed(AnalyzeResult):
-    """What is known once the query is planned, for the workers."""
+    """Results of the query analysis, which the workers need."""
 
     places: list[int] = field(default_factory=list)  # of the columns that are scored
     columns: list[str] = field(default_factory=list)
@@ -75,7 +74,7 @@ class _Analyzed(AnalyzeResult):
 def _analyzed(
     table: AnalyzeArgument, added: StructType, columns: AnalyzeArgument | None, given: dict[str, AnalyzeArgument | None]
 ) -> _Analyzed:
-    """The schema and the arguments; ValueError where they do not fit."""
+    """The schema and the arguments; ValueError if they do not fit."""
     if not table.isTable:
         raise ValueError("the first argument must be a table: TABLE(name)")
     settings = {name: _constant(name, argument) for name, argument in given.items() if argument is not None}
@@ -110,7 +109,7 @@ def _constant(name: str, argument: AnalyzeArgument) -> Any:
 
 
 class _Function:
-    """Collects the rows of a partition and hands out those with their results, `ROWS` at a time."""
+    """Collects the rows of a partition and returns them with their results, `ROWS` at a time."""
 
     def __init__(self, analyzed: _Analyzed) -> None:
         self._places, self._columns, self._settings = analyzed.places, analyzed.columns, analyzed.settings

@@ -1,4 +1,4 @@
-"""The dense regions of many sets of points at rest, a set for each key."""
+"""Dense regions in a table with many sets of points, one set per key."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ def hot_spots(
     timeCol: str | None = None,
     window_size: int | None = None,
 ) -> DataFrame:
-    """The dense regions of each key's points.
+    """Find the dense regions of each key's points.
 
     Parameters
     ----------
     df : DataFrame
     keyCols : sequence of str
-        What tells the sets apart.
+        The columns that identify a set of points.
     valueCols : sequence of str
-        The numbers of a point; none may be NULL.
+        The columns with the coordinates of a point; none may be NULL.
     scan_radius : float
         Distance within which points are neighbours.
     min_points : int
-        Neighbours that make a point part of a region, itself included.
+        Number of neighbours, including itself, that make a point part of a region.
     timeCol : str, default=None
-        The order of the points; needed with `window_size`.
+        A column that orders the points; needed with `window_size`.
     window_size : int, default=None
-        Take the last so many points of a key. None takes all.
+        Use only that many last points of each key. None uses all points.
 
     Returns
     -------
     DataFrame
-        A row a region: `keyCols`, id, count (of points), density, min_values and max_values (the box around them, a
-        number for each of `valueCols`), and center, as in :class:`rcf.hotspots.HotSpot`. A key without a region has no
-        row.
+        One row per region with `keyCols`, id, count (of points), density, min_values and max_values (the corners of the
+        bounding box, as arrays with one number for each of `valueCols`), and center, as in :class:`rcf.hotspots.HotSpot`. Keys
+        without a region have no row.
 
     Raises
     ------
     ValueError, TypeError
-        If a column does not exist or does not hold numbers, or a parameter is out of range. While the rows are read, if
-        a value is NULL or not finite; the message names the key and the column.
+        Immediately, if a column does not exist or does not hold numbers, or if a parameter is out of range. While the rows are
+        read, if a value is NULL or not finite; the message names the key and the column.
 
     Examples
     --------

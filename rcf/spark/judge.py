@@ -1,4 +1,4 @@
-"""What a detector says of a key's rows, as columns of a Spark table; shared by the batch and the stream."""
+"""The results of a detector for the rows of a key as columns of a Spark table, used by `detect` and `detect_stream`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ Columns = dict[str, list[Any]]
 
 
 def template(detector: dict[str, Any], features: int) -> dict[str, Any]:
-    """The parameters of each key's detector; ValueError or TypeError where one is wrong, before anything is run."""
+    """The parameters of each key's detector. Raises ValueError or TypeError for an invalid one before a job starts."""
     params = {"random_state": 0, **detector}
     StreamDetector(**params).update([0.0] * features)
     return params
 
 
 def output_schema(frame: DataFrame, keys: Sequence[str], time: str, values: Sequence[str]) -> StructType:
-    """The frame's columns and the added ones; ValueError where a column cannot be used as it is asked for."""
+    """The columns of the frame and the added ones; ValueError if a column cannot be used as requested."""
     check_roles(frame, keys, values, time)
     for name in NAMES:
         if name in map(str.lower, frame.columns):
@@ -57,9 +57,9 @@ def output_schema(frame: DataFrame, keys: Sequence[str], time: str, values: Sequ
 
 
 def judge(detector: StreamDetector, times: NDArray[np.float64], X: NDArray[np.float64]) -> Columns:
-    """What the detector says of rows in the order of time, a list for each of `NAMES`.
+    """The results of the detector for rows in the order of time: a list for each of `NAMES`.
 
-    A row that the detector refuses has None everywhere but in `reason`, which says why; it is not learned.
+    If the detector refuses a row, its results are None except `reason`, which holds the error. The row is not learned.
     """
     columns: Columns = {name: [None] * len(X) for name in NAMES}
     known = len(times) - int(np.isnan(times).sum())  # NaN is sorted to the end
@@ -68,7 +68,7 @@ def judge(detector: StreamDetector, times: NDArray[np.float64], X: NDArray[np.fl
         return columns
     try:
         found = detector.update_many(X[:known], times[:known])
-    except ValueError:  # which names only the first row that is wrong
+    except ValueError:  # names only the first invalid row
         _one_by_one(detector, times[:known], X[:known], columns)
         return columns
     for name in _EVERY:
@@ -99,7 +99,7 @@ def _explain(columns: Columns, i: int, found: Detection) -> None:
 
 
 def started(params: dict[str, Any], features: Sequence[str]) -> StreamDetector:
-    """A new detector whose causes name the columns."""
+    """A new detector whose causes use the names of the columns."""
     detector = StreamDetector(**params)
     detector.feature_names_in_ = np.array(features, dtype=object)
     return detector

@@ -1,4 +1,4 @@
-"""The parameters of the Spark estimator, as Spark ML's Params."""
+"""The parameters of the Spark estimator as Params of Spark ML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class OutputParams(HasFeaturesCol, HasPredictionCol):
     attributionCol: Param[str] = Param(
         Params._dummy(),
         "attributionCol",
-        "column for what each feature adds to the score (array of structs: high, low); empty for none",
+        "column for each feature's part of the score (array of structs: high, low); empty for none",
         TypeConverters.toString,
     )
 
@@ -34,7 +34,7 @@ class OutputParams(HasFeaturesCol, HasPredictionCol):
 
 
 class ForestParams(OutputParams, HasSeed):
-    """What the forest is grown with."""
+    """The parameters of the forest."""
 
     numTrees: Param[int] = Param(
         Params._dummy(),
@@ -51,7 +51,7 @@ class ForestParams(OutputParams, HasSeed):
     contamination: Param[float] = Param(
         Params._dummy(),
         "contamination",
-        "share of the training rows that are called anomalies (0 to 0.5); 0: those above mean + 3 standard deviations",
+        "share of the training rows that are flagged as anomalies (0 to 0.5); 0: those above mean + 3 standard deviations",
         TypeConverters.toFloat,
     )
     method: Param[str] = Param(

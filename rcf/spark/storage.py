@@ -1,6 +1,6 @@
-"""Estimators and models in Spark's file systems, from classic Spark and Spark Connect alike.
+"""Save and load estimators and models in Spark's file systems, with classic Spark and Spark Connect.
 
-`path/metadata` holds the parameters, as Spark ML writes them; `path/model`, of a model, one row of Parquet with the
+`path/metadata` holds the parameters in the format of Spark ML. For a model, `path/model` holds one row of Parquet with the
 bytes of the model file. Both are written through a DataFrame, so that s3a, hdfs and dbfs paths work.
 """
 
@@ -15,7 +15,7 @@ from pyspark.sql.utils import is_remote
 
 
 def _active() -> SparkSession:
-    """The active session; on Spark Connect `SparkSession.active` of classic Spark would look for a JVM."""
+    """The active session. With Spark Connect, `SparkSession.active` of classic Spark would look for a JVM."""
     if is_remote():
         from pyspark.sql.connect.session import SparkSession as RemoteSession
 
@@ -32,10 +32,10 @@ class ForestWriter(MLWriter):
         self._model = model
 
     def save(self, path: str) -> None:
-        """Save to a folder that does not exist yet, or after :meth:`overwrite` in the place of what is there.
+        """Save to a folder that does not exist yet. After :meth:`overwrite`, an existing folder is replaced.
 
-        Spark's own MLWriter asks the JVM to delete the old folder, which Spark Connect cannot; both sub-folders are
-        overwritten instead.
+        Spark's own MLWriter asks the JVM to delete the old folder, which is impossible with Spark Connect. This writer
+        overwrites both sub-folders instead.
         """
         spark = self._sparkSession or _active()
         mode = "overwrite" if self.shouldOverwrite else "error"
@@ -47,7 +47,7 @@ class ForestWriter(MLWriter):
 
 
 class ForestReader(MLReader):
-    """Reads what :class:`ForestWriter` wrote; `kind` is the class to make."""
+    """Reads what :class:`ForestWriter` wrote; `kind` is the class of the result."""
 
     def __init__(self, kind: Any) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class ForestReader(MLReader):
         found = self._kind()
         if hasattr(found, "_forest_bytes"):
             found._forest_bytes = bytes(spark.read.parquet(f"{path}/model").first()[0])
-            found.forest  # noqa: B018  # read now, so that damaged bytes fail here
+            found.forest  # noqa: B018  # read now, so that damaged bytes raise an error here
         found._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(found, metadata)
         return found

@@ -1,4 +1,4 @@
-"""Anomalies of many series in motion: structured streaming with a detector's bytes as the state of each key."""
+"""Anomalies in a stream of many series: structured streaming with the bytes of a detector as the state of each key."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ def detect_stream(
     ttl: float | timedelta | None = None,
     **detector: Any,
 ) -> DataFrame:
-    """A StreamDetector for each key of a streaming DataFrame. The detectors survive a restart of the query.
+    """Run a StreamDetector for each key of a streaming DataFrame. The detectors survive a restart of the query.
 
-    Each key's detector is kept in Spark's state store and checkpointed with the query's offsets. After a crash the
-    query continues where it was. No row is lost, and every score has the bits that it would have without
-    the crash.
+    The detector of each key is kept in Spark's state store and checkpointed with the query's offsets. After a crash the
+    query continues where it was. No row is lost, and every score is the same as without the crash, bit for bit.
 
     Parameters
     ----------
@@ -43,32 +42,31 @@ def detect_stream(
     keyCols, timeCol, valueCols, **detector
         As for :func:`rcf.spark.detect`.
     ttl : float or timedelta, default=None
-        Seconds without a row after which Spark drops a key's detector. None keeps all.
+        Seconds without a row after which Spark deletes a key's detector. None keeps all detectors.
 
     Returns
     -------
     streaming DataFrame
-        As from :func:`rcf.spark.detect`; write it with ``outputMode("append")``.
+        The columns of :func:`rcf.spark.detect`; write it with ``outputMode("append")``.
 
     Raises
     ------
     ValueError, TypeError
-        As :func:`rcf.spark.detect`, and where the state store is not RocksDB, which `transformWithState` needs.
+        As :func:`rcf.spark.detect`, and if the state store is not RocksDB, which `transformWithState` needs.
 
     Notes
     -----
-    **Late rows.** Within a batch the rows of a key are sorted by time. Batches do not wait for late rows: a row that
-    is not later than the last one of its key that an earlier batch had is not learned, and comes out with NULL in place
-    of a score and the refusal in `reason`. To wait for late rows, cut the batches longer (`trigger`). A watermark of
-    `df` would drop late rows without a trace; none is used.
+    **Late rows.** Within a batch the rows of a key are sorted by time. Batches do not wait for late rows. If a row is not later
+    than the last row of its key in an earlier batch, its score is NULL, `reason` holds the error, and the row is not learned.
+    Use longer batches (`trigger`) to wait for late rows. No watermark is used, because it would drop late rows silently.
 
-    **Cost.** A key's detector is read and written once a batch, which takes longer than to judge 50 rows: let batches
-    be long. Its bytes are ``len(StreamDetector(**detector).to_bytes())`` once it is full, some 70 kB for
-    ``shingle_size=4, n_estimators=30, max_samples=128`` and 250 kB with the defaults. Set
-    ``spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled`` to write changes alone.
+    **Cost.** The detector of a key is read and written once per batch, which takes longer than judging 50 rows, so use long
+    batches. A full detector takes ``len(detector.to_bytes())`` bytes: about 70 kB for ``shingle_size=4, n_estimators=30,
+    max_samples=128`` and 250 kB with the defaults. Set
+    ``spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled`` to write only changes.
 
-    **Kafka** needs Spark's own package ``spark-sql-kafka-0-10``, which PyPI does not have:
-    ``spark.readStream.format("kafka")``, and ``from_json(col("value").cast("string"), schema)`` for the columns.
+    **Kafka** needs Spark's package ``spark-sql-kafka-0-10``, which is not on PyPI: use ``spark.readStream.format("kafka")``,
+    and ``from_json(col("value").cast("string"), schema)`` for the columns.
 
     Examples
     --------
@@ -89,7 +87,7 @@ def detect_stream(
         milliseconds = round(1000 * not_negative("ttl", ttl.total_seconds() if isinstance(ttl, timedelta) else ttl))
         if milliseconds == 0:
             raise ValueError(f"ttl must be at least a millisecond, got {ttl!r}")
-    # counted by the JVM: Python would see a local time, which is ambiguous when clocks go back
+    # the JVM converts the time, because Python would get a local time, which is ambiguous when clocks are set back
     exact = isinstance(df.schema[timeCol].dataType, TimestampType)
     processor = Detecting(df.columns, list(valueCols), params, milliseconds, 1e6 if exact else 1.0)
     timed = df.withColumn(_TIME, F.unix_micros(timeCol) if exact else F.col(timeCol))
@@ -98,7 +96,7 @@ def detect_stream(
 
 
 class Detecting(StatefulProcessor):
-    """Reads the detector of a key, judges the batch's rows of that key, and writes the detector back."""
+    """Reads the detector of a key, judges the rows of the key in the batch, and writes the detector back."""
 
     def __init__(
         self, columns: list[str], values: list[str], params: dict[str, Any], ttl: int | None, unit: float
@@ -129,7 +127,7 @@ class Detecting(StatefulProcessor):
 
 
 def _seconds(time: Any) -> float:
-    """Seconds since 1970, as `detect` counts them: a time without a zone is UTC."""
+    """Seconds since 1970, as in `detect`: a time without a zone is UTC."""
     if isinstance(time, datetime):
         return (time - datetime(1970, 1, 1)).total_seconds()
     if isinstance(time, date):

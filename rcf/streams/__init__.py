@@ -1,9 +1,9 @@
-"""Services: a stream of records in, a labelled stream out, with the same results after every crash.
+"""Workers that read a stream of records and write it with scores, with the same results after every crash.
 
-:class:`Worker` reads a source, scores and learns each record, writes it to a sink, and saves model and position together in a
-store. The adapters are thin, and each needs its own client library:
+:class:`Worker` reads records from a source, scores and learns each of them, writes them to a sink, and saves model and
+position together in a store. Each service has its own module and needs its own client library:
 
-- `rcf.streams.files`: files, standard input and output; nothing else is needed.
+- `rcf.streams.files`: files, standard input and output; no library is needed.
 - `rcf.streams.redis`: Redis streams; ``pip install "rcf[redis]"``.
 - `rcf.streams.kinesis`: Kinesis, Firehose, DynamoDB and S3; ``pip install "rcf[kinesis]"``.
 - `rcf.streams.kafka`: Kafka; ``pip install "rcf[kafka]"``.
@@ -11,7 +11,7 @@ store. The adapters are thin, and each needs its own client library:
 - `rcf.streams.prometheus`: watches the results of a Prometheus query.
 - `rcf.streams.metrics`: a ``/metrics`` endpoint; ``pip install "rcf[metrics]"``.
 
-On the command line they are ``rcf worker``, ``rcf watch`` and ``rcf stream``.
+The commands ``rcf worker``, ``rcf watch`` and ``rcf stream`` run them.
 """
 
 from .checkpoint import Checkpoint

@@ -1,25 +1,25 @@
-"""Handlers of AWS Lambda: a Kinesis event, a Firehose transformation, objects in S3.
+"""Handlers for AWS Lambda: Kinesis events, Firehose transformations, and objects in S3.
 
-A function keeps no state between its calls, so the model is frozen: a RandomCutForest that was fitted before. It is loaded once,
-when the function starts.
+A Lambda function keeps no state between calls, so its model does not learn: it is a RandomCutForest that was fitted before. The
+model is loaded once, when the function starts.
 
 Settings are environment variables:
 
 ``RCF_MODEL``
     The model file: a path, or ``s3://bucket/key``. Required.
 ``RCF_COLUMNS``
-    Names of the fields to score, with commas between. Default: the feature names of the model, else the fields that hold
-    numbers in the first record.
+    Names of the fields to score, separated by commas. Default: the feature names of the model, or if it has none, the fields
+    that hold numbers in the first record.
 ``RCF_FORMAT``
-    ``json`` (default) or ``csv``; CSV without a header needs RCF_NAMES, the names of its columns with commas between.
+    ``json`` (default) or ``csv``. CSV without a header needs RCF_NAMES, the names of its columns separated by commas.
 ``RCF_THRESHOLD``
-    A record that scores above it is an anomaly. Default: the forest's own offset.
+    A record with a higher score is an anomaly. Default: the threshold of the forest.
 ``RCF_EXPLANATION``
     ``1`` adds ANOMALY_EXPLANATION.
 ``RCF_OUTPUT``
-    :func:`kinesis` puts the labelled records to this Kinesis stream.
+    The Kinesis stream to which :func:`kinesis` writes the labelled records.
 ``RCF_OUTPUT_BUCKET``, ``RCF_OUTPUT_PREFIX``
-    :func:`s3` writes the labelled objects there. Default: the bucket of the object, and ``labelled/``.
+    The place to which :func:`s3` writes the labelled objects. Default: the bucket of the object, and ``labelled/``.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _names(variable: str) -> list[str] | None:
 
 
 def labeller() -> Labeller:
-    """The frozen model with the settings of the environment."""
+    """A labeller with the model and the settings of the environment."""
     if "RCF_MODEL" not in os.environ:
         raise KeyError("the environment variable RCF_MODEL is not set: the model file, a path or s3://bucket/key")
     forest = _forest(os.environ["RCF_MODEL"])
@@ -88,14 +88,14 @@ def labeller() -> Labeller:
 
 
 def kinesis(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Label the records of a Kinesis event, and put them to the stream RCF_OUTPUT.
+    """Label the records of a Kinesis event, and write them to the stream RCF_OUTPUT.
 
     Returns
     -------
     dict
-        ``{"batchItemFailures": [...]}``: empty, or with the sequence number of the first record that cannot be used. The
-        records before it are processed. With ReportBatchItemFailures, Lambda repeats the call from that record on. Set the number
-        of retries and a destination for failures; otherwise the shard stops at this record.
+        ``{"batchItemFailures": [...]}``. The list is empty, or holds the sequence number of the first record that cannot be
+        used; the records before it are processed. With ReportBatchItemFailures, Lambda repeats the call from that record on.
+        Set the number of retries and a destination for failures; otherwise the shard stops at this record.
     """
     label = labeller()
     messages = [
@@ -128,8 +128,8 @@ def transform(event: dict[str, Any], context: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``{"records": [...]}``, with each recordId once: ``Ok`` and the labelled record, or ``ProcessingFailed`` and the record as
-        it came, which Firehose writes to the prefix of its errors.
+        ``{"records": [...]}``, with each recordId once: ``Ok`` and the labelled record, or ``ProcessingFailed`` and the original
+        record, which Firehose writes to its error prefix.
     """
     label = labeller()
     messages = [Message(base64.b64decode(record["data"]), record["recordId"]) for record in event["records"]]
@@ -153,13 +153,14 @@ def transform(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def s3(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Label the lines of the objects of an S3 event.
 
-    The labelled lines go to the same name below RCF_OUTPUT_PREFIX, and those that cannot be used, with the reason, to that name
-    with ``.rejected`` after it. Objects that are below the prefix already are left out, so that the function does not call itself.
+    The labelled lines are written to an object of the same name below RCF_OUTPUT_PREFIX. Lines that cannot be used are written,
+    with the reason, to that name followed by ``.rejected``. Objects below the prefix are skipped, so that the function does not
+    trigger itself.
 
     Returns
     -------
     dict
-        For each object its name and its numbers of records, anomalies and rejected lines.
+        For each object, its name and the numbers of records, anomalies and rejected lines.
     """
     client, done = _client("s3"), []
     prefix = os.environ.get("RCF_OUTPUT_PREFIX", "labelled/")

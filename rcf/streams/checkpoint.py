@@ -1,4 +1,4 @@
-"""Checkpoint: a model and the position of the last record that it has learned, saved together."""
+"""Checkpoint: a model and the position of the last record that it learned, saved together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .protocols import Position
 
 @dataclass
 class Checkpoint(Savable):
-    """What a worker needs to continue where it was, bit for bit.
+    """The state with which a worker continues where it was, bit for bit.
 
     Attributes
     ----------
@@ -21,11 +21,11 @@ class Checkpoint(Savable):
         Position of the last record that was read.
     model : StreamDetector, KeyedDetector or RandomCutForest
     finished : bool
-        Whether the partition has been read to its end, as a Kinesis shard that was split.
+        Whether the partition has been read to its end, as after a split of a Kinesis shard.
     records, anomalies, rejected : int
-        How many there have been since the first start.
+        Numbers of records, anomalies and rejected messages since the first start.
     details : dict
-        What the worker's parts keep: the columns, the records of an unfinished window, what the output held.
+        State of the worker's parts: the columns, the records of an incomplete window, the end of the output.
     """
 
     partition: str

@@ -1,4 +1,4 @@
-"""From bytes to fields and back: JSON objects, lines of CSV, and fields that the source holds itself."""
+"""Codecs between bytes and fields: JSON objects, lines of CSV, and sources that have fields."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 class Codec(Protocol):
-    """How the data of a message are read, and how a record is written."""
+    """Reads the data of a message, and writes a record."""
 
     def decode(self, message: Message) -> Record | None:
-        """The record in a message; None if there is none, as in a header. PoisonError if it cannot be read."""
+        """The record in a message; None if there is none, as in a header line; PoisonError if it cannot be read."""
 
     def encode(self, record: Record) -> bytes: ...
 
@@ -30,14 +30,14 @@ class Codec(Protocol):
 
 
 def text_of(data: bytes | Mapping[str, str]) -> str:
-    """The data of a message as a text, whatever they are."""
+    """The data of a message as text."""
     if not isinstance(data, bytes):
         return json.dumps(dict(data), ensure_ascii=False)
     return data.decode("utf-8", errors="backslashreplace")
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: NaN and the infinities become null."""
+    """A value that JSON can express: NaN and the infinities become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return [plain(item) for item in value] if isinstance(value, list) else value
@@ -53,9 +53,9 @@ def _text(message: Message) -> str:
 
 
 class Json:
-    """An object each, as one text: JSON Lines in files, one object in a Kinesis or Kafka record.
+    """Records that are JSON objects: JSON Lines in files, or one object per Kinesis or Kafka record.
 
-    The text of a record goes out as it came in, with the worker's columns added to the object.
+    A record is written with its original text, and the columns of the worker are added to the object.
     """
 
     def decode(self, message: Message) -> Record | None:
@@ -89,7 +89,7 @@ class Json:
 
 
 def _json(value: Any) -> str:
-    """A field of text as JSON: a number stays one, with the digits as they came; an empty field is null."""
+    """A text field as JSON: a number keeps its digits, and an empty field becomes null."""
     if value == "":
         return "null"
     if isinstance(value, str) and JSON_NUMBER.fullmatch(value):
@@ -98,20 +98,21 @@ def _json(value: Any) -> str:
 
 
 class Csv:
-    """A line of separated fields each.
+    """Records that are lines of separated fields.
 
     Parameters
     ----------
     names : list of str or None, default=None
-        Names of the columns. None: those of the header, or their numbers, from 1.
+        Names of the columns. None: the names in the header, or the column numbers from 1.
     header : bool, default=False
-        The first line has the names. Lines that repeat it are left out.
+        Whether the first line holds the names. Lines that repeat it are skipped.
     delimiter : str, default=","
+        The separator of fields.
     """
 
     def __init__(self, names: list[str] | None = None, *, header: bool = False, delimiter: str = ",") -> None:
         self.names, self.header, self.delimiter = names, header, delimiter
-        self._columns: list[str] = []  # of the lines that are written
+        self._columns: list[str] = []  # columns of the output lines
 
     def _fields(self, text: str) -> list[str]:
         if '"' not in text:
@@ -147,7 +148,7 @@ class Csv:
         return (self._line([*map(record.fields.get, self._columns), *results]) + "\n").encode()
 
     def header_of(self, record: Record) -> bytes:
-        """The line of names above the first record written, whose fields are the columns of all."""
+        """The header line of the output. The fields of the first written record are the columns of all lines."""
         self._columns = list(record.fields)
         return (self._line([*record.fields, *record.result]) + "\n").encode()
 
@@ -166,19 +167,19 @@ class Csv:
 
 
 class Recognised:
-    """JSON or CSV, whichever the first line is: JSON begins with a brace.
+    """JSON or CSV, depending on the first line: JSON starts with a brace.
 
     Parameters
     ----------
     header : bool or None, default=None
-        Whether the first line of CSV has the names. None: it has if none of its cells is a number or a date.
+        Whether the first line of CSV holds the names. None: it does if none of its cells is a number or a date.
     delimiter : str or None, default=None
-        None: recognised in the first line.
+        The separator of fields. None recognises it in the first line.
 
     Attributes
     ----------
     codec : Json or Csv or None
-        What was recognised.
+        The recognised codec; None before the first line.
     """
 
     def __init__(self, *, header: bool | None = None, delimiter: str | None = None) -> None:
@@ -217,7 +218,7 @@ class Recognised:
 
 
 class Fields:
-    """Records whose source has fields itself, such as the entries of a Redis stream."""
+    """Records from a source that has fields, such as the entries of a Redis stream."""
 
     def decode(self, message: Message) -> Record | None:
         if isinstance(message.data, bytes):

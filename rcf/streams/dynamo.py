@@ -1,4 +1,4 @@
-"""Checkpoints in DynamoDB; a model that is too large for an item goes to S3, and the item points to it."""
+"""Checkpoints in DynamoDB. A model that is too large for an item is stored in S3, and the item points to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST = 380_000  # bytes of a model in an item: DynamoDB takes 400 KB with the
 
 
 class DynamoStore:
-    """The newest checkpoint of each partition, an item each.
+    """Stores the newest checkpoint of each partition as an item.
 
     Parameters
     ----------
@@ -28,19 +28,19 @@ class DynamoStore:
     table : str
         Table with the hash key ``partition``, a string. If it does not exist, it is created with billing per request.
     application : str
-        Tells applications apart that share the table: the key is ``<application>/<partition>``.
+        Name of the application, because several can share the table: the key of an item is ``<application>/<partition>``.
     s3 : boto3 client of "s3" or None, default=None
     bucket : str or None, default=None
-        For models above 380 000 bytes: one of the default detector has 250 000, a forest of 100 x 256 windows of 8 numbers
-        1 000 000.
+        For models above 380 000 bytes. The default detector has 250 000 bytes, and a forest with 100 trees of 256 windows of 8
+        numbers has 1 000 000.
     prefix : str, default="rcf"
         Prefix of the names of objects.
 
     Notes
     -----
-    The object is written first, under a name of its own, and the item last: the item never points to an object that is not
-    whole. The item also holds who loaded it last. A worker whose partition another one has loaded since cannot save
-    any more: it fails with a StreamError.
+    The object is written first, under a new name, and the item last, so the item never points to an incomplete object. The
+    item also records which worker loaded it last. If another worker has loaded the partition since, saving fails with a
+    StreamError.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class DynamoStore:
         return {"partition": {"S": f"{self._application}/{partition}"}}
 
     def make_table(self) -> None:
-        """Make the table where there is none."""
+        """Create the table if it does not exist."""
         if self._made:
             return
         try:

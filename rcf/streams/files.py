@@ -1,4 +1,4 @@
-"""Files, standard input and standard output: lines in, lines out, the checkpoint in a file."""
+"""Files, standard input and standard output as sources and sinks of lines, and a file as the store of a checkpoint."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ LONGEST = 1 << 24  # bytes of a line
 
 
 class LineSource:
-    """Lines of a file, or of a pipe.
+    """Reads the lines of a file or a pipe.
 
     Parameters
     ----------
     path : str, path-like or binary file
         ``-`` is standard input.
     follow : bool, default=False
-        Wait for more at the end of a file. When another file appears under the name, as after a rotation, that one is read next.
+        At the end of a file, wait for more lines. If another file appears under the name, as after a rotation, it is read next.
 
     Notes
     -----
-    Blank lines are counted and left out. The position of a file is ``[inode, offset, line]``: if the file was replaced between two
-    runs, the new one is read from its beginning. A pipe has no positions: its records have line numbers only.
+    Blank lines are counted but skipped. A position in a file is ``[inode, offset, line]``. If the file was replaced between two
+    runs, the new file is read from its beginning. A pipe has no positions; its records have only line numbers.
     """
 
     def __init__(self, path: Any, *, follow: bool = False) -> None:
@@ -117,7 +117,7 @@ class LineSource:
             raise StreamError(f"line {self._line + len(self._lines) + 1} of {self.name} has more than {LONGEST} bytes")
 
     def _chunk(self, wait: float) -> bytes | None:
-        """More bytes; None where there are none yet."""
+        """Read more bytes; None if there are none yet."""
         if isinstance(self._file, io.BytesIO):
             chunk = self._file.read(CHUNK)
         elif self.replayable or sys.platform == "win32":  # a file never blocks; Windows cannot wait for a pipe
@@ -137,7 +137,7 @@ class LineSource:
         return None
 
     def _rotated(self) -> bool:
-        """Go on with another file that has the name now, or from the beginning of one that was cut."""
+        """Continue with another file that has the name now, or from the beginning if the file was truncated."""
         assert self._path is not None
         try:
             new = os.stat(self._path)
@@ -146,7 +146,7 @@ class LineSource:
         replaced, cut = new.st_ino != self._inode(), new.st_size < self._offset
         if not (replaced or cut):
             return False
-        if self._rest:  # what the old file ended with, without a newline, comes first
+        if self._rest:  # the incomplete last line of the old file comes first
             self._lines.append(self._rest)
             self._rest = b""
             return True
@@ -168,10 +168,10 @@ class LineSource:
 
 
 class LineSink:
-    """A line for each record, flushed after each batch.
+    """Writes a line for each record, flushed after each batch.
 
-    A file that is given by its path is appended to. A worker that is restarted first cuts it back to where its checkpoint
-    was, so that each record stands in it once.
+    Lines are appended to a file that is given by its path. A restarted worker first truncates the file to the position of its
+    checkpoint, so that each record is in the file once.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class LineSink:
             sys.stdout.flush()
             try:
                 self._descriptor = sys.stdout.fileno()
-            except OSError:  # not a file, as where a caller has put something in its place
+            except OSError:  # not a real file, for example because a caller has replaced it
                 self._file = sys.stdout.buffer
         elif hasattr(path, "write"):
             self._file = path
@@ -219,7 +219,7 @@ class LineSink:
             view = view[os.write(self._descriptor, view) :]
 
     def mark(self) -> int | None:
-        """Where the file ends, once all that was written is on the disk; None for a pipe."""
+        """Flush the file to the disk and return its end; None for a pipe."""
         if not self._own or not stat.S_ISREG(os.fstat(self._descriptor or 0).st_mode):
             return None
         assert self._descriptor is not None
@@ -227,7 +227,7 @@ class LineSink:
         return os.fstat(self._descriptor).st_size
 
     def rewind(self, mark: int | None) -> None:
-        """Cut off what was written after the mark."""
+        """Remove everything that was written after the mark."""
         if mark is None or not self._own or self._descriptor is None:
             return
         size = os.fstat(self._descriptor).st_size
@@ -245,20 +245,20 @@ class LineSink:
 
 
 class DeadLetterFile(LineSink):
-    """A JSON object per message that could not be used: its position, the reason and the data."""
+    """Writes a JSON object for each message that could not be used, with its position, the reason and the data."""
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
         self._write(b"".join(map(dead_letter, rejected)))
 
 
 class FileStore:
-    """The checkpoint of one partition in a model file, replaced as a whole.
+    """Stores the checkpoint of one partition in a model file, which is replaced atomically.
 
     Parameters
     ----------
     path : str or path-like
-        A device or a folder is refused, and so is a file that another process is using. A file that holds a model, without a
-        position, is what a worker begins with.
+        A device, a folder, or a file that another process uses raises an error. If the file holds a model without a position, a
+        worker starts with this model.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -298,7 +298,7 @@ class FileStore:
 
 
 def group(settings: Settings) -> Group:
-    """The worker that the settings describe; section ``[files]``: input, output, state, dead (letters), follow."""
+    """The worker for the settings. The section ``[files]`` may have input, output, state, dead (letters) and follow."""
     own = settings["files"]
     codec = codec_of(settings)
     source = LineSource(own["input"], follow=own.get("follow", False))

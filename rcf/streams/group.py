@@ -1,4 +1,4 @@
-"""Group: the workers of one process, one for each partition, in turn."""
+"""Group: the workers of one process, one per partition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .worker import POLL, Worker
 
 
 class Group:
-    """Runs workers side by side in one thread: each reads a batch in its turn.
+    """Runs several workers in one thread. They take turns, and each reads a batch in its turn.
 
     Parameters
     ----------
@@ -22,11 +22,11 @@ class Group:
         self._stop = Event()
 
     def stop(self) -> None:
-        """Ask `run` to end after the batch at hand."""
+        """Ask `run` to end after the current batch."""
         self._stop.set()
 
     def run(self) -> None:
-        """Until all sources have ended, or `stop`; then checkpoint and close."""
+        """Run until all sources have ended or `stop` is called, then save checkpoints and close."""
         running: list[Worker] = []
         try:
             for worker in self.workers:
@@ -45,7 +45,7 @@ class Group:
             raise
 
     def plan(self) -> list[dict[str, Any]]:
-        """What `run` would read: each partition, and the position after which it would begin. Changes nothing."""
+        """The partitions that `run` would read, and the position after which each would begin. Changes nothing."""
         plans = []
         for worker in self.workers:
             found = None if worker.store is None else worker.store.peek(worker.source.partition)

@@ -1,4 +1,4 @@
-"""Judges: one way to score and learn a batch for each kind of model."""
+"""Judges: how a batch is scored and learned, for each kind of model."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ OF_ANOMALIES: dict[str, Callable[[Detection], Any]] = {
     "past": lambda found: found.past.tolist(),
 }
 FOREST_RESULTS = ("score", "is_anomaly", "explanation")
-OPERATIONAL = ("record", "line", "position", "partition")  # results that the worker knows without the model
+OPERATIONAL = ("record", "line", "position", "partition")  # results that do not depend on the model
 
 
 class Judge(Protocol):
-    """Scores and learns records in turn. The results do not depend on how the stream is cut into batches."""
+    """Scores and learns records in order. The results do not depend on how the stream is divided into batches."""
 
     model: Any
 
     def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
-        """Return for each row its results by name, or the error that explains its refusal. A refused row changes nothing."""
+        """Return for each row its results by name, or the error if the model refused it. A refused row changes nothing."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -73,10 +73,9 @@ class DetectorJudge:
     ----------
     model : StreamDetector or KeyedDetector
     wanted : sequence of str
-        Attributes of a Detection; "feature", "lag", "side", "severity", "expected" and "past" are given for anomalies only.
-        "event" is the state of the event that the record belongs to.
-        "explanation" is the ANOMALY_EXPLANATION of an anomaly, "explanations" that of every record, which costs ten times the
-        scoring.
+        Attributes of a Detection. "feature", "lag", "side", "severity", "expected" and "past" are available for anomalies only.
+        "event" is the state of the event that the record belongs to. "explanation" is the ANOMALY_EXPLANATION of an anomaly.
+        "explanations" is that of every record, and takes ten times as long as scoring.
     """
 
     def __init__(self, model: StreamDetector | KeyedDetector, wanted: Sequence[str]) -> None:
@@ -107,7 +106,7 @@ class DetectorJudge:
         return [self._alone(row, names) for row in rows]
 
     def _together(self, rows: Sequence[Row]) -> Detections | None:
-        """Score and learn all rows at once; None if the model refused a row, and then it learned no row."""
+        """Score and learn all rows at once. None if the model refused a row; then it has learned no row."""
         width = len(rows[0].values)
         if any(len(row.values) != width for row in rows):
             return None
@@ -154,7 +153,7 @@ class DetectorJudge:
         return result
 
     def _results(self, found: Detections, names: list[str]) -> list[Result | ValueError]:
-        """The results of many records: the columns of all, and the details of the anomalies."""
+        """The results of many records: columns for all records, and details for the anomalies."""
         columns: dict[str, list[Any]] = {}
         for name in self._order:
             if name == "event":
@@ -179,20 +178,20 @@ class DetectorJudge:
 
 
 class ForestJudge:
-    """A RandomCutForest, as Kinesis's RANDOM_CUT_FOREST: a score per record, before the record is learned.
+    """A RandomCutForest that works like Kinesis's RANDOM_CUT_FOREST: each record is scored, then learned.
 
     Parameters
     ----------
     model : RandomCutForest
     wanted : sequence of str
-        Of "score", "is_anomaly" and "explanation" (or "explanations": each record has one either way).
+        Names among "score", "is_anomaly", "explanation" and "explanations"; the last two are the same for a forest.
     shingle_size : int, default=1
-        Records in a window. The first ``shingle_size - 1`` records score 0, as do those while the trees fill.
+        Number of records in a window. The first ``shingle_size - 1`` records have the score 0, and so do those that fill the trees.
     threshold : float or None, default=None
-        A record that scores above it is an anomaly. None: the forest's `offset_` where `learn` is false, and otherwise
+        A record with a higher score is an anomaly. None: if `learn` is False, the forest's `offset_` is used; otherwise
         ``is_anomaly`` is None, because Kinesis's function has no threshold.
     learn : bool, default=True
-        Whether the records are learned. If not, the forest is frozen.
+        Whether the forest learns the records.
     """
 
     def __init__(
@@ -210,7 +209,7 @@ class ForestJudge:
             raise ValueError("a forest that does not learn must be fitted")
         self._features = [str(name) for name in getattr(model, "feature_names_in_", ())]
         if self._features:
-            # the records come as arrays, whose columns are compared with the names here; scikit-learn would warn each time
+            # the columns of the arrays are compared with the names here, because scikit-learn would warn for every array
             self.model = copy.copy(model)
             del self.model.feature_names_in_
         self._threshold = -model.offset_ if threshold is None and not self._learn else threshold
@@ -261,7 +260,7 @@ class ForestJudge:
         if not explain:
             return [(score, None) for score in forest.update_many(windows).tolist()]
         found = []
-        for window in windows:  # an explanation is that of the forest before it learns the record
+        for window in windows:  # the explanation must come before the forest learns the record
             parts = forest.attribution(window.reshape(1, -1)).reshape(shape) if forest.__sklearn_is_fitted__() else None
             score = float(forest.update(window))
             found.append((score, parts if score > 0.0 else None))

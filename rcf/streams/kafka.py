@@ -36,7 +36,7 @@ TIMEOUT = 30.0  # seconds
 
 
 class KafkaSource:
-    """One partition of a topic. It is assigned, without a consumer group: the checkpoint holds the offset.
+    """Reads one partition of a topic. It needs no consumer group, because the checkpoint holds the offset.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class KafkaSource:
     topic : str
     partition : int
     start : {"beginning", "end"}, default="beginning"
-        Where the first worker begins.
+        Where a worker without a checkpoint begins.
     """
 
     replayable = True
@@ -101,9 +101,9 @@ class KafkaSource:
 
 
 class KafkaTransaction:
-    """Sink, dead letters and store of one partition: what was written since the last checkpoint is committed with the next.
+    """Sink, dead letters and store of one partition. Each checkpoint commits everything written since the previous one.
 
-    Checkpoints go to a compacted topic, in parts of 900 000 bytes. A worker loads the newest complete one.
+    Checkpoints are written to a compacted topic in parts of 900 000 bytes. A worker loads the newest complete checkpoint.
 
     Parameters
     ----------
@@ -112,12 +112,12 @@ class KafkaTransaction:
     output : str
         Topic of the records with their results. They keep the keys of their messages.
     transactional_id : str
-        The same in each run. A second worker with this name takes over. The first then fails with a StreamError, and its output
-        since its last checkpoint stays invisible.
+        Must be the same in each run. If a second worker starts with the same id, it takes over. The first worker then fails with a
+        StreamError, and its output since its last checkpoint stays invisible.
     state : str, default="rcf-state"
         Topic of the checkpoints. If it does not exist, it is created with one partition.
     dead : str or None, default=None
-        Topic of the messages that cannot be used. None: ``output`` with ``-rejected`` after it.
+        Topic of the messages that cannot be used. None: ``<output>-rejected``.
     codec : Codec, default=Json()
     """
 
@@ -142,7 +142,7 @@ class KafkaTransaction:
             try:
                 self._producer.produce(topic, value, key=key, headers=headers)
                 return
-            except BufferError:  # the queue is full: wait until some of it is delivered
+            except BufferError:  # the queue is full: wait until some messages are delivered
                 self._producer.poll(0.1)
 
     def write(self, records: Sequence[Record]) -> None:
@@ -157,7 +157,7 @@ class KafkaTransaction:
     def load(self, partition: str) -> Checkpoint | None:
         make_topics(self._config, [NewTopic(self._state, 1, config={"cleanup.policy": "compact"})])
         if not self._ready:
-            self._fenced(self._producer.init_transactions, TIMEOUT)  # what an earlier worker left open is aborted
+            self._fenced(self._producer.init_transactions, TIMEOUT)  # aborts the open transaction of an earlier worker
             self._ready = True
         return self.peek(partition)
 
@@ -170,7 +170,9 @@ class KafkaTransaction:
             if known.error is not None or not known.partitions:
                 return None
             consumer.assign([TopicPartition(self._state, 0, OFFSET_BEGINNING)])
-            parts: dict[str, dict[int, bytes]] = {}  # of each checkpoint, by its id; compaction leaves some incomplete
+            parts: dict[
+                str, dict[int, bytes]
+            ] = {}  # the parts of each checkpoint by its id; compaction leaves some incomplete
             whole: bytes | None = None
             end = time.monotonic() + TIMEOUT
             while True:
@@ -205,7 +207,7 @@ class KafkaTransaction:
     def _commit(self, partition: str, pieces: list[bytes], about: bytes) -> None:
         for i, piece in enumerate(pieces):
             self._produce(self._state, piece, f"{partition}#{i}", {"rcf": about})
-        self._producer.commit_transaction(TIMEOUT)  # fails if the broker has not taken each message
+        self._producer.commit_transaction(TIMEOUT)  # fails if the broker has not accepted every message
         self._open = False
 
     def _fenced(self, call: Any, *args: Any) -> None:
@@ -242,7 +244,7 @@ def make_topics(config: dict[str, Any], topics: list[Any]) -> None:
 
 
 def group(settings: Settings) -> Group:
-    """The workers that the settings describe, one per partition; ``[kafka.config]`` is given to librdkafka."""
+    """The workers for the settings, one per partition. The section ``[kafka.config]`` is passed to librdkafka."""
     own = settings["kafka"]
     config = {"bootstrap.servers": own.get("servers", "127.0.0.1:9092"), **own.get("config", {})}
     topic, output, state = own["topic"], own["output"], own.get("state", "rcf-state")

@@ -1,4 +1,4 @@
-"""Kinesis data streams: a worker per shard, results to a stream or to Firehose, checkpoints in DynamoDB and S3."""
+"""Kinesis data streams: one worker per shard, output to a stream or Firehose, and checkpoints in DynamoDB and S3."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ CHECKPOINT_EVERY = 10.0  # seconds; what is read since then comes again after a 
 
 
 class KinesisSource:
-    """The records of one shard.
+    """Reads the records of one shard.
 
     Parameters
     ----------
     client : boto3 client of "kinesis"
     stream, shard : str
     start : str, default="TRIM_HORIZON"
-        Where the first worker begins: TRIM_HORIZON is the oldest record there is, LATEST the next one to come, and anything
-        else a date in ISO form or seconds since 1970.
+        Where a worker without a checkpoint begins: TRIM_HORIZON means the oldest available record, and LATEST the next new one.
+        Any other value is a date in ISO format or a number of seconds since 1970.
     """
 
     replayable = True
@@ -97,17 +97,17 @@ class KinesisSource:
 
 
 class _BatchedPut:
-    """Puts records by batches, and those that the service refused again, alone."""
+    """Writes records in batches, and repeats those that the service refused."""
 
     def __init__(self, name: str, most: int, most_bytes: int, largest: int) -> None:
         self.name, self._most, self._most_bytes, self._largest = name, most, most_bytes, largest
 
     def _put(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Put entries; returns those that failed."""
+        """Write entries. Returns those that failed."""
         raise NotImplementedError
 
     def put(self, entries: Iterable[tuple[dict[str, Any], int]]) -> None:
-        """Put entries, each given with its size in bytes."""
+        """Write entries, each given with its size in bytes."""
         batch: list[dict[str, Any]] = []
         size = 0
         for entry, n in entries:
@@ -136,7 +136,7 @@ class _BatchedPut:
 
 
 class KinesisSink(_BatchedPut):
-    """Puts records to a stream, with the partition keys they came with.
+    """Writes records to a stream with the partition keys of their messages.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class KinesisSink(_BatchedPut):
 
 
 class FirehoseSink(_BatchedPut):
-    """Puts records to a Firehose delivery stream, a line each.
+    """Writes records to a Firehose delivery stream, one line per record.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ class FirehoseSink(_BatchedPut):
 
 
 class Both:
-    """Writes to several sinks in turn."""
+    """Writes to several sinks, one after the other."""
 
     def __init__(self, sinks: Sequence[Any]) -> None:
         self._sinks = sinks
@@ -232,10 +232,11 @@ class Both:
 
 
 class ShardGroup(Group):
-    """A worker for each shard of a stream, over resharding.
+    """Runs a worker for each shard of a stream, also when the stream is resharded.
 
-    A shard that was split or merged is read to its end first. Its children begin with its model: the detectors of keys go
-    on where they were; a single detector continues in each child (of a merge: that of the parent that AWS names first).
+    A shard that was split or merged is read to its end first. Its children then start with its model: detectors of keys
+    continue where they were, and a single detector continues in each child. After a merge, a single detector is that of the
+    parent that AWS names first.
 
     Parameters
     ----------
@@ -247,9 +248,9 @@ class ShardGroup(Group):
     start : str, default="TRIM_HORIZON"
         See :class:`KinesisSource`.
     shards : sequence of str or None, default=None
-        The shards to read; None: all. Processes that share a stream each take some.
+        The shards to read; None means all. If several processes share a stream, each reads some of the shards.
     discover_every : float, default=10.0
-        Seconds between looks for new shards.
+        Seconds between searches for new shards.
     """
 
     def __init__(
@@ -272,7 +273,7 @@ class ShardGroup(Group):
             found = self._client.list_shards(NextToken=found["NextToken"])
 
     def _ready(self) -> Iterator[Worker]:
-        """Workers of the shards that can be read now and are not."""
+        """Workers for the shards that can be read and have no worker yet."""
         listed = self._listed()
         read = {worker.source.partition for worker in self.workers}
         for name, shard in listed.items():
@@ -295,7 +296,7 @@ class ShardGroup(Group):
             yield worker
 
     def _mine(self, name: str, listed: dict[str, dict[str, Any]]) -> bool:
-        """Whether the shard, or the one that it came from, is among those to read."""
+        """Whether the shard or one of its ancestors is among the shards to read."""
         if self._only is None or name in self._only:
             return True
         parent = listed[name].get("ParentShardId")
@@ -304,7 +305,7 @@ class ShardGroup(Group):
     def _discover(self) -> None:
         self._looked = time.monotonic()
         known = -1
-        while known != len(self._finished):  # a parent that has ended frees its children, at once
+        while known != len(self._finished):  # the children of a shard that has ended can be read at once
             known = len(self._finished)
             for worker in self._ready():
                 self.workers.append(worker)
@@ -342,13 +343,13 @@ class ShardGroup(Group):
 
 
 def clients(own: dict[str, Any]) -> Any:
-    """A function that makes boto3 clients of services, by the settings ``region``, ``endpoint_url`` and ``profile``."""
+    """A function that creates boto3 clients with the settings ``region``, ``endpoint_url`` and ``profile``."""
     session = boto3.session.Session(region_name=own.get("region"), profile_name=own.get("profile"))
     return lambda service: session.client(service, endpoint_url=own.get("endpoint_url"))
 
 
 def group(settings: Settings) -> ShardGroup:
-    """The workers that the settings describe, by the section ``[kinesis]``."""
+    """The workers for the settings in the section ``[kinesis]``."""
     own = settings["kinesis"]
     client = clients(own)
     kinesis, stream, codec = client("kinesis"), own["stream"], codec_of(settings)

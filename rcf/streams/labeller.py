@@ -1,4 +1,4 @@
-"""Labeller: from messages to records with the model's results, and those that cannot be used."""
+"""Labeller: turns messages into records with the results of the model, and collects messages that cannot be used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINESIS = {"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
 
 
 class Labeller:
-    """Decodes messages, scores and learns the records, and gives them the model's results.
+    """Decodes messages, scores and learns the records, and adds the results of the model to them.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class Labeller:
     Attributes
     ----------
     records, anomalies, rejected : int
-        How many there have been since the first start.
+        Numbers of records, anomalies and rejected messages since the first start.
     skipped : int
-        Records that had been seen before a restart.
+        Number of records that were seen before a restart.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Labeller:
         return self._judge.model
 
     def label(self, messages: Sequence[Message], partition: str = "") -> tuple[list[Record], list[Rejected]]:
-        """Score and learn a batch: the records with their results, and the messages that cannot be used."""
+        """Score and learn a batch. Returns the records with their results, and the messages that cannot be used."""
         records: list[Record] = []
         rows: list[Row] = []
         rejected: list[Rejected] = []
@@ -105,7 +105,7 @@ class Labeller:
                 )
 
     def _named(self, record: Record, result: dict[str, Any], partition: str) -> dict[str, Any]:
-        """The results under the names of their columns."""
+        """The results with the names of their columns."""
         named: dict[str, Any] = {}
         for name, column in self.output.items():
             if name == "record":
@@ -125,14 +125,14 @@ class Labeller:
     # ---- state -------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """What the labeller keeps beside the model."""
+        """The state of the labeller without the model."""
         if isinstance(self.model, KeyedDetector):
             self._replay.keep(self.model.keys())
         parts = {"judge": self._judge.state(), "codec": self.codec.state(), "replay": self._replay.state()}
         return {**parts, **self.schema.state()}
 
     def restore(self, model: Any, state: dict[str, Any], name: str) -> None:
-        """Continue with a model and a state; StreamError where they are those of other settings."""
+        """Continue with a model and a state; StreamError if they were saved with other settings."""
         if type(model) is not type(self.model):
             raise StreamError(
                 f"the checkpoint of {name} holds a {type(model).__name__}, not a {type(self.model).__name__}"

@@ -1,4 +1,4 @@
-"""Lock: one process at a time on a state file."""
+"""Lock: only one process at a time may use a state file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ except ImportError:  # Windows
 
 
 class Lock:
-    """Held from construction to `release`, or to the end of the process however it ends.
+    """A lock that is held from construction to `release`, or to the end of the process, however it ends.
 
-    The lock is on a file of its own beside `path`, because a checkpoint replaces `path` by a new file.
+    It locks a separate file beside `path`, because a checkpoint replaces `path` by a new file.
 
     Raises
     ------
     OSError
-        If another process holds it; the message has its process number.
+        If another process holds the lock; the message names its process id.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class Lock:
                 holder = os.read(descriptor, 32).decode(errors="replace").strip()
                 os.close(descriptor)
                 raise OSError(f"{path} is in use by process {holder or 'unknown'}") from error
-            # whoever held it before may have removed the file between our open and our lock
+            # the previous holder may have removed the file after we opened it and before we locked it
             if _same(descriptor, self.path):
                 self._descriptor = descriptor
             else:

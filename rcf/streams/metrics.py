@@ -1,4 +1,4 @@
-"""A /metrics endpoint for Prometheus: what workers have done and how far they are."""
+"""A /metrics endpoint for Prometheus, with the counts and the progress of workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTERS = {
 
 
 class WorkerMetrics(Collector):  # type: ignore[misc]
-    """Reads the counts of workers when Prometheus asks, so that counting costs the workers nothing."""
+    """Reads the counts of workers when Prometheus requests them, so that the workers need not update metrics."""
 
     def __init__(self, workers: Iterable[Worker]) -> None:
         self._workers = workers
@@ -51,7 +51,7 @@ class WorkerMetrics(Collector):  # type: ignore[misc]
 
 
 def serve(collector: Any, listen: str) -> Any:
-    """Serve a collector on ``host:port`` in a thread of its own; returns a function that ends it."""
+    """Serve a collector on ``host:port`` in its own thread. Returns a function that stops it."""
     host, port = address(listen)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)

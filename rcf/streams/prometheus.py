@@ -1,4 +1,4 @@
-"""Watch the series of a Prometheus query: a detector per series, and its answers as metrics."""
+"""Watch the series of a Prometheus query with a detector per series, and export the results as metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .checkpoint import Checkpoint
 from .protocols import Store, StreamError
 
 log = logging.getLogger("rcf.streams")
-POINTS = 10_000  # of a series in one answer: Prometheus gives at most 11 000
+POINTS = 10_000  # points of a series per request: Prometheus returns at most 11 000
 PARTITION = "watch"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, None: 1.0}
@@ -36,7 +36,7 @@ class QueryError(StreamError):
 
 
 class Answer(NamedTuple):
-    """What the detector of a series says about its newest sample."""
+    """The result of a series' detector for the newest sample."""
 
     score: float
     is_anomaly: bool
@@ -60,7 +60,7 @@ def duration(text: str) -> float:
 
 
 class Client:
-    """The HTTP API of Prometheus, as far as it is needed.
+    """A client for the part of Prometheus's HTTP API that is needed.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Client:
     def between(
         self, query: str, start: float, end: float, step: float
     ) -> Iterator[dict[Labels, list[tuple[float, float]]]]:
-        """Times and values of each series at ``start, start + step, ...``, by pages."""
+        """Times and values of each series at ``start, start + step, ...``, page by page."""
         while start <= end:
             last = min(end, start + (POINTS - 1) * step)
             found = self._ask("query_range", query=query, start=start, end=last, step=step)
@@ -125,38 +125,38 @@ def _labels(series: dict[str, Any]) -> Labels:
 
 
 class Watch:
-    """A detector for each series of a query, fed once a step.
+    """Runs a detector for each series of a query, with one sample per step.
 
-    The detectors learn the history of the series before the first tick, so there is no warm-up. Sample times are multiples of the
-    step, and no sample is learned twice. A series that is absent has no answer until it returns. Its detector is kept,
-    and recognises the gap by the time stamps.
+    The detectors learn the history of the series first, so there is no warm-up. Sample times are multiples of the
+    step, and no sample is learned twice. A series that is absent has no answer until it returns. Its detector is kept
+    and recognises the gap from the time stamps.
 
     Parameters
     ----------
     client : Client
     query : str
-        PromQL. A counter must be asked for as a rate: ``rate(requests_total[5m])``.
+        A query in PromQL. Query a counter as a rate: ``rate(requests_total[5m])``.
     detector : StreamDetector or None, default=None
         The detector of each series is a clone of it. None: the defaults of StreamDetector, with ``interval=step``.
     step : float, default=60.0
         Seconds between samples.
     history : float, default=86400.0
-        Seconds of history to learn before the first tick. After a restart only the missed samples are learned.
+        Seconds of history to learn at the start. After a restart only the missed samples are learned.
     store : Store or None, default=None
-        Keeps the detectors over restarts.
+        Saves the detectors for a restart.
     save_every : float, default=300.0
         Seconds between saves.
     max_keys : int, default=10000
-        The largest number of series. Beyond it, the series that was absent longest is dropped.
+        The largest number of series. If there are more, the series that has been absent longest is dropped.
     band : bool, default=True
-        Forecast each sample before it comes. That takes ten times as long as the score: some 1 ms per series.
+        Whether to forecast each sample before it comes. This takes ten times as long as the score, about 1 ms per series.
 
     Attributes
     ----------
     answers : dict
-        The :class:`Answer` of each series of the last tick, by its labels.
+        The :class:`Answer` of each series in the last step, by its labels.
     records, anomalies, errors : int
-        Samples that were learned, those of them that were anomalies, and queries that failed.
+        Numbers of samples learned, of anomalies among them, and of failed queries.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class Watch:
     # ---- running -----------------------------------------------------------------------------------------------
 
     def start(self, now: float | None = None) -> None:
-        """Resume from the store, and learn the history, or what was missed of it."""
+        """Resume from the store, and learn the history, or the part of it that was missed."""
         found = None if self.store is None else self.store.load(PARTITION)
         if found is not None:
             if not isinstance(found.model, KeyedDetector):
@@ -206,7 +206,7 @@ class Watch:
         log.info("learned %d samples of %d series", self.records, len(self.model))
 
     def tick(self, now: float | None = None) -> None:
-        """Ask for the newest sample of each series, and answer it."""
+        """Query the newest sample of each series, and compute its answer."""
         now = self._aligned(time.time() if now is None else now)
         try:
             found = self.client.at(self.query, now)
@@ -233,7 +233,7 @@ class Watch:
         self._now = now
 
     def _learn_page(self, page: dict[Labels, list[tuple[float, float]]]) -> None:
-        """Learn past samples: most of a series at once, which is ten times as fast as one by one and gives the same."""
+        """Learn past samples, as many of a series at once as possible: ten times as fast as one by one, with equal results."""
         for labels, samples in page.items():
             latest = self._latest.get(labels, float("-inf"))
             samples = [sample for sample in samples if sample[0] > latest]
@@ -242,7 +242,9 @@ class Watch:
                     self._learn(labels, samples[0][1], samples[0][0])
                     del samples[0]
                 middle = samples[:-1]
-                with suppress(ValueError, KeyError):  # one of them is refused, and none is learned: one by one then
+                with suppress(
+                    ValueError, KeyError
+                ):  # one of the samples is refused, so none was learned: continue one by one
                     values, times = np.array([value for _, value in middle]), np.array([stamp for stamp, _ in middle])
                     self.model.detector(labels).update_many(values, times)
                     self._latest[labels] = middle[-1][0]
@@ -252,7 +254,7 @@ class Watch:
                 self._learn(labels, value, stamp)
 
     def _learn(self, labels: Labels, value: float, stamp: float, forecast: bool = False) -> Answer | None:
-        """The answer to a sample; None for one that was taken before or cannot be used."""
+        """The answer for a sample; None if it was learned before or cannot be used."""
         if stamp <= self._latest.get(labels, float("-inf")):
             return None
         band: tuple[float | None, float | None, float | None] = (None, None, None)
@@ -278,9 +280,9 @@ class Watch:
         return now // self.step * self.step
 
     def run(self) -> None:
-        """Start, then tick once a step until :meth:`stop`; then save."""
+        """Start, process one sample of each series per step until :meth:`stop` is called, and save."""
         try:
-            while True:  # Prometheus may start later than we
+            while True:  # Prometheus may start later than this process
                 try:
                     self.start()
                     break
@@ -300,11 +302,11 @@ class Watch:
                 self.store.close()
 
     def stop(self) -> None:
-        """Ask `run` to end; signal handlers and other threads may call it."""
+        """Ask `run` to end. Signal handlers and other threads may call it."""
         self._stop.set()
 
     def save(self) -> None:
-        """Save the detectors, if there is a store and something was learned."""
+        """Save the detectors if there is a store and something was learned."""
         self._saved = time.monotonic()
         if self.store is None or not self._latest:
             return
@@ -319,7 +321,7 @@ class Watch:
         )
 
     def snapshot(self) -> dict[Labels, Answer]:
-        """The answers of the last tick; other threads may call it."""
+        """The answers of the last step. Other threads may call it."""
         with self._lock:
             return dict(self.answers)
 
@@ -329,9 +331,9 @@ def _restored(labels: Any) -> Labels:
 
 
 class WatchMetrics:
-    """The answers as metrics, with the labels of the series.
+    """Exports the answers as metrics with the labels of the series.
 
-    Prometheus renames the labels `instance` and `job` of what it scrapes, unless ``honor_labels: true`` is set there.
+    Prometheus renames the labels `instance` and `job` when it scrapes them, unless its option ``honor_labels: true`` is set.
     """
 
     def __init__(self, watch: Watch) -> None:

@@ -1,4 +1,4 @@
-"""What a worker reads, writes and keeps: the interfaces of sources, sinks and stores."""
+"""The interfaces of a worker: sources, sinks and stores."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class PoisonError(ValueError):
 
 @dataclass(slots=True)
 class Message:
-    """One record as the source holds it.
+    """One record in the form in which the source holds it.
 
     Attributes
     ----------
     data : bytes or mapping of str to str
-        What a codec decodes; a mapping where the source has fields itself.
+        The content, which a codec decodes; a mapping if the source has fields.
     position : int, str or list of int
-        Where the record stands. A source that is told to seek to it continues with the record after it.
+        Position of the record. After a seek to it, a source continues with the next record.
     key : str or None
-        The source's own key: Kinesis's partition key, the key of a Kafka message.
+        The key of the source: the partition key of a Kinesis record, or the key of a Kafka message.
     line : int or None
-        Number of the line, where the source is text.
+        Line number, if the source is text.
     """
 
     data: bytes | Mapping[str, str]
@@ -48,18 +48,18 @@ class Message:
 
 @dataclass(slots=True)
 class Record:
-    """A message, its fields, and what the model says about it."""
+    """A message, its fields, and the results of the model."""
 
     message: Message
     fields: Mapping[str, Any]
-    text: str | None = None  # as it came, where it came as text
+    text: str | None = None  # the original text, if the source is text
     form: str | None = None  # of the text: "json" or "csv"
     result: dict[str, Any] = field(default_factory=dict)  # the columns that the worker adds
 
 
 @dataclass(slots=True)
 class Rejected:
-    """A message that could not be used, and why."""
+    """A message that could not be used, and the reason."""
 
     message: Message
     reason: str
@@ -69,28 +69,28 @@ class Source(Protocol):
     """One ordered stream of messages: a shard, a partition, a file."""
 
     partition: str
-    """Name of what is read, unique within the store."""
+    """Name of the partition, unique within the store."""
     replayable: bool
     """Whether `seek` can go back, so that records read after the last checkpoint are read again."""
 
     def seek(self, position: Position | None) -> Position | None:
-        """Continue after `position`; None: at the configured beginning. Returns the position, if it is known by now."""
+        """Continue after `position`, or at the configured beginning if it is None. Returns the position if it is known."""
 
     def read(self, limit: int, wait: float | None) -> Sequence[Message] | None:
-        """Return at most `limit` messages as soon as there are any, none after `wait` seconds, or None at the end.
+        """Return at most `limit` messages as soon as there are any, an empty list after `wait` seconds, or None at the end.
 
-        With `wait=None` it returns messages that the source has already fetched and cannot fetch again. Only sources that are not
-        replayable are called this way.
+        With `wait=None`, return messages that the source has already fetched and cannot fetch again. Only sources that are not
+        replayable are called in this way.
         """
 
     def lag(self) -> float | None:
-        """Seconds by which the last message read is behind the newest one; None where that is unknown."""
+        """Seconds by which the last message read is behind the newest one; None if this is unknown."""
 
     def close(self) -> None: ...
 
 
 class Sink(Protocol):
-    """Takes records. When `write` returns they are safe, or part of the transaction that the next checkpoint commits."""
+    """Receives records. When `write` returns, they are stored, or part of the transaction that the next checkpoint commits."""
 
     def write(self, records: Sequence[Record]) -> Sequence[Rejected] | None:
         """Write records; returns those that the sink cannot accept, for example because they are too large."""
@@ -99,7 +99,7 @@ class Sink(Protocol):
 
 
 class DeadLetters(Protocol):
-    """Takes the messages that could not be used."""
+    """Receives the messages that could not be used."""
 
     def reject(self, rejected: Sequence[Rejected]) -> None: ...
 
@@ -111,10 +111,10 @@ class Store(Protocol):
     """
 
     def load(self, partition: str) -> Checkpoint | None:
-        """The newest checkpoint. From now on only the caller may save."""
+        """Load the newest checkpoint. From now on only the caller may save."""
 
     def peek(self, partition: str) -> Checkpoint | None:
-        """The newest checkpoint. The store does not change."""
+        """Read the newest checkpoint without changing the store."""
 
     def save(self, checkpoint: Checkpoint) -> None: ...
 

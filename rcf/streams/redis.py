@@ -25,18 +25,18 @@ PART = 1 << 26  # bytes of a model in one field: Redis takes at most 512 MiB
 
 
 class RedisSource:
-    """The entries of a Redis stream, in order, without a consumer group: the checkpoint holds the position.
+    """Reads the entries of a Redis stream in order. It needs no consumer group, because the checkpoint holds the position.
 
     Parameters
     ----------
     client : redis.Redis
-        Without ``decode_responses``.
+        A client without ``decode_responses``.
     stream : str
     start : str, default="0"
-        Id after which the first worker begins; ``"$"`` is the newest entry there is then.
+        The id after which a worker without a checkpoint begins; ``"$"`` means the newest entry at that time.
     payload : str or None, default=None
-        Field that holds the whole record as a text, for the codecs Json and Csv. None: the fields of the entry are those of the
-        record.
+        The field that holds the whole record as text, for the codecs Json and Csv. None: the fields of the entry are the fields of
+        the record.
     """
 
     replayable = True
@@ -84,26 +84,26 @@ class RedisSource:
 
 
 class RedisTransaction:
-    """Sink, dead letters and store in one: what was written since the last checkpoint is committed with the next.
+    """Sink, dead letters and store in one. Each checkpoint commits everything written since the previous one.
 
     Parameters
     ----------
     client : redis.Redis
     output : str
-        Stream of the records with their results.
+        The stream for the records with their results.
     dead : str or None, default=None
-        Stream of the messages that cannot be used. None: ``output`` with ``:rejected`` after it.
+        The stream for the messages that cannot be used. None: ``<output>:rejected``.
     state : str, default="rcf"
         The checkpoint of a stream is the hash ``<state>:<stream>``.
     maxlen : int or None, default=None
         Approximate number of entries that the output stream keeps.
     payload : str or None, default=None
-        Field that the record is written to as a JSON text. None: a field for each of its fields.
+        The field to which the record is written as JSON. None: each field of the record is written as a field.
 
     Notes
     -----
-    A second worker on the same stream takes the state over. The first then fails with a StreamError at its next checkpoint, and
-    none of what it wrote since its last one is committed.
+    If a second worker starts on the same stream, it takes over the state. The first worker then fails with a StreamError at its
+    next checkpoint, and nothing that it wrote since its last checkpoint is committed.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ def _text(value: Any) -> str:
 
 
 def group(settings: Settings) -> Group:
-    """The worker that the settings describe; the section ``[redis]`` has the parameters of the classes above, and ``url``."""
+    """The worker for the settings. The section ``[redis]`` has ``url`` and the parameters of the classes above."""
     own = settings["redis"]
     client = redis.Redis.from_url(own.get("url", "redis://127.0.0.1:6379"))
     codec = None if own.get("payload") is None else codec_of(settings)

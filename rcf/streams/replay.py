@@ -9,7 +9,7 @@ from .schema import Row
 
 
 class Replay:
-    """Recognises by time stamps the records that a source repeats after a restart, as ``tail -n 20 -F`` does.
+    """Recognises records that a source repeats after a restart, as ``tail -n 20 -F`` does, by their time stamps.
 
     For each key it keeps the latest time stamp and the number of records with this stamp. After a restart it skips the older
     records of the key, and as many records with this stamp as were seen before. The first other record ends the replay of the
@@ -21,7 +21,7 @@ class Replay:
         self._due: dict[Hashable, tuple[float, int]] = {}  # what may still come again
 
     def note(self, row: Row) -> None:
-        """A record has been learned."""
+        """Note that a record was learned."""
         if row.time is None:
             return
         time, count = self._seen.get(row.key, (row.time, 0))
@@ -29,7 +29,7 @@ class Replay:
             self._seen[row.key] = row.time, count + 1 if row.time == time else 1
 
     def skips(self, row: Row) -> bool:
-        """Whether a record has been seen before the restart."""
+        """Whether a record was seen before the restart."""
         if not self._due or row.time is None or row.key not in self._due:
             return False
         time, count = self._due[row.key]
@@ -42,7 +42,7 @@ class Replay:
         return False
 
     def keep(self, keys: Iterable[Hashable]) -> None:
-        """Forget the keys that are not among these."""
+        """Forget all keys except these."""
         self._seen = {key: self._seen[key] for key in keys if key in self._seen}
 
     def state(self) -> list[Any]:

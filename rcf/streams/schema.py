@@ -22,7 +22,7 @@ UNITS = ((1e11, 1.0), (1e14, 1e-3), (1e17, 1e-6), (float("inf"), 1e-9))  # secon
 
 
 class Row(NamedTuple):
-    """What a model takes of a record."""
+    """The parts of a record that a model needs."""
 
     values: list[float]
     key: Hashable
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 def number(value: Any, name: str, decimal: str = ".") -> float:
-    """A field as a number; NaN where it is missing."""
+    """A field as a number; NaN if it is missing."""
     if type(value) is str:
         try:
             found = float(value)
@@ -53,30 +53,30 @@ def number(value: Any, name: str, decimal: str = ".") -> float:
 
 
 def _number_like(value: Any) -> bool:
-    """Whether a field is a number, or a cell of CSV that is one or is missing."""
+    """Whether a field is a number, or text that is a number or a missing value."""
     if isinstance(value, str):
         return cells.number_like(value) or (cells.is_missing(value))
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 class Schema:
-    """Which fields are scored, and which are key and time.
+    """Names the fields to score, the key and the time stamp.
 
     Parameters
     ----------
     columns : sequence of str or None, default=None
-        Fields to score. None: those that hold numbers in the first record, without `key` and `time`. A column of CSV can be
-        named by its number too, from 1.
+        Fields to score. None: the fields that hold numbers in the first record, except `key` and `time`. A column of CSV can also
+        be given by its number, from 1.
     key : str or None, default=None
-        Field that tells streams apart; each value has a detector of its own. ``"@key"`` is the key of the source: the partition
-        key of a Kinesis record, the key of a Kafka message.
+        Field that identifies streams; each value has its own detector. ``"@key"`` is the key of the source: the partition
+        key of a Kinesis record, or the key of a Kafka message.
     time : str or None, default=None
-        Field of time stamps: seconds, milliseconds, micro- or nanoseconds since 1970, or dates.
+        Field with the time stamp: seconds, milliseconds, microseconds or nanoseconds since 1970, or a date.
     time_format : str or None, default=None
-        How dates are written, as for strptime, or the unit of numbers: s, ms, us, ns. None recognises it; day and month of
-        dates such as 01.02.2026 cannot be told apart in a stream and need a format.
+        The strptime format of dates, or the unit of numbers: s, ms, us, ns. None recognises the format. Dates such as 01.02.2026
+        need a format, because day and month cannot be told apart in a stream.
     decimal : {".", ","}, default="."
-        The decimal mark of numbers in texts.
+        The decimal mark of numbers in text fields.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Schema:
                 raise ValueError(f"{name!r} is both the {what} and a column to score")
 
     def row(self, record: Record) -> Row:
-        """The numbers, key and time of a record; PoisonError where one is absent or cannot be read."""
+        """The numbers, key and time of a record; PoisonError if one is absent or cannot be read."""
         fields = record.fields
         if not self._resolved and record.form == "csv":
             self._resolve(list(fields))
@@ -128,7 +128,7 @@ class Schema:
         return Row(values, key, time)
 
     def _resolve(self, names: list[str]) -> None:
-        """Names for the columns of CSV that are given by number; StreamError where there is no such column."""
+        """Replace the numbers of CSV columns by names; StreamError if there is no such column."""
 
         def name(given: str) -> str:
             if given in names:
@@ -183,7 +183,7 @@ class Schema:
         return {"columns": self.columns, "order": self._dates.order}
 
     def restore(self, state: dict[str, Any], name: str) -> None:
-        """Take the columns that a stream was begun with; StreamError if others were asked for."""
+        """Use the columns with which the stream was started; StreamError if other columns were requested."""
         begun = state.get("columns")
         if begun is not None and self.columns is not None and self.columns != begun:
             given = self.columns

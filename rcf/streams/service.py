@@ -1,4 +1,4 @@
-"""What a worker needs as a service: signals, logs in JSON, and the metrics of all its partitions."""
+"""Running a worker as a service: signals, logs in JSON, and the metrics of all partitions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FIELDS = frozenset(vars(logging.LogRecord("", 0, "", 0, "", None, None)))
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object per message: time, level, logger, message, and what was given as `extra`."""
+    """Formats each log message as a JSON object with time, level, logger, message and the `extra` values."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -42,7 +42,7 @@ def log_to_stderr(form: str = "json", level: int = logging.INFO) -> None:
 
 @contextmanager
 def signals(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP call `stop`, which must end the worker after the batch at hand; a second one changes nothing.
+    """Call `stop`, which ends the worker after the current batch, on SIGTERM, SIGINT and SIGHUP. Further signals have no effect.
 
     A signal that the process ignores, such as SIGHUP under nohup, stays ignored.
     """

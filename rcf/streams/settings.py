@@ -1,4 +1,4 @@
-"""Settings of a worker: a TOML file and ``section.name=value`` pairs, and the parts that they describe."""
+"""Settings of a worker, from a TOML file and ``section.name=value`` pairs, and the objects that they describe."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ KINDS = {"detector": StreamDetector, "forest": RandomCutForest}
 
 
 class SettingsError(ValueError):
-    """Settings that a worker cannot be made from; the message names the setting."""
+    """Invalid settings of a worker; the message names the setting."""
 
 
 def read(path: str | Path | None, pairs: Iterable[str] = (), *, own: Mapping[str, tuple[str, ...]]) -> Settings:
-    """The settings of a file, with those of the pairs in place of its own.
+    """The settings of a file, overridden by the pairs.
 
     Parameters
     ----------
     path : str, path-like or None
     pairs : iterable of str
-        ``section.name=value``, the value as in TOML; a value that is not TOML is a text.
+        ``section.name=value`` with a value in TOML; a value that is not valid TOML is a string.
     own : mapping of str to tuple of str
-        Sections of the adapter, and the settings of each.
+        Sections of the service, and the settings of each.
 
     Raises
     ------
     SettingsError
-        For a file that is not TOML, and for a section or setting that there is not.
+        If the file is not TOML, or a section or setting does not exist.
     """
     settings: Settings = {}
     if path is not None:
@@ -89,7 +89,7 @@ def checked(settings: Settings, own: Mapping[str, tuple[str, ...]]) -> Settings:
 
 
 def model_of(settings: Settings) -> Any:
-    """The model: loaded from ``model.path``, or made from its parameters; with a key one per key."""
+    """The model, loaded from ``model.path`` or created from its parameters; one detector per key if there is a key."""
     given = dict(settings.get("model", {}))
     own = {name: given.pop(name, None) for name in MODEL}
     keyed = settings.get("records", {}).get("key") is not None

@@ -1,4 +1,4 @@
-"""Worker: one ordered stream in, a labelled stream out, and a checkpoint of model and position together."""
+"""Worker: reads one ordered stream, writes it with scores, and saves model and position together."""
 
 from __future__ import annotations
 
@@ -24,45 +24,48 @@ BATCH = 1000
 class Worker:
     """Read a stream, score and learn each record, write it with its results, and save model and position together.
 
-    After a crash the worker continues from its last checkpoint. Records after it are read again, and because scores do not
-    depend on how the stream is cut into batches, what is written again is equal to what was written before, bit for bit.
-    Where sink and store are one transaction (Redis, Kafka, files), each record is written exactly once. Elsewhere (Kinesis) the
-    position of the input in each output record removes duplicates.
+    After a crash the worker continues from its last checkpoint and reads the records after it again. Scores do not
+    depend on how the stream is divided into batches, so the repeated output is equal to the previous output, bit for bit.
+    If sink and store share a transaction (Redis, Kafka, files), each record is written exactly once. Otherwise (Kinesis),
+    readers can remove duplicates, because each output record holds its position in the input.
 
     Parameters
     ----------
     model : StreamDetector, KeyedDetector or RandomCutForest
-        Used where the store has no checkpoint yet. Otherwise the model of the checkpoint continues.
+        Used if the store has no checkpoint yet. Otherwise the model of the checkpoint continues.
     source : Source
     sink : Sink
     store : Store or None, default=None
         None keeps no checkpoints.
     schema : Schema, default=Schema()
-        Which fields are scored, and which are key and time.
+        Says which fields are scored, and which are key and time.
     codec : Codec or None, default=None
-        How messages are read. None: JSON, or the fields of a source that has them.
+        Reads the messages. None means JSON, or Fields if the source has fields.
     output : mapping of str to str, default={"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
-        Results, and the columns that they are written to. Results are attributes of a Detection ("score", "is_anomaly",
-        "threshold", "grade", "reason", ...); "feature", "lag", "side", "severity", "expected" and "past" of anomalies; "event",
-        the state of an event ("opened", "open" or "closed"); "explanation", Kinesis's ANOMALY_EXPLANATION, of anomalies, or
-        "explanations", of all records; and "record" (the number of the record), "line", "position" and "partition".
+        Names of results, and the columns to which they are written. A result can be
+
+        - an attribute of a Detection, such as "score", "is_anomaly", "threshold", "grade" or "reason";
+        - "feature", "lag", "side", "severity", "expected" or "past", for anomalies only;
+        - "event", the state of an event ("opened", "open" or "closed");
+        - "explanation", Kinesis's ANOMALY_EXPLANATION for anomalies, or "explanations", the same for all records;
+        - "record" (the number of the record), "line", "position" or "partition".
     dead_letters : DeadLetters or None, default=None
-        Takes the messages that cannot be used. They are logged in any case, and the stream goes on.
+        Receives the messages that cannot be used. They are also logged, and the stream continues.
     checkpoint_every : float, default=0.0
-        Seconds between checkpoints. 0: after each batch.
+        Seconds between checkpoints. 0 means after each batch.
     batch : int, default=1000
-        Records at most that are read at once.
+        Largest number of records that are read at once.
     shingle_size, threshold, learn
-        For a forest, see :class:`ForestJudge`.
+        Parameters for a forest; see :class:`rcf.streams.judges.ForestJudge`.
 
     Attributes
     ----------
     records, anomalies, rejected : int
-        How many there have been since the first start.
+        Numbers of records, anomalies and rejected messages since the first start.
     skipped : int
-        Records of this run that had been seen before a restart.
+        Number of records in this run that were seen before a restart.
     position : int, str, list of int or None
-        Of the last record that was read.
+        Position of the last record that was read.
 
     Examples
     --------
@@ -117,7 +120,7 @@ class Worker:
 
     @property
     def model(self) -> Any:
-        """The model as it stands; it belongs to the worker while the worker runs."""
+        """The current model. Do not change it while the worker runs."""
         return self.labeller.model
 
     @property
@@ -139,7 +142,7 @@ class Worker:
     # ---- running -----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Resume, read until the end of the source or :meth:`stop`, checkpoint."""
+        """Resume, read until the source ends or :meth:`stop` is called, and save a checkpoint."""
         try:
             self.resume()
             while not self._stop.is_set() and self.step():
@@ -150,11 +153,11 @@ class Worker:
             raise
 
     def stop(self) -> None:
-        """Ask `run` to end after the batch at hand; signal handlers and other threads may call it."""
+        """Ask `run` to end after the current batch. Signal handlers and other threads may call it."""
         self._stop.set()
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint, or begin with a first one, which says where the sink began."""
+        """Continue from the newest checkpoint. If there is none, save a first one, which holds the start position of the sink."""
         found = None if self.store is None else self.store.load(self.source.partition)
         if found is not None:
             self._restore(found)
@@ -166,7 +169,7 @@ class Worker:
         )
 
     def step(self, wait: float = POLL) -> bool:
-        """Read and write one batch, and checkpoint when it is time; False when the source has ended.
+        """Read and write one batch, and save a checkpoint if one is due. Returns False when the source has ended.
 
         If no record arrives within `wait` seconds, the batch is empty.
         """
@@ -178,7 +181,7 @@ class Worker:
         return messages is not None
 
     def finish(self) -> None:
-        """Process what the source has already read and cannot give again, checkpoint, and close source, sink and store."""
+        """Process records that the source has read and cannot repeat, save a checkpoint, and close source, sink and store."""
         try:
             if not self.source.replayable:
                 while messages := self.source.read(self.batch, None):
@@ -188,10 +191,10 @@ class Worker:
             self.close()
 
     def abandon(self) -> None:
-        """After an error: close everything.
+        """Close everything after an error.
 
-        A source that can be read again is, from the last checkpoint. Any other, such as a pipe, cannot: then the model is saved as
-        it is, and the results that could not be written are lost.
+        If the source can be read again, the next run continues from the last checkpoint. If it cannot, as with a pipe, the model
+        is saved in its present state, and results that were not written are lost.
         """
         try:
             if not self.source.replayable:
@@ -223,7 +226,7 @@ class Worker:
     # ---- checkpoints -------------------------------------------------------------------------------------------
 
     def checkpoint(self, finished: bool = False) -> None:
-        """Save model and position together, if anything has happened since the last time."""
+        """Save model and position together, if something has changed since the last checkpoint."""
         if self.store is not None and (self._unsaved or finished):
             self.finished = finished
             self.store.save(self._checkpoint())
@@ -244,9 +247,9 @@ class Worker:
         )  # fmt: skip
 
     def inherit(self, parents: Sequence[Checkpoint]) -> None:
-        """Begin a partition with the model of those that it came from, the parents of a Kinesis shard.
+        """Start a partition with the model of its parents, as for a Kinesis shard that was split or merged.
 
-        The detectors of keys are united. Of other models one cannot be made of two: the first parent's continues.
+        Models with a detector per key are merged. Other models cannot be merged, so that of the first parent continues.
         """
         model = parents[0].model
         if isinstance(model, KeyedDetector):

@@ -1,1 +1,1 @@
-"""What texts mean: cells, separators and dates, alike in every command and every reader."""
+"""Parsing of cells, separators and dates, used by every command and every reader."""

@@ -1,4 +1,4 @@
-"""What a cell of text means: a number, a missing value, or an error that names the likely fix."""
+"""Parse a cell of text as a number or a missing value, or raise an error that names the likely fix."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _UNIT = re.compile(rf"(?:[^\w\s.,+-]{{1,3}}\s*{NUMBER}|{NUMBER}\s*[^\d\s.,;|][^\
 
 
 class CellError(ValueError):
-    """A cell that cannot be read; the message says what it holds and what would help.
+    """A cell that cannot be read. The message says what the cell holds and how to fix it.
 
     Attributes
     ----------
     row : int
-        Its place among the cells that were given.
+        Position of the cell among the given cells.
     """
 
     def __init__(self, message: str, row: int = 0) -> None:
@@ -46,7 +46,7 @@ def is_missing(text: str) -> bool:
 
 
 def number(text: str, decimal: str = ".") -> float:
-    """The number in a cell; NaN where the value is missing.
+    """The number in a cell; NaN if the value is missing.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def _shown(text: str) -> str:
 
 
 def problem(text: str, decimal: str = ".") -> str:
-    """The reason why a cell is not a number, and the likely fix, as a predicate without its subject.
+    """The reason why a cell is not a number and the likely fix, as the predicate of a sentence.
 
     Examples
     --------
@@ -118,15 +118,15 @@ def problem(text: str, decimal: str = ".") -> str:
 
 
 def number_like(text: str) -> bool:
-    """Whether a cell is a number under some decimal mark or thousands separator."""
+    """Whether a cell is a number with any decimal mark or thousands separator."""
     cell = text.strip()
     return any(form.fullmatch(cell) for form in (_NUMBER, _DECIMAL_COMMA, _THOUSANDS))
 
 
 def decimal_of(cells: list[str]) -> str | None:
-    """The decimal mark that a column of cells shows: ``","``, ``"."``, or None where nothing tells.
+    """The decimal mark of a column of cells: ``","``, ``"."``, or None if no cell determines it.
 
-    A cell such as ``0,5`` or ``124,3135`` can only have a decimal comma. ``1,234`` alone may be either and tells nothing.
+    A cell such as ``0,5`` or ``124,3135`` can only have a decimal comma. A cell such as ``1,234`` can be read in two ways.
     """
     known = [cell.strip() for cell in cells if not is_missing(cell)]
     if not known:

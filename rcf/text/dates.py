@@ -1,4 +1,4 @@
-"""How a column of time stamps is written, recognised over the whole column, and the seconds that it means."""
+"""Recognise the format of a column of time stamps, and convert it to seconds."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ MANY = 16  # forms that one column may mix
 
 
 class AmbiguousDates(ValueError):
-    """Dates such as 01.02.2025, of which no cell tells whether the day or the month comes first."""
+    """The column has dates such as 01.02.2025, and no cell shows whether the day or the month comes first."""
 
 
 class Form(NamedTuple):
-    """A way to read a cell: a format of strptime, and whether day or month comes first where that is open."""
+    """A way to read a cell: a strptime format, and whether the day or the month comes first if both are possible."""
 
     format: str
     order: str | None
 
 
 def forms_of(cell: str) -> list[Form]:
-    """The ways in which a cell can be read as a date: none, one, or two where day and month may stand either way round.
+    """The ways to read a cell as a date: none, one, or two if day and month can be in either order.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def _time_format(text: str) -> str | None:
 
 
 def _real(cell: str, forms: list[Form]) -> list[Form]:
-    """Those forms under which the cell is a date that exists."""
+    """The forms with which the cell is a valid date."""
     return [form for form in forms if _parsed(cell, form.format) is not None]
 
 
@@ -118,7 +118,7 @@ def _parsed(cell: str, form: str) -> datetime | None:
 
 
 def not_a_date(cell: str) -> str:
-    """Why a cell is not a time stamp; a predicate without its subject."""
+    """The reason why a cell is not a time stamp, as the predicate of a sentence."""
     text = cell.strip()
     if is_missing(cell):
         return "is not a time"
@@ -135,7 +135,7 @@ def _seconds(stamp: datetime) -> float:
 
 
 def offset_of(cell: str) -> float | None:
-    """Seconds by which the clock that a date shows is ahead of UTC; None if it shows no zone.
+    """The offset of a date's time zone from UTC in seconds; None if the date has no zone.
 
     Examples
     --------
@@ -152,21 +152,21 @@ def offset_of(cell: str) -> float | None:
 
 
 class Dates:
-    """How the time stamps of one column are written: numbers, ISO dates, or another form that its cells tell.
+    """The format of the time stamps in one column: numbers, ISO dates, or another format that the cells determine.
 
-    Dates such as 01.02.2025 can be read in two ways. `look` takes in cells until one of them decides (a 13th can be no month);
-    where none does, the order of the rows may: the file is ordered by time. What stays open is refused.
+    Dates such as 01.02.2025 can be read in two ways. `look` reads cells until one of them decides, because there is no month
+    13. If none decides, the order of the rows may, because files are ordered by time. If that does not decide either, an error
+    is raised.
 
     Parameters
     ----------
     given : str or None, default=None
-        The form that the user names: a format of strptime, or ``s``, ``ms``, ``us``, ``ns`` for numbers since 1970. None recognises
-        it.
+        A strptime format, or ``s``, ``ms``, ``us``, ``ns`` for numbers since 1970. None recognises the format.
 
     Attributes
     ----------
     numeric : bool
-        Whether the cells read last were numbers, not dates.
+        Whether the cells of the last call were numbers and not dates.
 
     Examples
     --------
@@ -193,7 +193,7 @@ class Dates:
         self._back: set[str] = set()
 
     def look(self, cells: Iterable[str]) -> bool:
-        """Take in cells to recognise the form; whether the order of day and month is known, or does not matter.
+        """Read cells to recognise the format. Returns whether the order of day and month is known or does not matter.
 
         Cells that are not dates are ignored here; `seconds` raises an error for them.
         """
@@ -204,7 +204,7 @@ class Dates:
             forms = forms_of(cell)
             if not any(form.order for form in forms):
                 if forms and not open_:
-                    return True  # the column is written in another way
+                    return True  # the column has another format
                 continue
             if len(forms) == 1:
                 self.order = forms[0].order
@@ -215,18 +215,19 @@ class Dates:
                 assert stamp is not None
                 assert form.order is not None
                 now = _seconds(stamp)
-                # an hour back may be a clock that was changed
+                # a step back of an hour can be a clock that was set back
                 if now < self._last.get(form.order, now) - 3600.0:
                     self._back.add(form.order)
                 self._last[form.order] = now
         return not open_
 
     def settle(self, cell: str) -> None:
-        """No more cells will come before the first is needed: decide by the order of the rows, or refuse.
+        """Decide by the order of the rows, because no more cells will be read before the first result is needed.
 
         Raises
         ------
         AmbiguousDates
+            If the order of the rows does not decide.
         """
         if self.order is None and self._last:
             possible = [order for order in ORDERS if order not in self._back]
@@ -243,7 +244,7 @@ class Dates:
         Raises
         ------
         CellError
-            If it is no time; AmbiguousDates if day and month cannot be told apart.
+            If the cell is not a time stamp; AmbiguousDates if day and month cannot be told apart.
         """
         return float(self.seconds([cell])[0])
 
@@ -253,7 +254,7 @@ class Dates:
         Raises
         ------
         CellError
-            For the first cell that is no time; ``error.row`` is its place.
+            For the first cell that is not a time stamp; ``error.row`` is its position.
         """
         if self.given is None or self.given in _UNITS:
             numbers = _as_numbers(cells)
@@ -335,7 +336,7 @@ def _to_seconds(stamps: Any) -> Floats:
 
 
 def _as_numbers(cells: Sequence[str]) -> Floats | None:
-    """The cells as numbers, NaN where one is missing; None where they are not all numbers."""
+    """The cells as numbers, with NaN for missing values; None if one is not a number."""
     try:
         return np.array([float(cell) for cell in cells])
     except ValueError:

@@ -1,4 +1,4 @@
-"""How a CSV table is written: separator, decimal mark, and whether its first line names the columns."""
+"""The dialect of a CSV table: separator, decimal mark, and whether the first line names the columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Dialect(NamedTuple):
 
 
 def separator(text: str) -> str:
-    """The separator that an option names: one character, or comma, semicolon, tab, space, pipe."""
+    """The separator given by an option: one character, or one of the words comma, semicolon, tab, space and pipe."""
     found = WORDS.get(text.lower(), text)
     if len(found) != 1 or found in '"\r\n' or found.isalnum():
         raise ValueError(f"a separator is one character, or one of {', '.join(WORDS)}, got {text!r}")
@@ -29,7 +29,7 @@ def separator(text: str) -> str:
 
 
 def rows_of(lines: list[str], sep: str) -> list[list[str]]:
-    """The cells of lines, without the spaces around them; blank lines are left out."""
+    """The cells of lines, without surrounding spaces. Blank lines are skipped."""
     rows = csv.reader((line for line in lines if line.strip()), delimiter=sep, skipinitialspace=sep != " ")
     return [[cell.strip() for cell in row] for row in rows]
 
@@ -37,9 +37,9 @@ def rows_of(lines: list[str], sep: str) -> list[list[str]]:
 def sniff(lines: list[str], sep: str | None = None, decimal: str | None = None) -> Dialect:
     """Recognise separator and decimal mark from the first lines of a table.
 
-    The separator is the one that cuts all lines into equally many cells, two at least. Of several such, it is the one that
-    leaves most columns of numbers, then the one that makes fewest columns. A table of one column has none, and a comma then
-    stands for it. The decimal mark is a comma if a column shows it where no thousands separator could stand, as in ``0,5`` or
+    The separator must divide all lines into the same number of cells, at least two. If several do, the one with most columns
+    of numbers is taken, and then the one with the fewest columns. A table with one column has no separator, and a comma is
+    returned. The decimal mark is a comma if a column has one where a thousands separator is impossible, as in ``0,5`` or
     ``124,3135``.
 
     Parameters
@@ -47,7 +47,7 @@ def sniff(lines: list[str], sep: str | None = None, decimal: str | None = None) 
     lines : list of str
         The first line may name the columns.
     sep, decimal : str or None
-        What is known already.
+        Given values, which are not recognised.
 
     Examples
     --------
@@ -73,19 +73,19 @@ def sniff(lines: list[str], sep: str | None = None, decimal: str | None = None) 
         numeric = sum(all(is_missing(c) or number_like(c) for c in column) for column in columns)
         if (numeric, -len(columns)) > most:
             best, most = Dialect(mark, point), (numeric, -len(columns))
-    if most[0] < 0 and sep is None:  # one column, or lines of unequal length, which the reader will name
+    if most[0] < 0 and sep is None:  # one column, or lines of unequal length, for which the reader will raise an error
         only = decimal_of([line.strip().strip('"') for line in lines[1:]])
         others = any(mark in line for line in lines for mark in SEPARATORS[1:])
         if decimal is None and only == "," and not others and ("," not in lines[0] or decimal_of(lines[:1])):
-            return Dialect("\t", ",")  # a comma would cut the numbers in two
+            return Dialect("\t", ",")  # a comma would split the numbers
     return best
 
 
 def first_line_is_data(cells: list[str]) -> bool | None:
-    """Whether the first line of a table is a record; None where that cannot be told.
+    """Whether the first line of a table is a record; None if this is ambiguous.
 
-    It is one if all its cells are numbers, dates or missing. It names the columns if none of its cells is a number or a
-    date. In between, as in ``host,5.1`` or ``country,2019,2020``, nobody can know.
+    The line is a record if all its cells are numbers, dates or missing. It names the columns if none of its cells is a number
+    or a date. Anything else, such as ``host,5.1`` or ``country,2019,2020``, is ambiguous.
 
     Examples
     --------
