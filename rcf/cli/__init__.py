@@ -1,4 +1,4 @@
-"""``rcf`` on the command line."""
+"""The command ``rcf``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ HINT = 'the command line needs more packages: python -m pip install "rcf[cli,plo
 
 
 def _reflowed(text: str) -> str:
-    """The paragraphs of a docstring without its line breaks, which a terminal of another width would show."""
+    """The paragraphs of a docstring with their lines joined, because the terminal wraps them itself."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def main() -> None:
-    """Entry point: everything else loads here, so that a missing extra is one line and not a traceback."""
+    """Entry point. Imports everything else here, so that a missing extra gives one line instead of a traceback."""
     try:
         import typer
 

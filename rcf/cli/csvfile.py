@@ -1,4 +1,4 @@
-"""CSV files as people have them, in pieces of whole lines."""
+"""Reading of CSV files in pieces of whole lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMED = ("--header if it names the columns", "--no-header if it is a record")
 
 
 class TableError(ValueError):
-    """A file that is not the table it should be; the message names the place."""
+    """The file is not a valid table; the message names the place."""
 
 
 class CsvFile:
@@ -34,25 +34,25 @@ class CsvFile:
     ----------
     file : binary file
     name : str
-        For errors.
+        Name of the file in error messages.
     size : int or None
-        Bytes of the file, if they are known.
+        Length of the file in bytes, if it is known.
     encoding : str
-        A byte-order mark is left out.
+        A byte-order mark is skipped.
     sep, decimal : str or None
         Separator and decimal mark; None recognises them.
     header : bool or None
-        Whether the first line names the columns; None recognises it. Without names columns are called by their numbers, from 1.
+        Whether the first line names the columns; None recognises it. Columns without names are identified by their numbers, from 1.
 
     Attributes
     ----------
     dialect : Dialect
     done : float or None
-        The share of the file that has been handed out.
+        The share of the file that has been returned.
     n_blank : int
-        Blank lines so far. They are left out, and counted in the numbers of the rows.
+        Number of blank lines so far. They are skipped, but counted in the row numbers.
     notes : list of str
-        What a user should know of how the file was read.
+        Notes for the user on how the file was read.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class CsvFile:
         self._header = header
 
     def pieces(self, wanted: Callable[[list[str]], list[str]]) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-        """The numbers of some rows, and their cells as text in the columns that `wanted` takes of the names; BLOCK bytes a time."""
+        """Row numbers and text cells, piece by piece of BLOCK bytes. `wanted` selects the columns from their names."""
         names: list[str] | None = None
         number = 1  # of the next row
         for block in self._blocks():
@@ -100,7 +100,7 @@ class CsvFile:
             raise TableError(f"{self._name}: empty")
 
     def _blocks(self) -> Iterator[bytes]:
-        """Whole lines in UTF-8, about BLOCK bytes at a time."""
+        """Pieces of whole lines in UTF-8, of about BLOCK bytes."""
         encoding = codecs.lookup(self._encoding).name
         decoder = None if encoding in ("utf-8", "utf-8-sig", "ascii") else codecs.getincrementaldecoder(encoding)()
         rest, first, read = b"", True, 0
@@ -120,7 +120,7 @@ class CsvFile:
             if not data:
                 break
             end = rest.rfind(b"\n") + 1
-            if rest.count(b'"', 0, end) % 2:  # in a quoted cell: take the line breaks after it, if there are any
+            if rest.count(b'"', 0, end) % 2:  # the end is in a quoted cell: find the next line break after the cell
                 if len(rest) > LONGEST:
                     raise TableError(f"{self._name}: a quoted cell does not end within {LONGEST >> 20} MB")
                 continue
@@ -148,7 +148,7 @@ class CsvFile:
         return sniff(text, self._sep, self._decimal)
 
     def _named(self, lines: bytes) -> tuple[list[str], bytes, int]:
-        """The names of the columns, the lines after the header, and how many lines that is."""
+        """The names of the columns, the lines after the header, and the number of header lines."""
         end = lines.find(b"\n") + 1
         while lines.count(b'"', 0, end) % 2 and end < len(lines):
             end = lines.find(b"\n", end) + 1 or len(lines)
@@ -213,7 +213,7 @@ class CsvFile:
 
 
 def _without_blank_lines(block: bytes) -> tuple[bytes, list[int]]:
-    """The lines that are not blank, and the numbers of the others, from 0; a blank line within a quoted cell stays."""
+    """The lines that are not blank, and the numbers of the blank ones, from 0. A blank line within a quoted cell is kept."""
     blank = [found.span() for found in _BLANK.finditer(block)]
     if b'"' in block:
         blank = [(start, end) for start, end in blank if block.count(b'"', 0, start) % 2 == 0]
@@ -229,7 +229,7 @@ def _without_blank_lines(block: bytes) -> tuple[bytes, list[int]]:
 
 
 def _row_numbers(start: int, n: int, skipped: list[int]) -> NDArray[np.int64]:
-    """The numbers of n rows, of which the first has `start`, where the lines `skipped` (from 0) hold none."""
+    """The numbers of n rows, starting with `start`; the lines `skipped` (from 0) hold no row."""
     if not skipped:
         return np.arange(start, start + n)
     places: NDArray[np.int64] = np.delete(np.arange(n + len(skipped)), [at for at in skipped if at < n + len(skipped)])

@@ -49,21 +49,21 @@ from .ranks import Ranks, table_of_ranks, whole_file
 from .tables import Piece, TableReader
 from .trace import Trace
 
-STEP = 1800.0  # seconds between the values of the made-up series
+STEP = 1800.0  # seconds between the values of the synthetic series
 
 
 class Judging:
-    """One pass of a detector over a file, and what is kept of it.
+    """One pass of a detector over a file, with the results that are kept.
 
     Parameters
     ----------
     detector : StreamDetector
     reader : TableReader or None
-        Where the rows come from; None is the made-up series.
+        Source of the rows; None means the synthetic series.
     ranks : Ranks or None
-        Score the rows with these, in place of the detector.
+        If given, these score the rows instead of the detector.
     trace : Trace or None
-        What a picture needs.
+        Collects the data for a plot.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class Judging:
         detector.feature_names_in_ = np.array(names, dtype=object)
 
     def feed(self, piece: Piece, wanted: bool) -> pa.Table | None:
-        """Judge the next rows; returns them with what was found beside, if that is wanted."""
+        """Judge the next rows. Returns the rows with the results as further columns, if requested."""
         start = self.log.n_rows
         if piece.times is not None:
-            # the detector takes a batch that goes back as a whole for a clock that was set; in a file it is out of order
+            # if a whole batch goes back in time, the detector assumes that a clock was set; in a file the rows are out of order
             back = HOUR if isinstance(piece.stamps, np.ndarray) and piece.stamps.dtype.kind == "M" else 0.0
             if piece.times[0] < self._time - back:
                 raise self._out_of_order(0, "before", piece)
@@ -107,12 +107,12 @@ class Judging:
         return judged(piece, found, states, scores, self.names) if wanted else None
 
     def _named(self, error: ValueError, piece: Piece) -> ValueError:
-        """The error with the row of the file, where it is one of a time stamp."""
+        """The error with the row number of the file, if it concerns a time stamp."""
         at = re.match(r"row (\d+): timestamp .+? is (before|more than [\d.e+]+ seconds after) the last one", str(error))
         return error if at is None else self._out_of_order(int(at[1]), at[2], piece)
 
     def _out_of_order(self, i: int, what: str, piece: Piece) -> TableError:
-        """Of row i of the piece, which is before the row above, or too long after."""
+        """The error for row i of the piece, whose time is before that of the row above, or too long after it."""
         stamps = piece.cells.column(self.log.time)
         above = stamps[i - 1] if i else self.log.place(self.log.n_rows - 1)
         fix = "correct it"
@@ -161,16 +161,16 @@ def detect(
         typer.Option(
             "--output",
             "-o",
-            help="A row for each row of the file, with what was found: .csv, .parquet, or - for standard output.",
+            help="Write all rows with their results: .csv, .parquet, or - for standard output.",
         ),
     ] = None,
     plot: Plot = None,
-    top: Annotated[int, typer.Option("--top", min=0, help="How many of the strongest events to list.")] = 15,
+    top: Annotated[int, typer.Option("--top", min=0, help="Number of events to list, the strongest first.")] = 15,
     ranks: Annotated[
         bool,
         typer.Option(
             "--ranks",
-            help="List the windows that one forest scores highest, in place of the events; flags stay as they are.",
+            help="List the windows with the highest scores of a forest instead of the events. The flags do not change.",
         ),
     ] = False,
     encoding: Encoding = "utf-8",
@@ -180,17 +180,17 @@ def detect(
 ) -> None:
     """Find the anomalies of a CSV or Parquet file.
 
-    The rows go through a StreamDetector in their order: each is judged by those before it, then learned. What it flags opens an
-    event, which lasts until the column is back to usual or the new level has become usual. The table has a line for each event,
-    the strongest first: when it began and ended, its farthest value (peak), the column and side that made it (cause), the value
-    that came when it began, the one expected, and how far from that the peak lies (severity). Rows count from 1, after the header,
-    blank lines included. Memory does not grow with the file.
+    A StreamDetector reads the rows in order. It judges each row by the rows before it and then learns it. An alarm opens an
+    event, which lasts until the column is back to usual or the new level has become usual. The table shows the strongest events
+    first, with one line for each: its begin and end, its most extreme value (peak), the column and side that caused it (cause), the
+    value at its begin (came), the expected value, and the distance of the peak from the expected value (severity). Rows are
+    counted from 1, after the header, including blank lines. The memory does not grow with the file.
 
-    A file with no more rows than the warm-up, 64, is judged by a forest that is fitted to all of it.
+    The first 64 rows are the warm-up. A file with no more rows than that is judged by a forest that is fitted to all of them.
 
-    Without FILE a made-up series with five known anomalies is judged.
+    Without FILE the command judges a synthetic series with five known anomalies.
 
-    Exit code 0: done, anomalies or not. 1: the input or output failed. 2: wrong arguments.
+    Exit codes: 0, finished, with or without anomalies; 1, reading or writing failed; 2, invalid arguments.
     """
     errors = Console(stderr=True)
     detector = detector_of(shingle=shingle, trees=trees, samples=samples, method=method.value, transform=transform,
@@ -241,7 +241,7 @@ def detect(
         console.print(_verdict(judging.log), highlight=False, soft_wrap=True)
     if plot is not None:
         try:
-            _draw(judging, plot, time is not None, Path(file).name if file else "a made-up series")
+            _draw(judging, plot, time is not None, Path(file).name if file else "a synthetic series")
         except OSError as error:
             _fail(errors, f"{plot}: {error.strerror}")
 
@@ -257,7 +257,7 @@ def _remarks(reader: TableReader | None, errors: Console) -> None:
 
 
 def _demo() -> Iterator[Piece]:
-    """The made-up series as the pieces of a file."""
+    """The synthetic series as pieces of a file."""
     values = make_series().values
     rows = np.arange(1, len(values) + 1)
     times = np.asarray(STEP * rows, dtype=np.float64)
@@ -286,13 +286,13 @@ def _short(
 
 
 def _verdict(log: EventLog) -> str:
-    """How many of the known anomalies of the made-up series are events, and how many events are none."""
+    """How many of the known anomalies of the synthetic series are events, and how many events are false alarms."""
     anomalies = make_series().anomalies + 1  # rows count from 1
     events = [(event.start.row, event.end.row) for event in log.strongest()]
     found = sum(any(start < after and end >= first for start, end in events) for first, after in anomalies)
     false = sum(not any(start < after and end >= first for first, after in anomalies) for start, end in events)
     return (
-        f"Found {found} of the {len(anomalies)} known anomalies of a made-up series of {log.n_rows:,} values, "
+        f"Found {found} of the {len(anomalies)} known anomalies of a synthetic series of {log.n_rows:,} values, "
         f"with {false or 'no'} false {'event' if false < 2 else 'events'}."
     )
 

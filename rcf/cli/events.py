@@ -1,4 +1,4 @@
-"""The events of a file: when they began and ended, what made them, and the strongest of them."""
+"""The events of a file: their begin, end and cause, and a list of the strongest."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIELDS = ("start", "end", "peak", "cause", "came", "expected", "severity")
 
 @dataclass(slots=True, frozen=True)
 class Place:
-    """Where a record stands in the file."""
+    """The position of a record in the file."""
 
     row: int
     time: str | None  # as it stands there
@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(slots=True)
 class Event:
-    """An event of the file; its cause is that of the record with which it opened, told when that record came."""
+    """An event of the file. Its cause is that of its first record, determined when that record came."""
 
     start: Place
     end: Place
@@ -51,24 +51,24 @@ class Event:
 
     @property
     def severity(self) -> float:
-        """How far its peak lay from what was expected, in the units of the feature."""
+        """The distance of the peak from the expected value, in the units of the feature."""
         return abs(self.peak - self.expected)
 
 
 class EventLog:
-    """The events of a file that goes through a detector, of which the strongest are kept.
+    """Collects the events of a file that a detector judges, and keeps the strongest.
 
     Parameters
     ----------
     names : list of str
         The columns that are scored.
     time : str or None
-        That of the time stamps.
+        The column of time stamps.
 
     Attributes
     ----------
     n_events, n_rows : int
-        So far.
+        Numbers of events and rows so far.
     """
 
     def __init__(self, names: list[str], time: str | None) -> None:
@@ -81,11 +81,11 @@ class EventLog:
 
     @property
     def n_open(self) -> int:
-        """Events that had not ended with the last row."""
+        """The events that are still open after the last row."""
         return len(self._open)
 
     def add(self, piece: Piece, found: Detections) -> list[str | None]:
-        """Take in what was found of the next rows; returns what becomes of an event at each, None where there is none."""
+        """Add the results for the next rows. Returns the state of the event at each row, None if there is none."""
         first = self.n_rows
         self.hold(piece)
         states: list[str | None] = [None] * len(piece.rows)
@@ -113,7 +113,7 @@ class EventLog:
         return states
 
     def hold(self, piece: Piece) -> None:
-        """Take in the next rows, so that `place` knows them."""
+        """Note the positions of the next rows for `place`."""
         self._recent.append((self.n_rows, piece))
         self.n_rows += len(piece.rows)
         while self._recent[-1][0] - self._recent[0][0] >= RECENT + len(self._recent[0][1].rows):
@@ -126,14 +126,14 @@ class EventLog:
         return Event(start, start, came, feature, side, came, expected, found.evidence, found.reason or "")
 
     def _strengthen(self, found: Detection) -> None:
-        """An event that alarms again is as strong as its strongest alarm."""
+        """Note a further alarm of an event, which is as strong as its strongest alarm."""
         feature, _, side = found.cause
         for key, event in self._open.items():
             if key[:2] == (feature, side):
                 event.evidence = max(event.evidence, found.evidence)
 
     def place(self, record: int) -> Place:
-        """Where a record stands in the file, counted from 0; of one long ago, the oldest that is still known."""
+        """The position of a record in the file, counted from 0; for an old record, the oldest position that is still known."""
         first, piece = next((pair for pair in reversed(self._recent) if pair[0] <= record), self._recent[0])
         i = max(record - first, 0)
         row = int(piece.rows[i])
@@ -141,7 +141,7 @@ class EventLog:
         return Place(row, time, float(row if time is None or piece.times is None else piece.times[i]))
 
     def strongest(self, top: int = KEPT) -> list[Event]:
-        """At most `top` events, the strongest first: those with most evidence, and of equals the more severe."""
+        """At most `top` events, sorted by descending evidence and then by severity."""
         return nlargest(top, [*self._closed, *self._open.values()], key=_strength)
 
 
@@ -150,7 +150,7 @@ def _strength(event: Event) -> tuple[float, float]:
 
 
 def number(value: float) -> str:
-    """A number as a person writes it: six digits, no trailing zeros."""
+    """A number with six significant digits and without trailing zeros."""
     return f"{value:.6g}"
 
 
@@ -170,12 +170,12 @@ def table_of(events: list[Event], total: int) -> Table:
 
 
 def sentences(events: list[Event]) -> list[str]:
-    """An event each, in words."""
+    """A sentence for each event."""
     return [f"{event.start if event.start.time else f'row {event.start.row}'}: {event.reason}." for event in events]
 
 
 def judged(piece: Piece, found: Detections, states: list[str | None], scores: Floats, names: list[str]) -> pa.Table:
-    """The rows as they stand in the file, and beside them what was found."""
+    """The rows of the file with the results as further columns."""
     n = len(piece.rows)
     cause: list[str | None] = [None] * n
     reason: list[str | None] = [None] * n
@@ -190,7 +190,7 @@ def judged(piece: Piece, found: Detections, states: list[str | None], scores: Fl
 
 
 def beside(table: pa.Table, **columns: Any) -> pa.Table:
-    """A table with more columns; NaN and None become empty cells."""
+    """A table with further columns, in which NaN and None are empty cells."""
     for name, column in columns.items():
         texts = isinstance(column, list)
         table = table.append_column(name, pa.array(column, pa.string() if texts else None, from_pandas=True))

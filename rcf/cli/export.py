@@ -1,4 +1,4 @@
-"""``rcf export``: a saved forest for other programs."""
+"""``rcf export``: export a saved forest to other formats."""
 
 from __future__ import annotations
 
@@ -24,29 +24,31 @@ _SUFFIX = {Form.onnx: ".onnx", Form.frozen: ".frz", Form.c: "_c"}
 
 
 def export(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="What a fitted RandomCutForest's save() wrote.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model file of a fitted RandomCutForest.")],
     to: Annotated[
         Form,
         typer.Option(
             "--to",
-            help="onnx: a graph for ONNX runtimes. frozen: a model file for the C runtime. c: both it and the runtime.",
+            help="onnx: a graph for ONNX runtimes. frozen: a model file for the C runtime. c: the model file and the runtime.",
         ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write, or folder for c. Default: beside MODEL, by its name."),
+        typer.Option(
+            "--output", "-o", help="File to write, or folder for c. Default: in the folder of MODEL, with its name."
+        ),
     ] = None,
     float32: Annotated[bool, typer.Option("--float32", help="For onnx: compute in float32, in half the size.")] = False,
     attribution: Annotated[
-        bool, typer.Option("--attribution", help="For onnx: an output that says what each feature adds to the score.")
+        bool, typer.Option("--attribution", help="For onnx: add an output with each feature's part of the score.")
     ] = False,
 ) -> None:
-    """Write a saved forest in a form that other programs score without Python.
+    """Export a saved forest to a format that runs without Python.
 
-    An exported forest scores and does not learn. --to c writes a folder with the model, the C source of the runtime and a
-    JavaScript class for the runtime compiled to WebAssembly.
+    An exported forest can score but not learn. --to c writes a folder with the model, the C source of the runtime, and a
+    JavaScript class that uses the runtime compiled to WebAssembly.
 
-    Exit code 0: written. 1: the model cannot be read or exported, or the output cannot be written. 2: wrong arguments.
+    Exit codes: 0, written; 1, the model cannot be read or exported, or the output cannot be written; 2, invalid arguments.
     """
     if to is not Form.onnx and (float32 or attribution):
         raise typer.BadParameter("--float32 and --attribution are options of --to onnx")

@@ -1,4 +1,4 @@
-"""``rcf hotspots``: the dense regions of a file, and what becomes of them."""
+"""``rcf hotspots``: the dense regions of a file, and how they change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _table(spots: HotSpots, names: list[str]) -> Table:
 
 
 def _table_of(changes: list[Change], rows: NDArray[np.int64], first: int) -> pa.Table:
-    """A row per change; `rows` are the numbers, in the file, of the rows of the records from `first` on."""
+    """A table with a row per change; `rows` are the row numbers in the file of the records from `first` on."""
     return pa.table(
         {
             "row": pa.array([int(rows[change.at - first]) for change in changes], pa.int64()),
@@ -47,7 +47,7 @@ def _table_of(changes: list[Change], rows: NDArray[np.int64], first: int) -> pa.
 def _scan(
     reader: TableReader, window: int, radius: float | None, min_points: int, output: str | None, changes: str | None
 ) -> HotSpots:
-    """Feed the file through; returns the regions at its end."""
+    """Process the file. Returns the regions at its end."""
     with ExitStack() as stack:
         stack.enter_context(reader)
         record_writer = stack.enter_context(TableWriter(output)) if output else None
@@ -101,27 +101,29 @@ def _begin(window: int, radius: float | None, min_points: int, waiting: list[Pie
 def hotspots(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="CSV or Parquet; - reads CSV from standard input.")],
     columns: Columns = None,
-    window: Annotated[int, typer.Option("--window", "-w", min=1, help="Records that count, the last ones.")] = 1000,
+    window: Annotated[int, typer.Option("--window", "-w", min=1, help="Number of last records that are used.")] = 1000,
     radius: Annotated[
         float | None,
         typer.Option("--radius", "-r", help="Scan radius. Default: the knee of the first window's k-distance curve."),
     ] = None,
     min_points: Annotated[
-        int, typer.Option("--min-points", "-m", min=1, help="Records within the radius that make a region.")
+        int, typer.Option("--min-points", "-m", min=1, help="Number of records within the radius that form a region.")
     ] = 17,
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", help="A row per record, with the regions as JSON: .csv, .parquet, - for standard output."
+            "--output", "-o", help="Write all records with the regions as JSON: .csv, .parquet, - for standard output."
         ),
     ] = None,
     changes: Annotated[
         str | None,
-        typer.Option("--changes", help="A row per change of a region, with the row that made it: .csv, .parquet or -."),
+        typer.Option(
+            "--changes", help="Write each change of a region and the row that caused it: .csv, .parquet or -."
+        ),
     ] = None,
     plot: Plot = None,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the regions as the Kinesis function writes them.")
+        bool, typer.Option("--json", help="Print the regions as JSON, as the Kinesis function does.")
     ] = False,
     encoding: Encoding = "utf-8",
     sep: Sep = None,
@@ -130,11 +132,12 @@ def hotspots(
 ) -> None:
     """Find the dense regions among the last records of a CSV or Parquet file.
 
-    The rows are a stream: after each, the regions are those of the last --window rows. Printed are the regions at the end;
-    --output and --changes tell the whole story. Rows count from 1, after the header, blank lines included. Distances are
-    Euclidean: scale columns whose units differ.
+    The rows are read as a stream, and after each row the regions are those of the last --window rows. The command prints the
+    regions after the last row. Use --output to write the regions after each row, and --changes to write how they
+    changed. Rows are counted from 1, after the header, including blank lines. Distances are Euclidean, so scale columns whose
+    units differ.
 
-    Exit code 0: done, regions or not. 1: the input or output failed. 2: wrong arguments.
+    Exit codes: 0, finished, with or without regions; 1, reading or writing failed; 2, invalid arguments.
     """
     errors = Console(stderr=True)
     try:

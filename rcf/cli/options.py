@@ -1,4 +1,4 @@
-"""The options that commands have in common: one thing has one name in all of them."""
+"""The options that several commands share, with the same name in each."""
 
 from __future__ import annotations
 
@@ -22,26 +22,28 @@ class Method(StrEnum):
     path = "path"
 
 
-AnomalyRate = Annotated[float, typer.Option("--anomaly-rate", help="Higher makes more alarms.")]
+AnomalyRate = Annotated[float, typer.Option("--anomaly-rate", help="A higher rate gives more alarms.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--columns", "-c", metavar="NAME,NAME", help="Columns to take. Default: all that hold numbers."),
+    typer.Option("--columns", "-c", metavar="NAME,NAME", help="Columns to use. Default: all that hold numbers."),
 ]
 Decimal = Annotated[
     str | None,
     typer.Option("--decimal", metavar="MARK", help="Decimal mark of a CSV file, . or ,. Default: recognised."),
 ]
-Encoding = Annotated[str, typer.Option("--encoding", help="Of a CSV file.")]
+Encoding = Annotated[str, typer.Option("--encoding", help="Text encoding of a CSV file.")]
 Fill = Annotated[
-    str, typer.Option("--fill", help="What stands in for a missing value: previous, linear, forest, zero or a number.")
+    str, typer.Option("--fill", help="Replacement for missing values: previous, linear, forest, zero or a number.")
 ]
 Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first line names the columns. Default: recognised."),
 ]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Picture of what was found (.png, .svg, .pdf).")]
-Samples = Annotated[int, typer.Option("--samples", min=1, max=2**20, help="Records (windows) that each tree holds.")]
-MethodOption = Annotated[Method, typer.Option("--method", help="How the forest scores.")]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Plot the results to a file (.png, .svg, .pdf).")]
+Samples = Annotated[
+    int, typer.Option("--samples", min=1, max=2**20, help="Number of records (windows) that each tree holds.")
+]
+MethodOption = Annotated[Method, typer.Option("--method", help="Kind of score.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same results.")]
 Sep = Annotated[
     str | None,
@@ -49,27 +51,27 @@ Sep = Annotated[
         "--sep", metavar="MARK", help="Separator of a CSV file: a character, tab or space. Default: recognised."
     ),
 ]
-Shingle = Annotated[int, typer.Option("--shingle", "-s", min=1, help="Records in a window.")]
+Shingle = Annotated[int, typer.Option("--shingle", "-s", min=1, help="Number of records in a window.")]
 Time = Annotated[str | None, typer.Option("--time", "-t", help="Column of time stamps.")]
 TimeFormat = Annotated[
     str | None,
     typer.Option(
         "--time-format", metavar="FORMAT",
-        help="How time stamps are written: such as %d.%m.%Y %H:%M, or s, ms, us, ns for numbers. Default: recognised.",
+        help="Format of time stamps, such as %d.%m.%Y %H:%M, or s, ms, us, ns for numbers. Default: recognised.",
     ),
 ]  # fmt: skip
 Transform = Annotated[
     str,
     typer.Option(
         "--transform",
-        help="What is done to each column first: normalize, difference, normalize_difference, subtract_moving_average, none.",
+        help="Transformation of each column: normalize, difference, normalize_difference, subtract_moving_average, none.",
     ),
 ]
-Trees = Annotated[int, typer.Option("--trees", min=1, help="Trees in the forest.")]
+Trees = Annotated[int, typer.Option("--trees", min=1, help="Number of trees.")]
 
 
 def names_in(columns: list[str] | None) -> list[str]:
-    """The names that --columns was given, with commas between; a name that has one stands in double quotes, as in CSV."""
+    """The names given to --columns, separated by commas. A name with a comma must be in double quotes, as in CSV."""
     return [
         name.strip()
         for text in columns or []
@@ -79,13 +81,13 @@ def names_in(columns: list[str] | None) -> list[str]:
     ]
 
 
-# Options, and the detector's parameters that they are.
+# Options, and the parameters of the detector that they set.
 PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "method": "method",
               "transform": "transform", "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip
 
 
 def detector_of(**options: Any) -> StreamDetector:
-    """The detector that the options ask for; a usage error if one cannot be used."""
+    """The detector for the options; a usage error if an option is invalid."""
     with suppress(ValueError):
         options["fill"] = float(options["fill"])
     detector = StreamDetector(**{PARAMETERS[name]: value for name, value in options.items()})

@@ -1,4 +1,4 @@
-"""What the commands write: tables as CSV or Parquet, and pictures."""
+"""Writing of tables as CSV or Parquet, and of plots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPECIAL = r'[",\r\n]|^\s|\s$'  # in a cell that must be quoted
 
 
 class TableWriter:
-    """Write tables to a CSV file (``-``: to standard output) or a Parquet file, which appears when all are written."""
+    """Write tables to a CSV file (``-`` is standard output) or a Parquet file. A file appears only when all are written."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -41,7 +41,7 @@ class TableWriter:
             rows = _csv(table)
             for start in range(
                 0, len(rows), 1 << 16
-            ):  # in writes that a pipe takes whole, or refuses once its reader has gone
+            ):  # in pieces that a pipe accepts as a whole, or refuses if its reader has ended
                 self._out.write(rows[start : start + (1 << 16)])
         except pa.ArrowInvalid as error:
             raise TableError(f"{self._path}: a column changes its type ({error}); write CSV") from error
@@ -86,7 +86,7 @@ def _csv(table: pa.Table) -> memoryview:
 
 
 def check_output(option: str, path: str) -> None:
-    """A command looks at the name of a table it is to write before the work, not after; ValueError where it cannot be written."""
+    """Check before the work that a table can be written under this name; ValueError if not."""
     if path == "-":
         return
     if Path(path).suffix.lower() not in (".csv", ".parquet", ".pq"):
@@ -96,7 +96,7 @@ def check_output(option: str, path: str) -> None:
 
 
 def check_plot(plot: Path) -> None:
-    """A command looks at the name of its picture before the work, not after; ValueError where it cannot be written."""
+    """Check before the work that a plot can be written under this name; ValueError if not."""
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Rows or windows ranked by the score of a random cut forest, with their causes taken before they were learned."""
+"""Rows or windows ranked by the score of a random cut forest. Their causes are determined before they are learned."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCK = 256  # windows between two copies of the forest, which are what the caus
 
 @dataclass(slots=True)
 class Peak:
-    """A window that no overlapping window outscores."""
+    """A window whose score no overlapping window exceeds."""
 
     score: float
     row: int  # the window's last, from 0
@@ -32,7 +32,7 @@ class Peak:
     came: float = np.nan
 
     def cause(self) -> tuple[int, int, str]:
-        """The feature, how many rows before the window's last, and the side: those of the record with the largest part."""
+        """The feature and side with the largest part of the score, and how many rows before the end of the window it lies."""
         assert self.attribution is not None
         parts = self.attribution.sum(axis=2)
         place, feature = np.unravel_index(int(parts.argmax()), parts.shape)
@@ -41,10 +41,10 @@ class Peak:
 
 
 class Peaks:
-    """The `top` strongest windows of a stream that do not overlap, each standing for those around it.
+    """The `top` strongest windows of a stream that do not overlap.
 
-    Windows end at successive rows and are `size` rows long. A window starts a peak, a stronger one that overlaps
-    it takes the peak over, weaker ones that overlap it belong to it.
+    Windows end at successive rows and are `size` rows long. A window starts a peak. A stronger window that overlaps the peak
+    becomes the new peak; weaker windows that overlap it belong to it.
     """
 
     def __init__(self, size: int, top: int) -> None:
@@ -54,7 +54,7 @@ class Peaks:
         self._open: Peak | None = None
 
     def add(self, first_row: int, scores: Floats) -> list[Peak]:
-        """Take in the scores of the next rows; returns those new peaks that are among the strongest so far."""
+        """Add the scores of the next rows. Returns the new peaks that are among the strongest so far."""
         fresh: list[Peak] = []
         peak = self._open
         for row, score in enumerate(scores.tolist(), first_row):
@@ -87,9 +87,9 @@ class Ranks:
     ----------
     forest : RandomCutForest
     size : int
-        Rows to a window.
+        Number of rows in a window.
     top : int
-        Windows to list.
+        Number of windows to list.
     """
 
     def __init__(self, forest: RandomCutForest, size: int, top: int) -> None:
@@ -99,7 +99,7 @@ class Ranks:
         self._tail: Floats | None = None
 
     def feed(self, values: Floats) -> tuple[Floats, list[Peak]]:
-        """Scores of the next rows, NaN before the first window is full, and what is new among the strongest windows."""
+        """Scores of the next rows, NaN before the first window is full, and the new windows among the strongest."""
         parts, fresh = [], []
         for i in range(0, len(values), BLOCK):
             scores, new = self._block(values[i : i + BLOCK])
@@ -132,7 +132,7 @@ class Ranks:
 
 
 def table_of_ranks(ranks: Ranks, alarms: list[int], names: list[str]) -> Table:
-    """The strongest windows for a terminal, one line each; `alarms` are the records that are flagged."""
+    """The strongest windows for a terminal, one per line; `alarms` are the flagged records."""
     peaks = ranks.peaks.strongest()
     table = Table(title=f"The {len(peaks)} windows with the highest scores", title_justify="left")
     for name in ("start", "score", "flagged", "cause", "came"):
@@ -148,7 +148,7 @@ def table_of_ranks(ranks: Ranks, alarms: list[int], names: list[str]) -> Table:
 
 @dataclass(slots=True)
 class WholeFile:
-    """What a forest that was fitted to all rows says of each."""
+    """The results of a forest that was fitted to all rows."""
 
     values: Floats
     usual: Floats  # (d,), the medians
@@ -170,11 +170,11 @@ class WholeFile:
 
 
 def whole_file(forest: RandomCutForest, values: Floats) -> WholeFile:
-    """Fit a forest to the rows of a short file, and judge each of them by all the others.
+    """Fit a forest to the rows of a short file, and judge each row by all the others.
 
-    A row is flagged if one of its values lies outside the others by more than twice their range. Chance does that in 0.1 % of
-    files of ten normal values (5 % of exponential ones) and 0.0005 % of twenty (1.4 %), drawn 200 000 times each. Of fewer than
-    ten rows none is flagged. A missing value counts as the median.
+    A row is flagged if one of its values lies outside the others by more than twice their range. With ten normally distributed
+    values this happens by chance in 0.1 % of the files (5 % for exponential values), and with twenty values in 0.0005 % (1.4 %);
+    200 000 files of each kind were drawn. If there are fewer than ten rows, none is flagged. A missing value counts as the median.
     """
     known = ~np.isnan(values)
     usual = np.array([np.median(column[ok]) if ok.any() else 0.0 for column, ok in zip(values.T, known.T, strict=True)])

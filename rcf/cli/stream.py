@@ -1,4 +1,4 @@
-"""``rcf stream``: a line in, a line with what the detector says out, as it comes; the smallest case of a worker."""
+"""``rcf stream``: for each input line, write a line with the results at once. This is the simplest use of a worker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .options import (
 
 COLUMNS = ("record", "line", "score", "evidence", "threshold", "grade", "likelihood", "is_anomaly", "event", "confidence", "reason",
            "feature", "lag", "side", "severity", "expected", "past")  # fmt: skip
-# Lines that may fail before any is read: a stream of which nothing can be read wants other options, not a message a line.
+# If this many lines fail before one is read, the stream needs other options, and the command stops.
 PATIENCE = 10
 HINT = " (--header or --no-header says whether the first line has names; --time and --columns say what the columns are)"
 
@@ -67,7 +67,7 @@ def say(text: Any) -> None:
 
 
 class Told(logging.Handler):
-    """Warnings of the worker, a line each; what is rejected `Complaints` tells."""
+    """Prints warnings of the worker, one per line. `Complaints` reports rejected lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if "rejected" not in record.msg:
@@ -75,7 +75,7 @@ class Told(logging.Handler):
 
 
 class Complaints:
-    """The lines that cannot be used, on standard error; ends the stream if it begins with nothing else."""
+    """Reports unusable lines on standard error, and ends the stream if all lines from its beginning are unusable."""
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
@@ -92,7 +92,7 @@ class Complaints:
 
 
 class PatientStore(FileStore):
-    """A checkpoint that cannot be written is told, and the stream goes on."""
+    """Reports a checkpoint that cannot be written; the stream continues."""
 
     failed = False
 
@@ -105,7 +105,7 @@ class PatientStore(FileStore):
 
 
 def _compare(context: typer.Context, state: Path, held: Any, given: StreamDetector) -> None:
-    """Say which options are not used, because the state was begun with others."""
+    """Report options that are ignored because the saved state has other values."""
     held = held.template if isinstance(held, KeyedDetector) else held
     for option, name in PARAMETERS.items():
         mine, theirs = getattr(held, name), getattr(given, name)
@@ -131,20 +131,20 @@ def stream(
     time_format: TimeFormat = None,
     key: Annotated[
         str | None,
-        typer.Option("--key", "-k", help="Column that tells streams apart, a detector for each of its values."),
+        typer.Option("--key", "-k", help="Column that identifies streams; each of its values has its own detector."),
     ] = None,
     header: Header = None,
     sep: Sep = None,
     decimal: Decimal = None,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Wait for more at the end of INPUT, over rotations.")
+        bool, typer.Option("--follow", help="Wait for more lines at the end of INPUT, also after rotations.")
     ] = False,
-    form: Annotated[Format, typer.Option("--format", "-f", help="Form of the lines written.")] = Format.json,
+    form: Annotated[Format, typer.Option("--format", "-f", help="Format of the output lines.")] = Format.json,
     explain: Annotated[
         Explain,
-        typer.Option("--explain", help="Which records have an ANOMALY_EXPLANATION; all takes ten times as long."),
+        typer.Option("--explain", help="Which records get an ANOMALY_EXPLANATION; all takes ten times as long."),
     ] = Explain.none,
-    prefix: Annotated[str, typer.Option("--prefix", help="Put before the names of the results.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Prefix of the names of the results.")] = "",
     shingle: Shingle = 8,
     method: MethodOption = Method.depth,
     trees: Trees = 50,
@@ -156,7 +156,7 @@ def stream(
     state: Annotated[
         Path | None,
         typer.Option(
-            help="File to resume from, whose parameters stand whatever the options say, and to save to: on exit and at intervals."
+            help="File to resume from and to save to, at intervals and on exit. Its parameters override the options."
         ),
     ] = None,
     save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 60.0,
@@ -164,18 +164,19 @@ def stream(
         Errors, typer.Option("--errors", help="Whether lines that cannot be read make the exit status 1: fail or warn.")
     ] = Errors.fail,
 ) -> None:
-    """Judge the records of a stream as they come: lines of CSV or JSON in, each out with what the detector says, flushed.
+    """Judge a stream of records: for each line of CSV or JSON, write a line with the results at once.
 
-    A line that begins with a brace is JSON. All that a record holds goes out as it came, and the results after it. Records count
-    from 1, without the header, over restarts. For a flagged record the line says what made it: the feature, on which side, how
-    many records ago (the lag: 0 is this one), what was expected there and what came.
+    Lines that start with a brace are JSON. A record is written with all of its original content, followed by the results. Records
+    are counted from 1, without the header, and the count continues after a restart. For a flagged record, the line names the
+    cause: the feature, the side, how many records ago it came (lag; 0 is this record), the expected value and the value that came.
 
-    A line that cannot be read is named on stderr and left out; the exit status is then 1. If none of the first ten can be read,
-    that is the end. SIGTERM, SIGINT, SIGHUP and a closed pipe end the run in order: the state holds every record whose line was
-    written. It is saved at intervals whether records come or not. After a restart, records that come again are told by their
-    time stamps and skipped (--time); a file that is given by its name is read on where it was.
+    A line that cannot be read is reported on stderr and skipped, and the exit code is then 1. If none of the first ten lines can
+    be read, the command stops. On SIGTERM, SIGINT, SIGHUP and a closed pipe, the command ends regularly: the state holds every
+    record whose line was written. The state is also saved at intervals. After a restart, repeated records are recognised by
+    their time stamps (--time) and skipped. A file that is given by its name is continued where the last run ended.
 
-    Exit code 0: done. 1: a line could not be read, or the state or output not be written. 2: wrong options; no line was read.
+    Exit codes: 0, finished; 1, a line could not be read, or the state or output could not be written; 2, invalid options, and no
+    line was read.
     """
     given = detector_of(shingle=shingle, trees=trees, samples=samples, method=method.value, transform=transform,
                         anomaly_rate=anomaly_rate, fill=fill, seed=seed)  # fmt: skip
@@ -214,7 +215,7 @@ def stream(
         with signals(worker.stop):
             worker.run()
     except BrokenPipeError:
-        # nobody reads any more; what is left in the buffer must not raise again at exit
+        # the reader has gone; the rest of the buffer must not raise another error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (StreamError, ValueError, OSError) as error:
         lost = isinstance(error, OSError) and error.strerror is not None and error.filename is None

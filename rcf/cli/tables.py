@@ -1,4 +1,4 @@
-"""What the commands read: CSV and Parquet files longer than memory, a piece at a time."""
+"""Reading of CSV and Parquet files piece by piece, so that they may be larger than memory."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ class Piece(NamedTuple):
 
 
 class TableReader:
-    """The columns of a CSV file (``-``: of standard input) or Parquet file, a piece at a time.
+    """Reads the columns of a CSV file (``-`` is standard input) or a Parquet file piece by piece.
 
-    Iterating gives a :class:`Piece` each time. Memory does not depend on the length of the file.
+    Iterating yields objects of :class:`Piece`. The memory does not depend on the length of the file.
 
     Parameters
     ----------
     path : str
         ``-``, or a file; Parquet if the name ends in ``.parquet`` or ``.pq``.
     columns : list of str
-        The columns to score; empty: all that hold numbers, but `time`. `notes` names those left out.
+        The columns to score. If empty, all columns that hold numbers, except `time`; `notes` lists the others.
     time : str or None
         Column of time stamps.
     time_format : str or None
-        How they are written; None recognises it over the whole column.
+        Format of the time stamps; None recognises it from the whole column.
     encoding : str
-        Of a CSV file. A byte-order mark is left out.
+        Encoding of a CSV file. A byte-order mark is skipped.
     sep, decimal : str or None
         Separator and decimal mark of a CSV file; None recognises them.
     header : bool or None
-        Whether the first line names the columns; None recognises it. Without names columns are called by their numbers, from 1.
+        Whether the first line names the columns; None recognises it. Columns without names are identified by their numbers, from 1.
     missing : bool, default=True
-        Whether a value may be missing.
+        Whether values may be missing.
 
     Attributes
     ----------
     notes : list of str
-        What a user should know of how the file was read.
+        Notes for the user on how the file was read.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class TableReader:
             raise TableError(f"{self.name}: no rows")
 
     def remarks(self) -> list[str]:
-        """What a user should know of how the file was read, once it is read."""
+        """Notes for the user on how the file was read, complete after it was read."""
         own = [*self.notes, *(self._clock.notes if self._clock else [])]
         if self._csv is None:
             return own
@@ -179,7 +179,7 @@ class TableReader:
                 yield [cell for cell in table.column(self.time).to_pylist() if cell is not None]
 
     def _taken(self, names: list[str]) -> list[str]:
-        """The columns to take of those with these names."""
+        """The columns to use among those with these names."""
         self._check_names(names)
         return self._wanted() if self._chosen else names
 
@@ -214,7 +214,7 @@ class TableReader:
             raise TableError(f"{self.name}: no column {missing[0]!r}; there are {', '.join(map(repr, names))}")
 
     def _choose(self, cells: pa.Table) -> None:
-        """Which columns to score, by the first piece; those left out are named with the reason."""
+        """The columns to score, chosen by the first piece. The other columns are noted with the reason."""
         if self._chosen:
             return
         self._chosen = True
@@ -240,7 +240,7 @@ class TableReader:
             self.notes.append(f"left out: {told}" + (f" and {len(left) - 20} more" if len(left) > 20 else ""))
 
     def _why_not(self, column: pa.ChunkedArray) -> str | None:
-        """Why a column is not one of numbers; None if it is."""
+        """The reason why a column does not hold numbers; None if it does."""
         kind = column.type
         if pa.types.is_boolean(kind):
             return "holds true and false"
@@ -293,9 +293,9 @@ class TableReader:
 
 
 def _numbers_in(column: pa.ChunkedArray, decimal: str) -> tuple[Floats, NDArray[np.bool_]]:
-    """The numbers in cells of text, NaN where a value is missing, and which cells are neither.
+    """The numbers in text cells, with NaN for missing values, and the cells that are neither.
 
-    It says what :func:`rcf.text.cells.number` says of each cell; the parser of Arrow does it a column at a time.
+    The result is that of :func:`rcf.text.cells.number` for each cell, but Arrow's parser processes a whole column at once.
     """
     cells = column.cast(pa.string())
     if decimal == ".":
@@ -316,7 +316,7 @@ def _numbers_in(column: pa.ChunkedArray, decimal: str) -> tuple[Floats, NDArray[
 
 
 def _counts_rows(column: pa.ChunkedArray) -> bool:
-    """Whether each row holds the whole number after that of the row before."""
+    """Whether each row holds the number of the previous row plus one."""
     if len(column) < COUNTED or pa.types.is_floating(column.type):
         return False
     try:

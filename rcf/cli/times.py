@@ -1,4 +1,4 @@
-"""The time stamps of a table: how they are written, and what they are for a detector."""
+"""The time stamps of a table: their format, and their conversion for a detector."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class TimeColumn:
     Parameters
     ----------
     source, name : str
-        Of the file and of the column, for errors.
+        Names of the file and of the column, for error messages.
     form : str or None
-        As the user says that they are written; None recognises it.
+        The format that the user gave; None recognises it.
 
     Attributes
     ----------
     notes : list of str
-        What a user should know of how the column was read.
+        Notes for the user on how the column was read.
     """
 
     def __init__(self, source: str, name: str, form: str | None) -> None:
@@ -40,7 +40,7 @@ class TimeColumn:
         self._dates = Dates(form)
 
     def recognise(self, first: pa.ChunkedArray, later: Callable[[], Iterable[list[str]]]) -> None:
-        """Find out whether the day or the month comes first, from the first cells and as many of the later ones as it takes."""
+        """Determine whether the day or the month comes first, from the first cells and as many later cells as necessary."""
         if not is_text(first.type):
             return
         cells = [cell for cell in first.to_pylist() if cell is not None]
@@ -55,7 +55,7 @@ class TimeColumn:
             raise TableError(f"{self._source}: column {self._name!r}: {error}") from error
 
     def read(self, column: pa.ChunkedArray, rows: NDArray[np.int64]) -> tuple[Floats, Any]:
-        """Seconds since 1970, or the numbers as they stand; and the time stamps as a detector takes them."""
+        """Seconds since 1970, or the numbers unchanged; also the time stamps in the form that a detector accepts."""
         kind = column.type
         if is_text(kind):
             times, stamps = self._texts(column, rows)

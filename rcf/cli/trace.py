@@ -1,4 +1,4 @@
-"""Rows of a long series for a picture."""
+"""A selection of the rows of a long series for a plot."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Floats = NDArray[np.float64]
 
 
 class Trace:
-    """Rows of a long series for a picture: of each of `bins` stretches the extremes of value and score, and one that is flagged.
+    """Selects rows of a long series for a plot: from each of `bins` stretches the extremes of value and score, and a flagged row.
 
-    It never holds more than a few rows for each bin, however long the series.
+    It holds only a few rows per bin, however long the series is.
     """
 
     def __init__(self, bins: int = 1000) -> None:

@@ -1,4 +1,4 @@
-"""``rcf watch``: the series of a Prometheus query, a detector for each, and its answers as metrics."""
+"""``rcf watch``: watch the series of a Prometheus query with a detector for each, and export the results as metrics."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ def watch(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="PromQL; a counter as rate(...).")],
     step: Annotated[str, typer.Option("--step", help="Time between samples: 60, 30s, 5m.")] = "60",
     history: Annotated[
-        str, typer.Option("--history", help="What is learned before the first sample: 12h, 1d, 7d.")
+        str, typer.Option("--history", help="Length of the history to learn first: 12h, 1d, 7d.")
     ] = "1d",
     listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="Where /metrics is served.")
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Address of /metrics.")
     ] = "127.0.0.1:9102",
-    state: Annotated[Path | None, typer.Option("--state", help="File that keeps the detectors over restarts.")] = None,
+    state: Annotated[Path | None, typer.Option("--state", help="File that saves the detectors for restarts.")] = None,
     save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 300.0,
-    max_series: Annotated[int, typer.Option(min=1, help="Series at most; the one absent longest goes.")] = 10_000,
-    shingle: Annotated[int, typer.Option("--shingle", "-s", min=1, help="Samples in a window.")] = 8,
+    max_series: Annotated[
+        int, typer.Option(min=1, help="Largest number of series; beyond it, the one absent longest is dropped.")
+    ] = 10_000,
+    shingle: Annotated[int, typer.Option("--shingle", "-s", min=1, help="Number of samples in a window.")] = 8,
     trees: Trees = 50,
     samples: Samples = 256,
-    anomaly_rate: Annotated[float, typer.Option(help="Upper estimate of the share of anomalies.")] = 0.005,
+    anomaly_rate: Annotated[float, typer.Option(help="A higher rate gives more alarms.")] = 0.005,
     band: Annotated[
-        bool, typer.Option("--band/--no-band", help="Expected values and bands; most of a tick's time.")
+        bool, typer.Option("--band/--no-band", help="Export expected values and bands, which takes most of the time.")
     ] = True,
     seed: Seed = 0,
     log_format: Annotated[str, typer.Option("--log-format", help="json or text.")] = "json",
 ) -> None:
-    """Watch the series of a Prometheus query: history first, then a sample a step.
+    """Watch the series of a Prometheus query. The detectors learn the history first, then one sample per step.
 
-    A scrape of /metrics gives, with the labels of each series, rcf_anomaly_score, rcf_is_anomaly, rcf_expected and its band
-    rcf_expected_lower and rcf_expected_upper. Scrape it with honor_labels: true. SIGTERM saves the state and ends with 0.
+    /metrics exports rcf_anomaly_score, rcf_is_anomaly, rcf_expected, and the band rcf_expected_lower and rcf_expected_upper,
+    with the labels of each series. Scrape it with honor_labels: true. On SIGTERM the command saves the state and exits with 0.
     """
     log_to_stderr(log_format)
     log = logging.getLogger("rcf.streams")

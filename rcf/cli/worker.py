@@ -1,4 +1,4 @@
-"""``rcf worker``: a stream of records in, a labelled stream out, as a service."""
+"""``rcf worker``: a service that reads a stream of records and writes it with scores."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ from .options import names_in
 
 app = typer.Typer(
     name="worker",
-    help="Score a stream of records as a service: read, label, write, and survive every crash with the same results.",
+    help="Score a stream of records as a service, with the same results after every crash.",
     no_args_is_help=True,
 )
-CLIENTS = ("botocore", "boto3", "redis", "confluent_kafka", "cimpl")  # whose errors are about the service, not about us
+CLIENTS = (
+    "botocore",
+    "boto3",
+    "redis",
+    "confluent_kafka",
+    "cimpl",
+)  # libraries whose errors concern the service and not this program
 log = logging.getLogger("rcf.streams")
 
-Config = Annotated[Path | None, typer.Option("--config", help="Settings, a TOML file.")]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="SECTION.NAME=VALUE", help="One more setting, before that of the file. May be repeated."
-    ),
+    typer.Option("--set", metavar="SECTION.NAME=VALUE", help="A setting, which overrides the file. May be repeated."),
 ]
 Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", "-c", metavar="NAME,NAME", help="Fields to score. Default: those that hold numbers."),
 ]
-Key = Annotated[str | None, typer.Option("--key", help="Field that tells streams apart. @key: the key of the source.")]
+Key = Annotated[str | None, typer.Option("--key", help="Field that identifies streams. @key: the key of the source.")]
 Time = Annotated[str | None, typer.Option("--time", "-t", help="Field of time stamps.")]
 Metrics = Annotated[str | None, typer.Option("--metrics", metavar="HOST:PORT", help="Serve /metrics for Prometheus.")]
 LogFormat = Annotated[str, typer.Option("--log-format", help="json or text.")]
@@ -46,7 +50,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and 
 def read_settings(
     config: Path | None, pairs: list[str] | None, own: Mapping[str, tuple[str, ...]], flags: dict[str, Any]
 ) -> Settings:
-    """The settings of file, pairs and flags; the flags, by ``section.name``, come first."""
+    """The settings of file, pairs and flags. Flags, named by ``section.name``, override the others."""
     found = settings.read(config, pairs or (), own=own)
     for name, value in flags.items():
         if value is not None:
@@ -73,9 +77,9 @@ def required(found: Settings, section: str, *names: str) -> list[Any]:
 
 
 def run(name: str, make: Callable[[], tuple[Settings, Any]], dry_run: bool, log_format: str) -> None:
-    """Make a worker, and run it until it ends or a signal comes.
+    """Create a worker, and run it until it ends or a signal comes.
 
-    What `make` returns has `run`, `stop`, `workers` and `plan`; see :class:`rcf.streams.group.Group`.
+    `make` returns an object with `run`, `stop`, `workers` and `plan`, such as :class:`rcf.streams.group.Group`.
     """
     log_to_stderr(log_format)
     try:
@@ -208,12 +212,14 @@ def kafka(
     run("kafka", make, dry_run, log_format)
 
 
-@app.command("files", help="A file or a pipe of lines to another.")
+@app.command("files", help="Lines of a file or pipe, written to another file or pipe.")
 def files(
     source: Annotated[str | None, typer.Argument(metavar="INPUT", help="File to read; - is standard input.")] = None,
     output: Annotated[str | None, typer.Argument(help="File to append to; - is standard output.")] = None,
     state: Annotated[str | None, typer.Option("--state", help="File of the checkpoint.")] = None,
-    follow: Annotated[bool | None, typer.Option("--follow", help="Wait for more at the end, over rotations.")] = None,
+    follow: Annotated[
+        bool | None, typer.Option("--follow", help="Wait for more lines at the end, also after rotations.")
+    ] = None,
     columns: Columns = None,
     key: Key = None,
     time: Time = None,

@@ -66,7 +66,9 @@ def rows_of(done):
 def test_without_file_finds_the_known_anomalies():
     done = subprocess.run([*COMMAND, "detect"], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
-    assert b"Found 5 of the 5 known anomalies of a made-up series of 4,800 values, with no false event." in done.stdout
+    assert (
+        b"Found 5 of the 5 known anomalies of a synthetic series of 4,800 values, with no false event." in done.stdout
+    )
 
 
 def test_an_event_is_one_line(table):
