@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 
 def seed_entropy(random_state: Any) -> list[int]:
-    """Entropy for a SeedSequence from whatever scikit-learn accepts as `random_state`.
+    """Entropy for a SeedSequence from any `random_state` that scikit-learn accepts.
 
-    An int gives the same entropy every time. A generator is drawn from, so that each call gives different entropy.
+    An int gives the same entropy every time. From a generator, entropy is drawn, so that each call gives different entropy.
     """
     if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
         if not 0 <= random_state < 2**64:
@@ -87,7 +87,7 @@ def check_columns(frame: Any, advice: str = "encode it as numbers, or leave it o
         if values.dtype.kind in "fiubc":
             continue
         try:
-            if values.dtype.kind in "mM":  # which numpy would take for nanoseconds
+            if values.dtype.kind in "mM":  # numpy would convert it to nanoseconds
                 raise TypeError
             values.astype(np.float64)
         except (TypeError, ValueError):
@@ -122,10 +122,10 @@ def unchanged_on_error(model: Any) -> Iterator[None]:
 
 
 def check_settled(model: Any, settled: Mapping[str, Any]) -> None:
-    """Refuse a parameter that was set after the first record and can no longer act.
+    """Raise an error if a parameter that shapes the model was set after the first record.
 
-    The rule of every class that learns a stream: a parameter that can act at once does, and one that shaped the model
-    raises at the next call that learns. `settled` has the values that the model was begun with.
+    This is the rule of every class that learns a stream: a parameter that can have effect at once does, and a parameter that
+    shapes the model raises at the next call that learns. `settled` holds the values with which the model was started.
     """
     for name, value in settled.items():
         now = getattr(model, name)
@@ -140,7 +140,7 @@ def check_settled(model: Any, settled: Mapping[str, Any]) -> None:
 
 
 def wrong_width(width: int, expected: int, owner: str) -> ValueError:
-    """The error for a record or table of another width, in scikit-learn's words."""
+    """The error for a record or table with a wrong number of features, in scikit-learn's words."""
     return ValueError(f"X has {width} features, but {owner} is expecting {expected} features as input.")
 
 
@@ -152,7 +152,7 @@ def many_for_one(shape: tuple[int, ...]) -> ValueError:
 def as_record(x: Any, n_features: int | None, owner: str) -> NDArray[np.float64]:
     """One record as a float64 array ``(n_features,)``; `owner` is the class that the error names."""
     try:
-        if x is None or np.iscomplexobj(x):  # numpy takes None for NaN
+        if x is None or np.iscomplexobj(x):  # numpy converts None to NaN
             raise TypeError
         record = np.ascontiguousarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -180,16 +180,16 @@ def check_cells(X: Any, limit: float) -> None:
 
 
 def blocks(n: int, d: int, cells: int = 1 << 20) -> list[slice]:
-    """Slices of rows 0 .. n - 1 with about so many cells each: what is made dense at a time of a sparse table (8 MB)."""
+    """Slices of the rows 0 .. n - 1 with about that many cells each. A sparse table is made dense slice by slice (8 MB)."""
     rows = max(1, cells // d)
     return [slice(begin, begin + rows) for begin in range(0, n, rows)]
 
 
 def imputed(X: NDArray[np.float64], seed: list[int]) -> NDArray[np.float64]:
-    """A copy whose missing values are drawn from the values that the feature has in other rows; 0 where it has none.
+    """A copy in which each missing value is drawn from the values of the feature in other rows; 0 if there are none.
 
-    Drawn values keep the extent and the shape of a feature, where a mean or a median would pile records up: on eleven labelled
-    tables with 30 % of the values missing at random, average precision is .482 in place of .469.
+    Drawn values keep the extent and the distribution of a feature, whereas a mean or a median would pile records up at one
+    value. On eleven labelled tables with 30 % of the values missing at random, average precision is .482 instead of .469.
     """
     rng = np.random.default_rng([*seed, 1])
     whole, missing = X.copy(), np.isnan(X)

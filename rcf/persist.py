@@ -1,30 +1,30 @@
 """Model files: save, load, to_bytes, from_bytes.
 
 A model file is a safetensors file (https://github.com/huggingface/safetensors): eight bytes with the length of a JSON
-header, the header, and arrays, little-endian, one after the other. Nothing in it is ever executed. The format is so small
-that it is read and written here with json and numpy, in fifty lines: saving then needs no dependency, every field is
-checked by the code that uses it, and any reader of safetensors still opens the file.
+header, the header, and little-endian arrays one after the other. Nothing in it is ever executed. The format is so small
+that fifty lines with json and numpy read and write it here. So saving needs no dependency, the code that uses a field
+checks it, and any reader of safetensors can open the file.
 
 Version 1
 ---------
-``__metadata__`` of the header holds strings: ``format`` ("rcf"), ``version`` ("1"), ``library`` (which wrote it), ``kind``
-(the class) and ``state``, the JSON of what the object's `_state()` returned. In that JSON
+``__metadata__`` of the header holds strings: ``format`` ("rcf"), ``version`` ("1"), ``library`` (the version that wrote the
+file), ``kind`` (the class) and ``state``, the JSON text of what the object's `_state()` returned. In that JSON
 
-- ``{"$array": name, "dtype": t, "shape": [...]}`` stands for an array. It is stored as the tensor `name`; or, if only ``name/0``,
-  ``name/1``, ... are there, cut into byte planes (0 holds the lowest byte of each number), where a plane shorter than the others
-  is a raw deflate stream of Huffman codes alone: at least an eighth as long as what it holds, so that a small file cannot ask
-  for much memory.
+- ``{"$array": name, "dtype": t, "shape": [...]}`` represents an array, which is stored as the tensor `name`. If only ``name/0``,
+  ``name/1``, ... exist, the array is stored as byte planes (plane 0 holds the lowest byte of each number). A plane that
+  is shorter than the others is a raw deflate stream with Huffman codes only. It is at least an eighth as long as its
+  content, so that a small file cannot request much memory.
 - ``"stored": t`` says that whole numbers are stored in a narrower type, ``"steps": true`` that they are the differences of
   an ascending array (the first from 0), ``"bits": true`` that booleans are packed, the highest bit first.
-- ``{"$float": "inf"}`` is a number that JSON has no word for; ``{"$kind": k, "state": ...}`` an object within the object.
+- ``{"$float": "inf"}`` is a number that JSON cannot express; ``{"$kind": k, "state": ...}`` is an object within the object.
 
 The last tensor, ``crc32``, is the CRC-32 of every byte before it.
 
 Adding a class
 --------------
-It derives from :class:`Savable`, stands in `KINDS`, and has ``_state()``, a dict with str keys of arrays, None, booleans,
-numbers, strings, lists, dicts and other savable objects, and the class method ``_from_state(state)``, which trusts nothing
-and raises ValueError, TypeError or KeyError on what is not a state of its own.
+A class that can be saved derives from :class:`Savable` and is listed in `KINDS`. Its ``_state()`` returns a dict with str keys
+whose values are arrays, None, booleans, numbers, strings, lists, dicts and other savable objects. Its class method
+``_from_state(state)`` validates everything and raises ValueError, TypeError or KeyError if the state is not valid.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from ._version import __version__
 
 VERSION = 1
-# What may stand in a file, and the module that has the class.
+# The classes that a file can hold, and their modules.
 KINDS = {
     "RandomCutForest": "rcf.estimator",
     "StreamDetector": "rcf.detector",
@@ -60,8 +60,8 @@ TYPES = {
     "I8": "|i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _NAMES = {name: code for code, name in TYPES.items()}
-_SMALL = 4096  # bytes; arrays below this are stored as they are, so that a small file stays plain to read
-_MOST = 8  # bytes that a byte of deflate holds, Huffman codes alone being used: each takes a bit at least
+_SMALL = 4096  # bytes; smaller arrays are not compressed, so that small files are easy to read
+_MOST = 8  # bytes that one byte of deflate can hold, because a Huffman code has at least one bit
 
 
 class ModelFileError(ValueError):
@@ -79,7 +79,7 @@ class ModelFileError(ValueError):
 
 
 class Savable:
-    """What an object needs that can be saved; see the module's notes."""
+    """Base class of objects that can be saved; see the notes of the module."""
 
     def _state(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -89,51 +89,51 @@ class Savable:
         raise NotImplementedError
 
     def to_bytes(self) -> bytes:
-        """The model file as bytes: everything that the future depends on, random numbers included.
+        """The model file as bytes. It holds everything that future results depend on, including the random number generators.
 
-        What :meth:`from_bytes` makes of it gives the same scores and learns the same, bit for bit.
+        The object that :meth:`from_bytes` returns gives the same scores and learns in the same way, bit for bit.
 
         Raises
         ------
         TypeError
-            If a parameter is of a type that cannot be saved; it is named.
+            If a parameter has a type that cannot be saved; the message names it.
         """
         return _pack(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The object in a model file given as bytes.
+        """Restore an object from the bytes of a model file.
 
         Raises
         ------
         ModelFileError
-            If the bytes are not a model file of this class, or are damaged; the message says how.
+            If the bytes are not a model file of this class or are damaged; the message gives the details.
         """
         found: Self = _unpack(data, cls)
         return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model file, whole or not at all: after a crash the path holds what it held before.
+        """Write the model file completely or not at all. After a crash the path still holds the previous file.
 
         Parameters
         ----------
         path : str or path-like
-            By custom with the suffix ``.rcf``. What stands there is replaced. :func:`rcf.load` reads it.
+            The usual suffix is ``.rcf``. An existing file is replaced. Read the file with :func:`rcf.load`.
 
         Raises
         ------
         OSError
-            If there is no such folder, or it cannot be written to.
+            If the folder does not exist or is not writable.
         TypeError
-            If a parameter is of a type that cannot be saved; it is named.
+            If a parameter has a type that cannot be saved; the message names it.
         """
         _write(Path(os.path.realpath(path)), self.to_bytes())
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """The object in a model file: what was saved, and what it would do next, bit for bit.
+    """Load an object from a model file. It continues exactly like the saved object, bit for bit.
 
-    Safe on files from anywhere: nothing in them is executed, and everything is checked before it is used.
+    Loading files from untrusted sources is safe: nothing in them is executed, and everything is validated before use.
 
     Parameters
     ----------
@@ -146,9 +146,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ModelFileError
-        If the file is not a model, is damaged, or comes from a later version; the message says how.
+        If the file is not a model file, is damaged, or was written by a later version; the message gives the details.
     OSError
-        If it cannot be read.
+        If the file cannot be read.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Beside the old file, down to the disk, then in its place."""
+    """Write a new file, flush it to the disk, then rename it over the old one."""
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"cannot save {path.name!r}: there is no folder", str(path.parent))
     if path.is_dir():
@@ -185,7 +185,7 @@ def _write(path: Path, data: bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    if sys.platform != "win32":  # the new name too must reach the disk; Windows has no handle on a folder
+    if sys.platform != "win32":  # the folder's entry must reach the disk too; Windows cannot open a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -197,12 +197,12 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _narrowest(low: int, high: int) -> np.dtype[Any]:
-    """Of whole numbers from low to high, both within one type of 64 bits."""
+    """The narrowest type for whole numbers from low to high, which both fit into one 64-bit type."""
     return np.min_scalar_type(max(high, ~low) if low >= 0 else min(low, ~high))
 
 
 def _compresses(plane: NDArray[np.uint8]) -> bool:
-    """Whether the bytes carry less than 7 bits each, judged by some of them: deflating noise would take most of the time."""
+    """Whether a sample of the bytes has an entropy below 7 bits per byte, because compressing noise would take most of the time."""
     some = plane[:: max(1, plane.size // 2048)]
     counts = np.bincount(some, minlength=256)
     shares = counts[counts > 0] / some.size
@@ -210,13 +210,13 @@ def _compresses(plane: NDArray[np.uint8]) -> bool:
 
 
 def _deflated(plane: NDArray[np.uint8]) -> bytes:
-    # Repeats are rare in columns of bytes; looking for them takes three times as long.
+    # Only Huffman codes: repeats are rare in columns of bytes, and searching for them takes three times as long.
     deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_HUFFMAN_ONLY)
     return deflate.compress(plane.tobytes()) + deflate.flush()
 
 
 def _store(array: NDArray[Any], name: str, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """Put the array among the tensors; returns what stands for it in the JSON."""
+    """Add the array to the tensors. Returns the JSON node that represents it."""
     kind = np.dtype(array.dtype).newbyteorder("<")
     if kind.str not in _NAMES:
         raise TypeError(f"{name} is an array of {array.dtype}, which cannot be saved")
@@ -250,7 +250,7 @@ def _store(array: NDArray[Any], name: str, tensors: dict[str, NDArray[Any]]) -> 
 
 
 def _fetch(node: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> NDArray[Any]:
-    """The array that a node of the JSON stands for; takes its tensors away."""
+    """The array that a JSON node represents. Its tensors are removed from the dict."""
     name, shape = node["$array"], node.get("shape")
     if not isinstance(name, str) or not set(node) <= {"$array", "dtype", "shape", "stored", "steps", "bits"}:
         raise ModelFileError("an array without a name, or with fields unheard of")
@@ -385,7 +385,7 @@ def _pack(thing: Savable) -> bytes:
     }
     at = 0
     pieces = []
-    # the wide ones first: each then starts at a multiple of its width
+    # wide types first, so that each tensor starts at a multiple of its item size
     for name, array in sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize):
         end = at + array.nbytes
         header[name] = {"dtype": _NAMES[array.dtype.str], "shape": [array.size], "data_offsets": [at, end]}
@@ -418,7 +418,7 @@ def _json(text: bytes | str, what: str) -> dict[str, Any]:
 
 
 def _unpack(data: bytes, due: type[Savable] = Savable) -> Any:
-    """What the bytes hold; of another class than is due it is not even looked at."""
+    """The object in the bytes. If it is not of the expected class, its content is not read."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"a model file is bytes, got {type(data).__name__}")
     view = memoryview(data).cast("B")
@@ -460,7 +460,7 @@ def _unpack(data: bytes, due: type[Savable] = Savable) -> Any:
 
 
 def _tensors(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]]:
-    """The arrays of a safetensors file; they lie side by side and fill it."""
+    """The arrays of a safetensors file, which must fill the file without gaps."""
     tensors, expected = {}, 0
     for name, entry in header.items():
         try:
