@@ -43,7 +43,9 @@ Floats = NDArray[np.float64]
 FORMAT = 1
 RUN = 1 << 16  # largest number of records that the forests get in one call
 SHORT = 32  # a shorter run is processed record by record, because setting up the arrays costs as much as 32 records
-PIECE = 1024  # records that the trees learn in one call if they are copied first; the copy takes a twentieth of the time
+PIECE = (
+    1024  # records that the trees learn in one call if they are copied first; the copy takes a twentieth of the time
+)
 MANY = 16  # if more records of a piece may be flagged, it pays to copy the trees
 NAN = float("nan")
 
