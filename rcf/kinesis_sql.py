@@ -15,6 +15,8 @@ from ._validate import whole_number
 from .estimator import RandomCutForest
 from .explanation import explanation_json
 from .hotspots import HotSpots
+from .hotspots.radius import Metric
+from .hotspots.window import check_places
 
 Floats = NDArray[np.float64]
 
@@ -140,6 +142,8 @@ class HotspotsFunction:
     minimum_number_of_points : int
         Number of neighbours, including itself, that make a record part of a hot spot. The service calls it
         minimumNumberOfPointsInAHotspot.
+    metric : {"euclidean", "haversine"}, default="euclidean"
+        As in :class:`rcf.HotSpots`. The service had only Euclidean distances.
 
     See Also
     --------
@@ -155,12 +159,20 @@ class HotspotsFunction:
     """
 
     def __init__(
-        self, columns: Sequence[str], *, window_size: int, scan_radius: float, minimum_number_of_points: int
+        self,
+        columns: Sequence[str],
+        *,
+        window_size: int,
+        scan_radius: float,
+        minimum_number_of_points: int,
+        metric: Metric = "euclidean",
     ) -> None:
         self.columns = list(columns)
         if not self.columns:
             raise ValueError("HOTSPOTS needs at least one numeric column")
-        self._spots = HotSpots(window_size, scan_radius, minimum_number_of_points)
+        if metric == "haversine" and len(self.columns) != 2:
+            raise ValueError(f"metric 'haversine' takes 2 columns, latitude and longitude, got {len(self.columns)}")
+        self._spots = HotSpots(window_size, scan_radius, minimum_number_of_points, metric=metric)
         self._spots._check_settings()
         self._seen = 0
 
@@ -170,9 +182,12 @@ class HotspotsFunction:
         Raises
         ------
         ValueError
-            For NaN, infinity or a number beyond float32; the message names row and column. No record is added then.
+            For NaN, infinity, a number beyond float32, or a latitude beyond 90 degrees; the message names the row. No record is
+            added then.
         """
         check_numbers(X, self.columns, self._seen, " of its stream")
+        if self._spots.metric == "haversine":
+            check_places(np.ascontiguousarray(X), range(self._seen, self._seen + len(X)))
         self._seen += len(X)
         texts = []
         for record in X:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .estimator import RandomCutForest
+from .hotspots.radius import Metric
 from .kinesis_sql import HotspotsFunction, RandomCutForestFunction, check_numbers
 
 try:
@@ -127,6 +128,7 @@ def hotspots(
     window_size: int,
     scan_radius: float,
     minimum_number_of_points: int,
+    metric: Metric = "euclidean",
     key: str | None = None,
     order: str | None = None,
 ) -> pa.RecordBatchReader:
@@ -143,6 +145,9 @@ def hotspots(
     minimum_number_of_points : int
         Number of neighbours, including itself, that make a row part of a hot spot. The service calls it
         minimumNumberOfPointsInAHotspot.
+    metric : {"euclidean", "haversine"}, default="euclidean"
+        With "haversine" `columns` are a latitude and a longitude in degrees, and the radius is in metres; see
+        :class:`rcf.HotSpots`.
 
     Returns
     -------
@@ -166,6 +171,7 @@ def hotspots(
             window_size=window_size,
             scan_radius=scan_radius,
             minimum_number_of_points=minimum_number_of_points,
+            metric=metric,
         )
 
     def work(function: HotspotsFunction, X: Floats) -> list[Any]:

@@ -613,3 +613,22 @@ def alarms_of(evidence, threshold=2.0):
     return np.array(
         [e >= threshold and e > evidence[max(0, t - 30) : t].max(initial=0) for t, e in enumerate(evidence)]
     )
+
+
+# ---- places on the earth ---------------------------------------------------------------------------------------
+
+
+def great_circle(a, b):
+    """Metres between two places (latitude, longitude) in degrees, by the haversine formula, on a sphere of 6371.0088 km."""
+    (lat, lon), (other, east) = (map(math.radians, place) for place in (a, b))
+    half = math.sin((lat - other) / 2) ** 2 + math.cos(lat) * math.cos(other) * math.sin((lon - east) / 2) ** 2
+    return 2 * 6_371_008.8 * math.asin(math.sqrt(min(half, 1.0)))
+
+
+def place_box(places):
+    """The corners of the smallest box of latitudes and longitudes around places; those at the poles have every longitude."""
+    latitudes = [lat for lat, _ in places]
+    east = [lon - 360.0 if lon >= 180.0 else lon for lat, lon in places if abs(lat) < 90.0]
+    boxes = [(max(lon if lon >= west else lon + 360.0 for lon in east), west) for west in sorted(east)]
+    _, _, west, top = min([(top - west, top >= 180.0, west, top) for top, west in boxes], default=(0, 0, 0.0, 0.0))
+    return (min(latitudes), west), (max(latitudes), top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
@@ -14,9 +15,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..hotspots import Change, HotSpots, suggest_radius
+from ..hotspots.window import check_places
 from .options import Columns, Decimal, Encoding, Header, Plot, Sep, names_in
 from .outputs import TableWriter, check_output, check_plot
 from .tables import Piece, TableReader
+
+
+class Metric(StrEnum):
+    euclidean = "euclidean"
+    haversine = "haversine"
 
 
 def _table(spots: HotSpots, names: list[str]) -> Table:
@@ -45,7 +52,13 @@ def _table_of(changes: list[Change], rows: NDArray[np.int64], first: int) -> pa.
 
 
 def _scan(
-    reader: TableReader, window: int, radius: float | None, min_points: int, output: str | None, changes: str | None
+    reader: TableReader,
+    window: int,
+    radius: float | None,
+    min_points: int,
+    metric: Metric,
+    output: str | None,
+    changes: str | None,
 ) -> HotSpots:
     """Process the file. Returns the regions at its end."""
     with ExitStack() as stack:
@@ -77,25 +90,28 @@ def _scan(
                 change_writer.write(_table_of(told, piece.rows, first))
 
         for piece in reader:
+            if metric is Metric.haversine:
+                check_places(np.ascontiguousarray(piece.values), piece.rows)
             if spots is not None:
                 feed(spots, piece)
                 continue
             waiting.append(piece)
             if radius is not None or sum(len(one.values) for one in waiting) >= window:
-                spots = _begin(window, radius, min_points, waiting)
+                spots = _begin(window, radius, min_points, metric, waiting)
                 for one in waiting:
                     feed(spots, one)
         if spots is None:  # less than a window
-            spots = _begin(window, radius, min_points, waiting)
+            spots = _begin(window, radius, min_points, metric, waiting)
             for one in waiting:
                 feed(spots, one)
         return spots
 
 
-def _begin(window: int, radius: float | None, min_points: int, waiting: list[Piece]) -> HotSpots:
+def _begin(window: int, radius: float | None, min_points: int, metric: Metric, waiting: list[Piece]) -> HotSpots:
     if radius is None:
-        radius = suggest_radius(np.concatenate([piece.values for piece in waiting])[:window], min_points)
-    return HotSpots(window, radius, min_points)
+        first = np.concatenate([piece.values for piece in waiting])[:window]
+        radius = suggest_radius(first, min_points, metric.value)
+    return HotSpots(window, radius, min_points, metric=metric.value)
 
 
 def hotspots(
@@ -104,11 +120,18 @@ def hotspots(
     window: Annotated[int, typer.Option("--window", "-w", min=1, help="Number of last records that are used.")] = 1000,
     radius: Annotated[
         float | None,
-        typer.Option("--radius", "-r", help="Scan radius. Default: the knee of the first window's k-distance curve."),
+        typer.Option(
+            "--radius",
+            "-r",
+            help="Scan radius, in metres with haversine. Default: the knee of the first window's k-distance curve.",
+        ),
     ] = None,
     min_points: Annotated[
         int, typer.Option("--min-points", "-m", min=1, help="Number of records within the radius that form a region.")
     ] = 17,
+    metric: Annotated[
+        Metric, typer.Option("--metric", help="haversine: the columns are latitude and longitude, in degrees.")
+    ] = Metric.euclidean,
     output: Annotated[
         str | None,
         typer.Option(
@@ -135,7 +158,7 @@ def hotspots(
     The rows are read as a stream, and after each row the regions are those of the last --window rows. The command prints the
     regions after the last row. Use --output to write the regions after each row, and --changes to write how they
     changed. Rows are counted from 1, after the header, including blank lines. Distances are Euclidean, so scale columns whose
-    units differ.
+    units differ. For places on the earth use --metric haversine and name the columns, latitude first.
 
     Exit codes: 0, finished, with or without regions; 1, reading or writing failed; 2, invalid arguments.
     """
@@ -151,7 +174,7 @@ def hotspots(
         reader = TableReader(
             file, names_in(columns), encoding=encoding, sep=sep, decimal=decimal, header=header, missing=False
         )
-        spots = _scan(reader, window, radius, min_points, output, changes)
+        spots = _scan(reader, window, radius, min_points, metric, output, changes)
         names = reader.columns
         if plot is not None:
             from .. import plot as pictures
@@ -174,6 +197,6 @@ def hotspots(
     what = "region" if found == 1 else "regions"
     console.print(
         f"{found} {what} among the last {len(spots.labels_)} of {spots.n_seen_} rows; "
-        f"radius {spots.scan_radius:.6g}, at least {spots.min_points} rows",
+        f"radius {spots.scan_radius:.6g}{' m' if metric is Metric.haversine else ''}, at least {spots.min_points} rows",
         highlight=False,
     )

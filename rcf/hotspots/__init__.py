@@ -1,5 +1,7 @@
 """Dense regions among the last records of a stream, and what becomes of them; shares no code with the forest."""
 
-from .hotspots import Change, HotSpot, HotSpots, k_distances, suggest_radius
+from .hotspots import Change, HotSpot, HotSpots
+from .radius import k_distances, suggest_radius
+from .window import EARTH_RADIUS
 
-__all__ = ["Change", "HotSpot", "HotSpots", "k_distances", "suggest_radius"]
+__all__ = ["EARTH_RADIUS", "Change", "HotSpot", "HotSpots", "k_distances", "suggest_radius"]

@@ -18,6 +18,7 @@
 #define RCF_DBSCAN_H
 
 #include "neighbours.h"
+#include "sphere.h"
 
 enum { RCF_BORN, RCF_SPLIT, RCF_GROWN, RCF_SHRUNK, RCF_MERGED, RCF_DIED };
 
@@ -33,7 +34,7 @@ typedef struct {
     uint8_t touched; /* by this record of the stream */
     uint8_t stale;   /* changed since the last report, and in the list of those */
     uint8_t shown;   /* its number has been reported */
-    uint8_t loose;   /* a record on a side of its box has gone: the box may be too large */
+    uint8_t loose;   /* its box has to be made anew from its records before it is read */
 } rcf_region;
 
 typedef struct {
@@ -50,13 +51,16 @@ typedef struct {
 
 typedef struct {
     rcf_index index;
+    int columns;        /* numbers of a record: two on the sphere, where the index has three, else those of the index */
+    int sphere;
+    double *places;     /* (capacity, columns) on the sphere: the records as they came */
     int32_t window, min_points;
     int32_t length;     /* of the ring of slots: window + 1, the new record enters before the oldest leaves */
     int32_t first, size;/* slot of the oldest record, records held */
     int64_t seen;
     int32_t capacity;   /* slots with memory */
     rcf_region *regions;
-    double *extents;    /* (capacity, 4, dims): lower, upper, sum, rounding error of the sum */
+    double *extents;    /* (capacity): lower and upper corner in columns; sum, and its rounding error, of the points in the index */
     int32_t n_regions, free_region;
     int64_t next_id;
     int32_t *touched, *stale, n_touched, n_stale;
@@ -77,7 +81,22 @@ static inline int64_t rcf_age_rank(const rcf_window *w, int32_t slot) { /* 0 for
     return slot >= w->first ? slot - w->first : slot - w->first + w->length;
 }
 
-static inline double *rcf_extent(const rcf_window *w, int32_t r) { return w->extents + (size_t)r * 4 * w->index.dims; }
+static inline double *rcf_lower_corner(const rcf_window *w, int32_t r) {
+    return w->extents + (size_t)r * 2 * (w->columns + w->index.dims);
+}
+static inline double *rcf_upper_corner(const rcf_window *w, int32_t r) { return rcf_lower_corner(w, r) + w->columns; }
+static inline double *rcf_sum(const rcf_window *w, int32_t r) { return rcf_lower_corner(w, r) + 2 * w->columns; }
+
+/* The numbers of a record, as they came. */
+static inline double *rcf_given(const rcf_window *w, int32_t slot) {
+    return w->sphere ? w->places + (size_t)slot * 2 : rcf_point_at(&w->index, slot);
+}
+
+static inline void rcf_take(rcf_window *w, int32_t slot, const double *record) {
+    double *x = rcf_given(w, slot);
+    for (int j = 0; j < w->columns; j++) x[j] = record[j] + 0.0; /* -0.0 is 0.0 */
+    if (w->sphere) rcf_on_sphere(x, rcf_point_at(&w->index, slot));
+}
 
 static inline void rcf_touch(rcf_window *w, int32_t r) {
     rcf_region *region = &w->regions[r];
@@ -105,8 +124,7 @@ static int32_t rcf_new_region(rcf_window *w) {
     region->cores = -1;
     region->n_cores = region->count = 0;
     region->touched = region->shown = region->loose = 0;
-    double *sum = rcf_extent(w, r) + 2 * w->index.dims;
-    for (int j = 0; j < 2 * w->index.dims; j++) sum[j] = 0.0;
+    for (int j = 0; j < 2 * w->index.dims; j++) rcf_sum(w, r)[j] = 0.0;
     rcf_touch(w, r);
     return r;
 }
@@ -119,33 +137,47 @@ static inline void rcf_add(double *sum, double *error, double value) {
     *sum = s;
 }
 
-static void rcf_join(rcf_window *w, int32_t r, int32_t slot) {
+/* Add a record to the sum (sign 1), or take it away (-1). */
+static inline void rcf_add_point(rcf_window *w, int32_t r, int32_t slot, double sign) {
     int d = w->index.dims;
     const double *p = rcf_point_at(&w->index, slot);
-    double *e = rcf_extent(w, r);
+    double *sum = rcf_sum(w, r);
+    for (int j = 0; j < d; j++) rcf_add(&sum[j], &sum[d + j], sign * p[j]);
+}
+
+static void rcf_join(rcf_window *w, int32_t r, int32_t slot) {
+    int d = w->columns;
+    const double *x = rcf_given(w, slot);
+    double *lower = rcf_lower_corner(w, r), *upper = rcf_upper_corner(w, r);
     rcf_touch(w, r);
-    if (w->regions[r].count++ == 0) {
-        memcpy(e, p, d * sizeof(double));
-        memcpy(e + d, p, d * sizeof(double));
-        w->regions[r].loose = 0;
-    }
-    for (int j = 0; j < d; j++) {
-        if (p[j] < e[j]) e[j] = p[j];
-        if (p[j] > e[d + j]) e[d + j] = p[j];
-        rcf_add(&e[2 * d + j], &e[3 * d + j], p[j]);
-    }
+    if (w->regions[r].count == 0) {
+        memcpy(lower, x, d * sizeof(double));
+        memcpy(upper, x, d * sizeof(double));
+        w->regions[r].loose = w->sphere;
+    } else if (w->sphere) {
+        double east = rcf_longitude(x[1]);
+        if (x[0] < lower[0] || x[0] > upper[0] || ((east < lower[1] || east > upper[1]) && east + 360.0 > upper[1])) w->regions[r].loose = 1;
+    } else
+        for (int j = 0; j < d; j++) {
+            if (x[j] < lower[j]) lower[j] = x[j];
+            if (x[j] > upper[j]) upper[j] = x[j];
+        }
+    w->regions[r].count++;
+    rcf_add_point(w, r, slot, 1.0);
 }
 
 static void rcf_quit(rcf_window *w, int32_t r, int32_t slot) {
-    int d = w->index.dims;
-    const double *p = rcf_point_at(&w->index, slot);
-    double *e = rcf_extent(w, r);
+    const double *x = rcf_given(w, slot), *lower = rcf_lower_corner(w, r), *upper = rcf_upper_corner(w, r);
     rcf_touch(w, r);
     w->regions[r].count--;
-    for (int j = 0; j < d; j++) {
-        if (p[j] == e[j] || p[j] == e[d + j]) w->regions[r].loose = 1;
-        rcf_add(&e[2 * d + j], &e[3 * d + j], -p[j]);
+    for (int j = 0; j < w->columns; j++) {
+        double value = w->sphere && j == 1 ? rcf_longitude(x[j]) : x[j];
+        if (value == lower[j] || value == upper[j]) w->regions[r].loose = 1;
+        if (w->sphere && j == 1 && value + 360.0 == upper[j]) w->regions[r].loose = 1;
     }
+    /* an arc of more than half a circle may also become another one, whose gap is where the record was */
+    if (w->sphere && upper[1] - lower[1] > 180.0) w->regions[r].loose = 1;
+    rcf_add_point(w, r, slot, -1.0);
 }
 
 static inline void rcf_link(rcf_window *w, int32_t *head, int32_t slot) {
@@ -206,7 +238,7 @@ static void rcf_settle(rcf_window *w, int32_t slot, const int32_t *found, const 
 static void rcf_merge(rcf_window *w, int32_t from, int32_t into) {
     rcf_region *a = &w->regions[from], *b = &w->regions[into];
     int d = w->index.dims;
-    double *e = rcf_extent(w, from), *f = rcf_extent(w, into);
+    const double *lower = rcf_lower_corner(w, from), *upper = rcf_upper_corner(w, from), *sum = rcf_sum(w, from);
     rcf_touch(w, from);
     rcf_touch(w, into);
     int32_t last = a->cores;
@@ -219,35 +251,57 @@ static void rcf_merge(rcf_window *w, int32_t from, int32_t into) {
     b->cores = a->cores;
     b->n_cores += a->n_cores;
     b->count += a->count;
-    b->loose |= a->loose;
+    b->loose |= a->loose | w->sphere;
+    for (int j = 0; j < w->columns && !b->loose; j++) {
+        if (lower[j] < rcf_lower_corner(w, into)[j]) rcf_lower_corner(w, into)[j] = lower[j];
+        if (upper[j] > rcf_upper_corner(w, into)[j]) rcf_upper_corner(w, into)[j] = upper[j];
+    }
     for (int j = 0; j < d; j++) {
-        if (e[j] < f[j]) f[j] = e[j];
-        if (e[d + j] > f[d + j]) f[d + j] = e[d + j];
-        rcf_add(&f[2 * d + j], &f[3 * d + j], e[2 * d + j]);
-        f[3 * d + j] += e[3 * d + j];
+        rcf_add(&rcf_sum(w, into)[j], &rcf_sum(w, into)[d + j], sum[j]);
+        rcf_sum(w, into)[d + j] += sum[d + j];
     }
     a->cores = -1;
     a->n_cores = a->count = 0;
     a->merged = into;
 }
 
-/* The box of a region, which is first made tight. */
+/* Make the box of a region that around its records. */
 static void rcf_tighten(rcf_window *w, int32_t r) {
-    int d = w->index.dims;
-    double *e = rcf_extent(w, r);
+    int straight = w->sphere ? 1 : w->columns; /* columns whose numbers lie on a line */
+    double *lower = rcf_lower_corner(w, r), *upper = rcf_upper_corner(w, r);
+    int32_t n = 0;
     if (!w->regions[r].loose) return;
     w->regions[r].loose = 0;
-    const double *p = rcf_point_at(&w->index, w->regions[r].cores);
-    memcpy(e, p, d * sizeof(double));
-    memcpy(e + d, p, d * sizeof(double));
+    const double *x = rcf_given(w, w->regions[r].cores);
+    memcpy(lower, x, w->columns * sizeof(double));
+    memcpy(upper, x, w->columns * sizeof(double));
     for (int32_t c = w->regions[r].cores; c >= 0; c = rcf_record_at(&w->index, c)->next)
         for (int32_t s = c, first = 1; s >= 0; s = first ? rcf_record_at(&w->index, c)->borders : rcf_record_at(&w->index, s)->next, first = 0) {
-            p = rcf_point_at(&w->index, s);
-            for (int j = 0; j < d; j++) {
-                if (p[j] < e[j]) e[j] = p[j];
-                if (p[j] > e[d + j]) e[d + j] = p[j];
+            x = rcf_given(w, s);
+            for (int j = 0; j < straight; j++) {
+                if (x[j] < lower[j]) lower[j] = x[j];
+                if (x[j] > upper[j]) upper[j] = x[j];
             }
+            if (w->sphere && fabs(x[0]) < 90.0) w->far_a[n++] = rcf_longitude(x[1]); /* a pole lies on all meridians */
         }
+    if (!w->sphere) return;
+    lower[1] = upper[1] = 0.0;
+    if (n) rcf_arc(w->far_a, n, &lower[1], &upper[1]);
+}
+
+/* The mean of the records of a region whose box is tight; on the sphere the place below the mean of the points. */
+static void rcf_center(const rcf_window *w, int32_t r, double *center) {
+    int d = w->index.dims;
+    double mean[3];
+    for (int j = 0; j < d; j++) {
+        double value = (rcf_sum(w, r)[j] + rcf_sum(w, r)[d + j]) / w->regions[r].count;
+        if (w->sphere) mean[j] = value;
+        else center[j] = value;
+    }
+    if (!w->sphere) return;
+    center[0] = rcf_angle(mean[2], sqrt(mean[0] * mean[0] + mean[1] * mean[1]));
+    center[1] = rcf_longitude(rcf_angle(mean[1], mean[0]));
+    if (center[1] + 360.0 <= rcf_upper_corner(w, r)[1]) center[1] += 360.0; /* of a box that crosses the date line */
 }
 
 /* ---- cores gained and lost ----------------------------------------------------------------------------------- */
@@ -547,7 +601,8 @@ static int rcf_window_reserve(rcf_window *w, int64_t more) {
     if (n > w->length) n = w->length;
     size_t m = n;
     if (!rcf_index_reserve(&w->index, (int32_t)n)
-        || !rcf_resize(&w->regions, m, sizeof *w->regions) || !rcf_resize(&w->extents, 4 * m * w->index.dims, sizeof(double))
+        || !rcf_resize(&w->regions, m, sizeof *w->regions) || !rcf_resize(&w->extents, 2 * m * (w->columns + w->index.dims), sizeof(double))
+        || (w->sphere && !rcf_resize(&w->places, 2 * m, sizeof(double)))
         || !rcf_resize(&w->touched, m, sizeof(int32_t)) || !rcf_resize(&w->stale, m, sizeof(int32_t))
         || !rcf_resize(&w->ended, m, sizeof(int64_t)) || !rcf_resize(&w->turned, m, sizeof(int32_t))
         || !rcf_resize(&w->near_a, m, sizeof(int32_t)) || !rcf_resize(&w->near_b, m, sizeof(int32_t))
@@ -561,13 +616,13 @@ static int rcf_window_reserve(rcf_window *w, int64_t more) {
 
 /* The next record of the stream, for which there is room; 0 if there was no memory to tell what it changed. */
 static int rcf_window_push(rcf_window *w, const double *record) {
-    int d = w->index.dims, fine = 1;
+    int fine = 1;
     int64_t place = (int64_t)w->first + w->size;
     int32_t slot = (int32_t)(place >= w->length ? place - w->length : place), turned = 0;
     double *p = rcf_point_at(&w->index, slot);
     rcf_record *x = rcf_record_at(&w->index, slot);
     int64_t told = w->n_changes;
-    for (int j = 0; j < d; j++) p[j] = record[j] + 0.0; /* -0.0 is 0.0 */
+    rcf_take(w, slot, record);
     int32_t n = rcf_within(&w->index, p, w->near_a, w->far_a);
     rcf_index_insert(&w->index, slot);
     w->size++;
@@ -604,12 +659,10 @@ static int rcf_window_push(rcf_window *w, const double *record) {
  * makes wrong regions, and does no harm. */
 static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, const int32_t *counts, const int32_t *owners,
                               int32_t n_regions) {
-    int d = w->index.dims;
     for (int32_t r = 0; r < n_regions; r++) rcf_new_region(w);
     for (int32_t slot = 0; slot < n; slot++) {
-        double *p = rcf_point_at(&w->index, slot);
         rcf_record *x = rcf_record_at(&w->index, slot);
-        for (int j = 0; j < d; j++) p[j] = points[(size_t)slot * d + j] + 0.0; /* -0.0 is 0.0 */
+        rcf_take(w, slot, points + (size_t)slot * w->columns);
         rcf_index_insert(&w->index, slot);
         x->mark = 0;
         x->core = 0;
@@ -624,18 +677,21 @@ static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, co
     w->size = n;
 }
 
-static int rcf_window_open(rcf_window *w, int dims, int32_t window, double radius, int32_t min_points) {
+/* `radius` is in metres on the sphere. */
+static int rcf_window_open(rcf_window *w, int columns, int sphere, int32_t window, double radius, int32_t min_points) {
     memset(w, 0, sizeof *w);
+    w->columns = columns;
+    w->sphere = sphere;
     w->window = window;
     w->length = window + 1;
     w->min_points = min_points;
     w->free_region = -1;
-    return rcf_index_open(&w->index, dims, radius);
+    return rcf_index_open(&w->index, sphere ? 3 : columns, sphere ? rcf_chord(radius) : radius);
 }
 
 static void rcf_window_close(rcf_window *w) {
     rcf_index_close(&w->index);
-    free(w->regions), free(w->extents), free(w->touched), free(w->stale), free(w->ended), free(w->turned);
+    free(w->places), free(w->regions), free(w->extents), free(w->touched), free(w->stale), free(w->ended), free(w->turned);
     free(w->near_a), free(w->near_b), free(w->near_c), free(w->far_a), free(w->far_b), free(w->far_c), free(w->groups);
     free(w->changes);
 }

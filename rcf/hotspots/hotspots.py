@@ -13,9 +13,8 @@ from typing import Any, ClassVar, Literal, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.neighbors import NearestNeighbors
-from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._html import NotebookView, table
 from .._validate import (
@@ -28,11 +27,10 @@ from .._validate import (
     whole_number,
 )
 from ..persist import Savable
-from .window import KINDS, Window, check_finite
+from .radius import Metric
+from .window import KINDS, LEAST_METRES, Window, box_area, check_finite, check_places
 
 Kind = Literal["born", "split", "grown", "shrunk", "merged", "died"]
-# suggest_radius computes the k-distances of this many rows: the error of its quantiles is then at most half a percent.
-_K_DISTANCE_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +42,15 @@ class HotSpot:
     id : int
         Constant while the region exists, even if it grows, shrinks or moves. Ids are never reused.
     density : float
-        `count` divided by the volume of the box; see :class:`HotSpots` for a box without volume.
+        `count` divided by the volume of the box, or by its square metres with ``metric="haversine"``; see :class:`HotSpots` for
+        a box without volume.
     min_values, max_values : tuple of float
-        The bounding box of the records, per feature.
+        The bounding box of the records, per feature. With ``metric="haversine"`` these are (latitude, longitude) of the southwest
+        and the northeast corner; the longitude of the latter is above 180 if the box crosses the date line.
     count : int
         Number of records.
     center : tuple of float
-        Mean of the records.
+        Mean of the records. With ``metric="haversine"`` the place below their mean in space.
 
     Examples
     --------
@@ -115,12 +115,15 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
     window_size : int, default=1000
         Number of records of the stream in the window. `fit` uses all of its rows.
     scan_radius : float, default=0.5
-        Euclidean distance within which records are neighbours. Choose a value between the typical distance of neighbours
-        inside dense regions and the one outside; :func:`suggest_radius` proposes a value. The default is that of DBSCAN and
-        does not depend on your data. Scale features whose units differ.
+        Distance within which records are neighbours, in metres with ``metric="haversine"``. Choose a value between the typical
+        distance of neighbours inside dense regions and the one outside; :func:`suggest_radius` proposes a value. The default is
+        that of DBSCAN and does not depend on your data. Scale features whose units differ.
     min_points : int, default=5
         Number of records within `scan_radius` that make a record a core, itself included. It is the smallest size of a region.
         Choose a share of the window that no place contains by chance, for example 2 %.
+    metric : {"euclidean", "haversine"}, default="euclidean"
+        With "haversine" a record is a place on the earth, (latitude, longitude) in degrees, and distances are along the great
+        circle. Latitudes are from -90 to 90, longitudes from -180 to 360, so both customs of counting them are accepted.
     strict : bool, default=False
         Enforce the limits of the Kinesis function: windows of 100 to 1000 records, and `min_points` of at least 2.
 
@@ -160,6 +163,13 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
     `scan_radius`, because closer records are neighbours in any case. If the volume is too small for a float, the density is the
     largest float.
 
+    **Places on the earth.** The earth is a sphere of radius 6 371 008.8 m (`EARTH_RADIUS`), the mean radius of the ellipsoid
+    WGS 84. Distances differ from those on the ellipsoid by up to 0.6 %. Neighbours are found across the date line and around the
+    poles. The box of a region has the smallest range of longitudes that holds its records. Its west end is from -180 to below 180,
+    and its east end is above 180 if the box crosses the date line: 179 to 181.5 means 179 E to 178.5 W. A record at a pole
+    lies on all meridians and does not widen the box. The density is in records per square metre. `scan_radius` must be at least a
+    millimetre, because places are computed to about a nanometre.
+
     **Ids.** A record that enters can start a region or join regions. Of the joined regions, the one with the most records keeps its
     id; with equal counts it is the smaller id. A record that leaves can end or split a region. The part with the most records
     keeps the id; with equal counts it is the part with the oldest core.
@@ -191,6 +201,13 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
     >>> [spot] = spots.update_many(X)
     >>> spot.count, [round(x, 1) for x in spot.min_values], [round(x, 1) for x in spot.max_values]
     (209, [3.9, 7.0], [5.1, 8.0])
+
+    Taxis in Fiji, some of them east of the date line; neighbours are within 500 m:
+
+    >>> taxis = HotSpots(window_size=100, scan_radius=500, min_points=3, metric="haversine")
+    >>> [spot] = taxis.update_many([[-16.8, 179.998], [-16.8, -179.999], [-16.801, 179.999], [-17.8, 178.0]])
+    >>> spot.count, spot.min_values, spot.max_values
+    (3, (-16.801, 179.998), (-16.8, 180.001))
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -198,15 +215,23 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         # its square must be a float
         "scan_radius": [Interval(Real, 1e-150, 1e150, closed="both")],
         "min_points": [Interval(Integral, 1, None, closed="left")],
+        "metric": [StrOptions({"euclidean", "haversine"})],
         "strict": ["boolean"],
     }
 
     def __init__(
-        self, window_size: int = 1000, scan_radius: float = 0.5, min_points: int = 5, *, strict: bool = False
+        self,
+        window_size: int = 1000,
+        scan_radius: float = 0.5,
+        min_points: int = 5,
+        *,
+        metric: Metric = "euclidean",
+        strict: bool = False,
     ) -> None:
         self.window_size = window_size
         self.scan_radius = scan_radius
         self.min_points = min_points
+        self.metric = metric
         self.strict = strict
 
     # ---- the stream --------------------------------------------------------------------------------------------
@@ -237,7 +262,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         if hasattr(record, "columns"):
             raise many_for_one(np.shape(record))
         row = as_record(record, getattr(self, "n_features_in_", None), type(self).__name__).reshape(1, -1)
-        check_finite(row)
+        self._check_rows(row)
         self._stream(row.shape[1]).push(row)
         self.n_features_in_ = row.shape[1]
         return self.hot_spots_
@@ -300,8 +325,13 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
             rows: NDArray[np.float64] = validate_data(
                 self, X, reset=reset, dtype=np.float64, order="C", ensure_all_finite=False
             )
-            check_finite(rows)
+            self._check_rows(rows)
         return rows
+
+    def _check_rows(self, rows: NDArray[np.float64]) -> None:
+        check_finite(rows)
+        if self.metric == "haversine":
+            check_places(rows)
 
     def _check_settings(self) -> None:
         self._validate_params()
@@ -309,6 +339,10 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
             raise ValueError(
                 f"min_points must be at most window_size, {self.window_size}, got {self.min_points}: "
                 "no region could ever be found."
+            )
+        if self.metric == "haversine" and self.scan_radius < LEAST_METRES:
+            raise ValueError(
+                f"scan_radius must be at least {LEAST_METRES} metres with haversine, got {self.scan_radius}."
             )
         if self.strict and not 100 <= self.window_size <= 1000:
             raise ValueError(f"strict: window_size must be between 100 and 1000, got {self.window_size}.")
@@ -319,13 +353,16 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         """The window that the next record enters, a new one if there is none."""
         if not hasattr(self, "_window"):
             self._check_settings()
-            self._begin(Window(n_features, self.window_size, float(self.scan_radius), self.min_points))
+            self._begin(self._new_window(n_features, self.window_size))
         check_settled(self, self._settled)
         return self._window
 
+    def _new_window(self, n_features: int, size: int) -> Window:
+        return Window(n_features, size, float(self.scan_radius), self.min_points, self.metric == "haversine")
+
     def _begin(self, window: Window) -> None:
         self._window = window
-        self._settled = {name: getattr(self, name) for name in ("window_size", "scan_radius", "min_points")}
+        self._settled = {name: getattr(self, name) for name in ("window_size", "scan_radius", "min_points", "metric")}
         self._spots: dict[int, HotSpot] = {}
         self._reading = threading.Lock()  # hot_spots_ brings _spots up to date, and two threads may read it
 
@@ -348,7 +385,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         """
         self._check_settings()
         rows = self._checked(X, reset=True)
-        window = Window(rows.shape[1], max(len(rows), self.window_size), float(self.scan_radius), self.min_points)
+        window = self._new_window(rows.shape[1], max(len(rows), self.window_size))
         window.push(rows)
         window.renumber()
         window.slide(self.window_size)
@@ -407,7 +444,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
             self.window_size, self.scan_radius, self.min_points
         ]:  # fmt: skip
             raise ValueError("the window was begun with other parameters")
-        window = Window.restore(held)
+        window = Window.restore(held, self.metric == "haversine")
         self._begin(window)
         self.n_features_in_ = int(window.n_features)
         if names is not None:
@@ -491,6 +528,9 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         return json.dumps({"hotspots": spots}, separators=(",", ":"))
 
     def _density(self, count: int, lower: tuple[float, ...], upper: tuple[float, ...]) -> float:
+        if self._settled["metric"] == "haversine":
+            area = box_area(lower, upper, float(self._settled["scan_radius"]))
+            return min(count / area, sys.float_info.max) if area > 0.0 else sys.float_info.max
         # exponents are kept separately: the product of many sides can overflow or underflow although the density does not
         mantissa, exponent = 1.0, 0
         for low, high in zip(lower, upper, strict=True):
@@ -501,85 +541,3 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
             return math.ldexp(count / mantissa, -exponent)
         except OverflowError:
             return sys.float_info.max
-
-
-def k_distances(X: ArrayLike, min_points: int) -> NDArray[np.float64]:
-    """For each row, the distance within which there are `min_points` rows, itself included; in ascending order.
-
-    Parameters
-    ----------
-    X : array-like of shape (n, d)
-    min_points : int
-        From 2 to n.
-
-    Returns
-    -------
-    ndarray of shape (min(n, 10000),)
-        The distances of all rows or, if there are more than 10 000, of 10 000 evenly spaced ones. Every row can be a neighbour.
-    """
-    rows: NDArray[np.float64] = check_array(X, dtype=np.float64, order="C", ensure_all_finite=False)
-    check_finite(rows)
-    k = whole_number("min_points", min_points, least=2)
-    if k > len(rows):
-        raise ValueError(f"min_points must be at most the number of rows, {len(rows)}, got {k}")
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _K_DISTANCE_ROWS)).astype(np.int64))]
-    distances: NDArray[np.float64] = NearestNeighbors(n_neighbors=k).fit(rows).kneighbors(some)[0][:, -1]
-    return np.sort(distances)
-
-
-def suggest_radius(X: ArrayLike, min_points: int) -> float:
-    """A scan radius for data like these: the knee of the k-distance curve.
-
-    :func:`k_distances` gives the sorted distances. They are small and nearly constant for rows in dense regions, and rise
-    where the sparse rows begin. The knee is the start of the steepest rise of the logarithm of the distance over 5 % of the
-    rows. The lowest 5 % and the highest 2 % are ignored, because they always rise.
-
-    Parameters
-    ----------
-    X : array-like of shape (n, d)
-        A window of the stream, or more.
-    min_points : int
-        As given to :class:`HotSpots`; from 2 to n.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        If every row has `min_points` equal to it.
-
-    See Also
-    --------
-    rcf.plot.k_distance : Plots the curve.
-
-    Notes
-    -----
-    The k-distance curve is that of Ester et al. (1996), section 4.2; they find the knee by eye. A common rule takes the point
-    with the largest distance to the chord. If few rows are dense, that point is at the end of the curve: on the documented
-    example of Kinesis (a fifth of the records in a hundredth of the area) that rule proposes 1.0, and this one 0.21.
-
-    Check the value on the curve. There are several knees if densities vary, and none if they do not. The rule may miss dense
-    regions with less than a tenth of the rows.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from rcf.hotspots import suggest_radius
-    >>> rng = np.random.default_rng(0)
-    >>> X = rng.uniform(0, 10, size=(1000, 2))
-    >>> X[::5] = [4, 7] + rng.uniform(0, 1, size=(200, 2))
-    >>> 0.15 < suggest_radius(X, min_points=17) < 0.3
-    True
-    """
-    curve = k_distances(X, min_points)
-    if not curve[-1] > 0.0:
-        raise ValueError(f"every row of X has {min_points} rows equal to it; any radius will do")
-    curve = np.maximum(curve, curve[curve > 0.0][0])
-    n = len(curve)
-    span = max(1, n // 20)
-    first = n // 20
-    last = max(first + 1, int(0.98 * n) - span)
-    height = np.log(curve)
-    return float(curve[first + np.argmax((height[span:] - height[:-span])[first:last])])

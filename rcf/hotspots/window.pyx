@@ -39,6 +39,8 @@ cdef extern from "dbscan.h" nogil:
 
     ctypedef struct rcf_window:
         rcf_index index
+        int columns
+        int sphere
         int32_t window
         int32_t min_points
         int32_t length
@@ -57,7 +59,7 @@ cdef extern from "dbscan.h" nogil:
         int64_t n_changes
         int log
 
-    int rcf_window_open(rcf_window* w, int dims, int32_t window, double radius, int32_t min_points)
+    int rcf_window_open(rcf_window* w, int columns, int sphere, int32_t window, double radius, int32_t min_points)
     void rcf_window_close(rcf_window* w)
     int rcf_window_reserve(rcf_window* w, int64_t more)
     int rcf_window_push(rcf_window* w, const double* record)
@@ -65,11 +67,23 @@ cdef extern from "dbscan.h" nogil:
                            int32_t n_regions)
     void rcf_tighten(rcf_window* w, int32_t r)
     rcf_record* rcf_record_at(const rcf_index* x, int32_t slot)
-    double* rcf_point_at(const rcf_index* x, int32_t slot)
-    double* rcf_extent(const rcf_window* w, int32_t r)
+    double* rcf_given(const rcf_window* w, int32_t slot)
+    double* rcf_lower_corner(const rcf_window* w, int32_t r)
+    double* rcf_upper_corner(const rcf_window* w, int32_t r)
+    double* rcf_sum(const rcf_window* w, int32_t r)
+    void rcf_center(const rcf_window* w, int32_t r, double* center)
+
+cdef extern from "sphere.h" nogil:
+    const double RCF_EARTH
+    double rcf_box_area(const double* lower, const double* upper, double least)
+    void rcf_on_sphere(const double* place, double* point)
 
 KINDS = ("born", "split", "grown", "shrunk", "merged", "died")
 CHANGE = np.dtype([("at", np.int64), ("id", np.int64), ("other", np.int64), ("kind", np.int32), ("count", np.int32)])
+
+EARTH_RADIUS = RCF_EARTH
+# Below this the rounding of points on the unit sphere, about a nanometre, would be seen.
+LEAST_METRES = 1e-3
 
 cdef enum:
     CHUNK = 4096  # rows between two looks for an interrupt
@@ -90,6 +104,41 @@ def check_finite(const double[:, ::1] X):
             raise ValueError(f"Input X contains {what} (row {i // X.shape[1]}, feature {i % X.shape[1]}).")
 
 
+def check_places(const double[:, ::1] X, rows=None):
+    """Raise for the first row that is not a latitude and a longitude, naming it; `rows` are the numbers of the rows, by default from 0."""
+    cdef ptrdiff_t i
+    if X.shape[1] != 2:
+        raise ValueError(f"metric='haversine' takes 2 features, latitude and longitude in degrees, got {X.shape[1]}")
+    for i in range(X.shape[0]):
+        if not -90.0 <= X[i, 0] <= 90.0:
+            raise ValueError(
+                f"latitude must be between -90 and 90 degrees, got {X[i, 0]} (row {i if rows is None else rows[i]}, feature 0): "
+                "a record is latitude, then longitude"
+            )
+        if not -180.0 <= X[i, 1] <= 360.0:
+            raise ValueError(
+                f"longitude must be between -180 and 360 degrees, got {X[i, 1]} (row {i if rows is None else rows[i]}, feature 1)"
+            )
+
+
+def unit_sphere(const double[:, ::1] places):
+    """(n, 3) the points of the unit sphere at places in degrees, latitude and longitude, as the window has them."""
+    cdef ptrdiff_t i
+    cdef double[:, ::1] out
+    result = np.empty((places.shape[0], 3))
+    out = result
+    for i in range(places.shape[0]):
+        rcf_on_sphere(&places[i, 0], &out[i, 0])
+    return result
+
+
+def box_area(tuple lower, tuple upper, double least):
+    """Square metres between two corners (latitude, longitude) in degrees; a side of length zero counts as `least` metres."""
+    cdef double[2] low = lower
+    cdef double[2] high = upper
+    return rcf_box_area(low, high, least)
+
+
 cdef class Window:
     """DBSCAN of the last records of a stream.
 
@@ -99,17 +148,23 @@ cdef class Window:
     scan_radius : float
         Within 1e-150 and 1e150, so that its square is a number.
     min_points : int
+    sphere : bool, default=False
+        Whether records are places on the earth, latitude and longitude in degrees, and the radius is in metres.
     """
     cdef rcf_window w
     cdef object lock
     cdef double radius
 
-    def __cinit__(self, int n_features, int64_t window_size, double scan_radius, int64_t min_points):
+    def __cinit__(self, int n_features, int64_t window_size, double scan_radius, int64_t min_points, bint sphere=False):
         if n_features < 1 or not 1 <= window_size < 2**30 or not 1e-150 <= scan_radius <= 1e150 or min_points < 1:
             raise ValueError("parameters of a Window out of range")
+        if sphere and (n_features != 2 or scan_radius < LEAST_METRES):
+            raise ValueError("parameters of a Window on the sphere out of range")
         self.lock = threading.Lock()
         self.radius = scan_radius
-        if not rcf_window_open(&self.w, n_features, <int32_t>window_size, scan_radius, <int32_t>min(min_points, 2**30)):
+        if not rcf_window_open(
+            &self.w, n_features, sphere, <int32_t>window_size, scan_radius, <int32_t>min(min_points, 2**30)
+        ):
             raise MemoryError
         self.w.index.salt = int.from_bytes(os.urandom(8), "little")
 
@@ -123,8 +178,8 @@ cdef class Window:
         cdef int64_t n = X.shape[0], done = 0, end
         cdef bint fine = True
         cdef uint8_t[::1] raw
-        if X.shape[1] != self.w.index.dims:
-            raise ValueError(f"X has {X.shape[1]} features, but HotSpots is expecting {self.w.index.dims} features as input.")
+        if X.shape[1] != self.w.columns:
+            raise ValueError(f"X has {X.shape[1]} features, but HotSpots is expecting {self.w.columns} features as input.")
         with self.lock:
             if not rcf_window_reserve(&self.w, n):
                 raise MemoryError(f"no memory for {n} more records")
@@ -182,9 +237,11 @@ cdef class Window:
         (id, count, lower, upper, mean) of those that began or changed."""
         cdef int64_t i
         cdef int32_t r
-        cdef int j, d = self.w.index.dims
+        cdef int j, d = self.w.columns
         cdef rcf_region* region
-        cdef double* e
+        cdef double* lower
+        cdef double* upper
+        cdef double[::1] center = np.empty(d)
         with self.lock:
             ended = [self.w.ended[i] for i in range(self.w.n_ended)]
             self.w.n_ended = 0
@@ -197,13 +254,14 @@ cdef class Window:
                     continue
                 region.shown = True
                 rcf_tighten(&self.w, r)
-                e = rcf_extent(&self.w, r)
+                lower, upper = rcf_lower_corner(&self.w, r), rcf_upper_corner(&self.w, r)
+                rcf_center(&self.w, r, &center[0])
                 changed.append((
                     region.id,
                     region.count,
-                    tuple([e[j] for j in range(d)]),
-                    tuple([e[d + j] for j in range(d)]),
-                    tuple([(e[2 * d + j] + e[3 * d + j]) / region.count for j in range(d)]),
+                    tuple([lower[j] for j in range(d)]),
+                    tuple([upper[j] for j in range(d)]),
+                    tuple([center[j] for j in range(d)]),
                 ))
             self.w.n_stale = 0
         return ended, changed
@@ -261,16 +319,16 @@ cdef class Window:
         cdef int j
         cdef double[:, ::1] out
         with self.lock:
-            result = np.empty((self.w.size, self.w.index.dims))
+            result = np.empty((self.w.size, self.w.columns))
             out = result
             for i in range(self.w.size):
-                for j in range(self.w.index.dims):
-                    out[i, j] = rcf_point_at(&self.w.index, self.slot(i))[j]
+                for j in range(self.w.columns):
+                    out[i, j] = rcf_given(&self.w, self.slot(i))[j]
         return result
 
     @property
     def n_features(self):
-        return self.w.index.dims
+        return self.w.columns
 
     @property
     def n_seen(self):
@@ -301,7 +359,7 @@ cdef class Window:
             for r in range(self.w.n_regions):
                 if self.w.regions[r].n_cores:
                     regions.append(self.w.regions[r].id)
-                    sums.append([rcf_extent(&self.w, r)[2 * d + j] for j in range(2 * d)])
+                    sums.append([rcf_sum(&self.w, r)[j] for j in range(2 * d)])
         order = np.argsort(np.array(regions, dtype=np.int64))  # where a region stands in memory decides nothing
         return {
             "window_size": int(self.w.window), "scan_radius": self.radius, "min_points": int(self.w.min_points),
@@ -310,7 +368,7 @@ cdef class Window:
         }
 
     @classmethod
-    def restore(cls, state):
+    def restore(cls, state, sphere=False):
         """The Window of a state.
 
         What its records are to each other is taken from it and held only to be possible: to find it again would cost what all the
@@ -325,6 +383,7 @@ cdef class Window:
         if points.ndim != 2 or points.shape[1] < 1:
             raise ValueError("points must have two dimensions")
         n, d = points.shape
+        axes = 3 if sphere else d  # of what the sums are taken
         ids, regions = np.asarray(state["ids"], dtype=np.int64), np.asarray(state["regions"], dtype=np.int64)
         counts, cores = np.asarray(state["counts"], dtype=np.int64), np.asarray(state["cores"], dtype=np.int64)
         sums = np.asarray(state["sums"], dtype=np.float64)
@@ -332,13 +391,15 @@ cdef class Window:
             raise ValueError(f"impossible counts: {n} records, {state['seen']} seen, {state['next_id']} numbers of regions")
         if (
             not ids.shape == counts.shape == cores.shape == (n,) or regions.ndim != 1
-            or sums.shape != (len(regions), 2 * d) or state["seen"] < n
+            or sums.shape != (len(regions), 2 * axes) or state["seen"] < n
         ):
             raise ValueError("the state's arrays do not fit each other")
         check_finite(points)
+        if sphere:
+            check_places(points)
         if not np.isfinite(sums).all():
             raise ValueError("the sums are not finite")
-        self = cls(d, max(n, state["window_size"]), state["scan_radius"], state["min_points"])
+        self = cls(d, max(n, state["window_size"]), state["scan_radius"], state["min_points"], sphere)
         is_core = counts >= state["min_points"]
         if (
             not ((counts >= 1) & (counts <= n) & (cores >= -1) & (cores < n)).all()
@@ -355,12 +416,12 @@ cdef class Window:
         rcf_window_refill(&self.w, n, &rows[0, 0], &count_of[0], &owner_of[0], len(regions))
         for r in range(self.w.n_regions):
             self.w.regions[r].id = regions[r]
-            for j in range(2 * d):
-                rcf_extent(&self.w, r)[2 * d + j] = sums[r, j]
+            for j in range(2 * axes):
+                rcf_sum(&self.w, r)[j] = sums[r, j]
         self.w.next_id = state["next_id"]
         self.w.seen = state["seen"]
         self.slide(state["window_size"])
         return self
 
     def __reduce__(self):
-        return Window.restore, (self.state(),)
+        return Window.restore, (self.state(), bool(self.w.sphere))

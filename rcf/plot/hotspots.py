@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..hotspots import HotSpots, k_distances, suggest_radius
+from ..hotspots.radius import Metric
 from .style import FLAGGED, SERIES, axes_of, plain
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def hotspots(
     spots: HotSpots,
     ax: Axes | None = None,
     *,
-    features: tuple[int, int] = (0, 1),
+    features: tuple[int, int] | None = None,
     names: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Axes:
@@ -31,10 +32,11 @@ def hotspots(
         With at least one record.
     ax : matplotlib Axes, default=None
         None makes a figure, ``ax.figure``, that is not registered with pyplot.
-    features : tuple of int, default=(0, 1)
-        The features on the x and the y axis. With a single feature the y axis is the position of the record in the stream.
+    features : tuple of int, default=None
+        The features on the x and the y axis; by default the first two, or for places on the earth longitude and latitude. With a
+        single feature the y axis is the position of the record in the stream.
     names : sequence of str, default=None
-        Names of all features; by default the names that the records had.
+        Names of all features; by default the names that the records had, and for places on the earth latitude and longitude.
     title : str, default=None
 
     Returns
@@ -45,6 +47,11 @@ def hotspots(
     ------
     ValueError
         If there is no such feature, or names for another number of features.
+
+    Notes
+    -----
+    With ``metric="haversine"`` the axes are in degrees, and records on both sides of the date line lie side by side. If all
+    lie within ten degrees, a kilometre is equally long on both axes.
 
     Examples
     --------
@@ -60,16 +67,25 @@ def hotspots(
     from matplotlib.patches import Rectangle
 
     records, found, labels = spots.records(), spots.hot_spots_, spots.labels_
-    d = records.shape[1]
+    d, earth = records.shape[1], spots.metric == "haversine"
+    if features is None:
+        features = (1, 0) if earth else (0, 1)
     across, up = features if d > 1 else (0, 0)
     for feature in (across, up):
         if not 0 <= feature < d:
             raise ValueError(f"there are {d} features, no feature {feature}")
     if names is None:
-        names = list(getattr(spots, "feature_names_in_", [f"feature {i}" for i in range(d)]))
+        plainly = ["latitude", "longitude"] if earth else [f"feature {i}" for i in range(d)]
+        names = list(getattr(spots, "feature_names_in_", plainly))
     if len(names) != d:
         raise ValueError(f"{len(names)} names for {d} features")
     age = np.arange(spots.n_seen_ - len(records), spots.n_seen_)
+    lows, highs = [list(spot.min_values) for spot in found], [list(spot.max_values) for spot in found]
+    if earth:
+        records[:, 1], west = _from_west(records[:, 1])
+        for low, high in zip(lows, highs, strict=True):
+            if low[1] < west:
+                low[1], high[1] = low[1] + 360.0, high[1] + 360.0
     x, y = records[:, across], records[:, up] if d > 1 else age
 
     axes = axes_of(ax, figsize=(7.5, 6))
@@ -84,9 +100,9 @@ def hotspots(
         inside = labels >= 0
         axes.scatter(x[inside], y[inside], s=8, color=shade[labels[inside]], linewidths=0, rasterized=len(x) > 20_000)
         for i, spot in enumerate(found):
-            left, width = spot.min_values[across], spot.max_values[across] - spot.min_values[across]
+            left, width = lows[i][across], highs[i][across] - lows[i][across]
             if d > 1:
-                bottom, height = spot.min_values[up], spot.max_values[up] - spot.min_values[up]
+                bottom, height = lows[i][up], highs[i][up] - lows[i][up]
             else:
                 own = age[labels == i]
                 bottom, height = float(own.min()), float(own.max() - own.min())
@@ -100,16 +116,51 @@ def hotspots(
             listed = colors(np.linspace(0.15, 1.0, 256))
             from matplotlib.colors import ListedColormap
 
-            axes.figure.colorbar(ScalarMappable(scale, ListedColormap(listed)), ax=axes, label="density")
+            label = "density (records/m²)" if earth else "density"
+            axes.figure.colorbar(ScalarMappable(scale, ListedColormap(listed)), ax=axes, label=label)
     axes.margins(0.05)
-    axes.set_xlabel(names[across])
-    axes.set_ylabel(names[up] if d > 1 else "record")
+    unit = " (degrees)" if earth else ""
+    axes.set_xlabel(names[across] + unit)
+    axes.set_ylabel(names[up] + unit if d > 1 else "record")
+    if earth:
+        _scale(axes, records, (across, up))
     what = "region" if len(found) == 1 else "regions"
     axes.set_title(title or f"{len(found)} {what} among {len(records)} records (id: count, density)", fontsize=11)
     return plain(axes)
 
 
-def k_distance(X: ArrayLike, min_points: int, ax: Axes | None = None, *, title: str | None = None) -> Axes:
+def _from_west(longitudes: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The longitudes along the shortest arc that holds them, and where it begins, from -180 to below 180."""
+    longitudes = np.where(longitudes >= 180.0, longitudes - 360.0, longitudes)
+    along = np.unique(longitudes)
+    west = float(along[np.argmax(np.diff(along, prepend=along[-1] - 360.0))])
+    return np.where(longitudes < west, longitudes + 360.0, longitudes), west
+
+
+def _scale(axes: Axes, records: NDArray[np.float64], features: tuple[int, int]) -> None:
+    """Longitudes as maps write them, and in a small area the same scale on both axes."""
+    from matplotlib.ticker import FuncFormatter
+
+    def written(degrees: float, _: object) -> str:
+        return f"{(degrees + 180.0) % 360.0 - 180.0:.10g}"
+
+    for feature, axis in zip(features, (axes.xaxis, axes.yaxis), strict=True):
+        if feature == 1:
+            axis.set_major_formatter(FuncFormatter(written))
+    middle = 0.5 * (records[:, 0].min() + records[:, 0].max())
+    if features[0] != features[1] and np.ptp(records, axis=0).max() < 10.0 and abs(middle) < 89.0:
+        stretch = 1.0 / np.cos(np.radians(middle))
+        axes.set_aspect(stretch if features == (1, 0) else 1.0 / stretch, adjustable="datalim")
+
+
+def k_distance(
+    X: ArrayLike,
+    min_points: int,
+    ax: Axes | None = None,
+    *,
+    metric: Metric = "euclidean",
+    title: str | None = None,
+) -> Axes:
     """Draw the k-distance curve of data, and the radius that :func:`rcf.hotspots.suggest_radius` takes from it.
 
     Look for the step. Rows to its left lie in dense regions, and the height of its foot is a scan radius.
@@ -121,6 +172,8 @@ def k_distance(X: ArrayLike, min_points: int, ax: Axes | None = None, *, title: 
         From 2 to n.
     ax : matplotlib Axes, default=None
         None makes a figure, ``ax.figure``, that is not registered with pyplot.
+    metric : {"euclidean", "haversine"}, default="euclidean"
+        With "haversine" the rows are latitudes and longitudes in degrees, and distances are in metres.
     title : str, default=None
 
     Returns
@@ -140,7 +193,7 @@ def k_distance(X: ArrayLike, min_points: int, ax: Axes | None = None, *, title: 
     'log'
     """
 
-    radius, curve = suggest_radius(X, min_points), k_distances(X, min_points)
+    radius, curve = suggest_radius(X, min_points, metric), k_distances(X, min_points, metric)
     rows = np.arange(1, len(curve) + 1)
     foot = int(np.searchsorted(curve, radius, side="right"))
 
@@ -154,6 +207,6 @@ def k_distance(X: ArrayLike, min_points: int, ax: Axes | None = None, *, title: 
     )  # fmt: skip
     axes.set_yscale("log")
     axes.set_xlabel("rows, sorted")
-    axes.set_ylabel(f"radius that takes in {min_points} rows")
+    axes.set_ylabel(f"radius that takes in {min_points} rows" + (" (m)" if metric == "haversine" else ""))
     axes.set_title(title or "k-distance curve", fontsize=11)
     return plain(axes)

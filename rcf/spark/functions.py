@@ -26,7 +26,7 @@ def register(spark: SparkSession) -> None:
     ``RANDOM_CUT_FOREST_WITH_EXPLANATION``        the same, with withDirectionality => FALSE after shingleSize: adds
                                                   ANOMALY_EXPLANATION too
     ``HOTSPOTS``                                  (inputStream, windowSize, scanRadius, minimumNumberOfPointsInAHotspot,
-                                                  columns => all): adds HOTSPOTS_RESULT
+                                                  columns => all, metric => 'euclidean'): adds HOTSPOTS_RESULT
     ============================================  ======================================================================
 
     The numbers of a record are all numeric columns of the table, as in Kinesis, or those that `columns` names,
@@ -211,11 +211,13 @@ class _Hotspots(_Function):
         scanRadius: AnalyzeArgument,
         minimumNumberOfPointsInAHotspot: AnalyzeArgument,
         columns: AnalyzeArgument | None = None,
+        metric: AnalyzeArgument | None = None,
     ) -> AnalyzeResult:
         given = {
             "window_size": windowSize,
             "scan_radius": scanRadius,
             "minimum_number_of_points": minimumNumberOfPointsInAHotspot,
+            "metric": metric,
         }
         analyzed = _analyzed(inputStream, StructType().add("HOTSPOTS_RESULT", StringType()), columns, given)
         analyzed.settings["scan_radius"] = float(analyzed.settings["scan_radius"])  # 0.2 is a DECIMAL in SQL

@@ -11,6 +11,8 @@ from pyspark.sql.types import ArrayType, DoubleType, LongType, StructType
 
 from .._validate import whole_number
 from ..hotspots import HotSpots
+from ..hotspots.radius import Metric
+from ..hotspots.window import check_places
 from .columns import check_roles, in_order, numbers_of, seconds_of
 
 _REGION = (
@@ -33,6 +35,7 @@ def hot_spots(
     min_points: int,
     timeCol: str | None = None,
     window_size: int | None = None,
+    metric: Metric = "euclidean",
 ) -> DataFrame:
     """Find the dense regions of each key's points.
 
@@ -51,6 +54,9 @@ def hot_spots(
         A column that orders the points; needed with `window_size`.
     window_size : int, default=None
         Use only that many last points of each key. None uses all points.
+    metric : {"euclidean", "haversine"}, default="euclidean"
+        With "haversine" `valueCols` are a latitude and a longitude in degrees, and the radius is in metres; see
+        :class:`rcf.HotSpots`.
 
     Returns
     -------
@@ -76,13 +82,17 @@ def hot_spots(
         whole_number("window_size", window_size)
         if timeCol is None:
             raise ValueError("window_size takes the last points of a key: give timeCol too")
-    HotSpots(2**30 - 2 if window_size is None else window_size, scan_radius, min_points)._check_settings()
+    HotSpots(
+        2**30 - 2 if window_size is None else window_size, scan_radius, min_points, metric=metric
+    )._check_settings()
+    if metric == "haversine" and len(valueCols) != 2:
+        raise ValueError(f"metric='haversine' takes 2 valueCols, latitude and longitude, got {len(valueCols)}")
     for name in _REGION.fieldNames():
         if name in map(str.lower, keyCols):
             raise ValueError(f"key column {name!r} has the name of a column of the result: rename it")
     schema = StructType([*(df.schema[name] for name in keyCols), *_REGION])
     needed = df.select(*keyCols, *valueCols, *([timeCol] if timeCol else []))
-    find = _finding(list(keyCols), list(valueCols), timeCol, window_size, scan_radius, min_points, schema)
+    find = _finding(list(keyCols), list(valueCols), timeCol, window_size, scan_radius, min_points, metric, schema)
     return needed.groupBy(*keyCols).applyInArrow(find, schema)
 
 
@@ -93,6 +103,7 @@ def _finding(
     window: int | None,
     radius: float,
     points: int,
+    metric: Metric,
     schema: StructType,
 ) -> Callable[[pa.Table], pa.Table]:
     from pyspark.sql.pandas.types import to_arrow_schema
@@ -106,11 +117,16 @@ def _finding(
         if bad.any():
             row, j = np.argwhere(bad)[0]
             raise ValueError(f"key {[part.as_py() for part in key]}, column {values[j]!r}: {X[row, j]} (NULL is nan)")
+        if metric == "haversine":
+            try:
+                check_places(X)
+            except ValueError as error:
+                raise ValueError(f"key {[part.as_py() for part in key]}: {error}") from error
         times = np.zeros(len(X)) if time is None else seconds_of(rows.column(time))
         if np.isnan(times).any():
             raise ValueError(f"key {[part.as_py() for part in key]}, column {time!r}: NULL")
         X = X[in_order(times, X)]
-        spots = HotSpots(window or len(X), radius, points if window else min(points, len(X)))
+        spots = HotSpots(window or len(X), radius, points if window else min(points, len(X)), metric=metric)
         # fewer points than min_points cannot form a region
         found = [] if len(X) < points else spots.fit(X[-window:] if window else X).hot_spots_
         columns = [[getattr(spot, name) for spot in found] for name in _REGION.fieldNames()]

@@ -119,3 +119,26 @@ def test_bad_input_is_one_line(run, file, arguments, message):
     assert message in result.output
     assert "Traceback" not in result.output
     assert result.output.count("\n") == 1
+
+
+def test_places_on_the_earth(run, tmp_path):
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.uniform(-18, -17, 1500), 180 + rng.uniform(-0.5, 0.5, 1500)]
+    X[::4] = np.array([-17.5, 180.0]) + rng.normal(0, 0.004, size=(375, 2))
+    X[:, 1] = np.where(X[:, 1] >= 180, X[:, 1] - 360, X[:, 1])
+    path, picture = tmp_path / "pickups.csv", tmp_path / "end.png"
+    pd.DataFrame(X, columns=["lat", "lon"]).to_csv(path, index=False)
+    result = run(path, "--metric", "haversine", "-r", "800", "-m", "20", "--plot", picture)
+    assert result.exit_code == 0, result.output
+    spots = HotSpots(1000, 800.0, 20, metric="haversine")
+    (spot,) = spots.update_many(pd.read_csv(path).to_numpy())
+    assert spot.max_values[1] > 180 > spot.min_values[1]
+    assert f"{spot.min_values[1]:.6g} to {spot.max_values[1]:.6g}" in result.output
+    assert "radius 800 m" in result.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    suggested = json.loads(run(path, "--metric", "haversine", "-m", "20", "--json").stdout)["hotspots"]
+    assert len(suggested) == 1
+    path.write_text(path.read_text() + "178.5,-17.5\n")
+    result = run(path, "--metric", "haversine", "-r", "800")
+    assert result.exit_code == 1
+    assert "latitude must be between -90 and 90 degrees, got 178.5 (row 1501" in result.output

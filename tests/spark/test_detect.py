@@ -129,6 +129,31 @@ def test_hot_spots_are_those_of_the_class(spark):
     assert {tuple(row.min_values) for row in last} == {spot.min_values for spot in expected.hot_spots_}
 
 
+def test_hot_spots_on_the_earth(spark):
+    places = np.array([-17.5, 180.0]) + np.random.default_rng(0).normal(0, 0.01, size=(200, 2))
+    rows = [("fiji", i, *point) for i, point in enumerate(places.tolist())]
+    given = spark.createDataFrame(rows, "key string, at long, lat double, lon double")
+    asked = {
+        "keyCols": ["key"],
+        "valueCols": ["lat", "lon"],
+        "scan_radius": 500.0,
+        "min_points": 5,
+        "metric": "haversine",
+    }
+    expected = rcf.HotSpots(200, 500.0, 5, metric="haversine")
+    expected.update_many(places)
+    found = hot_spots(given, **asked, timeCol="at", window_size=200).collect()
+    assert {(row["count"], tuple(row.max_values)) for row in found} == {
+        (spot.count, spot.max_values) for spot in expected.hot_spots_
+    }
+    assert max(row.max_values[1] for row in found) > 180
+    with pytest.raises(ValueError, match="takes 2 valueCols, latitude and longitude, got 1"):
+        hot_spots(given, **{**asked, "valueCols": ["lat"]})
+    wrong = given.selectExpr("key", "at", "lat + 120 AS lat", "lon")
+    with pytest.raises(Exception, match=r"key \['fiji'\]: latitude must be between -90 and 90 degrees"):
+        hot_spots(wrong, **asked).collect()
+
+
 def test_hot_spots_refuse_what_they_cannot_use(spark):
     given = spark.createDataFrame([("a", 1, 0.0, None)], "key string, at long, x double, y double")
     right = {"keyCols": ["key"], "valueCols": ["x", "y"], "scan_radius": 0.2, "min_points": 10}

@@ -90,6 +90,17 @@ def test_hotspots(ask):
         assert one.kinesis_json() == row.HOTSPOTS_RESULT
 
 
+def test_hotspots_of_places_on_the_earth(ask):
+    rows = ask(
+        "SELECT * FROM HOTSPOTS(TABLE(t) WITH SINGLE PARTITION ORDER BY (ts), 100, 20000, 4, 'a, b', metric => 'haversine') "
+        "ORDER BY ts"
+    )
+    one = rcf.HotSpots(100, 20_000, 4, metric="haversine")
+    for record, row in zip(X, rows, strict=True):
+        one.update(record)
+        assert one.kinesis_json() == row.HOTSPOTS_RESULT
+
+
 def test_partitions_longer_than_what_is_scored_at_once(monkeypatch):
     from pyspark.sql import Row
 

@@ -93,6 +93,21 @@ def test_hotspots():
         assert text == one.kinesis_json()
 
 
+def test_hotspots_of_places_on_the_earth():
+    asked = {"window_size": 100, "scan_radius": 20_000, "minimum_number_of_points": 4, "metric": "haversine"}
+    found = hotspots(table(), ["x", "y"], **asked).read_all()
+    one = rcf.HotSpots(100, 20_000, 4, metric="haversine")
+    for record, text in zip(X, found["HOTSPOTS_RESULT"].to_pylist(), strict=True):
+        one.update(record)
+        assert text == one.kinesis_json()
+    assert len(set(found["HOTSPOTS_RESULT"].to_pylist())) > 100
+    far = table().set_column(table().column_names.index("x"), "x", pa.array([*X[:1700, 0], 91.0, *X[1701:, 0]]))
+    with pytest.raises(ValueError, match=r"latitude must be between -90 and 90 degrees, got 91\.0 \(row 1700"):
+        hotspots(far, ["x", "y"], **asked).read_all()
+    with pytest.raises(ValueError, match="takes 2 columns, latitude and longitude, got 1"):
+        hotspots(table(), ["x"], **asked).read_all()
+
+
 def test_polars_frames():
     pl = pytest.importorskip("polars")
     found = pl.DataFrame(random_cut_forest(pl.DataFrame(table()), ["x", "y"], **SMALL))
