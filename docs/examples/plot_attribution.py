@@ -22,8 +22,8 @@ forest = RandomCutForest(random_state=0).fit(usual)
 # Two records
 # -----------
 # In the first record ``latency`` is far too high, and ``disk`` is a little low. The second record is ordinary. Its parts are not
-# zero: with ``depth`` an ordinary record scores about 1, because every record is cut off somewhere. Therefore read the parts that
-# are large compared with those of an ordinary record, and ignore the rest.
+# zero, because every record is cut off somewhere. Therefore look only at parts that are large compared with those of an ordinary
+# record.
 
 strange = [50.0, 45.0, 5.0, 48.0]
 ordinary = [50.0, 20.0, 5.0, 60.0]
@@ -43,9 +43,9 @@ assert np.unravel_index(parts[0].argmax(), (4, 2)) == (1, 0)
 # box of the other records in this feature. That share of the score is the feature's part: "high" if the record lies above the
 # box, "low" if it lies below.
 #
-# The methods count different things, so their parts have different units. With ``depth`` a part is large if the cut is near the
-# root. With ``codisp`` it counts records: how many records the cut would separate, compared with how many are on the side
-# of the new record. The shares of both are similar here.
+# The methods measure different things, so their parts have different units. With ``depth``, a part is large if the cut is near the
+# root. With ``codisp``, a part is a number of records: how many records a cut separates from the new one and from those on its
+# side. Here both methods divide the score in a similar way.
 
 figure, panels = plt.subplots(1, 2, figsize=(10, 2.8), layout="constrained")
 shares = {}
