@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import inf
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -20,11 +19,14 @@ MONDAY = 4.0 * DAY  # seconds after 1970-01-01, a Thursday
 GAPS = 15  # time steps whose median is the interval
 LEARNING = 64  # stamps, from which the interval is known as a rule
 HOUR = 3600.0  # by which the wall's clock is put back
-LONGEST = 10_000  # intervals that a step may have, unless the user says otherwise: a week of minutes, a year of hours
+# What a step may have, unless the user says otherwise: so many intervals, or a year. A sensor that reports every second is switched
+# off for a night, which 10 000 intervals do not reach; a stamp in milliseconds lies beyond either.
+LONGEST, YEAR = 10_000, 366 * DAY
 AGREED = 3  # refusals in a row that agree with each other, of which the last begins a new clock
 ORDERS = ("clock", "strict")
 GAP = 2**62  # records missing: more than any window holds
 _ADVICE = "or give each series a key of its own (KeyedDetector)"
+_GOES_ON = "after three in a row that agree, `update` goes on from there"
 _MISSING = "the records before had time stamps (an index of dates counts as such): this one needs one too"
 
 
@@ -57,7 +59,7 @@ class Clock:
         """The longest step that is accepted."""
         if self.rules.max_step is not None:
             return self.rules.max_step
-        return inf if self.interval is None else LONGEST * self.interval
+        return inf if self.interval is None else max(LONGEST * self.interval, YEAR)
 
     def goes_on(self, before: float, moment: Moment) -> bool:
         """Whether a time may follow another."""
@@ -79,33 +81,51 @@ class Clock:
             return None
         moment = moment_of(timestamp, self.rules.zone)
         if self.now is None or self.goes_on(self.now, moment):
-            self.refused, self.refusals = None, 0
+            self.settle()
             return moment
-        agrees = self.refused is not None and self.goes_on(self.refused, moment)
-        self.refused, self.refusals = moment.time, self.refusals + 1 if agrees else 1
-        if self.refusals < AGREED:
-            raise ValueError(self.refusal(self.now, moment, timestamp))
-        self.refused, self.refusals, self._fresh = None, 0, True
-        return moment
+        if self._begins_anew(moment):
+            self.begin_anew()
+            return moment
+        self.refused, self.refusals = moment.time, self.refusals + 1 if self._agrees(moment) else 1
+        raise ValueError(self.refusal(self.now, moment, timestamp))
+
+    def _agrees(self, moment: Moment) -> bool:
+        """Whether a time follows the last that was refused."""
+        return self.refused is not None and self.goes_on(self.refused, moment)
+
+    def _begins_anew(self, moment: Moment) -> bool:
+        """Whether a time that does not follow the last one is the third in a row that agrees."""
+        return (
+            self.now is not None
+            and self.refusals + 1 >= AGREED
+            and not self.goes_on(self.now, moment)
+            and self._agrees(moment)
+        )
+
+    def _learner(self, fresh: bool) -> Clock:
+        """A clock that goes on from here and learns the interval, while this one stays as it is."""
+        learner = Clock(self.interval, self.rules)
+        learner.now, learner.steps, learner._fresh = self.now, list(self.steps), fresh
+        return learner
 
     def refusal(self, before: float, moment: Moment, timestamp: Any) -> str:
         """Why a time stamp is refused."""
         last = written(before, timestamp)
         if moment.time > before:
             return (
-                f"timestamp {timestamp} is more than {self.most:g} seconds after the last one, {last}: correct it, or set "
-                "max_step; after three in a row that agree, the detector goes on from there"
+                f"timestamp {timestamp} is more than {self.most:.10g} seconds after the last one, {last}: correct it, or set "
+                f"max_step; {_GOES_ON}"
             )
         what, do = "is before", "sort the records by time"
         if moment.time == before:
             what, do = "is the same as", 'keep one record of each time, set time_order="clock"'
-        return f"timestamp {timestamp} {what} the last one, {last}: {do}, {_ADVICE}"
+        return f"timestamp {timestamp} {what} the last one, {last}: {do}, {_ADVICE}; {_GOES_ON}"
 
     def admit_many(self, timestamps: Any, n: int, note: str) -> tuple[Floats, Floats, bool]:
         """Times and offsets of n records, and whether the first starts a new clock. An error names the first invalid row.
 
-        The stamps of a batch are compared with each other. If the first three are consistent but do not follow the last record,
-        the first starts a new clock. A step beyond the longest counts as a gap if the next two stamps are consistent with it.
+        A batch is refused if `admit` would refuse one of its records after the ones before it, and then nothing changes. So the
+        stamps that are accepted do not depend on how a stream is cut into batches.
         """
         if timestamps is None:
             if self.now is not None and n:
@@ -120,8 +140,7 @@ class Clock:
         if self.interval is None and isinstance(given, np.ndarray) and n > 2 * LEARNING:
             # the first stamps tell the interval, by which the others can be checked as a whole
             first, offsets, fresh = self.admit_many(given[:LEARNING], LEARNING, note)
-            learner = Clock(self.interval, self.rules)
-            learner.now, learner.steps = self.now, list(self.steps)
+            learner = self._learner(fresh)
             for time in first.tolist():
                 learner.missed(Moment(time, 0.0, False))
             times = learner._all_go_on(given[LEARNING:])
@@ -136,18 +155,13 @@ class Clock:
                 moments.append(moment_of(stamp, self.rules.zone))
             except ValueError as error:
                 raise ValueError(f"row {i}: {error}{note}") from None
-        before, fresh = self.now, False
-        learner = Clock(self.interval, self.rules)
-        learner.steps = list(self.steps)
+        fresh = bool(moments) and self._begins_anew(moments[0])
+        learner = self._learner(fresh)
         for i, moment in enumerate(moments):
-            if before is not None and not learner.goes_on(before, moment):
-                ahead = moments[i : i + AGREED]
-                agree = len(ahead) == AGREED and all(learner.goes_on(a.time, b) for a, b in pairwise(ahead))
-                if not agree or (i > 0 and moment.time < before):
-                    raise ValueError(f"row {i}: {self.refusal(before, moment, stamps[i])}{note}")
-                fresh = fresh or i == 0
+            before = learner.now
+            if before is not None and not learner.goes_on(before, moment) and not (fresh and i == 0):
+                raise ValueError(f"row {i}: {learner.refusal(before, moment, stamps[i])}{note}")
             learner.missed(moment)
-            before = moment.time
         return np.array([m.time for m in moments]), np.array([m.offset for m in moments]), fresh
 
     def _all_go_on(self, stamps: Any) -> Floats | None:
@@ -172,6 +186,11 @@ class Clock:
     def begin_anew(self) -> None:
         """Let the next time start a new clock."""
         self._fresh = True
+        self.settle()
+
+    def settle(self) -> None:
+        """A time was admitted: what was refused before does not count any more."""
+        self.refused, self.refusals = None, 0
 
     # ---- steps -------------------------------------------------------------------------------------------------
 

@@ -79,7 +79,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         The weight of a record in the samples is multiplied by ``exp(-time_decay)`` for each record that follows. None means
         ``1 / (10 * max_samples)``, a memory of about 2 500 records.
     method : {"depth", "codisp", "displacement", "opensearch"}, default="depth"
-        The kind of score. For alarms, the other scores are converted to the scale of "depth".
+        The kind of score. For alarms, the other scores are converted to the scale of "depth". docs/guide/methods.md compares the
+        kinds and says how to choose `shingle_size`, `n_estimators` and `max_samples`.
     transform : {"normalize", "difference", "normalize_difference", "subtract_moving_average", "none"}, default="normalize"
         How features are transformed for the trees that see the window. "normalize" subtracts the median and divides by the
         spread. The first 64 records determine both, even if many of them are outliers, and both are determined again if they
@@ -110,9 +111,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         hour earlier, because clocks are set back. "strict": each stamp must be later than the previous one. Other stamps raise
         ValueError.
     max_step : float or None, default=None
-        Largest step in seconds from one time stamp to the next; a later stamp raises ValueError. None means 10 000 intervals.
-        If three refused stamps in a row are consistent with each other, the third is accepted and the detector continues
-        from there. So a single stamp from the future does not stop the detector.
+        Largest step in seconds from one time stamp to the next; a later stamp raises ValueError. None means 10 000 intervals or a
+        year, whichever is longer. If `update` refuses three stamps in a row that are consistent with each other, the third is
+        accepted and the detector continues from there. So a single stamp from the future does not stop the detector.
     timezone : str or None, default=None
         The time zone of the daily and the weekly season, such as "Europe/Berlin". None: the local time that the dates show, and
         UTC for numbers.
@@ -481,7 +482,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            As `update`; the message names the row. No record is learned then.
+            If `update` would refuse one of the records; the message names the row. No record is learned then. To leave out only
+            the refused records, pass the records of the batch to `update` one by one.
 
         Examples
         --------
@@ -525,6 +527,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             self._start(X.shape[1])
         if fresh:
             self._clock.begin_anew()
+        elif timed and len(X):
+            self._clock.settle()
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
         whole = ~np.isnan(X).any(axis=1)

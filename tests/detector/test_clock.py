@@ -1,10 +1,13 @@
 """Time stamps: which follow each other, what a wrong one costs, and whose wall the seasons go by."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rcf import StreamDetector
 from rcf.detector.clock import AGREED, Clock, Rules
@@ -87,18 +90,80 @@ def test_refusals_that_do_not_agree_begin_no_new_clock():
     detector.update(1.0, 1e9 + 50)
 
 
-def test_a_batch_that_agrees_with_itself_begins_a_new_clock():
+def test_a_batch_is_refused_where_one_of_its_records_would_be():
+    """And changes nothing; records that are given one by one begin a new clock with the third that agrees."""
     detector = small()
     detector.update_many(noise(200), 1e9 + np.arange(200.0))
-    with pytest.raises(ValueError, match=r"row 0: .* is before"):
-        detector.update_many(noise(2), [5.0, 6.0])
-    found = detector.update_many(noise(20), np.arange(20.0))
-    assert list(found.reason[:2]) == ["gap", "gap"]
-    with pytest.raises(
-        ValueError, match=r"row 5: timestamp 9000000.0 is more than 10000 seconds after the last one, 24"
+    before = detector.to_bytes()
+    for stamps, words in (
+        ([5.0, 6.0, 7.0, 8.0], r"row 0: timestamp 5.0 is before the last one, 1000000199: .*three in a row that agree"),
+        ([1e9 + 200.0, 5.0], r"row 1: timestamp 5.0 is before the last one, 1000000200"),
+        (
+            [1e9 + 200.0, 9e9, 9e9 + 1.0, 9e9 + 2.0],
+            r"row 1: timestamp 9000000000.0 is more than 31622400 seconds after",
+        ),
     ):
-        detector.update_many(noise(6), [20.0, 21.0, 22.0, 23.0, 24.0, 9e6])
-    assert small(max_step=5.0).update_many(noise(9), [0.0, 1.0, 2.0, 30.0, 31.0, 32.0, 33.0, 34.0, 35.0])
+        with pytest.raises(ValueError, match=words):
+            detector.update_many(noise(len(stamps)), stamps)
+        assert detector.to_bytes() == before
+    for stamp in (5.0, 6.0):
+        with pytest.raises(ValueError, match="is before"):
+            detector.update(1.0, stamp)
+    found = detector.update_many(noise(20), np.arange(7.0, 27.0))
+    assert list(found.reason[:2]) == ["gap", "gap"]
+    with pytest.raises(ValueError, match=r"row 3: timestamp 30.0 is more than 5 seconds after the last one, 2"):
+        small(max_step=5.0).update_many(noise(6), [0.0, 1.0, 2.0, 30.0, 31.0, 32.0])
+
+
+def test_a_sensor_that_is_switched_off_for_a_night():
+    """A record a second: 10 000 intervals are less than three hours."""
+    stamps = np.r_[np.arange(200.0), 40_000.0 + np.arange(200.0)]
+    _, found = both(noise(400), stamps)
+    assert found.reason[200] == "gap"
+
+
+STAMPS = st.lists(
+    st.one_of(st.sampled_from([0.0, 1.0, 1.0, 2.0, 1.0, 40.0, -30.0, -4000.0, 4e7]), st.integers(-5, 5).map(float)),
+    min_size=1,
+    max_size=60,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    steps=STAMPS,
+    cuts=st.lists(st.integers(0, 60), max_size=8),
+    local=st.booleans(),
+    order=st.sampled_from(["clock", "strict"]),
+    head=st.integers(0, 30),
+)
+def test_results_do_not_depend_on_how_the_stamps_are_cut(steps, cuts, local, order, head):
+    """Of stamps that go on, jump and go back, in batches; a batch that is refused goes one by one."""
+    times = 1e9 + np.cumsum([*[1.0] * head, *steps])
+    stamps = times.astype("datetime64[s]") if local else times
+    x = noise(len(times))
+
+    def fed(edges):
+        detector, taken = small(time_order=order), []
+        for a, b in zip([0, *edges], [*edges, len(x)], strict=True):
+            try:
+                taken += [
+                    (a + i, score) for i, score in enumerate(detector.update_many(x[a:b], stamps[a:b]).score.tolist())
+                ]
+                continue
+            except ValueError as error:
+                row = int(re.match(r"row (\d+): timestamp", str(error))[1])
+            for i in range(a, b):
+                try:
+                    taken.append((i, detector.update(float(x[i]), stamps[i]).score))
+                    assert i != a + row
+                except ValueError:
+                    assert i >= a + row
+        return taken, detector.to_bytes() if detector.n_seen_ else None
+
+    singly = fed(range(1, len(x)))
+    assert fed(sorted({cut for cut in cuts if 0 < cut < len(x)})) == singly
+    assert fed([]) == singly
 
 
 def test_the_wall_of_a_zone():
