@@ -123,10 +123,11 @@ class Events:
         self.running: list[Running] = []
 
     def step(self, n: int, values: Values, left: Values, stamp: Any, alarm: Finding | None, names: Any
-             ) -> tuple[tuple[Event, ...], Running | None]:  # fmt: skip
+             ) -> tuple[tuple[Event, ...], Running | None, bool]:  # fmt: skip
         """Update the events with record n, its residual from the season, and its finding if it alarms.
 
-        Returns the events at this record, those that change first, and the event that the record belongs to.
+        Returns the events at this record, those that change first; the event that the record belongs to; and whether the alarm
+        only shows that the feature of an event returned to usual.
         """
         opened, closed, still, belongs = [], [], [], None
         kept: list[Running] = []
@@ -144,25 +145,19 @@ class Events:
                 still.append(event.event("open", names))
             else:
                 closed.append(event.event("closed", names, why))
-        if alarm is not None and not self._known(alarm, kept, left):
-            event = self._begun(n, left, stamp, alarm)
-            opened.append(event.event("opened", names))
-            kept.append(event)
-            belongs = event
+        back = False
+        if alarm is not None:
+            own = [event for event in kept if event.feature == alarm.feature]
+            if not any(event.side == alarm.side for event in own):
+                returns = alarm.kind in ("change", "move")
+                back = returns and any(event.ends_with(alarm.came, left[alarm.feature]) for event in own)
+                if not back:
+                    event = self._begun(n, left, stamp, alarm)
+                    opened.append(event.event("opened", names))
+                    kept.append(event)
+                    belongs = event
         self.running = kept
-        return (*opened, *closed, *still), belongs
-
-    @staticmethod
-    def _known(alarm: Finding, running: list[Running], left: Values) -> bool:
-        """Whether the alarm belongs to an open event: it has the same cause, or the feature returns to usual."""
-        return any(
-            event.feature == alarm.feature
-            and (
-                event.side == alarm.side
-                or (alarm.kind in ("change", "move") and event.ends_with(alarm.came, left[event.feature]))
-            )
-            for event in running
-        )
+        return (*opened, *closed, *still), belongs, back
 
     @staticmethod
     def _begun(n: int, left: Values, stamp: Any, alarm: Finding) -> Running:

@@ -16,7 +16,7 @@ from ..persist import Savable
 from .clock import DAY, Clock
 from .detections import GONE, Detection, Detections, Run
 from .ensemble import Ensemble, Scores, Shape
-from .events import Events, Running
+from .events import USUAL, Events, Running
 from .evidence import Evidence, threshold_of
 from .explain import Explanation, explain
 from .findings import Finding, finding
@@ -437,7 +437,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             if self._near is not None and near_enough(self._near, result.past, result.expected):
                 alarm, result._why = None, "near expected"
         stamp = None if alarm is None else plain_time(result.timestamp)
-        result.events, belongs = self._events.step(self.n_seen_ - 1, values, left, stamp, alarm, names)
+        result.events, belongs, back = self._events.step(self.n_seen_ - 1, values, left, stamp, alarm, names)
+        if back:
+            alarm, result._finding, result._why = None, None, USUAL
         if alarm is None and belongs is not None and not self._alert_once:
             alarm = _lasting(belongs, values, self.n_seen_ - 1)
         if alarm is not None:
@@ -593,6 +595,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         found: dict[int, Finding] = {}
         events: dict[int, Any] = {}
         told: dict[int, Explanation] = {}
+        returned: list[int] = []
         silent = [NAN] * d
         able = np.flatnonzero(self._evidence.may_alarm(rows))
         i = 0
@@ -621,7 +624,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
                     waiting.pop()
                     alarm = finding(rows[k].tolist(), bool(beside[k - i]), values, views.units, seen + k)
                 stamp = None if alarm is None or stamps is None else plain_time(stamps[k])
-                events[k], belongs = self._events.step(seen + k, values, beside_season, stamp, alarm, names)
+                events[k], belongs, back = self._events.step(seen + k, values, beside_season, stamp, alarm, names)
+                if back:
+                    alarm = None
+                    returned.append(k)
                 if alarm is None and belongs is not None and not self._alert_once:
                     alarm = _lasting(belongs, values, seen + k)
                 if alarm is not None:
@@ -634,7 +640,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             i = end
         flags = np.zeros(n, dtype=np.bool_)
         flags[list(found)] = True
-        why = dict.fromkeys(np.flatnonzero(scores == 0.0).tolist(), "warming up")
+        why = dict.fromkeys(np.flatnonzero(scores == 0.0).tolist(), "warming up") | dict.fromkeys(returned, USUAL)
         sure = max(self._sure, views.day)
         confidence = np.minimum(1.0, np.arange(first + 1, first + n + 1) / sure)
         run = Run(

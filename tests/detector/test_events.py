@@ -93,6 +93,28 @@ def test_every_record_of_an_event():
         assert (every | ~once).all()
 
 
+def test_a_return_to_usual_is_not_flagged():
+    """After a step of an hour, after a spike, and of a sensor that was stuck; the evidence says that it was seen."""
+    returned = 0
+    for seed in range(10):
+        for kind, at, end in (("step", 1000, 1060), ("spike", 1000, 1001), ("stuck", 1000, 1200)):
+            x = latency(1500, seed)
+            x[at:end] = x[at] if kind == "stuck" else 5 * x[at:end]
+            one, many = StreamDetector(random_state=seed), StreamDetector(random_state=seed)
+            found = many.update_many(x)
+            singly = [one.update(value) for value in x.tolist()]
+            assert found.is_anomaly[at:end].any()
+            assert not found.is_anomaly[end : end + 30].any()
+            assert [r.reason for r in singly] == found.reason.tolist()
+            assert [r.is_anomaly for r in singly] == found.is_anomaly.tolist()
+            assert one.to_bytes() == many.to_bytes()
+            back = np.flatnonzero(found.reason == "back to usual")
+            assert ((back >= end) & (back < end + 30)).all()
+            assert (found.grade[back] == 0.0).all()
+            returned += len(back)
+    assert returned > 5  # without the rule these would be flagged
+
+
 def test_the_side_is_that_of_what_was_expected():
     """Over many seeds a spike after a spike came 1100, expected 41, cause low."""
     flagged = 0
