@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,6 +67,18 @@ def _state_of(events: Sequence[Any]) -> str | None:
     return str(events[0].state) if len(events) else None
 
 
+def _stamps_of(rows: Sequence[Row]) -> Any:
+    """The time stamps as an array, which a detector checks as a whole, if they are of one kind; None where there are none."""
+    stamps = [row.stamp for row in rows]
+    if stamps[0] is None:
+        return None
+    if all(isinstance(stamp, float) for stamp in stamps):
+        return np.array(stamps)
+    if all(isinstance(stamp, datetime) and stamp.tzinfo is None for stamp in stamps):
+        return np.array(stamps, dtype="datetime64[us]")
+    return stamps
+
+
 class DetectorJudge:
     """A StreamDetector, or a KeyedDetector with a detector per key.
 
@@ -110,11 +123,10 @@ class DetectorJudge:
         width = len(rows[0].values)
         if any(len(row.values) != width for row in rows):
             return None
-        timed = rows[0].time is not None
         try:
             found: Detections = self.model.update_many(
                 np.array([row.values for row in rows]),
-                np.array([row.time for row in rows], dtype=float) if timed else None,
+                _stamps_of(rows),
             )
         except ValueError:
             return None
@@ -124,10 +136,10 @@ class DetectorJudge:
         record: Any = row.values if len(row.values) > 1 else row.values[0]
         try:
             if self._keyed:
-                found = self.model.update(row.key, record, row.time)
+                found = self.model.update(row.key, record, row.stamp)
                 self._name(self.model.detector(row.key), names)
             else:
-                found = self.model.update(record, row.time)
+                found = self.model.update(record, row.stamp)
         except ValueError as error:
             return error
         return self._result(found, names)

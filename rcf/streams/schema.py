@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from math import isfinite
 from typing import Any, NamedTuple
 
 from ..detector.records import seconds
 from ..text import cells
-from ..text.dates import Dates
+from ..text.dates import Dates, offset_of
 from .protocols import PoisonError, Record, StreamError
 
 log = logging.getLogger("rcf.streams")
@@ -26,7 +26,8 @@ class Row(NamedTuple):
 
     values: list[float]
     key: Hashable
-    time: float | None
+    time: float | None  # seconds since 1970; a date without a zone counts as UTC
+    stamp: Any = None  # as a model takes it: a date without a zone may go back when clocks do, a number may not
 
 
 def number(value: Any, name: str, decimal: str = ".") -> float:
@@ -50,6 +51,11 @@ def number(value: Any, name: str, decimal: str = ".") -> float:
     if value is None:
         return NAN
     raise PoisonError(f"{name!r} is {str(value)[:60]!r}, not a number")
+
+
+def _plain(stamp: datetime) -> float | datetime:
+    """A date in UTC as seconds since 1970, which a model takes in a quarter of the time; another as it is."""
+    return stamp.timestamp() if stamp.tzinfo is not None and not stamp.utcoffset() else stamp
 
 
 def _number_like(value: Any) -> bool:
@@ -119,13 +125,14 @@ class Schema:
             key = fields[self.key]
             if isinstance(key, (list, dict)):
                 raise PoisonError(f"{self.key!r} is {str(key)[:60]!r}, which cannot be a key")
-        time = None
+        time = stamp = None
         if self.time is not None:
             if self.time not in fields:
                 raise PoisonError(_absent(self.time, fields))
-            time = self._seconds(fields[self.time])
+            stamp = self._stamp(fields[self.time])
+            time = seconds(stamp)
         self.columns = columns
-        return Row(values, key, time)
+        return Row(values, key, time, stamp)
 
     def _resolve(self, names: list[str]) -> None:
         """Replace the numbers of CSV columns by names; StreamError if there is no such column."""
@@ -152,23 +159,32 @@ class Schema:
             log.info("scored: %s; not numbers: %s", ", ".join(chosen), ", ".join(left))
         return chosen
 
-    def _seconds(self, value: Any) -> float:
-        """A time stamp in seconds since 1970."""
+    def _stamp(self, value: Any) -> float | datetime:
+        """A time stamp: seconds since 1970, or a date without a zone or in another than UTC."""
         try:
+            if isinstance(value, datetime):
+                return _plain(value)
             if not isinstance(value, str):
                 return self._scaled(seconds(value))
+            text = value.strip()
             if self._dates.given is None:
-                if DAY.fullmatch(value.strip()):
-                    return seconds(datetime.fromisoformat(value.strip()))
+                if DAY.fullmatch(text):
+                    return datetime.fromisoformat(text)  # a date alone
                 try:
                     return self._scaled(float(value))
                 except ValueError:
                     pass
                 try:
-                    return seconds(datetime.fromisoformat(value.strip()))
+                    return _plain(datetime.fromisoformat(text))
                 except ValueError:
                     pass
-            return self._dates.seconds_of(value)
+            time = self._dates.seconds_of(value)
+            if self._dates.numeric:
+                return time
+            offset = offset_of(value)
+            if offset is None:
+                return datetime(1970, 1, 1) + timedelta(seconds=time)
+            return datetime.fromtimestamp(time, timezone(timedelta(seconds=offset))) if offset else time
         except ValueError as error:
             raise PoisonError(f"{self.time!r}: {error}") from None
 
