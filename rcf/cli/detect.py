@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
@@ -15,14 +14,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from sklearn.base import clone
 
 from ..datasets import make_series
-from ..detector import StreamDetector
-from ..detector.clock import HOUR
 from ..detector.views import HELD_BACK
 from ..estimator import RandomCutForest
-from .csvfile import TableError
-from .events import EventLog, beside, judged, sentences, table_of
+from .events import EventLog, beside, sentences, table_of
+from .judging import Judging, Judgings, Table
 from .options import (
     AnomalyRate,
     Columns,
@@ -30,6 +28,8 @@ from .options import (
     Encoding,
     Fill,
     Header,
+    Key,
+    MaxStep,
     Method,
     MethodOption,
     Plot,
@@ -39,6 +39,9 @@ from .options import (
     Shingle,
     Time,
     TimeFormat,
+    TimeOrder,
+    TimeOrderOption,
+    Timezone,
     Transform,
     Trees,
     detector_of,
@@ -50,84 +53,6 @@ from .tables import Piece, TableReader
 from .trace import Trace
 
 STEP = 1800.0  # seconds between the values of the synthetic series
-
-
-class Judging:
-    """One pass of a detector over a file, with the results that are kept.
-
-    Parameters
-    ----------
-    detector : StreamDetector
-    reader : TableReader or None
-        Source of the rows; None means the synthetic series.
-    ranks : Ranks or None
-        If given, these score the rows instead of the detector.
-    trace : Trace or None
-        Collects the data for a plot.
-    """
-
-    def __init__(
-        self, detector: StreamDetector, reader: TableReader | None, ranks: Ranks | None, trace: Trace | None
-    ) -> None:
-        self.detector, self.ranks, self.trace = detector, ranks, trace
-        self.source = reader.name if reader else ""
-        self.names = names = reader.columns if reader else ["value"]
-        time = reader.time if reader else None
-        self.log = EventLog(names, time)
-        self.n_warm_up = 0
-        self._time = -np.inf  # of the last row
-        self.alarms: list[int] = []  # for ranks: the records that are flagged, from 0
-        detector.feature_names_in_ = np.array(names, dtype=object)
-
-    def feed(self, piece: Piece, wanted: bool) -> pa.Table | None:
-        """Judge the next rows. Returns the rows with the results as further columns, if requested."""
-        start = self.log.n_rows
-        if piece.times is not None:
-            # if a whole batch goes back in time, the detector assumes that a clock was set; in a file the rows are out of order
-            back = HOUR if isinstance(piece.stamps, np.ndarray) and piece.stamps.dtype.kind == "M" else 0.0
-            if piece.times[0] < self._time - back:
-                raise self._out_of_order(0, "before", piece)
-            self._time = float(piece.times[-1])
-        try:
-            found = self.detector.update_many(piece.values, piece.stamps)
-        except ValueError as error:
-            raise self._named(error, piece) from error
-        states = self.log.add(piece, found)
-        scores = found.score
-        self.n_warm_up += int((found.evidence[: max(0, HELD_BACK - start)] == 0.0).sum())
-        if self.ranks is not None:
-            scores, fresh = self.ranks.feed(piece.values)
-            self.alarms += (start + found.anomalies).tolist()
-            for peak in fresh:
-                _, lag, _ = peak.cause()
-                peak.where = self.log.place(peak.row - lag)
-        if self.trace is not None:
-            at = piece.rows.astype(np.float64) if piece.times is None or self.log.time is None else piece.times
-            self.trace.add(piece.rows, at, piece.values, scores, found.is_anomaly)
-        return judged(piece, found, states, scores, self.names) if wanted else None
-
-    def _named(self, error: ValueError, piece: Piece) -> ValueError:
-        """The error with the row number of the file, if it concerns a time stamp."""
-        at = re.match(r"row (\d+): timestamp .+? is (before|more than [\d.e+]+ seconds after) the last one", str(error))
-        return error if at is None else self._out_of_order(int(at[1]), at[2], piece)
-
-    def _out_of_order(self, i: int, what: str, piece: Piece) -> TableError:
-        """The error for row i of the piece, whose time is before that of the row above, or too long after it."""
-        stamps = piece.cells.column(self.log.time)
-        above = stamps[i - 1] if i else self.log.place(self.log.n_rows - 1)
-        fix = "correct it"
-        if what == "before":
-            fix = "sort the file by time, make a file of each series if it has several, "
-            fix += "or leave --time out to take the rows as they are"
-        where = f"{self.source}: row {piece.rows[i]}, column {self.log.time!r}"
-        return TableError(f"{where}: {stamps[i]} is {what} {above} in the row above; {fix}")
-
-
-def _summary(judging: Judging) -> str:
-    log = judging.log
-    events = "no event" if not log.n_events else "1 event" if log.n_events == 1 else f"{log.n_events:,} events"
-    still = f", {log.n_open} of them still open at the end" if log.n_open else ""
-    return f"{events} in {log.n_rows:,} rows{still}; the first {judging.n_warm_up} rows were warm-up, in which nothing is flagged"
 
 
 @contextmanager
@@ -148,6 +73,7 @@ def detect(
     columns: Columns = None,
     time: Time = None,
     time_format: TimeFormat = None,
+    key: Key = None,
     shingle: Shingle = 8,
     method: MethodOption = Method.depth,
     trees: Trees = 50,
@@ -155,6 +81,9 @@ def detect(
     transform: Transform = "normalize",
     anomaly_rate: AnomalyRate = 0.005,
     fill: Fill = "previous",
+    time_order: TimeOrderOption = TimeOrder.clock,
+    max_step: MaxStep = None,
+    timezone: Timezone = None,
     seed: Seed = 0,
     output: Annotated[
         str | None,
@@ -186,7 +115,8 @@ def detect(
     value at its begin (came), the expected value, and the distance of the peak from the expected value (severity). Rows are
     counted from 1, after the header, including blank lines. The memory does not grow with the file.
 
-    The first 64 rows are the warm-up. A file with no more rows than that is judged by a forest that is fitted to all of them.
+    With --key a file may hold several series; each has its own detector. The first 64 rows are the warm-up. A file with no more rows
+    than that is judged by a forest that is fitted to all of them.
 
     Without FILE the command judges a synthetic series with five known anomalies.
 
@@ -194,7 +124,10 @@ def detect(
     """
     errors = Console(stderr=True)
     detector = detector_of(shingle=shingle, trees=trees, samples=samples, method=method.value, transform=transform,
-                           anomaly_rate=anomaly_rate, fill=fill, seed=seed)  # fmt: skip
+                           anomaly_rate=anomaly_rate, fill=fill, time_order=time_order.value, max_step=max_step,
+                           timezone=timezone, seed=seed)  # fmt: skip
+    if ranks and key is not None:
+        raise typer.BadParameter("--ranks lists the windows of one series: leave --key out")
     forest = RandomCutForest(trees, samples, method=method.value, random_state=seed)
     try:
         if output is not None:
@@ -204,44 +137,57 @@ def detect(
         reader = None
         if file is not None:
             reader = TableReader(
-                file, names_in(columns), time, time_format=time_format, encoding=encoding, sep=sep, decimal=decimal,
-                header=header,
+                file, names_in(columns), time, key=key, time_format=time_format, encoding=encoding, sep=sep,
+                decimal=decimal, header=header,
             )  # fmt: skip
         console = errors if output == "-" else Console(width=None if Console().is_terminal else 160)
         with ExitStack() as stack:
             writer = stack.enter_context(TableWriter(output)) if output else None
             pieces = _demo() if reader is None else iter(stack.enter_context(reader))
             first = list(islice(pieces, 2))
-            if len(first) == 1 and len(first[0].rows) <= HELD_BACK:
+            if len(first) == 1 and len(first[0].rows) <= HELD_BACK and key is None:
                 _short(first[0], reader, forest, top, writer, console, errors)
                 return
-            judging = Judging(
-                detector, reader, Ranks(forest, shingle, top) if ranks else None, Trace() if plot else None
-            )
+            of_file = Table.of(reader)
+
+            def begin(of_key: str | None) -> Judging:
+                own = Ranks(forest, shingle, top) if ranks else None
+                return Judging(clone(detector), of_file, own, Trace() if plot else None, of_key)
+
+            judging = Judgings(begin, of_file)
             bar = stack.enter_context(_bar(errors, file != "-"))
             for piece in chain(first, pieces):
                 table = judging.feed(piece, writer is not None)
                 if writer is not None and table is not None:
                     writer.write(table)
-                bar.update(bar.task_ids[0], completed=piece.done or 0.0, rows=judging.log.n_rows)
+                bar.update(bar.task_ids[0], completed=piece.done or 0.0, rows=judging.n_rows)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:
         _fail(errors, str(error))
     _remarks(reader, errors)
-    if judging.ranks is not None and top:
-        console.print(table_of_ranks(judging.ranks, judging.alarms, judging.names))
-    elif top and judging.log.n_events:
-        events = judging.log.strongest(top)
-        console.print(table_of(events, judging.log.n_events))
+    if ranks and top:
+        only = judging.only
+        assert only.ranks is not None
+        console.print(table_of_ranks(only.ranks, only.alarms, of_file.columns))
+    elif top and judging.n_events:
+        events = judging.strongest(top)
+        console.print(table_of(events, judging.n_events, key))
         for sentence in sentences(events):
             console.print(escape(sentence), highlight=False, soft_wrap=True)
-    console.print(_summary(judging), highlight=False, soft_wrap=True)
+    console.print(judging.summary(), highlight=False, soft_wrap=True)
     if reader is None:
-        console.print(_verdict(judging.log), highlight=False, soft_wrap=True)
+        console.print(_verdict(judging.only.log), highlight=False, soft_wrap=True)
     if plot is not None:
         try:
-            _draw(judging, plot, time is not None, Path(file).name if file else "a synthetic series")
+            shown = judging.shown()
+            title = Path(file).name if file else "a synthetic series"
+            if key is not None:
+                title += f", {key} {shown.key}"
+                errors.print(f"the plot shows {key} {escape(str(shown.key))}, which has the strongest event"
+                             if judging.n_events else f"the plot shows the first {key}, {escape(str(shown.key))}",
+                             highlight=False, soft_wrap=True)  # fmt: skip
+            _draw(shown, plot, time is not None, title)
         except OSError as error:
             _fail(errors, f"{plot}: {error.strerror}")
 
@@ -307,7 +253,7 @@ def _draw(judging: Judging, path: Path, timed: bool, title: str) -> None:
         times = (times * 1e3).astype("datetime64[ms]")
         spans = [tuple((np.array(span) * 1e3).astype("datetime64[ms]")) for span in spans]
     axes = plot.scores(
-        rows["value"], rows["score"], rows["flag"], times=times, names=judging.names, events=spans, title=title
+        rows["value"], rows["score"], rows["flag"], times=times, names=judging.table.columns, events=spans, title=title
     )
     if not timed:
         axes[-1].set_xlabel("row")

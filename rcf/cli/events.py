@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import nlargest
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,7 @@ class Event:
     expected: float
     evidence: float  # the highest of its alarms
     reason: str
+    key: str | None  # of the series
     open: bool = True
 
     @property
@@ -64,6 +67,8 @@ class EventLog:
         The columns that are scored.
     time : str or None
         The column of time stamps.
+    key : str or None
+        The key of the series, if the file has several.
 
     Attributes
     ----------
@@ -71,9 +76,9 @@ class EventLog:
         Numbers of events and rows so far.
     """
 
-    def __init__(self, names: list[str], time: str | None) -> None:
+    def __init__(self, names: list[str], time: str | None, key: str | None = None) -> None:
         self.n_events = self.n_rows = 0
-        self.time = time
+        self.time, self.key = time, key
         self._names = names
         self._closed: list[Event] = []
         self._open: dict[tuple[str, str, int], Event] = {}
@@ -123,7 +128,7 @@ class EventLog:
         feature, lag, side = found.cause
         j, start = self._names.index(feature), self.place(record - lag)
         came, expected = float(found.past[j]), float(found.expected[j])
-        return Event(start, start, came, feature, side, came, expected, found.evidence, found.reason or "")
+        return Event(start, start, came, feature, side, came, expected, found.evidence, found.reason or "", self.key)
 
     def _strengthen(self, found: Detection) -> None:
         """Note a further alarm of an event, which is as strong as its strongest alarm."""
@@ -142,7 +147,12 @@ class EventLog:
 
     def strongest(self, top: int = KEPT) -> list[Event]:
         """At most `top` events, sorted by descending evidence and then by severity."""
-        return nlargest(top, [*self._closed, *self._open.values()], key=_strength)
+        return strongest_of([self._closed, self._open.values()], top)
+
+
+def strongest_of(parts: Iterable[Iterable[Event]], top: int) -> list[Event]:
+    """At most `top` events of several lists, sorted by descending evidence and then by severity."""
+    return nlargest(top, chain.from_iterable(parts), key=_strength)
 
 
 def _strength(event: Event) -> tuple[float, float]:
@@ -154,10 +164,12 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def table_of(events: list[Event], total: int) -> Table:
-    """The events for a terminal, one line each."""
+def table_of(events: list[Event], total: int, key: str | None = None) -> Table:
+    """The events for a terminal, one line each; `key` is the column that tells series apart."""
     title = "Events, the strongest first" if len(events) == total else f"The {len(events)} strongest of {total} events"
     table = Table(title=title, title_justify="left")
+    if key is not None:
+        table.add_column(escape(key))
     for name in FIELDS:
         table.add_column(
             name, justify="left" if name in ("start", "end", "cause") else "right", no_wrap=name != "cause"
@@ -165,13 +177,17 @@ def table_of(events: list[Event], total: int) -> Table:
     for event in events:
         cells = [str(event.start), "still open" if event.open else str(event.end), number(event.peak),
                  f"{event.feature} {event.side}", number(event.came), number(event.expected), number(event.severity)]  # fmt: skip
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(escape, cells if key is None else [str(event.key), *cells]))
     return table
 
 
 def sentences(events: list[Event]) -> list[str]:
     """A sentence for each event."""
-    return [f"{event.start if event.start.time else f'row {event.start.row}'}: {event.reason}." for event in events]
+    told = []
+    for event in events:
+        where = str(event.start) if event.start.time else f"row {event.start.row}"
+        told.append(f"{where}{'' if event.key is None else f', {event.key}'}: {event.reason}.")
+    return told
 
 
 def judged(piece: Piece, found: Detections, states: list[str | None], scores: Floats, names: list[str]) -> pa.Table:

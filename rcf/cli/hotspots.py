@@ -14,11 +14,49 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..detector.missing import filled
 from ..hotspots import Change, HotSpots, suggest_radius
 from ..hotspots.window import check_places
-from .options import Columns, Decimal, Encoding, Header, Plot, Sep, names_in
+from .csvfile import TableError
+from .options import Columns, Decimal, Encoding, Header, Plot, Sep, fill_of, names_in
 from .outputs import TableWriter, check_output, check_plot
 from .tables import Piece, TableReader
+
+FILLS = ("previous", "linear", "zero")
+
+
+class Filling:
+    """Replaces missing values, by the records before.
+
+    Parameters
+    ----------
+    fill : str or float
+        One of `FILLS`, or a number.
+    """
+
+    def __init__(self, fill: str | float) -> None:
+        if isinstance(fill, str) and fill not in FILLS:
+            raise ValueError(f"--fill must be 'previous', 'linear', 'zero' or a number, got {fill!r}")
+        self._fill = fill
+        self._last: list[list[float]] = []  # the last two records
+
+    def __call__(self, piece: Piece, reader: TableReader) -> Piece:
+        values = piece.values
+        gaps = np.isnan(values).any(axis=1)
+        if not gaps.any():
+            self._last = [*self._last, *values[-2:].tolist()][-2:]
+            return piece
+        values = values.copy()
+        for i in range(len(values)):
+            record = values[i].tolist()
+            if gaps[i]:
+                values[i] = record = filled(record, self._fill, self._last)
+                if np.isnan(values[i]).any():
+                    name = reader.columns[int(np.isnan(values[i]).argmax())]
+                    where = f"{reader.name}: row {piece.rows[i]}, column {name!r}"
+                    raise TableError(f"{where}: a missing value, and none came before it: give --fill zero or a number")
+            self._last = [*self._last, record][-2:]
+        return piece._replace(values=values)
 
 
 class Metric(StrEnum):
@@ -53,6 +91,7 @@ def _table_of(changes: list[Change], rows: NDArray[np.int64], first: int) -> pa.
 
 def _scan(
     reader: TableReader,
+    filling: Filling | None,
     window: int,
     radius: float | None,
     min_points: int,
@@ -90,6 +129,8 @@ def _scan(
                 change_writer.write(_table_of(told, piece.rows, first))
 
         for piece in reader:
+            if filling is not None:
+                piece = filling(piece, reader)
             if metric is Metric.haversine:
                 check_places(np.ascontiguousarray(piece.values), piece.rows)
             if spots is not None:
@@ -132,6 +173,14 @@ def hotspots(
     metric: Annotated[
         Metric, typer.Option("--metric", help="haversine: the columns are latitude and longitude, in degrees.")
     ] = Metric.euclidean,
+    fill: Annotated[
+        str | None,
+        typer.Option(
+            "--fill",
+            help="Replacement for a missing value: previous, linear, zero or a number. Default: it is an error, because filled "
+            "values can make a region dense.",
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -164,6 +213,10 @@ def hotspots(
     """
     errors = Console(stderr=True)
     try:
+        filling = None if fill is None else Filling(fill_of(fill))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    try:
         if "-" in (output, changes) and (output == changes or json):
             raise ValueError("only one of --output -, --changes - and --json can go to standard output")
         if plot is not None:
@@ -172,9 +225,15 @@ def hotspots(
             if path is not None:
                 check_output(option, path)
         reader = TableReader(
-            file, names_in(columns), encoding=encoding, sep=sep, decimal=decimal, header=header, missing=False
+            file,
+            names_in(columns),
+            encoding=encoding,
+            sep=sep,
+            decimal=decimal,
+            header=header,
+            missing=fill is not None,
         )
-        spots = _scan(reader, window, radius, min_points, metric, output, changes)
+        spots = _scan(reader, filling, window, radius, min_points, metric, output, changes)
         names = reader.columns
         if plot is not None:
             from .. import plot as pictures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from contextlib import suppress
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,11 @@ class Method(StrEnum):
     displacement = "displacement"
     opensearch = "opensearch"
     path = "path"
+
+
+class TimeOrder(StrEnum):
+    clock = "clock"
+    strict = "strict"
 
 
 AnomalyRate = Annotated[float, typer.Option("--anomaly-rate", help="A higher rate gives more alarms.")]
@@ -39,6 +45,17 @@ Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first line names the columns. Default: recognised."),
 ]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", "-k", help="Column that identifies streams; each of its values has its own detector."),
+]
+MaxStep = Annotated[
+    float | None,
+    typer.Option(
+        "--max-step", metavar="SECONDS",
+        help="Largest step from one time stamp to the next. Default: 10 000 intervals or a year, whichever is longer.",
+    ),
+]  # fmt: skip
 Plot = Annotated[Path | None, typer.Option("--plot", help="Plot the results to a file (.png, .svg, .pdf).")]
 Samples = Annotated[
     int, typer.Option("--samples", min=1, max=2**20, help="Number of records (windows) that each tree holds.")
@@ -58,6 +75,22 @@ TimeFormat = Annotated[
     typer.Option(
         "--time-format", metavar="FORMAT",
         help="Format of time stamps, such as %d.%m.%Y %H:%M, or s, ms, us, ns for numbers. Default: recognised.",
+    ),
+]  # fmt: skip
+TimeOrderOption = Annotated[
+    TimeOrder,
+    typer.Option(
+        "--time-order",
+        help="clock: time stamps may be equal, and a date without a zone may go back by an hour, as clocks are put back; strict: "
+        "each must be later.",
+    ),
+]
+Timezone = Annotated[
+    str | None,
+    typer.Option(
+        "--timezone", metavar="ZONE",
+        help="Zone by whose clock the daily and the weekly season go, such as Europe/Berlin. Default: that of the dates, UTC for "
+        "numbers.",
     ),
 ]  # fmt: skip
 Transform = Annotated[
@@ -81,15 +114,24 @@ def names_in(columns: list[str] | None) -> list[str]:
     ]
 
 
+def fill_of(text: str) -> str | float:
+    """The argument of --fill as a number, or as the word that it is."""
+    with suppress(ValueError):
+        number = float(text)
+        if isfinite(number):
+            return number
+    return text
+
+
 # Options, and the parameters of the detector that they set.
 PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "method": "method",
-              "transform": "transform", "anomaly_rate": "anomaly_rate", "fill": "fill", "seed": "random_state"}  # fmt: skip
+              "transform": "transform", "anomaly_rate": "anomaly_rate", "fill": "fill", "time_order": "time_order",
+              "max_step": "max_step", "timezone": "timezone", "seed": "random_state"}  # fmt: skip
 
 
 def detector_of(**options: Any) -> StreamDetector:
     """The detector for the options; a usage error if an option is invalid."""
-    with suppress(ValueError):
-        options["fill"] = float(options["fill"])
+    options["fill"] = fill_of(options["fill"])
     detector = StreamDetector(**{PARAMETERS[name]: value for name, value in options.items()})
     try:
         checked_settings(detector.get_params(deep=False))

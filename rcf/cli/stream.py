@@ -24,6 +24,8 @@ from .options import (
     Decimal,
     Fill,
     Header,
+    Key,
+    MaxStep,
     Method,
     MethodOption,
     Samples,
@@ -32,6 +34,9 @@ from .options import (
     Shingle,
     Time,
     TimeFormat,
+    TimeOrder,
+    TimeOrderOption,
+    Timezone,
     Transform,
     Trees,
     detector_of,
@@ -129,10 +134,7 @@ def stream(
     ] = None,
     time_column: Time = None,
     time_format: TimeFormat = None,
-    key: Annotated[
-        str | None,
-        typer.Option("--key", "-k", help="Column that identifies streams; each of its values has its own detector."),
-    ] = None,
+    key: Key = None,
     header: Header = None,
     sep: Sep = None,
     decimal: Decimal = None,
@@ -152,6 +154,9 @@ def stream(
     transform: Transform = "normalize",
     anomaly_rate: AnomalyRate = 0.005,
     fill: Fill = "previous",
+    time_order: TimeOrderOption = TimeOrder.clock,
+    max_step: MaxStep = None,
+    timezone: Timezone = None,
     seed: Seed = 0,
     state: Annotated[
         Path | None,
@@ -179,7 +184,8 @@ def stream(
     line was read.
     """
     given = detector_of(shingle=shingle, trees=trees, samples=samples, method=method.value, transform=transform,
-                        anomaly_rate=anomaly_rate, fill=fill, seed=seed)  # fmt: skip
+                        anomaly_rate=anomaly_rate, fill=fill, time_order=time_order.value, max_step=max_step,
+                        timezone=timezone, seed=seed)  # fmt: skip
     wanted = names_in(columns) or None
     if header is False:
         for option, names in (("--columns", wanted or []), ("--time", [time_column]), ("--key", [key])):

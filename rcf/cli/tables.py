@@ -31,13 +31,31 @@ class Piece(NamedTuple):
     """Some rows of a table."""
 
     rows: NDArray[np.int64]  # their numbers: from 1, after the header, blank lines counted
-    cells: pa.Table  # the time and the columns to score, as they stand in the file
+    cells: pa.Table  # the time, the key and the columns to score, as they stand in the file
     values: Floats  # (n, d); NaN where the value is missing
     times: Floats | None  # seconds since 1970, or the numbers as they stand
     stamps: (
         Any  # the time stamps as a detector takes them: it tells dates with a zone, dates without one and numbers apart
     )
     done: float | None  # the share of the file that ends with it; None where that is not known
+    keys: pa.DictionaryArray | None = None  # the series that each row belongs to, where the file has several
+
+    def by_key(self) -> Iterator[tuple[str, NDArray[np.intp]]]:
+        """Each key in the order in which they come, and the places of its rows."""
+        assert self.keys is not None
+        codes = self.keys.indices.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        edges = np.flatnonzero(np.diff(codes[order])) + 1
+        for at in sorted(np.split(order, edges), key=lambda at: int(at[0])):
+            yield self.keys.dictionary[int(codes[at[0]])].as_py(), at
+
+    def part(self, at: NDArray[np.intp]) -> Piece:
+        """The rows at some places."""
+        times = None if self.times is None else self.times[at]
+        stamps = self.stamps
+        if stamps is not None:
+            stamps = stamps[at] if isinstance(stamps, np.ndarray) else [stamps[i] for i in at.tolist()]
+        return Piece(self.rows[at], self.cells.take(at), self.values[at], times, stamps, self.done)
 
 
 class TableReader:
@@ -50,9 +68,11 @@ class TableReader:
     path : str
         ``-``, or a file; Parquet if the name ends in ``.parquet`` or ``.pq``.
     columns : list of str
-        The columns to score. If empty, all columns that hold numbers, except `time`; `notes` lists the others.
+        The columns to score. If empty, all columns that hold numbers, except `time` and `key`; `notes` lists the others.
     time : str or None
         Column of time stamps.
+    key : str or None
+        Column that tells series apart; an empty cell is a key like others.
     time_format : str or None
         Format of the time stamps; None recognises it from the whole column.
     encoding : str
@@ -76,6 +96,7 @@ class TableReader:
         columns: list[str],
         time: str | None = None,
         *,
+        key: str | None = None,
         time_format: str | None = None,
         encoding: str = "utf-8",
         sep: str | None = None,
@@ -85,9 +106,12 @@ class TableReader:
     ) -> None:
         self.name = "standard input" if path == "-" else path
         self.columns = list(dict.fromkeys(columns))
-        if time in self.columns:
-            raise TableError(f"{self.name}: column {time!r} is both the time and a column to score")
-        self.time = time
+        for what, name in (("time", time), ("key", key)):
+            if name in self.columns:
+                raise TableError(f"{self.name}: column {name!r} is both the {what} and a column to score")
+        if time is not None and time == key:
+            raise TableError(f"{self.name}: column {time!r} is both the time and the key")
+        self.time, self.key = time, key
         self.notes: list[str] = []
         self._chosen = bool(columns)
         self._missing = missing
@@ -127,7 +151,8 @@ class TableReader:
                     self._choose(cells)
                     if self._clock is not None:
                         self._clock.recognise(cells.column(self.time), self._later_times)
-                wanted = cells.select([*([self.time] if self.time else []), *self.columns])
+                wanted = cells.select(self._wanted())
+                keys = None if self.key is None else _keys_of(wanted.column(self.key))
                 values = self._numbers(wanted, rows)
                 times: Floats | None = None
                 stamps: Any = None
@@ -138,7 +163,8 @@ class TableReader:
                     part = slice(i, i + ROWS)
                     done = None if share is None else before + (share - before) * min(1.0, (i + ROWS) / len(rows))
                     now, stamp = (None, None) if times is None else (times[part], stamps[part])
-                    yield Piece(rows[part], wanted.slice(i, ROWS), values[part], now, stamp, done)
+                    own = None if keys is None else keys[part]
+                    yield Piece(rows[part], wanted.slice(i, ROWS), values[part], now, stamp, done, own)
                 before = share or 0.0
         except UnicodeError as error:
             raise TableError(
@@ -193,7 +219,7 @@ class TableReader:
             taken = self._taken(names)
             # an index of pandas is a column like others here, but nothing to score unless it is named
             index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
-            dropped = {name for name in index if isinstance(name, str)} - {self.time, *self.columns}
+            dropped = {name for name in index if isinstance(name, str)} - {self.time, self.key, *self.columns}
             start, taken = 0, [name for name in taken if name not in dropped]
             for batch in file.iter_batches(4 * ROWS, columns=taken):
                 table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
@@ -204,7 +230,7 @@ class TableReader:
             raise TableError(f"{self.name}: not a Parquet table ({str(error).strip()})") from error
 
     def _wanted(self) -> list[str]:
-        return [*([self.time] if self.time else []), *self.columns]
+        return [name for name in (self.time, self.key) if name] + self.columns
 
     # ---- columns -----------------------------------------------------------------------------------------------
 
@@ -221,7 +247,7 @@ class TableReader:
         left: dict[str, str] = {}
         counts: list[str] = []
         for name in cells.column_names:
-            if name == self.time:
+            if name in (self.time, self.key):
                 continue
             why = self._why_not(cells.column(name))
             if why is not None:
@@ -283,7 +309,7 @@ class TableReader:
             i, j = (int(k) for k in np.argwhere(wrong)[0])
             cell = cells.column(self.columns[j])[i].as_py()
             if empty[i, j]:
-                told = "a missing value: fill it, or leave the row out"
+                told = "a missing value: --fill says what stands in for it, or leave the row out"
             elif bad[i, j]:
                 told = f"{_short(cell)} {problem(str(cell), self._decimal_mark())}"
             else:
@@ -313,6 +339,12 @@ def _numbers_in(column: pa.ChunkedArray, decimal: str) -> tuple[Floats, NDArray[
     missing = pc.is_in(pc.utf8_lower(text), value_set=pa.array(sorted(MISSING)))
     bad = ~pc.fill_null(pc.or_(good, missing), True).to_numpy()
     return values, bad | np.isinf(values)
+
+
+def _keys_of(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """A column as keys: texts, an empty cell like others."""
+    texts = column.cast(pa.string()).fill_null("")
+    return texts.combine_chunks().dictionary_encode()
 
 
 def _counts_rows(column: pa.ChunkedArray) -> bool:

@@ -144,6 +144,116 @@ def test_output_is_what_the_detector_says(table, tmp_path, form):
     assert not list(tmp_path.glob("*.part"))
 
 
+def hosts(tmp_path, n=1500):
+    """Two hosts in one log, a row each a minute; b, of another level, has a spike; c came but for ten rows."""
+    rng = np.random.default_rng(0)
+    load = {"a": rng.normal(20.0, 1.0, n), "b": rng.normal(500.0, 20.0, n)}
+    load["b"][1200:1210] = 900.0
+    load["a"][1300] = 60.0
+    parts = [
+        pd.DataFrame({"when": pd.date_range("2026-03-02", periods=n, freq="min"), "host": host, "load": load[host]})
+        for host in load
+    ]
+    parts.append(parts[0][:10].assign(host="c"))
+    frame = pd.concat(parts).sort_values("when", kind="stable")
+    frame.to_csv(tmp_path / "hosts.csv", index=False)
+    return tmp_path / "hosts.csv", frame
+
+
+def test_a_key_has_a_detector_of_its_own(tmp_path):
+    """The results are those of a detector for each host; the table and the sentences name the host."""
+    path, frame = hosts(tmp_path)
+    done = rcf(
+        "detect", path, "--time", "when", "--key", "host", "--output", tmp_path / "o.csv", "--plot", tmp_path / "p.png"
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert sorted(cells[:5] for cells in rows_of(done)[:2]) == [
+        ["a", "2026-03-02 21:40:00", "2026-03-02 21:40:00", "60", "load high"],
+        ["b", "2026-03-02 20:00:00", "2026-03-02 20:09:00", "900", "load high"],
+    ]
+    out = done.stdout.decode()
+    assert "2026-03-02 20:00:00, b: load " in out
+    assert " events in 3,010 rows of 3 keys; the first 64 rows of each were warm-up" in out
+    assert "1 of the keys has no more rows than that: 'c'" in out
+    strongest = rows_of(done)[0][0]
+    assert f"the plot shows host {strongest}, which has the strongest event" in done.stderr.decode()
+    assert (tmp_path / "p.png").stat().st_size > 1000
+    got = pd.read_csv(tmp_path / "o.csv")
+    assert (
+        got[["when", "host"]].to_numpy().tolist()
+        == frame.assign(when=frame["when"].astype(str))[["when", "host"]].to_numpy().tolist()
+    )
+    for host in "abc":
+        own = frame[frame["host"] == host]
+        expected = StreamDetector(random_state=0).update_many(own["load"].to_numpy(), own["when"].to_numpy())
+        mine = got[got["host"] == host]
+        assert mine["score"].tolist() == expected.score.tolist()
+        assert mine["is_anomaly"].tolist() == expected.is_anomaly.tolist()
+    assert rcf("detect", path, "--time", "when", "--key", "host", "--ranks").returncode == 2
+    again = rcf("detect", "-", "--time", "when", "--key", "host", stdin=path.read_bytes())
+    assert again.stdout == done.stdout
+
+
+def test_an_error_of_time_names_the_key(tmp_path):
+    path, _ = hosts(tmp_path)
+    done = rcf("detect", path, "--time", "when", "--time-order", "strict")
+    assert done.returncode == 1
+    assert "is the same as 2026-03-02 00:00:00 in the row above; keep one row of each time" in done.stderr.decode()
+    lines = path.read_text().splitlines()
+    lines[2000], lines[2002] = lines[2002], lines[2000]
+    path.write_text("\n".join(lines))
+    assert rcf("detect", path, "--time", "when").returncode == 0  # by a minute, as a clock may
+    done = rcf("detect", path, "--time", "when", "--key", "host", "--time-order", "strict")
+    assert done.returncode == 1
+    assert re.search(
+        r"row 2002, column 'when': .* is before .* in the row above of key '[ab]'; sort", done.stderr.decode()
+    )
+
+
+def test_keys_that_are_no_keys(tmp_path):
+    path, _ = hosts(tmp_path)
+    for options, told in (
+        (["--key", "host", "--columns", "host,load"], "column 'host' is both the key and a column to score"),
+        (["--key", "when", "--time", "when"], "column 'when' is both the time and the key"),
+        (["--key", "machine"], "no column 'machine'; there are 'when', 'host', 'load'"),
+    ):
+        done = rcf("detect", path, *options)
+        assert done.returncode == 1
+        assert told in done.stderr.decode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rcf.cli.judging.MOST_KEYS", 2)
+        done = rcf("detect", path, "--key", "host")
+    assert done.returncode == 1
+    assert "column 'host' has more than 2 values: is it the one that tells series apart?" in done.stderr.decode()
+
+
+def test_time_zone_and_longest_step(tmp_path):
+    """What the options do is what the parameters of the detector do."""
+    rng, n = np.random.default_rng(0), 24 * 28
+    when = 1.7e9 + 3600.0 * np.arange(n)
+    x = 100 + 80 * np.sin(2 * np.pi * np.arange(n) / 24) + rng.normal(0, 3, n)
+    x[600:606] = 175.0
+    pd.DataFrame({"t": when, "x": x}).to_csv(tmp_path / "hours.csv", index=False)
+    for options, params in (
+        ([], {}), (["--timezone", "Asia/Kolkata"], {"timezone": "Asia/Kolkata"}), (["--max-step", "7200"], {"max_step": 7200.0})
+    ):  # fmt: skip
+        done = rcf("detect", tmp_path / "hours.csv", "--time", "t", *options, "--output", tmp_path / "o.csv")
+        assert done.returncode == 0, done.stderr.decode()
+        found = StreamDetector(random_state=0, **params).update_many(x, when)
+        assert pd.read_csv(tmp_path / "o.csv")["likelihood"].tolist() == found.likelihood.tolist()
+    done = rcf("detect", tmp_path / "hours.csv", "--time", "t", "--max-step", "60")
+    assert done.returncode == 1
+    told = "row 2, column 't': 1700003600.0 is more than 60 seconds after 1700000000.0 in the row above; correct it, allow it by"
+    assert told in done.stderr.decode()
+    for option, value, words in (
+        ("--timezone", "Mars", "--timezone must be the name of a time zone"), ("--max-step", "0", "--max-step must be above zero"),
+        ("--time-order", "any", "--time-order"),
+    ):  # fmt: skip
+        done = rcf("detect", tmp_path / "hours.csv", option, value)
+        assert done.returncode == 2
+        assert words in " ".join(done.stderr.decode().replace("│", " ").split())
+
+
 @pytest.mark.parametrize("block", [64, 1 << 12])
 def test_pieces_do_not_change_the_result(table, tmp_path, monkeypatch, block):
     outputs = []
@@ -481,7 +591,8 @@ def test_one_thing_has_one_name_in_all_commands():
     common = {("--columns", "-c"): 3, ("--time", "-t"): 2, ("--shingle", "-s"): 2, ("--trees", ""): 2, ("--samples", ""): 2,
               ("--seed", ""): 2, ("--output", "-o"): 2, ("--plot", ""): 2,
               ("--encoding", ""): 2, ("--sep", ""): 3, ("--decimal", ""): 3, ("--header", ""): 3, ("--time-format", ""): 2,
-              ("--anomaly-rate", ""): 2, ("--fill", ""): 2, ("--transform", ""): 2, ("--method", ""): 2,
+              ("--anomaly-rate", ""): 2, ("--fill", ""): 3, ("--transform", ""): 2, ("--method", ""): 2,
+              ("--key", "-k"): 2, ("--timezone", ""): 2, ("--time-order", ""): 2, ("--max-step", ""): 2,
               ("--help", ""): 3}  # fmt: skip
     assert {option: n for option, n in times.items() if n > 1} == common
     assert max(Counter(letter for _, letter in times if letter).values()) == 1

@@ -142,3 +142,37 @@ def test_places_on_the_earth(run, tmp_path):
     result = run(path, "--metric", "haversine", "-r", "800")
     assert result.exit_code == 1
     assert "latitude must be between -90 and 90 degrees, got 178.5 (row 1501" in result.output
+
+
+def test_missing_values_are_filled_on_request(run, tmp_path):
+    """As with numbers in their place; without --fill, and where nothing came before, the row is named."""
+    rng = np.random.default_rng(0)
+    whole = pd.DataFrame({"x": rng.normal(size=600), "y": rng.normal(size=600)})
+    holes = whole.copy()
+    holes.loc[[100, 101, 300], "x"] = np.nan
+    holes.to_csv(tmp_path / "holes.csv", index=False)
+    x = whole["x"].tolist()
+    for fill, value in (
+        ("zero", [0.0] * 3), ("2.5", [2.5] * 3), ("previous", [x[99], x[99], x[299]]),
+        ("linear", [2 * x[99] - x[98], 3 * x[99] - 2 * x[98], 2 * x[299] - x[298]]),
+    ):  # fmt: skip
+        due = whole.copy()
+        due.loc[[100, 101, 300], "x"] = value
+        due.to_csv(tmp_path / "due.csv", index=False, float_format="%.17g")
+        results = [run(tmp_path / name, "-r", 0.3, "-w", 600, "--json", *more) for name, more in
+                   (("holes.csv", ("--fill", fill)), ("due.csv", ()))]  # fmt: skip
+        assert [result.exit_code for result in results] == [0, 0]
+        for a, b in zip(*(json.loads(result.stdout)["hotspots"] for result in results), strict=True):
+            assert a["density"] == pytest.approx(b["density"], rel=1e-12)
+            np.testing.assert_allclose(a["minValues"], b["minValues"], rtol=1e-12)
+    result = run(tmp_path / "holes.csv", "-r", 0.3)
+    assert result.exit_code == 1
+    assert (
+        "row 101, column 'x': a missing value: --fill says what stands in for it, or leave the row out" in result.output
+    )
+    holes.loc[0, "y"] = np.nan
+    holes.to_csv(tmp_path / "first.csv", index=False)
+    result = run(tmp_path / "first.csv", "-r", 0.3, "--fill", "previous")
+    assert result.exit_code == 1
+    assert "row 1, column 'y': a missing value, and none came before it: give --fill zero or a number" in result.output
+    assert run(tmp_path / "holes.csv", "--fill", "forest").exit_code == 2

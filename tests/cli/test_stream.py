@@ -373,3 +373,27 @@ def test_an_event_opens_and_is_open():
     assert [found[i]["severity"] for i in flagged] == [expected[i].severity for i in flagged]
     assert [found[i]["reason"] for i in flagged] == [expected[i].reason.replace("x0", "load") for i in flagged]
     assert all(row["severity"] is None for row in found if not row["is_anomaly"])
+
+
+def test_local_dates_go_by_the_clock_on_the_wall():
+    """Dates without a zone may repeat an hour, as `rcf detect` takes them; a zone and a longest step are options."""
+    local = [f"2026-10-25T{hour:02d}:{minute:02d}:00" for hour in (1, 2, 2, 3) for minute in range(60)]
+    values = noise(240)
+    text = "t,load\n" + "".join(f"{stamp},{value}\n" for stamp, value in zip(local, values, strict=True))
+    done = stream(text, "--time", "t")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = StreamDetector(**PARAMS).update_many(np.array(values), np.array(local, dtype="datetime64[us]"))
+    assert [row["score"] for row in rows(done)] == expected.score.tolist()
+    done = stream(text, "--time", "t", "--time-order", "strict")
+    assert done.returncode == 1
+    assert "line 122: timestamp 2026-10-25 02:00:00 is before the last one, 2026-10-25T02:59:00" in done.stderr
+    done = stream("t,load\n0,1\n1,2\n9,3\n", "--time", "t", "--max-step", "5")
+    assert (
+        "line 4: timestamp 9.0 is more than 5 seconds after the last one, 1: correct it, or set max_step" in done.stderr
+    )
+    zoned = "".join(
+        f'{{"t": "{stamp}+02:00", "load": {value}}}\n' for stamp, value in zip(local[:120], values, strict=False)
+    )
+    done = stream(zoned, "--time", "t", "--timezone", "Asia/Tokyo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert stream("1\n", "--timezone", "Mars").returncode == 2
