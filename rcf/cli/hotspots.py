@@ -42,14 +42,14 @@ class Filling:
 
     def __call__(self, piece: Piece, reader: TableReader) -> Piece:
         values = piece.values
-        gaps = np.isnan(values).any(axis=1)
+        gaps = np.isnan(values)
         if not gaps.any():
             self._last = [*self._last, *values[-2:].tolist()][-2:]
             return piece
         values = values.copy()
         for i in range(len(values)):
             record = values[i].tolist()
-            if gaps[i]:
+            if gaps[i].any():
                 values[i] = record = filled(record, self._fill, self._last)
                 if np.isnan(values[i]).any():
                     name = reader.columns[int(np.isnan(values[i]).argmax())]

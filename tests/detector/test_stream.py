@@ -238,7 +238,7 @@ def test_an_index_of_dates_is_the_time(zone):
 def test_time_that_goes_back_is_told_with_both_stamps():
     pd = pytest.importorskip("pandas")
     series = pd.Series(range(4), pd.to_datetime(["2026-01-02", "2026-01-03", "2026-01-01", "2026-01-04"]), dtype=float)
-    keys = r", or give each series a key of its own \(KeyedDetector\)"
+    keys = r", or give each series a key of its own \(KeyedDetector\); after three in a row that agree, `update` goes on from there"
     advice = ": sort the records by time" + keys
     index = r"; reset_index\(drop=True\) if the index is not the time$"
     detector = StreamDetector()
