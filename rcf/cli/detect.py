@@ -115,8 +115,8 @@ def detect(
     value at its begin (came), the expected value, and the distance of the peak from the expected value (severity). Rows are
     counted from 1, after the header, including blank lines. The memory does not grow with the file.
 
-    With --key a file may hold several series; each has its own detector. The first 64 rows are the warm-up. A file with no more rows
-    than that is judged by a forest that is fitted to all of them.
+    With --key a file may hold several series; each has its own detector. The first 64 rows are the warm-up. A file with no more
+    rows than that is judged by a forest that is fitted to all of them.
 
     Without FILE the command judges a synthetic series with five known anomalies.
 
