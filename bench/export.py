@@ -51,7 +51,7 @@ def best_of(rounds: int, run: Callable[[], np.ndarray]) -> Found:
     return min(timed(run)[1] for _ in range(rounds)), scores
 
 
-def in_c(folder: Path, data: bytes, X: np.ndarray, rounds: int) -> Found:
+def in_c(folder: Path, data: bytes, X: np.ndarray, rounds: int, boxes: bool) -> Found:
     (folder / "loop.c").write_text(LOOP)
     flags = ["-std=c99", "-O3", "-ffp-contract=off", "-Wno-psabi", "-shared", "-fPIC", "-I", RUNTIME[1].parent]
     subprocess.run(["cc", *flags, RUNTIME[0], folder / "loop.c", "-o", folder / "runtime.so"], check=True)
@@ -61,6 +61,9 @@ def in_c(folder: Path, data: bytes, X: np.ndarray, rounds: int) -> Found:
     wrong = library.rcf_open(model, file, ctypes.c_size_t(len(data)))
     if wrong is not None:
         raise RuntimeError(wrong.decode())
+    memory = np.empty(model[4] // 8)  # model.memory bytes
+    if boxes:
+        library.rcf_keep_boxes(model, memory.ctypes.data_as(ctypes.c_void_p))
     work, out = (ctypes.c_uint64 * 8192)(), np.empty(len(X))
     x = np.ascontiguousarray(X)
 
@@ -116,7 +119,8 @@ def forms_of(forest: RandomCutForest, X: np.ndarray, rounds: int) -> Iterator[tu
     frozen = FrozenForest(data)
     yield "load_frozen", len(data), lambda _: best_of(rounds, lambda: frozen.anomaly_score(X))
     if shutil.which("cc"):
-        yield "C, gcc -O3", len(data), lambda folder: in_c(folder, data, X, rounds)
+        yield "C, gcc -O3", len(data), lambda folder: in_c(folder, data, X, rounds, True)
+        yield "C, no boxes kept", len(data), lambda folder: in_c(folder, data, X, max(1, rounds // 5), False)
     if shutil.which("clang") and shutil.which("wasm-ld") and shutil.which("node"):
         yield "WebAssembly, node", len(data), lambda folder: in_wasm(folder, data, X, rounds)
     if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime"):

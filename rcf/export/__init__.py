@@ -25,13 +25,16 @@ MOST_AS_TEXT = 1 << 20  # bytes; a larger model is not written as a C array, bec
 def freeze(model: Any) -> bytes:
     """Convert a forest to a flat file that the C runtime uses in place, without copying it.
 
-    The file holds the trees, with cuts, points and boxes as float32, and the threshold of `predict`. It does not hold the state
-    that learning needs. ``rcf/export/_frozen.py`` describes the layout.
+    The file holds the trees, with cuts and points as float32, and the threshold of `predict`. It does not hold the state that
+    learning needs. ``rcf/export/_frozen.py`` describes the layout. The file is about as large as the one that
+    :meth:`rcf.RandomCutForest.save` writes.
 
     Parameters
     ----------
     model : RandomCutForest
-        A fitted forest. Its `method` is exported.
+        A fitted forest. Its `method` is exported. For a stream, fit the forest to the windows of :func:`rcf.shingle.shingle`; the
+        frozen model then scores the last records as one row, the oldest first. A `StreamDetector` cannot be frozen, because its
+        trees see records that it rescales by what it has learned so far.
 
     Returns
     -------
@@ -69,6 +72,9 @@ def to_c(model: Any, folder: str | os.PathLike[str]) -> list[Path]:
     memory and calls no library function except `memcpy`. ``rcf_frozen.mjs`` lets JavaScript call the same C code, compiled
     to WebAssembly. A model of at most one megabyte is also written as ``model.c``, which holds the array ``rcf_model_data``,
     for machines without a file system.
+
+    The runtime needs a few kilobytes of scratch space. It scores seven times as fast if the caller gives it memory for the
+    boxes of the trees: (n - 1) (8 + 8 d) bytes for a tree of n distinct records with d features, d rounded up to a multiple of 8.
 
     Parameters
     ----------

@@ -9,21 +9,19 @@ All numbers are little-endian. A file is a header and then tables, each of which
     12  uint32   method
     16  uint64   size of the file
     24  float64  threshold
-    32  uint32   features d, trees T, points P, leaves L, inner nodes N, large nodes B
-    56  uint32   small: a node with more leaves is large
-    60  uint8    widths in bytes: of counts of leaves, of features, of points (0: leaf i is point i), of masses (0: all are 1)
+    32  uint32   features d, trees T, points P, leaves L, inner nodes N
+    52  uint8    bytes of a number in `node`; in `point`, 0: leaf i has point i; 1 if some mass is not 1; 0
 
     float64  origin (d)
-    float64  range (B)          the sum of the sides of the box of each large node
-    uint32   sizes (T, 2)       leaves and large nodes of each tree
+    uint32   sizes (T)          leaves of each tree
     uint32   before (L + 1)     if some mass is not 1: records in the leaves before each leaf
     float32  cut (N)
-    float32  points (P, d)
-    point    (L)                if leaves share points
-    left     (N)                leaves below the first child
-    dim      (N)
-    large    (B)                large nodes below the first child
-    face     (B, d, 2)          leaves, counted from the first of the node, that touch the lower and the upper face
+    float32  points (P, d)      the distinct records of all trees
+    node     (N, 2)             leaves below the first child, and the feature of the cut
+    point    (L)                the point of each leaf, if leaves share points
+
+The inner nodes of a tree stand in preorder, and its leaves from left to right (see `_tables.Tables`). Boxes are not in the file:
+they are the hulls of the points, and would make it two to four times as long.
 """
 
 from __future__ import annotations
@@ -41,41 +39,32 @@ from ._tables import Ints, Tables
 
 MAGIC = b"rcffrz\x1a\x01"
 METHODS = ("depth", "codisp", "displacement", "opensearch", "path")  # in the order of rcf_frozen.h
-SMALL = 16  # leaves: a file with 100 trees of 256 records and 8 features takes 1.0 MB; SMALL = 8 makes it 7 % larger and no faster
 MOST = 1 << 27  # records in all trees
-HEADER = struct.Struct("<8sIIQdIIIIIII4B")
+HEADER = struct.Struct("<8sIIQd5I4B")
 
 
-def frozen(tables: Tables, small: int = SMALL) -> bytes:
-    """The bytes of the file. Nodes with more than `small` leaves get a box."""
-    nodes, d = tables.nodes, tables.n_features
-    large = np.flatnonzero(nodes.leaves > small)
-    by_leaf, by_dim = _width(int(tables.sizes.max())), _width(d)
-    points, point, by_point = _points(tables)
-    masses = bool((tables.mass != 1).any())
-    n_trees = len(tables.sizes)
-    tree = np.repeat(np.arange(n_trees), np.maximum(tables.sizes - 1, 0))
+def frozen(tables: Tables) -> bytes:
+    """The bytes of the file."""
+    d, n_trees = tables.n_features, len(tables.sizes)
     before = np.append(0, np.cumsum(tables.mass))
     if before[-1] > MOST:
         raise ValueError(f"the trees hold {before[-1]} records together; a frozen model holds at most {MOST}")
-    lower, upper = tables.boxes()
+    masses = bool((tables.mass != 1).any())
+    points, point, by_point = _points(tables)
+    by_node = max(_width(int(tables.sizes.max())), _width(d))
     parts = [
         tables.origin.astype("<f8"),
-        _extent(lower[large], upper[large]).astype("<f8"),
-        np.stack([tables.sizes, np.bincount(tree[large], minlength=n_trees)], axis=1).astype("<u4"),
+        tables.sizes.astype("<u4"),
         before.astype("<u4") if masses else np.empty(0),
         tables.cut.astype("<f4"),
         points.astype("<f4"),
+        np.stack([tables.left, tables.dim], axis=1).astype(f"<u{by_node}"),
         point.astype(f"<u{by_point}") if by_point else np.empty(0),
-        tables.left.astype(f"<u{by_leaf}"),
-        tables.dim.astype(f"<u{by_dim}"),
-        _large_left(tables, large).astype(f"<u{by_leaf}"),
-        _faces(tables, large, lower, upper).astype(f"<u{by_leaf}"),
     ]
     body = b"".join(part.tobytes() + bytes(-part.nbytes % 8) for part in parts)
-    counts = d, n_trees, len(points), len(tables.mass), len(tables.cut), len(large), small
+    counts = d, n_trees, len(points), len(tables.mass), len(tables.cut)
     size, method = HEADER.size + len(body), METHODS.index(tables.method)
-    file = bytearray(HEADER.pack(MAGIC, 0, method, size, tables.threshold, *counts, by_leaf, by_dim, by_point, masses))
+    file = bytearray(HEADER.pack(MAGIC, 0, method, size, tables.threshold, *counts, by_node, by_point, masses, 0))
     file += body
     file[8:12] = struct.pack("<I", zlib.crc32(file[12:]))
     return bytes(file)
@@ -95,60 +84,22 @@ def _points(tables: Tables) -> tuple[NDArray[np.float32], Ints, int]:
     return tables.points[tables.point], np.arange(leaves), 0
 
 
-def _extent(lower: NDArray[np.float32], upper: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The sum of the sides, in the order in which the core adds: feature i in lane i % 8, then the lanes in one fixed order."""
-    lanes = np.zeros((8, len(lower)))
-    for i in range(lower.shape[1]):
-        lanes[i % 8] += upper[:, i].astype(np.float64) - lower[:, i]
-    s = lanes
-    total: NDArray[np.float64] = ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
-    return total
-
-
-def _large_left(tables: Tables, large: Ints) -> Ints:
-    """Large nodes below the first child of each: those among the inner nodes v + 1 .. v + left - 1."""
-    end = large + tables.left[large]
-    return np.searchsorted(large, end) - np.searchsorted(large, large + 1)
-
-
-def _faces(tables: Tables, large: Ints, lower: NDArray[np.float32], upper: NDArray[np.float32]) -> Ints:
-    """Leaves that touch the faces of the large boxes, (n, d, 2)."""
-    nodes, points = tables.nodes, tables.points[tables.point]
-    touching = np.empty((len(tables.cut), tables.n_features, 2), dtype=np.int64)
-    for v in reversed(nodes.levels):
-        for side, (corner, first_is) in enumerate(((lower, np.less_equal), (upper, np.greater_equal))):
-            at, value = [], []
-            for child in nodes.children[v].T:
-                leaf, inner = np.maximum(~child, 0), np.maximum(child, 0)
-                is_leaf = (child < 0)[:, None]
-                at.append(np.where(is_leaf, leaf[:, None], touching[inner, :, side]))
-                value.append(np.where(is_leaf, points[leaf], corner[inner]))
-            touching[v, :, side] = np.where(first_is(*value), *at)
-    faces: Ints = touching[large] - nodes.first[large][:, None, None]
-    return faces
-
-
 def thawed(data: bytes) -> tuple[Tables, Forest]:
     """The tables of a file, and a forest of the core with the same scores. Everything in the file is validated."""
     if len(data) < HEADER.size or data[:8] != MAGIC:
         raise ModelFileError("not a frozen model of version 1")
-    _, crc, method, size, threshold, d, n_trees, n_points, n_leaves, n_nodes, n_large, _, *widths = HEADER.unpack_from(
-        data
-    )
+    _, crc, method, size, threshold, d, n_trees, n_points, n_leaves, n_nodes, *widths = HEADER.unpack_from(data)
     if size != len(data):
         raise ModelFileError(f"cut off, or longer than it says: {len(data)} bytes, and it says {size}")
     if zlib.crc32(data[12:]) != crc:
         raise ModelFileError("damaged: the checksum differs")
-    by_leaf, by_dim, by_point, masses = widths
-    fine = (
+    by_node, by_point, masses, nothing = widths
+    if not (
         method < len(METHODS)
-        and by_leaf in (1, 2, 4)
-        and by_dim in (1, 2, 4)
+        and by_node in (1, 2, 4)
         and by_point in (0, 1, 2, 4)
         and masses < 2
-    )
-    if not (
-        fine
+        and nothing == 0
         and 1 <= d < 1 << 28
         and n_trees > 0
         and (by_point or n_points == n_leaves)
@@ -165,30 +116,17 @@ def thawed(data: bytes) -> tuple[Tables, Forest]:
             raise ModelFileError("damaged: its tables do not fill it")
         return np.frombuffer(data, kind, many, begin).reshape(shape)
 
-    origin, _, sizes = take("<f8", d), take("<f8", n_large), take("<u4", n_trees, 2)
+    origin, leaves = take("<f8", d), take("<u4", n_trees).astype(np.int64)
     before = take("<u4", n_leaves + 1).astype(np.int64) if masses else np.arange(n_leaves + 1)
     cut, points = take("<f4", n_nodes), take("<f4", n_points, d)
+    left, dim = take(f"<u{by_node}", n_nodes, 2).astype(np.int64).T
     point = take(f"<u{by_point}", n_leaves).astype(np.int64) if by_point else np.arange(n_leaves)
-    left, dim = take(f"<u{by_leaf}", n_nodes), take(f"<u{by_dim}", n_nodes)
-    take(f"<u{by_leaf}", n_large)
-    take(f"<u{by_leaf}", n_large, d, 2)
-    leaves = sizes[:, 0].astype(np.int64)
     if at != len(data) or leaves.sum() != n_leaves or np.maximum(leaves - 1, 0).sum() != n_nodes:
         raise ModelFileError("damaged: its tables do not fill it")
     if (point >= n_points).any() or (np.diff(before) < 1).any() or before[-1] > MOST:
         raise ModelFileError("damaged: its tables do not make trees")
-    tables = Tables(
-        METHODS[method],
-        threshold,
-        origin,
-        leaves,
-        cut,
-        dim.astype(np.int64),
-        left.astype(np.int64),
-        points,
-        point,
-        np.diff(before),
-    )
+    mass = np.diff(before)
+    tables = Tables(METHODS[method], threshold, origin, leaves, cut, dim, left, points, point, mass)
     try:
         return tables, Forest.from_state(_state(tables))
     except (ModelStateError, IndexError) as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from .._core import Forest
+from ..detector import KeyedDetector, StreamDetector
 from ..estimator import RandomCutForest
 
 Ints = NDArray[np.int64]
@@ -139,6 +140,12 @@ class Tables:
 
 def tables_of(model: Any) -> Tables:
     """The trees of a fitted RandomCutForest as flat arrays."""
+    if isinstance(model, (StreamDetector, KeyedDetector)):
+        raise TypeError(
+            f"can export a RandomCutForest, got {type(model).__name__}. Its trees see records that it rescales by what it has "
+            "learned so far. Instead, fit a RandomCutForest to the rows of rcf.shingle.shingle(records, size) and export that; "
+            "its rows are the last `size` records, the oldest first"
+        )
     if not isinstance(model, RandomCutForest):
         raise TypeError(f"can export a RandomCutForest, got {type(model).__name__}")
     check_is_fitted(model)

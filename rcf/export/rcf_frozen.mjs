@@ -1,7 +1,7 @@
 /* A frozen model in JavaScript, in browsers and in node, by rcf_frozen.c compiled to WebAssembly:
  *
  *     clang --target=wasm32 -std=c99 -O3 -ffp-contract=off -msimd128 -mbulk-memory -nostdlib -Wl,--no-entry \
- *         -Wl,--export=rcf_open,--export=rcf_score,--export=rcf_attribution,--export=__heap_base \
+ *         -Wl,--export=rcf_open,--export=rcf_keep_boxes,--export=rcf_score,--export=rcf_attribution,--export=__heap_base \
  *         -o rcf_frozen.wasm rcf_frozen.c
  *
  *     const module = await WebAssembly.compile(bytesOfWasm)   // once, for any number of models
@@ -9,7 +9,7 @@
  *     forest.score([1.0, 2.0, 3.0]) > forest.threshold
  */
 export class FrozenForest {
-  constructor(module, file) {
+  constructor(module, file, { boxes = true } = {}) { // boxes: keep them in memory, and score seven times as fast
     this.c = new WebAssembly.Instance(module).exports
     this.end = this.c.__heap_base.value
     const model = this.model = this.take(128) // room for the struct rcf_model, whose first fields are read below
@@ -23,7 +23,9 @@ export class FrozenForest {
     }
     this.features = view.getUint32(model, true)
     this.threshold = view.getFloat64(model + 16, true)
-    this.work = this.take(view.getUint32(model + 24, true))
+    const [work, memory] = [24, 28].map(at => view.getUint32(model + at, true))
+    this.work = this.take(work)
+    if (boxes) this.c.rcf_keep_boxes(model, this.take(memory))
     this.x = this.take(8 * this.features)
     this.out = this.take(16 * this.features)
   }

@@ -34,17 +34,19 @@ static uint64_t below(uint64_t n) {
     return state % n;
 }
 
-static double use(const rcf_model *model, const double *x, size_t n_numbers) {
-    void *work = malloc(model->work);
+static double use(rcf_model *model, const double *x, size_t n_numbers) {
+    void *work = malloc(model->work), *boxes = malloc(model->memory + 1);
     double *parts = malloc(16 * (size_t)model->features), *row = calloc(model->features, 8), total = 0.0;
-    if (work == NULL || parts == NULL || row == NULL) exit(4);
-    for (size_t r = 0; r < 4; r++) {
+    if (work == NULL || boxes == NULL || parts == NULL || row == NULL) exit(4);
+    for (size_t r = 0; r < 8; r++) {
         for (size_t i = 0; i < model->features; i++) row[i] = x[(r * 7 + i) % n_numbers];
+        if (r == 4) rcf_keep_boxes(model, boxes);
         total += rcf_score(model, row, work);
         rcf_attribution(model, row, work, parts);
         total += parts[0];
     }
     free(work);
+    free(boxes);
     free(parts);
     free(row);
     return total;
@@ -59,11 +61,11 @@ static void damage(const unsigned char *whole, size_t size, const double *x, siz
         if (bytes == NULL) exit(4);
         memcpy(bytes, whole, left);
         for (uint64_t k = 1 + below(3); k > 0 && left > 0; k--) {
-            size_t at = below(4) == 0 ? below(left < 64 ? left : 64) : below(left);
+            size_t at = below(4) == 0 ? below(left < 56 ? left : 56) : below(left);
             uint64_t value = below(2) ? below(256) : bytes[at] ^ UINT64_C(1) << below(8);
             bytes[at] = (unsigned char)value;
         }
-        if (below(4) != 0 && left >= 64) { /* mostly with a size and a checksum that fit, or nothing else would be reached */
+        if (below(4) != 0 && left >= 56) { /* mostly with a size and a checksum that fit, or nothing else would be reached */
             uint64_t length = left;
             memcpy(bytes + 16, &length, 8);
             uint32_t crc = crc_of(bytes + 12, left - 12);
@@ -71,7 +73,7 @@ static void damage(const unsigned char *whole, size_t size, const double *x, siz
         }
         rcf_model model;
         if (rcf_open(&model, bytes, left) != NULL) refused++;
-        else if (model.work < 1 << 20) {
+        else if (model.work < 1 << 20 && model.memory < 1 << 24) {
             total += use(&model, x, n_numbers);
             accepted++;
         }
@@ -101,17 +103,23 @@ int main(int argc, char **argv) {
     }
     size_t rows = n / 8 / model.features, width = 2 * (size_t)model.features;
     double *out = malloc(rows * (1 + width) * 8 + 1);
-    void *work = malloc(model.work);
-    if (out == NULL || work == NULL) return 4;
+    void *work = malloc(model.work), *boxes = malloc(model.memory + 1);
+    if (out == NULL || work == NULL || boxes == NULL) return 4;
     for (size_t r = 0; r < rows; r++) {
         out[r] = rcf_score(&model, x + r * model.features, work);
         rcf_attribution(&model, x + r * model.features, work, out + rows + r * width);
+    }
+    rcf_keep_boxes(&model, boxes); /* the same bits */
+    for (size_t r = 0; r < rows; r++) {
+        double again = rcf_score(&model, x + r * model.features, work);
+        if (memcmp(&again, out + r, sizeof again) != 0) return 5;
     }
     FILE *to = fopen(argv[4], "wb");
     if (to == NULL || fwrite(out, 8, rows * (1 + width), to) != rows * (1 + width)) return 3;
     fclose(to);
     free(out);
     free(work);
+    free(boxes);
     free(file);
     free(x);
     return 0;

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 import rcf
-from rcf import ModelFileError, RandomCutForest, StreamDetector
+from rcf import KeyedDetector, ModelFileError, RandomCutForest, StreamDetector
 from rcf.export import RUNTIME, FrozenForest, freeze, to_c
+from rcf.shingle import shingle
 
 # trees of two records, and a threshold that no score can pass
 pytestmark = pytest.mark.filterwarnings("ignore:no score can lie beyond")
 ATTRIBUTED = ("depth", "codisp", "displacement", "opensearch")
 METHODS = (*ATTRIBUTED, "path")
 SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-BUILDS = {"fast": ["-O3"], "scalar": ["-O2", "-DRCF_SCALAR"], "sanitized": SANITIZED}
+BUILDS = {"fast": ["-O3"], "small": ["-Os"], "sanitized": SANITIZED}
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wno-psabi", "-Werror", "-ffp-contract=off"]
 
 
@@ -153,7 +154,7 @@ def test_damaged_files_in_python(many):
         for at in rng.integers(0, len(data), rng.integers(1, 4)):
             damaged[at] = rng.integers(0, 256)
         damaged = bytes(damaged[: len(data) if rng.random() < 0.9 else rng.integers(0, len(data))])
-        if rng.random() < 0.7 and len(damaged) >= 64:
+        if rng.random() < 0.7 and len(damaged) >= 56:
             damaged = signed(damaged)
         try:
             FrozenForest.from_bytes(damaged).anomaly_score(X)
@@ -185,12 +186,21 @@ def test_what_is_wrong_is_said(damage, text, drivers, tmp_path):
     command = [drivers("sanitized"), "score", *(tmp_path / name for name in ("model", "x", "out"))]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert text in done.stdout or not data or len(damage(data)) < 64
+    assert text in done.stdout or not data or len(damage(data)) < 56
+
+
+def test_a_detector_is_refused_and_what_stands_in_for_it_works(drivers, tmp_path):
+    for detector in (StreamDetector(), KeyedDetector()):
+        with pytest.raises(TypeError, match=f"got {type(detector).__name__}.*rcf.shingle.shingle"):
+            freeze(detector)
+    series = np.sin(np.arange(600) / 5) + np.random.default_rng(0).normal(0, 0.1, 600)
+    windows = shingle(series, 8)
+    forest = RandomCutForest(20, 64, random_state=0).fit(windows[:400])
+    scores, _ = run_c(drivers("fast"), tmp_path, freeze(forest), windows[400:])
+    np.testing.assert_array_equal(scores, forest.anomaly_score(windows[400:]))
 
 
 def test_refusals():
-    with pytest.raises(TypeError, match="got StreamDetector"):
-        freeze(StreamDetector())
     forest = RandomCutForest(3, random_state=0).partial_fit([[1.0, 2.0]])
     forest.forget([1.0, 2.0])
     with pytest.raises(ValueError, match="holds no records"):
