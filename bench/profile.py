@@ -31,7 +31,7 @@ PARTS = {
     "boxes that grow": r"widen_path",
     "boxes that shrink": r"shrink_path",
     "sampler": r"reservoir|sample_",
-    "gathering pairs, fetching ahead": r"learn_rows|learn_blocks|update_record|score_rows",
+    "gathering pairs, fetching ahead": r"learn_rows|learn_blocks|learn_record|update_record|score_(few_)?rows|score_by_tree",
 }
 
 

@@ -12,8 +12,6 @@ T = TypeVar("T")
 METHODS: dict[str, int]
 ATTRIBUTED: list[str]
 
-def check_weights(weights: NDArray[np.float64], n: int) -> None: ...
-
 class Forest:
     n_trees: int
     capacity: int

@@ -169,6 +169,26 @@ def as_record(x: Any, n_features: int | None, owner: str) -> NDArray[np.float64]
     return record
 
 
+def not_finite(value: float, row: int, feature: int, limit: float) -> ValueError:
+    """The error for a number that is NaN, infinite or beyond the limit, in scikit-learn's words."""
+    if value != value:
+        what = "NaN"
+    elif value in (np.inf, -np.inf):
+        what = "infinity"
+    else:
+        what = f"{value!r}, beyond the range of float32 that the forest computes in (+-{limit})"
+    return ValueError(f"Input X contains {what} (row {row}, feature {feature}).")
+
+
+def check_weights(weights: NDArray[np.float64], n: int) -> None:
+    """Refuse weights of rows that are not `n` positive numbers."""
+    if weights.shape != (n,):
+        raise ValueError(f"sample_weight has {len(weights)} entries for {n} rows of X.")
+    bad = np.flatnonzero(~((weights >= 1e-150) & (weights <= 1e150)))
+    if bad.size:
+        raise ValueError(f"sample_weight must be finite and above zero, got {weights[bad[0]]} (row {bad[0]}).")
+
+
 def check_cells(X: Any, limit: float) -> None:
     """A ValueError that names the first cell of a CSR matrix that is infinite or beyond the limit; NaN passes."""
     bad = np.flatnonzero(np.abs(X.data) > limit)

@@ -18,7 +18,7 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._core import LIMIT, Forest, check_weights
+from ._core import LIMIT, Forest
 from ._html import NotebookView, table
 from ._validate import (
     as_record,
@@ -26,6 +26,7 @@ from ._validate import (
     check_cells,
     check_columns,
     check_settled,
+    check_weights,
     imputed,
     many_for_one,
     names_of,

@@ -1,0 +1,194 @@
+"""Records that enter the trees of a forest in turn: rows of a batch, tree by tree, or one record, through all trees."""
+
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memset
+
+from rcf._native.tree cimport *
+from rcf._native.trees cimport BLOCK, GROUP, Trees, n_blocks
+from rcf._native.work cimport Work
+from sampling._reservoir cimport Sample, Slot, prefetch_heaps, sample_admits, sample_enter, sample_remove
+
+cdef enum:
+    AHEAD = 900000  # bytes: two groups and some rows that a second-level cache of a megabyte holds
+    CHUNK = 1024    # rows that a tree learns at a time: with the tree they fit in the second-level cache
+
+
+cdef inline int pairs_at_once(int kind) noexcept nogil:
+    return RCF_CODISP_PAIRS if kind == RCF_CODISP else RCF_PAIRS
+
+
+cdef inline void learn(Trees* f, const rcf_walk* walk, int p, int64_t n, double weight, rcf_step* scratch) noexcept nogil:
+    """The record of pair p of the walk, number n, enters the tree of the pair."""
+    cdef int i = walk.pair[p].tree - f.tree
+    cdef int32_t leaf = tree_insert(&f.tree[i], walk.pair[p].x, &f.rng[i], walk.leaf[p], walk.n_open[p],
+                                    <rcf_step*>walk.open[p], scratch)
+    cdef int32_t evicted = sample_enter(&f.sample[i], n, weight, leaf, &f.rng[i])
+    cdef int32_t j = 0
+    if leaf < 0:
+        # no memory for a box: the tree forgets the record again
+        f.starved = True
+        while f.sample[i].slots[j].item >= 0:
+            j += 1
+        sample_remove(&f.sample[i], j)
+    if evicted >= 0:
+        tree_forget(&f.tree[i], evicted)
+
+
+# ---- rows in turn ------------------------------------------------------------------------------------------------
+
+cdef inline int64_t next_entering(Trees* f, int i, int64_t row, int64_t n_rows, int64_t seen, const double* weights) noexcept nogil:
+    """The next row, from `row` on, that enters tree i; n_rows if none does."""
+    cdef Sample* sample = &f.sample[i]
+    if weights == NULL:
+        return min(sample.next - seen - 1, n_rows)
+    while row < n_rows and not sample_admits(sample, seen + row + 1, weights[row]):
+        row += 1
+    return row
+
+
+cdef inline void fetch_ahead(const Trees* f, int* tree, int last, size_t* at) noexcept nogil:
+    """Bring the next kilobytes of the trees up to `last`, which learn next, and their samples into the second-level cache."""
+    cdef int lines = 96  # of 64 bytes; in a round of some 80 pairs this is a hundredth of the time
+    cdef size_t of_tree = tree_bytes(f.tree[0].capacity, f.stride, False)
+    cdef size_t of_both = of_tree + f.tree[0].capacity * sizeof(Slot)
+    if tree[0] >= last or f.low_memory or 2 * GROUP * of_both > AHEAD:
+        return
+    while lines > 0 and tree[0] < last:
+        if at[0] < of_tree:
+            rcf_prefetch_l2(<const char*>f.tree[tree[0]].boxes + at[0])
+        else:
+            rcf_prefetch_l2(<const char*>f.sample[tree[0]].slots + (at[0] - of_tree))
+        at[0] += 64
+        lines -= 1
+        if at[0] >= of_both:
+            at[0] = 0
+            tree[0] += 1
+
+
+cdef inline void learn_rows(Trees* f, int first, int last, int next_last, const float* rows, int64_t n_rows, int64_t seen,
+                            const double* weights, int kind, Work* work) noexcept nogil:
+    """Trees first .. last - 1, at most GROUP, learn the rows in turn; `seen` came before them. Up to next_last they are next.
+
+    With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. The rows up to the
+    next one that enters a tree meet the same tree; those of all trees are walked together.
+    """
+    cdef int n_trees = last - first, g, p, n, entering, share = pairs_at_once(kind) // n_trees
+    cdef int64_t silent = n_rows if kind < 0 else min(max(f.warm_up - seen, <int64_t>0), n_rows), r
+    cdef int64_t[GROUP] at, end, enters
+    cdef int[GROUP] learner
+    cdef double* place[RCF_PAIRS]
+    cdef double unused
+    cdef int ahead = last
+    cdef size_t ahead_at = 0
+    cdef rcf_walk walk
+    for g in range(n_trees):
+        at[g] = 0
+        enters[g] = next_entering(f, first + g, 0, n_rows, seen, weights)
+        if kind >= 0:
+            memset(work.scores + g * n_rows, 0, silent * sizeof(double))
+    while True:
+        n = 0
+        for g in range(n_trees):
+            # rows that are not to be scored are passed over
+            at[g] = max(at[g], min(silent, enters[g]))
+            end[g] = min(min(at[g] + share, enters[g] + 1), n_rows)
+            if end[g] > enters[g]:
+                learner[n] = g
+                walk.pair[n].tree = &f.tree[first + g]
+                walk.pair[n].x = rows + enters[g] * f.stride
+                place[n] = work.scores + g * n_rows + enters[g] if enters[g] >= silent else &unused
+                n += 1
+        entering = n
+        for g in range(n_trees):
+            for r in range(at[g], min(end[g], enters[g])):
+                walk.pair[n].tree = &f.tree[first + g]
+                walk.pair[n].x = rows + r * f.stride
+                place[n] = work.scores + g * n_rows + r
+                n += 1
+        if n == 0:
+            return
+        rcf_walks.score_pairs(max(kind, 0), RCF_NEAR_TREES, &walk, n, entering, work.ratios, work.levels)
+        fetch_ahead(f, &ahead, next_last, &ahead_at)
+        for p in range(n):
+            place[p][0] = walk.score[p]
+        for p in range(entering):
+            g = learner[p]
+            learn(f, &walk, p, seen + enters[g] + 1, 1.0 if weights == NULL else weights[enters[g]], work.open)
+            enters[g] = next_entering(f, first + g, enters[g] + 1, n_rows, seen, weights)
+        for g in range(n_trees):
+            at[g] = end[g]
+
+
+cdef inline void learn_blocks(Trees* f, int first, int last, const float* rows, int64_t n_rows, const double* weights, int kind,
+                              double* out, Work* work) noexcept nogil:
+    """The blocks of trees first .. last - 1 learn the rows; with kind >= 0 the sum of a block's scores is added to its row of `out`."""
+    cdef int i, begin_tree = first * BLOCK, end_tree = min(last * BLOCK, f.n_trees), after
+    cdef int64_t begin = 0, n, r
+    cdef double* target
+    cdef double* scores
+    cdef const double* weights_of_rows = weights
+    while begin < n_rows:
+        n = min(<int64_t>CHUNK, n_rows - begin)
+        if weights != NULL:
+            weights_of_rows = weights + begin
+        while begin_tree < end_tree:
+            after = min(begin_tree + GROUP, end_tree)
+            learn_rows(f, begin_tree, after, min(after + GROUP, end_tree), rows + begin * f.stride, n, f.seen + begin,
+                       weights_of_rows, kind, work)
+            if kind >= 0:
+                for i in range(begin_tree, after):
+                    target = out + (i // BLOCK) * n_rows + begin
+                    scores = work.scores + (i - begin_tree) * n
+                    for r in range(n):
+                        target[r] += scores[r]
+            begin_tree = after
+        begin_tree = first * BLOCK
+        begin += n
+
+
+# ---- one record ----------------------------------------------------------------------------------------------------
+
+cdef inline double learn_record(Trees* f, int kind, Work* work) noexcept nogil:
+    """Score the record in f.row, learn it, and return the mean over the trees."""
+    cdef int i, p, block, begin = 0, end, count, entering = 0, learning
+    cdef int64_t n = f.seen + 1
+    cdef double total = 0.0, sum_of_block
+    cdef Sample* sample
+    cdef Sample* heaps[RCF_PAIRS]
+    cdef rcf_path paths[RCF_PAIRS]
+    cdef rcf_walk walk
+    # the trees that take the record in (a tenth) come first, because the walk keeps of these what the insertion needs
+    for i in range(f.n_trees):
+        # without a branch: it could not be guessed
+        f.order[entering] = i
+        f.order[f.n_trees - 1 - i + entering] = i
+        entering += <int>(f.sample[i].next == n)
+    end = f.n_trees if n > f.warm_up else entering
+    while begin < end:
+        count = min(pairs_at_once(kind), end - begin)
+        learning = max(min(count, entering - begin), 0)
+        for p in range(count):
+            walk.pair[p].tree = &f.tree[f.order[begin + p]]
+            walk.pair[p].x = f.row
+        rcf_walks.score_pairs(kind, RCF_FAR_TREES, &walk, count, learning, work.ratios, work.levels)
+        for p in range(count):
+            f.row_scores[f.order[begin + p]] = walk.score[p]
+        # what the insertions and deletions touch lies in the outer caches
+        for p in range(learning):
+            sample = &f.sample[f.order[begin + p]]
+            heaps[p] = sample
+            paths[p].tree = walk.pair[p].tree
+            paths[p].at = sample.slots[0].item if sample.size == f.capacity else -1
+        rcf_prefetch_paths(paths, learning)
+        prefetch_heaps(heaps, learning)
+        for p in range(learning):
+            learn(f, &walk, p, n, 1.0, work.open)
+        begin += count
+    if n > f.warm_up:
+        for block in range(n_blocks(f)):
+            sum_of_block = 0.0
+            for i in range(block * BLOCK, min((block + 1) * BLOCK, f.n_trees)):
+                sum_of_block += f.row_scores[i]
+            total += sum_of_block
+    f.seen = n
+    return total / f.n_trees

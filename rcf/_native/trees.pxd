@@ -1,0 +1,79 @@
+"""The trees of a forest: each with the sample that it holds and random numbers of its own."""
+
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport calloc, free
+
+from rcf._native.rng cimport Rng
+from rcf._native.tree cimport rcf_tree, tree_clear, RCF_SMALL
+from sampling._reservoir cimport Sample, sample_clear, sample_foresee
+
+cdef enum:
+    BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
+    GROUP = 8       # trees that score and learn together
+
+
+cdef struct Trees:
+    rcf_tree* tree
+    Sample* sample
+    Rng* rng
+    double* origin         # what is subtracted from each feature before it is narrowed to a float
+    double* head           # the first records as they came, until the origin is settled; then NULL
+    int n_trees, capacity, n_features
+    int stride             # of a row: the features and the zeros that fill it up
+    double time_decay
+    bint low_memory
+    bint starved           # a record was left out of a tree, for want of memory
+    int32_t depth_room     # no tree is deeper
+    int64_t seen
+    int64_t warm_up        # update() scores the records before this one as 0
+    int64_t table          # so many records of a table came together, without an order, and nothing before them
+    # of the one record that is learned
+    float* row
+    double* row_scores
+    int* order             # the trees, those that a record enters first
+
+
+cdef inline bint trees_open(Trees* f, int n_head) noexcept nogil:
+    """Trees that hold nothing, of the sizes that the fields say; False where there is no memory, and trees_free() is due all the same."""
+    cdef int i
+    f.tree = <rcf_tree*>calloc(f.n_trees, sizeof(rcf_tree))
+    f.sample = <Sample*>calloc(f.n_trees, sizeof(Sample))
+    f.rng = <Rng*>calloc(f.n_trees, sizeof(Rng))
+    f.origin = <double*>calloc(f.n_features, sizeof(double))
+    f.head = <double*>calloc(<size_t>n_head * f.n_features, sizeof(double))
+    f.row = <float*>calloc(f.stride, sizeof(float))
+    f.row_scores = <double*>calloc(f.n_trees, sizeof(double))
+    f.order = <int*>calloc(f.n_trees, sizeof(int))
+    if (f.tree == NULL or f.sample == NULL or f.rng == NULL or f.origin == NULL or f.head == NULL
+            or f.row == NULL or f.row_scores == NULL or f.order == NULL):
+        return False
+    for i in range(f.n_trees):
+        f.tree[i].dims = f.n_features
+        f.tree[i].stride = f.stride
+        f.tree[i].small = RCF_SMALL if f.low_memory else 0
+        tree_clear(&f.tree[i])
+        f.sample[i].capacity = f.capacity
+        f.sample[i].decay = f.time_decay
+        sample_clear(&f.sample[i])
+        sample_foresee(&f.sample[i])
+    f.warm_up = f.capacity
+    return True
+
+
+cdef inline void trees_free(Trees* f) noexcept nogil:
+    """All but the memory of trees and samples, which is their owner's."""
+    cdef int i
+    for i in range(f.n_trees if f.tree != NULL else 0):
+        free(f.tree[i].box_memory)
+    free(f.tree)
+    free(f.sample)
+    free(f.rng)
+    free(f.origin)
+    free(f.head)
+    free(f.row)
+    free(f.row_scores)
+    free(f.order)
+
+
+cdef inline int n_blocks(const Trees* f) noexcept nogil:
+    return (f.n_trees + BLOCK - 1) // BLOCK

@@ -1,0 +1,55 @@
+"""Scratch memory of walks: room for each level of a tree, and for a batch of rows."""
+
+from libc.stdint cimport int32_t, int64_t
+
+from rcf._native.tree cimport RCF_CODISP_PAIRS, rcf_span, rcf_step, rcf_sweep
+
+
+cdef struct Work:
+    int64_t levels
+    double* ratios    # for RCF_CODISP_PAIRS pairs
+    rcf_step* open
+    float* rows
+    double* scores
+
+
+cdef inline size_t lines(size_t size) noexcept nogil:
+    """The bytes of the cache lines that hold so many."""
+    return (size + 63) // 64 * 64
+
+
+cdef inline size_t work_bytes(int64_t levels, int64_t n_rows, int stride, int n_scores) noexcept nogil:
+    return (lines((levels + 1) * RCF_CODISP_PAIRS * sizeof(double)) + lines((levels + 1) * sizeof(rcf_step))
+            + lines(n_rows * stride * sizeof(float)) + lines(n_rows * n_scores * sizeof(double)))
+
+
+cdef inline void work_lay(Work* work, void* memory, int64_t levels, int64_t n_rows, int stride) noexcept nogil:
+    """Set the pointers of `work` into memory of work_bytes()."""
+    cdef char* at = <char*>memory
+    work.levels = levels + 1
+    work.ratios = <double*>at
+    at += lines((levels + 1) * RCF_CODISP_PAIRS * sizeof(double))
+    work.open = <rcf_step*>at
+    at += lines((levels + 1) * sizeof(rcf_step))
+    work.rows = <float*>at
+    work.scores = <double*>(at + lines(n_rows * stride * sizeof(float)))
+
+
+# ---- a batch of rows on their way through one tree -------------------------------------------------------------
+
+cdef inline size_t sweep_bytes(int64_t n_rows, int stride) noexcept nogil:
+    return (<size_t>(n_rows + 8) * (4 * sizeof(rcf_span) + 2 * sizeof(double) + 3 * sizeof(int32_t))
+            + 2 * stride * sizeof(float))
+
+
+cdef inline void sweep_lay(rcf_sweep* sweep, void* memory, int64_t n_rows) noexcept nogil:
+    """Set the pointers of `sweep` into memory of sweep_bytes()."""
+    cdef int64_t places = n_rows + 8
+    sweep.spans = <rcf_span*>memory
+    sweep.waiting = sweep.spans + 2 * places
+    sweep.value = <double*>(sweep.waiting + 2 * places)
+    sweep.done_value = sweep.value + places
+    sweep.order = <int32_t*>(sweep.done_value + places)
+    sweep.spare = sweep.order + places
+    sweep.done_row = sweep.spare + places
+    sweep.box = <float*>(sweep.done_row + places)
