@@ -1,1 +1,1 @@
-"""Benchmarks: one corpus of cases, run by ``pytest bench`` and by ``python -m bench``."""
+"""Benchmarks. ``pytest bench`` and ``python -m bench`` run the same cases."""

@@ -1,4 +1,4 @@
-"""``python -m bench [speed|walks|files|export|alarms|accuracy|all]``: run, print, write report/report.md with its plots."""
+"""``python -m bench [speed|walks|files|export|alarms|accuracy|all]``: run benchmarks, and write report/report.md with plots."""
 
 import importlib.util
 import shutil
@@ -32,7 +32,7 @@ console = Console(stderr=True)
 
 
 def start_up() -> float:
-    """Median seconds of `import rcf` over those of an empty interpreter that has loaded numpy, 11 starts each."""
+    """Median time of `import rcf` in seconds, minus that of an interpreter that loads only numpy; 11 starts each."""
     code = "import time; t = time.perf_counter(); import rcf; print(time.perf_counter() - t)"
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(11)]
     return float(pd.Series([float(run.stdout) for run in runs]).median())
@@ -113,7 +113,7 @@ def run_files(book: report.Report, quick: bool) -> None:
 
 
 def run_alarms(book: report.Report, names: list[str] | None, folder: Path, seeds: int, quick: bool) -> None:
-    """Ours beside other detectors; in a quick run beside the moving z-score alone, on a quarter of the hosts."""
+    """Compare the detector with others. A quick run has only the moving z-score and a quarter of the hosts."""
     rivals = ["moving z-score"] if quick and names is None else names
     with console.status("alarms") as status:
         found, listed = alarms.on_streams(folder, seeds, rivals, status.update)
@@ -138,7 +138,7 @@ def run_export(book: report.Report, quick: bool) -> None:
 
 
 def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, seeds: int, quick: bool) -> None:
-    # rrcf does some 40 records a second with 100 trees: it takes part only where it is asked for
+    # rrcf is left out by default, because it processes about 40 records per second with 100 trees
     peers = {name: peer for name, peer in installed(names).items() if names or name not in ("rrcf", "river HST")}
     if quick and names is None:
         peers = {name: peer for name, peer in peers.items() if name in ("rcf", "IsolationForest")}

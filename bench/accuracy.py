@@ -34,7 +34,7 @@ TAXI_SAMPLES = (256, 512, 1024)
 
 
 def data_folder(given: Path | None) -> Path | None:
-    """The folder named, else that of RCF_DATA, else ../shared/data beside the checkout; None if it is not there."""
+    """The given folder, or that of RCF_DATA, or ../shared/data beside the checkout; None if it does not exist."""
     if given is None:
         beside = Path(__file__).resolve().parents[2] / "shared" / "data"
         given = Path(os.environ["RCF_DATA"]) if "RCF_DATA" in os.environ else beside
@@ -78,7 +78,7 @@ def taxi(folder: Path, peers: Peers, seeds: int) -> Iterator[Record]:
 
 
 def fitted_scores(model: Peer, X: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Scores of the rows that the forest was given; a forest without `fit` learns them in random order."""
+    """Scores of the training rows. A forest without `fit` learns them in random order."""
     rows = model.prepare(X)
     if can(type(model), "fit"):
         model.fit(rows)  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ def fitted_scores(model: Peer, X: NDArray[np.float64], seed: int) -> NDArray[np.
 
 
 def adbench(folder: Path, peers: Peers, seeds: int) -> Iterator[Record]:
-    """ROC-AUC and average precision on the labelled tables, 100 trees of 256, fitted to the rows that are scored."""
+    """ROC-AUC and average precision on the labelled tables, with 100 trees of 256, fitted to the rows that are scored."""
     for path in sorted((folder / "adbench").glob("*.npz"), key=lambda p: int(p.name.split("_")[0])):
         with np.load(path) as file:
             X, y = file["X"].astype(np.float64), file["y"]

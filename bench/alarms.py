@@ -1,4 +1,4 @@
-"""Measures the alarms of the default stream detector and its peers: on labelled streams, on noise, on incidents.
+"""Evaluates the alarms of the default stream detector and its peers on labelled streams, on noise, and on incidents.
 
 Every figure is one value of a table with the columns `part`, `case`, `figure`, `who` and `seed`. ``before.csv`` holds the
 figures of the previous detector, for the column "before".
@@ -29,7 +29,7 @@ PEER_SEEDS = 1  # the peers are for orientation
 
 
 def ranked(streams: list[Stream], verdicts: list[Verdict]) -> dict[str, float]:
-    """How well the score ranks single records: average precision and ROC-AUC of each series, their means."""
+    """How well the score ranks single records: the means of average precision and ROC-AUC over the series."""
     found = []
     for stream, verdict in zip(streams, verdicts, strict=True):
         label, score = stream.label[stream.first :], verdict.score[stream.first :]
@@ -40,7 +40,7 @@ def ranked(streams: list[Stream], verdicts: list[Verdict]) -> dict[str, float]:
 
 
 def by_events(streams: list[Stream], verdicts: list[Verdict]) -> dict[str, float]:
-    """Event AP and best F1 of the evidence; F1, precision, recall and rate of the detector's alarms, or at the best threshold."""
+    """Event AP and best F1 of the evidence, and F1, precision, recall and rate of the alarms, or at the best threshold."""
     pairs = list(zip(streams, verdicts, strict=True))
     figures = findings((s.label, peaks(v.evidence), s.first) for s, v in pairs).over_thresholds()
     own = [(s.label, v.alarms.astype(np.float64), s.first) for s, v in pairs if v.alarms is not None]
@@ -48,7 +48,7 @@ def by_events(streams: list[Stream], verdicts: list[Verdict]) -> dict[str, float
 
 
 def by_windows(corpus: list[nab.Series], verdicts: list[Verdict]) -> Iterator[tuple[str, str, float]]:
-    """(case, figure, value) by the rules of the Numenta benchmark: three profiles, and where the standard score comes from."""
+    """(case, figure, value) by the rules of the Numenta benchmark: three profiles, and the parts of the standard score."""
     detections = {series.name: peaks(verdict.evidence) for series, verdict in zip(corpus, verdicts, strict=True)}
     for name, value in nab_scores(detections, corpus).items():
         yield "all", name, value
@@ -63,9 +63,9 @@ def by_windows(corpus: list[nab.Series], verdicts: list[Verdict]) -> Iterator[tu
 def on_streams(
     folder: Path, seeds: int, rivals: list[str] | None, tell: Callable[[str], None]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The figures on every corpus, and a row for each seed and series of NAB with the alarms of ours (see :func:`counts`).
+    """The figures on every corpus, and a row with the alarms of rcf for each seed and series of NAB (see :func:`counts`).
 
-    Ours always takes part; `rivals` are the others, all if None.
+    rcf always takes part; `rivals` are the other detectors, all if None.
     """
     corpus, streams = corpora.numenta(folder)
     every = {"nab": streams, **dict(corpora.labelled(folder))}
@@ -82,7 +82,7 @@ def on_streams(
                     rows += [("NAB", case, fig, who, seed, value) for case, fig, value in by_windows(corpus, verdicts)]
                     if who == OURS:
                         listed += [{"seed": seed, **row} for row in by_series(corpus, verdicts)]
-                    # event figures, as on the other corpora, of the series that have events
+                    # figures by events, as on the other corpora, for the series that have events
                     kept = [i for i, stream in enumerate(series) if stream.label[stream.first :].any()]
                     series, verdicts = [series[i] for i in kept], [verdicts[i] for i in kept]
                 found = by_events(series, verdicts) | ranked(series, verdicts)
@@ -110,14 +110,17 @@ def nab_scores(detections: Mapping[str, Floats], corpus: list[nab.Series]) -> di
 
 
 def counts(alarms: NDArray[np.intp], windows: tuple[tuple[int, int], ...]) -> dict[str, int]:
-    """How many `alarms`, how many of them are `right` (inside a window), and the windows `found` by one."""
+    """The number of `alarms`, the number of `right` ones (inside a window), and the number of windows `found`."""
     left, right = np.array(windows, dtype=np.intp).reshape(-1, 2, 1).transpose(1, 0, 2)
     hits = (left <= alarms) & (alarms <= right)
     return {"alarms": len(alarms), "right": int(hits.any(axis=0).sum()), "found": int(hits.any(axis=1).sum())}
 
 
 def rates(frame: pd.DataFrame) -> pd.DataFrame:
-    """With precision by alarms, by events (the right ones of a window count once), and recall, in %; none of none is left empty."""
+    """The rows with recall, precision by alarms, and precision by events (the right alarms of a window count once), in %.
+
+    A share of nothing is left empty.
+    """
     false = frame["alarms"] - frame["right"]
     return frame.assign(
         **{
@@ -132,7 +135,7 @@ def rates(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def on_incidents(runs: int, hosts: int, tell: Callable[[str], None]) -> pd.DataFrame:
-    """The figures on noise and on made-up incidents: shares of the hosts, alarms in 10 000 records, alarms on a host."""
+    """The figures on noise and on synthetic incidents: shares of the hosts, alarms per 10 000 records, alarms per host."""
     parts: list[tuple[str, Iterator[Record], list[str]]] = [
         ("noise", incidents.on_noise(runs), ["alarms"]),
         ("outliers", incidents.outliers(hosts), ["found"]),
@@ -157,20 +160,22 @@ def on_incidents(runs: int, hosts: int, tell: Callable[[str], None]) -> pd.DataF
 
 
 def summary(figures: pd.DataFrame) -> pd.DataFrame:
-    """A row for each figure: before, ours (mean over the seeds, and standard deviation), and the others side by side."""
+    """A row for each figure: the previous detector, rcf (mean and standard deviation over the seeds), and the other detectors."""
     groups = figures.groupby([*KEYS, "who"], sort=False)["value"]
     table = groups.mean().unstack("who")
     table = table[[who for who in figures["who"].unique() if who in table]]
     order = pd.MultiIndex.from_frame(figures[KEYS].drop_duplicates())
     table = table.reindex(order)
     spread = groups.std().unstack("who")[OURS].reindex(order)
-    table.insert(1, "sd", spread.where(order.get_level_values("figure") != "found"))  # a share says it all
+    table.insert(
+        1, "sd", spread.where(order.get_level_values("figure") != "found")
+    )  # a share needs no standard deviation
     table.insert(0, "before", before().reindex(order))
     return table.reset_index()
 
 
 def before() -> pd.Series:
-    """The figures of the detector that came before, by part, case and figure; empty where the file is not there."""
+    """The figures of the previous detector by part, case and figure; empty if the file does not exist."""
     if not BEFORE.exists():
         return pd.Series(dtype=np.float64, index=pd.MultiIndex.from_arrays([[], [], []], names=KEYS))
     return pd.read_csv(BEFORE, comment="#").set_index(KEYS)["value"]

@@ -1,4 +1,4 @@
-"""The cases: what is measured, on which stream. Names are permanent, so that results can be compared over years."""
+"""The cases: operations and streams. Their names are permanent, so that results can be compared over years."""
 
 import functools
 from collections.abc import Callable
@@ -62,7 +62,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Case:
-    """An operation on a forest. Peers without the operation do the nearest that they have."""
+    """An operation on a forest. Peers without the operation use the most similar one."""
 
     operation: str
     setting: Setting
@@ -84,13 +84,13 @@ SHAPES = ("1x8", "1x48", "4x8", "d32")
 STREAMING = [Case(op, Setting(shape)) for shape in SHAPES for op in ("update_one", "update_batch", "score")]
 FITTED = [Case(op, Setting("d10", warm_up=1_000_000)) for op in ("fit", "score_fitted")]
 
-# The marks to be reached: records per second, as a multiple of the faster of krcf and rcf3 in the same run.
+# The targets: records per second, as a multiple of the faster of krcf and rcf3 in the same run.
 MARKS: dict[str, float] = {}
 for _case in STREAMING:
     MARKS[_case.name] = {"update_one": 6.0, "update_batch": 10.0, "score": 5.0}[_case.operation]
 MARKS[Case("score", Setting("d32")).name] = 8.0
 
-# Cost of a record as one of the four sizes grows, the others staying.
+# The time per record as one of the four sizes grows and the others are constant.
 CURVES: dict[str, dict[int, Setting]] = {
     "n": {n: Setting("1x8", warm_up=n) for n in (1_000, 10_000, 100_000, 1_000_000)},
     "d": {d: Setting(f"d{d}") for d in (1, 2, 4, 8, 16, 32, 64, 128)},

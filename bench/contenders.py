@@ -1,8 +1,8 @@
-"""Detectors with default settings, each run on a whole stream: ours and its four peers in `python -m bench alarms`.
+"""Detectors with default settings, each run on a whole stream: rcf and its four peers in `python -m bench alarms`.
 
-Each takes a stream and a seed and returns its evidence (n,), at least 0 and high for anomalies. Ours also returns its own
-alarms. No detector knows the labels or the length of the stream. The scale of the data comes from the records before the
-first one that is evaluated.
+Each takes a stream and a seed and returns its evidence (n,), at least 0 and high for anomalies. rcf also returns its
+alarms. No detector knows the labels or the length of the stream. The scale of the data is estimated from the records that are
+not evaluated.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Verdict:
 
 
 def stream_detector(stream: Stream, seed: int) -> Verdict:
-    """Ours with its defaults, and with time stamps if the corpus has them."""
+    """rcf with its defaults, and with time stamps if the corpus has them."""
     x = stream.values[:, 0] if stream.values.shape[1] == 1 else stream.values
     refused = False
     try:
@@ -53,14 +53,14 @@ def scaled(stream: Stream) -> Floats:
 
 
 def windows(X: Floats, shingle: int) -> Floats:
-    """The last `shingle` records of each record (n, shingle * d); the first record replaces those before the start."""
+    """The windows of `shingle` records that end at each record, (n, shingle * d). The first record replaces those before it."""
     padded = np.concatenate([np.repeat(X[:1], shingle - 1, axis=0), X])
     views = np.lib.stride_tricks.sliding_window_view(padded, shingle, axis=0)
     return np.ascontiguousarray(views.transpose(0, 2, 1).reshape(len(X), -1))
 
 
 def moving_z(stream: Stream, seed: int) -> Verdict:
-    """The z-score of a value relative to the last records; the largest over the features."""
+    """The z-score relative to the last records; the largest over the features."""
     past = pd.DataFrame(stream.values).shift(1).rolling(WINDOW, min_periods=WINDOW // 4)
     spread = past.std(ddof=0).to_numpy()
     distance = np.abs(stream.values - past.mean().to_numpy())

@@ -12,7 +12,7 @@ from . import nab
 
 @dataclass(frozen=True)
 class Stream:
-    """A series with its labels. Records from `first` on are judged; all are given to a detector."""
+    """A series with its labels. A detector gets all records; those from `first` on are evaluated."""
 
     corpus: str
     name: str
@@ -23,7 +23,7 @@ class Stream:
 
 
 def numenta(folder: Path) -> tuple[list[nab.Series], list[Stream]]:
-    """The Numenta series by its own rules, and as streams; their events are the labelled windows."""
+    """The Numenta series for the rules of the benchmark, and as streams whose events are the labelled windows."""
     corpus = nab.load(folder / "nab")
     streams = []
     for series in corpus:
@@ -36,10 +36,10 @@ def numenta(folder: Path) -> tuple[list[nab.Series], list[Stream]]:
 
 
 def labelled(folder: Path) -> Iterator[tuple[str, list[Stream]]]:
-    """Each corpus of ``folder/streams`` with its series: those that have an event after the records that are not judged.
+    """Each corpus of ``folder/streams`` with its series. A series must have an event among the evaluated records.
 
     A file holds ``NAME/values`` (n, d), ``NAME/label`` (n,) and ``NAME/n_train`` for each series. The first `n_train`
-    records, which its source left unlabelled, are not judged, nor are the first 15 % (at most 750).
+    records, which have no labels, are not evaluated, and neither are the first 15 % (at most 750).
     """
     for path in sorted((folder / "streams").glob("*.npz")):
         with np.load(path) as file:

@@ -1,4 +1,4 @@
-"""Measures what a record costs the stream detector, against the bare forest and one at a time against many."""
+"""Measures the time per record of the stream detector and of the bare forest, one record at a time and in batches."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def series(n: int, channels: int = 1) -> Floats:
 
 
 def contestant(case: str) -> Callable[[int], object]:
-    """What takes in the stream's records from a place on, `BATCH` of them; warm."""
+    """A function that processes the next `BATCH` records of the stream from a position on; it is warmed up."""
     x = series(WARM_UP + 20 * BATCH)[:, 0]
     values = x.tolist()
     if case.startswith("forest"):
@@ -55,7 +55,7 @@ def contestant(case: str) -> Callable[[int], object]:
 
 
 def read(detector: StreamDetector, x: Floats) -> Callable[[int], object]:
-    """With the cause and what was expected read of each called record, as a frame gives them."""
+    """Reads the cause and the expected value of each flagged record, as in a frame."""
 
     def work(at: int) -> list[Any]:
         found = detector.update_many(x[at : at + BATCH])
@@ -65,7 +65,7 @@ def read(detector: StreamDetector, x: Floats) -> Callable[[int], object]:
 
 
 def measure(rounds: int) -> Iterator[Record]:
-    """Each case in turn, again and again; two batches a turn."""
+    """Run the cases in turn for several rounds, with two batches per turn."""
     work = {case: contestant(case) for case in CASES}
     for number in range(rounds):
         at = WARM_UP + (2 * number) % 18 * BATCH
@@ -75,7 +75,7 @@ def measure(rounds: int) -> Iterator[Record]:
 
 
 def many_keys(keys: int, records: int = 200) -> pd.DataFrame:
-    """Memory and rate of as many keys as are asked for, in a process of its own; after `records` records each."""
+    """Memory and rate of a number of keys after `records` records each, in a separate process."""
     rows = []
     for low_memory in (False, True):
         code = f"from bench.detectors import fill; print(*fill({keys}, {records}, {low_memory}))"
@@ -85,7 +85,7 @@ def many_keys(keys: int, records: int = 200) -> pd.DataFrame:
 
 
 def fill(keys: int, records: int, low_memory: bool = False) -> tuple[float, float]:
-    """MiB that the keys have added to the process, and records per second of CPU time in the last twenty rounds."""
+    """The memory of the keys in MiB, and records per second of CPU time in the last twenty rounds."""
     before = resident()
     template = StreamDetector(4, n_estimators=30, max_samples=128, low_memory=low_memory, random_state=0)
     keyed = KeyedDetector(template, max_keys=keys)

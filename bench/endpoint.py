@@ -1,6 +1,6 @@
-"""``python -m bench.endpoint``: what an endpoint of ``rcf-sagemaker serve`` answers a second, and how long /ping waits meanwhile.
+"""``python -m bench.endpoint``: requests per second of ``rcf-sagemaker serve``, and the waiting time of /ping under load.
 
-Needs the extra ``sagemaker`` and wrk (``apt-get install wrk``), which makes the load of single rows.
+Needs the extra ``sagemaker`` and wrk (``apt-get install wrk``), which sends the requests with single rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LUA = 'wrk.method = "POST"\nwrk.body = "{}"\nwrk.headers["Content-Type"] = "text
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process and all below it (Linux)."""
+    """CPU seconds of a process and its descendants (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") + sum(map(cpu_seconds, map(int, children)))
@@ -67,7 +67,7 @@ def start(model: Path, workers: int) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def ping(port: int) -> float:
-    """Seconds until a new connection has the answer to GET /ping."""
+    """Seconds until a new connection receives the response to GET /ping."""
     begin = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/ping")
@@ -77,7 +77,7 @@ def ping(port: int) -> float:
 
 
 def with_pings(port: int, work: Callable[[int], float]) -> tuple[float, NDArray[np.float64]]:
-    """What `work` returns, and milliseconds of the pings sent meanwhile, ten a second."""
+    """The result of `work`, and the milliseconds of pings that are sent meanwhile, ten per second."""
     found, done = [], threading.Event()
 
     def pinging() -> None:
@@ -94,7 +94,7 @@ def with_pings(port: int, work: Callable[[int], float]) -> tuple[float, NDArray[
 
 
 def single_rows(port: int, row: str, folder: Path) -> float:
-    """Requests in SECONDS from 8 connections."""
+    """The number of requests from 8 connections in SECONDS."""
     script = folder / "post.lua"
     script.write_text(LUA.format(row))
     command = ["wrk", "-t1", "-c8", f"-d{SECONDS:g}s", "-s", str(script), f"http://127.0.0.1:{port}/invocations"]
@@ -105,7 +105,7 @@ def single_rows(port: int, row: str, folder: Path) -> float:
 
 
 def bodies(port: int, body: bytes, kind: str, rows: int) -> float:
-    """Rows in SECONDS from two connections that send this body again and again."""
+    """The number of rows in SECONDS, from two connections that send this body repeatedly."""
     counts = [0, 0]
 
     def sending(i: int) -> None:

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 def peaks(evidence: ArrayLike, hold: int = HOLD) -> Floats:
-    """The evidence (n,), at least 0, where it is above each of the `hold` values before it, else 0."""
+    """The evidence (n,), at least 0, if it exceeds each of the `hold` values before it, otherwise 0."""
     e = np.asarray(evidence, dtype=np.float64)
     before = np.concatenate([np.zeros(hold), e[:-1]])
     highest = np.lib.stride_tricks.sliding_window_view(before, hold).max(axis=1)
@@ -36,7 +36,7 @@ class Findings:
     judged: int  # records
 
     def at(self, threshold: float) -> dict[str, float]:
-        """F1, precision, recall and alarms in 1000 records where evidence of at least `threshold` is an alarm."""
+        """F1, precision, recall and alarms per 1000 records, if evidence of at least `threshold` is an alarm."""
         found, false = int((self.events >= threshold).sum()), int((self.others >= threshold).sum())
         return {
             "F1": 2 * found / (found + false + len(self.events)),
@@ -61,7 +61,7 @@ class Findings:
 
 
 def findings(series: Iterable[tuple[ArrayLike, ArrayLike, int]]) -> Findings:
-    """The findings over series, each given as labels (n,), evidence (n,) and the first record that is judged."""
+    """The alarms of several series, each given as labels (n,), evidence (n,) and the first record that is evaluated."""
     events, others, alarms, judged = [], [], [], 0
     for labels, evidence, first in series:
         label, e = np.asarray(labels, dtype=bool)[first:], np.asarray(evidence, dtype=np.float64)[first:]

@@ -1,4 +1,4 @@
-"""Measures exported forests beside the core: rows a second of CPU time, bytes beside the saved file, and the largest difference."""
+"""Compares exported forests with the core: rows per second of CPU time, file size, and the largest difference of scores."""
 
 import ctypes
 import importlib.util
@@ -18,7 +18,7 @@ from rcf.export import RUNTIME, FrozenForest, freeze, to_onnx
 
 from .speed import timed
 
-# 100 trees of 256 records; every second query is an outlier. The marks are rows a second in C, and wasm's share of C's.
+# 100 trees of 256 records; every second query is an outlier. The targets are rows per second in C, and WebAssembly's share of that.
 MARKS = {8: 60_000, 48: 12_000, "wasm": 0.7, "runtime, bytes": 8192, "bytes": 1.0}
 ROWS = 2000
 LOOP = """
@@ -46,7 +46,7 @@ Found = tuple[float, np.ndarray]
 
 
 def best_of(rounds: int, run: Callable[[], np.ndarray]) -> Found:
-    """The least CPU time, and the scores."""
+    """The shortest CPU time, and the scores."""
     scores = run()
     return min(timed(run)[1] for _ in range(rounds)), scores
 
@@ -103,7 +103,7 @@ def in_onnx(model: Any, X: np.ndarray, rounds: int) -> Found:
 
 
 def runtime_bytes(level: str = "-Os") -> int:
-    """Code and constants of the runtime as gcc compiles it for this machine."""
+    """The size of the runtime's code and constants, compiled by gcc for this machine."""
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder, "runtime.o")
         flags = ["-std=c99", level, "-ffp-contract=off", "-Wno-psabi", "-fno-asynchronous-unwind-tables"]
@@ -113,7 +113,7 @@ def runtime_bytes(level: str = "-Os") -> int:
 
 
 def forms_of(forest: RandomCutForest, X: np.ndarray, rounds: int) -> Iterator[tuple[str, int, Callable[[Path], Found]]]:
-    """What is measured here: its name, its bytes, and how to run it in a folder."""
+    """An exported format: its name, its size, and a function that runs it in a folder."""
     data = freeze(forest)
     yield "core", len(forest.to_bytes()), lambda _: best_of(rounds, lambda: forest.anomaly_score(X))
     frozen = FrozenForest(data)
@@ -130,7 +130,7 @@ def forms_of(forest: RandomCutForest, X: np.ndarray, rounds: int) -> Iterator[tu
 
 
 def measure(rounds: int) -> Iterator[dict[str, Any]]:
-    """A row for each kind of forest and form: rows a second, their ratio to the core's, bytes beside the saved file."""
+    """A row for each forest and format: rows per second, the ratio to the core, and the size relative to the model file."""
     rng = np.random.default_rng(0)
     for d in (8, 48):
         X = rng.normal(size=(100_000, d))

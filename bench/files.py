@@ -1,4 +1,4 @@
-"""Measures files: what it takes to write and to read models, beside krcf, and what `rcf detect` takes for a table."""
+"""Measures the time to write and read model files, beside krcf, and the time and memory of `rcf detect` for a table."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ CASES = ("to_bytes", "from_bytes", "save", "load")
 MARKS = {"kB": 350, "ms": 5}
 # Tables of `rcf detect`: columns, and whether there are time stamps. Noise on a sine, with a spike every 5000 rows.
 TABLES = {"1 column": (1, False), "1 column, times": (1, True), "4 columns": (4, False)}
-RATIO = 1.3  # the mark: seconds of CPU without those of the start, over those of update_many
+RATIO = 1.3  # the target: CPU time without that of the start, divided by the CPU time of update_many
 
 
 def ours(folder: Path) -> dict[str, Callable[[], Any]]:
@@ -41,7 +41,7 @@ def ours(folder: Path) -> dict[str, Callable[[], Any]]:
 
 
 def of_krcf() -> dict[str, tuple[int, Callable[[], Any], Callable[[], Any]]]:
-    """Per format: bytes, how to write, how to read."""
+    """For each format its size, and functions to write and to read it."""
     from krcf import RandomCutForest
 
     forest = warmed(SETTING, PEERS["krcf"]).forest  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ def of_krcf() -> dict[str, tuple[int, Callable[[], Any], Callable[[], Any]]]:
 
 
 def measure(rounds: int) -> Iterator[dict[str, Any]]:
-    """Each operation in turn, again and again, in milliseconds; `save` waits for the disk, so wall time is kept too."""
+    """Milliseconds of each operation, run in turn for several rounds. Wall time is kept too, because `save` waits for the disk."""
     with tempfile.TemporaryDirectory() as folder:
         mine = ours(Path(folder))
         size = len(mine["to_bytes"]())
@@ -68,7 +68,7 @@ def measure(rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def table(measured: pd.DataFrame) -> pd.DataFrame:
-    """A row per format: kB, medians of CPU time, and for files on the disk of wall time."""
+    """A row per format: kB, medians of CPU time, and for files on disk also medians of wall time."""
     cpu = measured.groupby(["file", "case"], sort=False)["cpu"].median().unstack()
     wall = measured.groupby(["file", "case"], sort=False)["wall"].median().unstack()
     out = pd.DataFrame({"kB": measured.groupby("file", sort=False)["bytes"].first() / 1e3})
@@ -93,7 +93,7 @@ def write_table(path: Path, rows: int, columns: int, times: bool) -> Any:
 
 
 def run_detect(*arguments: str) -> tuple[float, float]:
-    """Seconds of CPU time of the command, and the most memory that it had, in MiB."""
+    """CPU seconds of the command, and its peak memory in MiB."""
     command = [sys.executable, "-m", "rcf", "detect", *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
@@ -104,7 +104,7 @@ def run_detect(*arguments: str) -> tuple[float, float]:
 
 
 def tables(rows: int) -> pd.DataFrame:
-    """A row per table: seconds of CPU time for a million rows, and how much memory is above that of a table of 100 rows."""
+    """A row per table: CPU seconds for a million rows, and the memory above that of a table of 100 rows."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         path, short, out = (str(Path(folder) / name) for name in ("long.csv", "short.csv", "out.csv"))

@@ -1,6 +1,7 @@
-"""The figures of HotSpots: ``python -m bench.hotspots``.
+"""``python -m bench.hotspots``: measures HotSpots.
 
-Ours and scikit-learn's DBSCAN in turn in one run, CPU seconds of one thread, the median of the rounds and their spread.
+HotSpots and scikit-learn's DBSCAN run in turn. The figures are CPU seconds of one thread: the median of the rounds and their
+spread.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def made_with() -> dict[str, str]:
 
 
 def judge(kept: dict[str, Any], counts: dict[str, int], here: dict[str, str]) -> int:
-    """Print what changed; 1 if a case is new, gone or beyond the tolerance where it was counted with the same tools."""
+    """Print the changes. Returns 1 if a case is new, missing, or beyond the tolerance with the same tools."""
     beyond = 0
     for name in dict.fromkeys([*kept["instructions"], *counts]):
         before, now = kept["instructions"].get(name), counts.get(name)

@@ -1,6 +1,6 @@
-"""Bytes that a model takes: what a process grows by when it makes more of them.
+"""Measures the memory of a model as the growth of a process that creates several of them.
 
-Each peer runs in a process of its own; the first model pays for whatever is loaded once, the next ones are the measure.
+Each peer runs in its own process. The first model is not counted, because it also loads everything that is loaded only once.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ COPIES = 4
 
 
 def resident() -> int:
-    """Bytes of this process in memory, freed memory having been handed back."""
+    """Resident memory of this process in bytes, after freed memory was returned to the system."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/statm") as file:

@@ -1,4 +1,4 @@
-"""Measures which method suits a series that is cut into windows: the bare forest, all else equal."""
+"""Compares the methods on windows of series: the forest alone, with otherwise equal settings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ TREES, SAMPLES, SHINGLES = 100, 256, (8, 48)
 
 
 def on_windows(folder: Path, seeds: int, tell: Callable[[str], None]) -> pd.DataFrame:
-    """A row for each corpus with one feature, shingle, method and seed: how its scores rank events and single records."""
+    """A row for each corpus with one feature, shingle, method and seed: how well the scores rank events and single records."""
     corpus, streams = corpora.numenta(folder)
     every = {"nab": streams, **dict(corpora.labelled(folder))}
     rows = []

@@ -1,16 +1,16 @@
 """The scoring rules of the Numenta Anomaly Benchmark, vectorised.
 
-The rules (Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms: the Numenta Anomaly
-Benchmark", ICMLA 2015, and the benchmark's public scoring configuration), in our own words:
+These are the rules (Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms: the Numenta Anomaly
+Benchmark", ICMLA 2015, and the benchmark's public scoring configuration):
 
-* The first 15 % of a series, at most 750 records, are probation and not scored.
-* A detection inside a labelled window is worth more the earlier it comes:
+* The first 15 % of a series, at most 750 records, are not scored (probation).
+* The earlier a detection is inside a labelled window, the higher is its value:
   ``sigma(-(right - i + 1) / width) / sigma(-1)``, with ``sigma(y) = 2 / (1 + exp(5 y)) - 1``. Only the best
   detection of a window counts; a window without one costs the weight of a missed window.
-* A detection outside costs ``sigma(distance past the last window / (width - 1))``: little just after a
-  window, the whole weight from three widths on, and before the first window.
-* One threshold serves the whole corpus: the one with the highest total. The total is put on a scale where
-  0 is a detector that never speaks and 100 one that finds every window at its first record and nothing else.
+* A detection outside a window costs ``sigma(distance past the last window / (width - 1))``. This is little just after a
+  window, and the full weight from three widths on and before the first window.
+* One threshold is used for the whole corpus: the one with the highest total. The total is scaled so that a detector without
+  detections has 0, and a detector that finds exactly the first record of every window has 100.
 """
 
 import json
@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Profile:
-    """What an application gains by a window found, and loses by a false alarm or a window missed."""
+    """The gain of an application for a window found, and its costs of a false alarm and of a window missed."""
 
     found: float
     false_alarm: float
@@ -50,20 +50,20 @@ class Series:
 
 
 def sigma(position: ArrayLike) -> NDArray[np.float64]:
-    """Worth of a detection by its position: near 1 at -1, the left edge, 0 at the right edge, -1 from 3 on."""
+    """The value of a detection by its position: near 1 at the left edge (-1), 0 at the right edge, and -1 from 3 on."""
     y = np.asarray(position, dtype=np.float64)
     return np.where(y > 3.0, -1.0, 2.0 / (1.0 + np.exp(5.0 * np.minimum(y, 3.0))) - 1.0)
 
 
 def probation(n: int) -> int:
-    """How many records at the start of a series of n are not scored."""
+    """The number of records at the start of a series of n that are not scored."""
     return int(min(np.floor(0.15 * n), 0.15 * 5000))
 
 
 def worths(
     n: int, windows: Iterable[tuple[int, int]], profile: Profile
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """What a detection at each of n records is worth, and the number of the window around it (-1: none)."""
+    """The value of a detection at each of n records, and the number of the window that contains it (-1: none)."""
     rows = np.arange(n)
     worth = np.full(n, -profile.false_alarm)
     window_of = np.full(n, -1)
@@ -82,9 +82,9 @@ def worths(
 
 @dataclass(frozen=True)
 class Curve:
-    """What a detector gains on one series as the threshold falls past its scores; silence is 0.
+    """The gain of a detector on one series for each threshold; no detection gains 0.
 
-    `scores` fall, and `steps[i]` is the gain that a threshold at ``scores[i]`` adds to the one before it.
+    `scores` is descending. If the threshold falls to ``scores[i]``, the gain grows by `steps[i]`.
     """
 
     scores: NDArray[np.float64]
@@ -92,7 +92,7 @@ class Curve:
     windows: int
 
     def gain(self, threshold: float) -> float:
-        """The gain at one threshold; records of that score count as detected."""
+        """The gain at one threshold. Records with this score count as detected."""
         return float(self.steps[self.scores >= threshold].sum())
 
 
@@ -108,8 +108,8 @@ def curve(found: ArrayLike, series: Series, profile: Profile) -> Curve:
     worth, window_of = worths(n, series.windows, profile)
     order = np.argsort(-scores[probation(n) :], kind="stable") + probation(n)
     worth, window_of = worth[order], window_of[order]
-    # As the threshold falls, records come in this order. Outside the windows each adds its worth; inside, it adds what
-    # it improves on the best of its window so far, which starts at the cost of a miss.
+    # As the threshold falls, records are detected in this order. A record outside the windows adds its value. A record
+    # inside adds its improvement over the best record of the window so far, which starts at the cost of a miss.
     numbers = np.unique(window_of[window_of >= 0])
     for number in numbers:
         members = np.flatnonzero(window_of == number)
@@ -119,12 +119,12 @@ def curve(found: ArrayLike, series: Series, profile: Profile) -> Curve:
 
 
 def best(curves: Iterable[Curve]) -> tuple[float, float]:
-    """The highest total gain at one threshold for all the series, and that threshold; (0, inf) where silence is best."""
+    """The highest total gain of all series at one threshold, and that threshold; (0, inf) if no detection is best."""
     parts = list(curves)
     scores, steps = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "steps"))
     order = np.argsort(-scores, kind="stable")
     scores, totals = scores[order], np.cumsum(steps[order])
-    # a threshold takes in all records of equal score
+    # a threshold detects all records of equal score
     complete = np.append(scores[1:] != scores[:-1], True)
     scores, totals = scores[complete], totals[complete]
     at = int(np.argmax(totals))
@@ -132,7 +132,10 @@ def best(curves: Iterable[Curve]) -> tuple[float, float]:
 
 
 def scaled(gain: float, curves: Iterable[Curve], profile: Profile) -> float:
-    """A gain on the benchmark's scale: 0 for silence, 100 for every window found at its first record; NaN without windows."""
+    """A gain on the scale of the benchmark: 0 without detections, 100 if exactly the first record of every window is detected.
+
+    NaN without windows.
+    """
     windows = sum(part.windows for part in curves)
     return 100.0 * gain / (windows * (profile.found + profile.missed)) if windows else float("nan")
 
@@ -150,9 +153,9 @@ def score(detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile
     Returns
     -------
     score : float
-        0 for silence, 100 for perfection; may be negative.
+        0 without detections, 100 for a perfect detector; may be negative.
     threshold : float
-        A record counts as detected from this anomaly score on; inf where silence is best.
+        The lowest anomaly score that counts as a detection; inf if no detection is best.
     """
     curves = [curve(detections[series.name], series, profile) for series in corpus]
     gain, threshold = best(curves)
@@ -160,15 +163,15 @@ def score(detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile
 
 
 def breakdown(detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile: Profile) -> dict[str, float]:
-    """Where the score comes from, beyond the one threshold for all series.
+    """Scores with other thresholds, and the scores of the categories.
 
     Returns
     -------
     dict of str to float
-        "leave one out": the threshold of each category is the best one of the other categories. "oracle": each series has
-        the best threshold of its own, so that only the ranking within a series counts. And the score of each category by
-        its name at the one threshold for all; the false alarms of a category without windows are put on the scale of the
-        whole corpus, so that it adds what it costs.
+        "leave one out": each category is scored with the best threshold of the other categories. "oracle": each series is
+        scored with its own best threshold, so that only the ranking within a series counts. The other entries are the scores of
+        the categories, by name, at the common threshold. A category without windows has only false alarms; they are given on the
+        scale of the whole corpus.
     """
     series = list(corpus)
     curves = {s.name: curve(detections[s.name], s, profile) for s in series}
@@ -196,7 +199,7 @@ def load(folder: Path) -> list[Series]:
     for name in sorted(labels):
         table = pd.read_csv(folder / "data" / name, parse_dates=["timestamp"])
         stamps = list(enumerate(table["timestamp"]))
-        rows = {stamp: row for row, stamp in reversed(stamps)}  # the first of equal stamps
+        rows = {stamp: row for row, stamp in reversed(stamps)}  # the first of equal time stamps
         windows = tuple(tuple(rows[pd.Timestamp(edge)] for edge in window) for window in labels[name])
         values = table["value"].to_numpy(dtype=np.float64)
         corpus.append(Series(name, table["timestamp"].to_numpy(), values, windows))

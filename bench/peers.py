@@ -1,8 +1,8 @@
-"""One small adapter per package: the same forest, asked for in each package's own way.
+"""One small adapter per package, which builds the same forest through the interface of the package.
 
-``prepare`` puts records into the form that a package reads fastest; it is never timed. (isotree stands twice: once
-it is fed a table as NumPy makes it, which it copies, and once one laid out for it.) A package that lacks an operation
-lacks the method: see :func:`can`.
+``prepare`` converts records to the form that the package reads fastest; it is never timed. isotree has two adapters: one
+passes a table in NumPy's row order, which isotree copies, and the other a table in column order. If a package lacks an
+operation, its adapter lacks the method: see :func:`can`.
 """
 
 import importlib.metadata
@@ -18,9 +18,9 @@ Floats = NDArray[np.float64]
 
 
 class Peer:
-    """A forest of `trees` trees of `samples` records with `features` features, on one thread unless told otherwise.
+    """A forest of `trees` trees of `samples` records with `features` features, on one thread by default.
 
-    Operations, each defined only where the package has it:
+    The operations, each defined only if the package has it:
 
     ``one(record)``  score a record, then learn it
     ``update_one(records)``  the same for each record in turn
@@ -36,8 +36,8 @@ class Peer:
     distribution: ClassVar[str]
     note: ClassVar[str] = ""
     kinds: ClassVar[tuple[str, ...]] = ("",)
-    loops: ClassVar[bool] = False  # takes one record a call, so how many it is given together makes no difference
-    fifo: ClassVar[bool] = False  # holds just the last `samples` records: older ones need not be learned
+    loops: ClassVar[bool] = False  # accepts one record per call, so the batch size does not matter
+    fifo: ClassVar[bool] = False  # holds only the last `samples` records, so older ones need not be learned
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Peer:
 
     @classmethod
     def version(cls) -> str | None:
-        """Version of the installed package; None where it is not installed."""
+        """Version of the installed package; None if it is not installed."""
         try:
             return importlib.metadata.version(cls.distribution)
         except importlib.metadata.PackageNotFoundError:
@@ -69,7 +69,7 @@ class Peer:
 
 
 class Streaming(Peer):
-    """Scores and learns one record a call."""
+    """A peer that scores and learns one record per call."""
 
     def one(self, record: Any) -> float:
         raise NotImplementedError
@@ -123,7 +123,7 @@ class Rcf(Streaming):
 
 
 class RcfLowMemory(Rcf):
-    """This package, keeping few boxes."""
+    """This package in low-memory mode."""
 
     name = "rcf, low memory"
 
@@ -133,7 +133,7 @@ class RcfLowMemory(Rcf):
 
 
 class Krcf(Streaming):
-    """AWS's own Rust code, from PyPI. Boxes all cached: without them it is 4 times slower."""
+    """AWS's own Rust code, from PyPI. All boxes are cached, because it is 4 times slower without them."""
 
     name = "krcf"
     distribution = "krcf"
@@ -214,7 +214,7 @@ class Rcf3(Streaming):
 
 
 class SklearnIF(Peer):
-    """The isolation forest that most people have."""
+    """scikit-learn's isolation forest, the most widely used one."""
 
     name = "IsolationForest"
     distribution = "scikit-learn"
@@ -258,7 +258,7 @@ class Coniferest(Peer):
 
 
 class Isotree(Peer):
-    """Isolation forests in C++, with ndim=1 as scikit-learn's, given a table as NumPy makes it: row by row."""
+    """Isolation forests in C++. With ndim=1 they are like scikit-learn's. The table is in row order, as in NumPy."""
 
     name = "isotree"
     distribution = "isotree"
@@ -280,7 +280,7 @@ class Isotree(Peer):
 
 
 class IsotreeColumns(Isotree):
-    """The same, given the table column by column: only its fit is another."""
+    """The same with the table in column order, which changes only the time of `fit`."""
 
     name = "isotree columns"
     note = "depth only, no stream; the table given column by column, which is not timed"
@@ -290,7 +290,7 @@ class IsotreeColumns(Isotree):
 
 
 class River(Streaming):
-    """Half-space trees: records as dicts of features between 0 and 1."""
+    """Half-space trees. Records are dicts of features between 0 and 1."""
 
     name = "river HST"
     distribution = "river"
@@ -321,7 +321,7 @@ class River(Streaming):
 
 
 class Rrcf(Streaming):
-    """The Python package, by the recipe of its README: a sliding window; a record is scored after it is learned."""
+    """The Python package, used as in its README: with a sliding window, and a record is scored after it is learned."""
 
     name = "rrcf"
     distribution = "rrcf"
@@ -330,7 +330,7 @@ class Rrcf(Streaming):
     loops = True
 
     def build(self) -> None:
-        # rrcf asks pkg_resources for its own version and for nothing else; setuptools 82 dropped it.
+        # rrcf needs pkg_resources only for its own version, and setuptools 82 removed pkg_resources.
         stand_in = types.ModuleType("pkg_resources")
         stand_in.get_distribution = importlib.metadata.distribution  # type: ignore[attr-defined]
         with unittest.mock.patch.dict(sys.modules, {"pkg_resources": stand_in}):
@@ -367,7 +367,7 @@ class Rrcf(Streaming):
 
 
 class DSalmon(Streaming):
-    """Random cut trees in C++ that take a stream in chunks, over a sliding window.
+    """Random cut trees in C++ with a sliding window, which process a stream in chunks.
 
     Its source builds against numpy 2 with ``CPATH=$(python -c "import numpy; print(numpy.get_include())") pip install
     --no-build-isolation dSalmon`` only, so it is not among the requirements of the extra.
@@ -399,7 +399,7 @@ PEERS: dict[str, type[Peer]] = {
 
 
 def installed(wanted: list[str] | None = None) -> dict[str, type[Peer]]:
-    """The peers asked for (all, if none are named) that are installed; ours always comes first."""
+    """The installed peers among the given names, or all installed peers. This package is always the first."""
     unknown = set(wanted or ()) - set(PEERS)
     if unknown:
         raise ValueError(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")

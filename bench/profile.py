@@ -36,7 +36,7 @@ PARTS = {
 
 
 def work(path: Path, case: cases.Case, seconds: float) -> float:
-    """Do the operation for that long with the forest of the file; returns nanoseconds of CPU time a tree and record.
+    """Repeat the operation for that long with the forest of the file. Returns nanoseconds of CPU time per tree and record.
 
     perf starts to sample after the imports and after the file and the stream are loaded.
     """
@@ -61,7 +61,7 @@ def work(path: Path, case: cases.Case, seconds: float) -> float:
 
 
 def parts(case: cases.Case, seconds: float, folder: Path) -> dict[str, float]:
-    """Nanoseconds a tree and record of each part, and of all."""
+    """Nanoseconds per tree and record, for each part and in total."""
     forest = rcf.RandomCutForest(
         case.setting.trees, case.setting.samples, time_decay=case.setting.decay, method="depth", random_state=1
     )
@@ -99,7 +99,7 @@ def main(
     child: Annotated[Path | None, typer.Option(hidden=True)] = None,
     case: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
-    """Print a table of nanoseconds a tree and record: operations by parts."""
+    """Print a table of nanoseconds per tree and record, by operation and part."""
     every = {
         c.name: c for shape in shapes.split(",") for op in OPERATIONS for c in [cases.Case(op, cases.Setting(shape))]
     }

@@ -1,4 +1,4 @@
-"""Turns what was measured into a Markdown report with plots, and prints the tables as they come."""
+"""Writes the results as a Markdown report with plots, and prints each table as soon as it is complete."""
 
 import os
 import platform
@@ -46,7 +46,7 @@ def processor() -> str:
 
 
 def number(value: Any) -> str:
-    """Three or four digits, thousands grouped."""
+    """A number with three or four digits, and with thousands separated."""
     if not isinstance(value, (float, np.floating)):
         return str(value)
     if np.isnan(value):
@@ -55,7 +55,7 @@ def number(value: Any) -> str:
 
 
 class Report:
-    """A report that grows part by part; what was measured is on disk even if a later part fails."""
+    """A report that is written part by part, so that results are on disk even if a later part fails."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / "report.md"
@@ -99,7 +99,7 @@ class Report:
         self.write(f"![{name}]({name}.png)")
 
     def bars(self, frame: pd.DataFrame, name: str, label: str, log: bool = True) -> None:
-        """One group of bars a row, one bar a column."""
+        """A bar chart with a group of bars per row and a bar per column."""
         figure, axes = plt.subplots(figsize=(max(6.0, 1.1 * len(frame) + 2.0), 4.0))
         frame.plot.bar(ax=axes, width=0.85, logy=log)
         axes.set_ylabel(label)
@@ -112,7 +112,7 @@ class Report:
     # ---- speed -------------------------------------------------------------------------------------------------
 
     def streaming(self, measured: pd.DataFrame) -> None:
-        """Rates, and ours against the faster of krcf and rcf3."""
+        """Rates, and the ratio of rcf to the faster of krcf and rcf3."""
         self.write("Operations: " + "; ".join(f"`{name}`: {what}" for name, what in OPERATIONS.items()) + ".")
         rates = measured.pivot(index="case", columns="peer", values="rate")
         rates = rates.loc[measured["case"].unique(), measured["peer"].unique()]
@@ -244,7 +244,7 @@ class Report:
         self.anchors("nab")
 
     def figures(self, measured: pd.DataFrame) -> None:
-        """One table a part, and every figure in figures.csv."""
+        """A table for each part, and all figures in figures.csv."""
         table = summary(measured)
         for part, rows in table.groupby("part", sort=False):
             seeds = measured.loc[measured["part"] == part, "seed"].nunique()
@@ -255,7 +255,7 @@ class Report:
         kept.to_csv(path, mode="a", header=not path.exists(), index=False, float_format="%.5g")
 
     def by_series(self, listed: pd.DataFrame) -> None:
-        """The alarms on each series of NAB, and beside those of OpenSearch."""
+        """The alarms on each series of NAB, and a comparison with OpenSearch."""
         seeds = listed["seed"].nunique()
         counts = ["windows", "alarms", "right", "found"]
         rows = listed.groupby(["series", "records"], sort=False)[counts].mean().reset_index()
@@ -265,7 +265,7 @@ class Report:
         self.opensearch(listed)
 
     def opensearch(self, series: pd.DataFrame) -> None:
-        """Ours beside what OpenSearch published, counted as there: over all records, a window counts once."""
+        """A comparison with the figures that OpenSearch published, counted in the same way: over all records, each window once."""
         published = ANCHORS["alarms"]
         theirs = pd.DataFrame.from_dict(published["rows"], orient="index", columns=published["columns"])
         name = series["series"].str.extract(r"/(\w+)\.csv")[0]

@@ -1,4 +1,4 @@
-"""Compares our scores with published figures (anchors.toml) of AWS's services and its Java library on the same data."""
+"""Compares the scores with published figures (anchors.toml) of AWS's services and its Java library on the same data."""
 
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def at_points(forest: RandomCutForest, points: dict[str, np.ndarray[Any, np.dtyp
 
 
 def compare(anchors: list[dict[str, Any]], folder: Path, seeds: int) -> pd.DataFrame:
-    """Each published figure with ours, mean and standard deviation over the seeds."""
+    """Each published figure beside that of rcf, with mean and standard deviation over the seeds."""
     makers = {"taxi": lambda seed: sagemaker_taxi(folder, seed), "two blobs": two_blobs}
     makers |= {"normal": normal, "cosine": cosine}
     rows = []

@@ -1,7 +1,7 @@
 """Rates of rcf.spark: ``python -m bench.spark [fit transform key stream]``; needs the extra `spark` and Java.
 
-Rows a second by the clock, on as many local cores as `--cores` says; the first round, in which Python workers start, is
-printed apart. The CPU seconds are those of the JVM and its Python workers.
+The rates are rows per second of wall time with `--cores` local cores. The first round, in which the Python workers start, is
+printed separately. The CPU seconds are those of the JVM and its Python workers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def session(cores: int) -> Any:
 
 
 def cpu_seconds() -> float:
-    """Of all processes below this one: the JVM and the Python workers, ended ones included."""
+    """CPU seconds of all descendants of this process: the JVM and the Python workers, including those that have ended."""
     ticks = os.sysconf("SC_CLK_TCK")
     parents: dict[int, int] = {}
     used: dict[int, float] = {}
@@ -81,7 +81,7 @@ def rounds(name: str, rows: int, work: Callable[[], Any], times: int = 4) -> Non
 
 
 def table(spark: Any, n: int = 1_000_000, d: int = 8) -> Any:
-    """As vectors in the JVM's cache: reading files is not what is measured."""
+    """The rows as vectors in the JVM's cache, so that reading files is not measured."""
     from pyspark.ml.feature import VectorAssembler
     from pyspark.sql import functions as F
 

@@ -1,4 +1,4 @@
-"""Measures speed: every contestant in turn, again and again, in one process (A B A B ...).
+"""Measures speed. All contestants run in turn for several rounds, in one process (A B A B ...).
 
 A temporary slow-down of the machine affects all contestants alike, and medians over the rounds remove outliers. Ratios use
 CPU time, or wall time where threads are compared.
@@ -22,7 +22,7 @@ SPARE = 20_000  # records of the stream after the warm-up; they are repeated
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of wall and of CPU time."""
+    """Seconds of wall time and of CPU time."""
     gc.collect()
     gc.disable()
     try:
@@ -44,7 +44,7 @@ def warmed(setting: Setting, make: Callable[..., Peer]) -> Peer:
 
 
 class Turn:
-    """One contestant's share of a round: `calls` calls of `size` records, going on where the last round ended."""
+    """One contestant's turn: `calls` calls with `size` records each, starting where its last turn ended."""
 
     def __init__(self, model: Peer, operation: str, records: Any, seconds: float) -> None:
         self.model, self.operation, self.records, self.at = model, operation, records, 0
@@ -72,7 +72,7 @@ class Turn:
 def run_streaming(
     setting: Setting, operations: list[str], contestants: Contestants, rounds: int, seconds: float
 ) -> Iterator[Record]:
-    """Each operation on forests that have learned the warm-up; a turn takes about `seconds`."""
+    """Time each operation on forests that have learned the warm-up. A turn takes about `seconds`."""
     models = {name: warmed(setting, make) for name, make in contestants.items()}
     spare = stream(setting, setting.warm_up + SPARE)[setting.warm_up :]
     prepared = {name: model.prepare(spare) for name, model in models.items()}
@@ -88,7 +88,7 @@ def run_streaming(
 
 
 def run_fitted(setting: Setting, contestants: Mapping[str, type[Peer]], rounds: int) -> Iterator[Record]:
-    """fit, then score_fitted, on all the records at once."""
+    """Time `fit` and then `score_fitted` on all records."""
     X = stream(setting, setting.warm_up)
     able = {name: make for name, make in contestants.items() if can(make, "fit")}
     prepared: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def run_fitted(setting: Setting, contestants: Mapping[str, type[Peer]], rounds: 
 def latencies(
     setting: Setting, contestants: Contestants, calls: int
 ) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    """Microseconds of wall time of each single update; the contestants take turns of 200 calls."""
+    """Microseconds of wall time of each single update. The contestants take turns of 200 calls."""
     models = {name: warmed(setting, make) for name, make in contestants.items()}
     spare = stream(setting, setting.warm_up + SPARE)[setting.warm_up :]
     prepared = {name: model.prepare(spare) for name, model in models.items()}
@@ -131,7 +131,7 @@ def latencies(
 
 
 def summary(measured: pd.DataFrame, by: str = "cpu") -> pd.DataFrame:
-    """Per case and contestant: the median rate over the rounds, in records a second, and the spread."""
+    """The median rate over the rounds in records per second, and its spread, for each case and contestant."""
     rates = measured.assign(rate=measured["records"] / measured[by], wall_rate=measured["records"] / measured["wall"])
     grouped = rates.groupby(["case", "peer"], sort=False)
     table = grouped.agg(

@@ -1,7 +1,7 @@
 """Rates and memory of rcf.sql over DuckDB: ``python -m bench.sql [--rows 10000000]``; needs the extra `sql`.
 
-Rows a second by the clock and by the CPU time of the process, which holds the forest, DuckDB's query that makes the
-rows, and its query that reads the result. Memory is what the process has more than before, at most.
+The rates are rows per second of wall time and of the process's CPU time, which includes the forest, the DuckDB query that creates
+the rows, and the query that reads the result. Memory is the largest growth of the process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROWS = "SELECT i AS ts, sin(i / 10.0) + random() * 0.1 AS a, i % 7 AS host FROM 
 
 
 def resident() -> float:
-    """Megabytes."""
+    """Resident memory in megabytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 

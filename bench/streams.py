@@ -1,9 +1,9 @@
-"""Rates of workers on streams, and what they keep in memory.
+"""Rates and memory of workers on streams.
 
     python -m bench.streams [files] [redis] [kinesis] [keys] [soak] [--records N]
 
-Each rate is records over the CPU time of the worker's own thread, so that servers beside it do not count. Redis needs
-redis-server; Kinesis runs against moto's server.
+Each rate is the number of records divided by the CPU time of the worker's thread, so that servers on the same machine do not count.
+Redis needs redis-server; Kinesis runs against moto's server.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def values(n: int) -> list[float]:
 
 
 def until_read(worker: Worker, n: int) -> dict[str, float]:
-    """Run the worker over `n` records: records per second of CPU time and of wall time."""
+    """Run the worker on `n` records. Returns records per second of CPU time and of wall time."""
     worker.resume()
     cpu, wall = time.thread_time(), time.perf_counter()
     while worker.records < n:
@@ -72,7 +72,7 @@ def server(command: list[str], ready: Callable[[], Any]) -> Iterator[None]:
             try:
                 ready()
                 break
-            except Exception:  # it is not up yet
+            except Exception:  # the server has not started yet
                 if run.poll() is not None or time.monotonic() > end:
                     raise
                 time.sleep(0.05)
@@ -171,7 +171,7 @@ def resident() -> float:
 
 
 def soak(n: int, folder: Path) -> dict[str, float]:
-    """Memory after a tenth of the records, and at the end."""
+    """The memory after a tenth of the records, and at the end."""
     with (folder / "in").open("w") as file:
         for at in range(0, n, 100_000):
             file.writelines(f'{{"load": {v}}}\n' for v in values(min(100_000, n - at)))

@@ -1,4 +1,4 @@
-"""``pytest bench``: what a record costs the stream detector (pytest-benchmark keeps and compares runs by these names)."""
+"""``pytest bench``: the time per record of the stream detector. pytest-benchmark compares runs by these names."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``pytest bench``: to write and to read a model file (pytest-benchmark keeps and compares runs by these names)."""
+"""``pytest bench``: the time to write and to read a model file. pytest-benchmark compares runs by these names."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""HotSpots, for pytest-benchmark. The names of the cases are permanent: results are compared by them over the years."""
+"""``pytest bench``: the speed of HotSpots. The names of the cases are permanent, because pytest-benchmark compares runs by them."""
 
 import pytest
 from sklearn.cluster import DBSCAN
@@ -10,7 +10,7 @@ N = 10_000
 
 
 def benchmark_stream(benchmark, X, window, radius, min_points, take):
-    """Each round takes the next N records of the stream, so that none finds the work of another done."""
+    """Each round processes the next N records of the stream, so that no round repeats the work of another."""
     spots = full(X, window, radius, min_points)
     starts = iter(range(window, len(X) - N + 1, N))
     benchmark.pedantic(

@@ -1,4 +1,4 @@
-"""The guard itself: what it lets pass, and what not."""
+"""Tests of the check of instruction counts: what it accepts and what it refuses."""
 
 import tomllib
 

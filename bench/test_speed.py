@@ -1,4 +1,4 @@
-"""``pytest bench``: our own speed, case by case (pytest-benchmark keeps and compares runs by these names)."""
+"""``pytest bench``: the speed of rcf, case by case. pytest-benchmark compares runs by these names."""
 
 from typing import Any
 

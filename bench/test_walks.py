@@ -1,4 +1,4 @@
-"""``pytest bench``: scores as visitors and by the core (pytest-benchmark keeps and compares runs by these names)."""
+"""``pytest bench``: scores as visitors and by the core. pytest-benchmark compares runs by these names."""
 
 from typing import Any
 

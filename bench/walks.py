@@ -1,4 +1,4 @@
-"""Measures our four scores written as visitors against the same scores of the core, on forests that have stopped learning."""
+"""Compares four scores written as visitors with the same scores of the core, on forests that no longer learn."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -78,7 +78,7 @@ def _check_numbers(state: Mapping[str, Any]) -> None:
     if not (0 <= seen < 2**62 and 0 <= warm_up <= capacity and 0 <= table <= seen):
         raise ModelStateError(f"impossible counts: seen {str(seen)[:40]}, warm-up {warm_up}, table {table}")
     if state["growing"] and seen >= HEAD:
-        raise ModelStateError("the origin of a forest that has seen so much is settled")
+        raise ModelStateError(f"'growing' is set, but {seen} records were seen (limit {HEAD})")
 
 
 def _check_lengths(state: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ def _check_lengths(state: Mapping[str, Any]) -> None:
         if len(state[name]) != n_trees:
             raise ModelStateError(f"{name} has {len(state[name])} entries for {n_trees} trees")
     if state["rng"].shape[1] != 4 or not state["rng"].any(axis=1).all():
-        raise ModelStateError("rng is not four words a tree, not all zero")
+        raise ModelStateError("rng must hold four words per tree that are not all zero")
     sizes, leaves = state["size"].astype(np.int64), state["leaves"].astype(np.int64)
     if (sizes < 0).any() or (sizes > min(state["capacity"], seen)).any():
         raise ModelStateError("a sample is larger than its capacity or the stream")
