@@ -2,8 +2,8 @@
 How a tree cuts, step by step
 =============================
 
-A random cut tree divides the bounding box of its records again and again. A feature is chosen in proportion to its extent, and the
-cut is uniform within it. A record that lies apart is cut off early, so its leaf is near the root.
+A random cut tree repeatedly divides the bounding box of its records. A feature is chosen with probability proportional to its
+extent, and the cut is uniform within that extent. A record that lies apart is cut off early, so its leaf is near the root.
 """
 
 import matplotlib.pyplot as plt
@@ -26,7 +26,7 @@ plot.tree(tree, right)
 right.set_title("the tree: one leaf per record")
 
 # %%
-# Depth of the outlier's leaf in each tree, beside the mean depth of all leaves.
+# Compare the depth of the outlier's leaf in each tree with the mean depth of all leaves.
 
 depths = []
 for tree in forest.trees_:

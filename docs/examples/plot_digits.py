@@ -2,10 +2,10 @@
 Handwritten digits: PCA for clusters and for anomalies
 ======================================================
 
-Twenty principal components of an 8 x 8 image are as good as all 64 pixels for K-Means. For anomalies a projection alone is a
-trap. An image that is no digit at all lies far from the plane of the components, and the projection drops just that
-distance: images of shuffled pixels then fall into the middle of the plane and look the most ordinary of all. The distance
-from the plane, as one more feature, repairs it.
+For K-Means, twenty principal components of an 8 x 8 image are as good as all 64 pixels. For anomaly detection, a projection
+alone is a trap. An image that is not a digit lies far from the plane of the components, and the projection drops exactly this
+distance. Images of shuffled pixels are projected to the middle of the plane, where they look more ordinary than digits. The
+distance from the plane, as one more feature, solves the problem.
 """
 
 import matplotlib.pyplot as plt
@@ -35,8 +35,8 @@ assert abs(components - pixels) < 0.02
 
 
 # %%
-# The forest learns 1200 images. It then scores the 597 others: as they are, turned by 90 degrees, in strong noise, and with their
-# pixels in random order.
+# The forest learns 1200 images. It then scores the other 597 images in four versions: unchanged, rotated by 90 degrees, with strong
+# noise, and with their pixels in random order.
 class Projection(TransformerMixin, BaseEstimator):
     """PCA with one more feature: twice the distance of the image from the plane of its components."""
 
@@ -77,7 +77,7 @@ assert quality["5 components + distance"]["shuffled"] > 0.98
 assert min(quality["20 components + distance"].values()) > 0.98
 
 # %%
-# The same shuffled images with 5 components: below the digits without the distance, above them with it.
+# The scores of the shuffled images with 5 components are below those of the digits without the distance, and above them with it.
 fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
 for ax, name in zip(axes, ("5 components", "5 components + distance"), strict=True):
     bins = np.linspace(0.4, 3.0, 53)

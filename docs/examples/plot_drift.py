@@ -2,8 +2,8 @@
 A stream whose level drifts
 ===========================
 
-The reservoir of each tree prefers recent records: the weight of a record falls by ``exp(-time_decay)`` with each record that
-follows. A forest that decays gets used to a new level, and a forest without decay does so slowly.
+The reservoir of each tree prefers recent records: the weight of a record is multiplied by ``exp(-time_decay)`` for each record that
+follows. A forest with time decay adapts to a new level quickly, and a forest without it adapts slowly.
 """
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 Hot spots that move
 ===================
 
-A dense region keeps its id while it moves. ``follow`` tells what each record did to the regions.
+A dense region keeps its id while it moves. ``follow`` returns how each record changed the regions.
 """
 
 import matplotlib.pyplot as plt

@@ -2,9 +2,10 @@
 A score of your own at native speed
 ===================================
 
-Needs the extra ``numba``. A walk follows a record to its leaf and climbs back. At a box that does not contain the record, inserting
-it would cut it off with probability ``q = gap / (gap + extent)``. A visitor says what a cut at each node is worth, and
-``value + q * (here - value)`` is the expectation. Each of the three visitors below consists of three short functions.
+A walk follows a record to its leaf and climbs back to the root. At a box that does not contain the record, inserting it would
+cut it off with probability ``q = gap / (gap + extent)``. A visitor defines the value of a cut at each node, and ``value + q *
+(here - value)`` is the expectation. Each of the three visitors below consists of three short functions. This example needs the
+extra ``numba``.
 """
 
 import matplotlib.pyplot as plt
@@ -38,7 +39,7 @@ height = forest.walk(X, Visitor(height_equal, height_unequal, height_ancestor))
 
 
 # %%
-# **Density** is the number of records beside the record where it is cut off, divided by the length of the box around both.
+# **Density** is the number of records on the other side of the cut, divided by the length of the box around both sides.
 
 
 def density_equal(depth, mass, n, above):

@@ -2,8 +2,9 @@
 Outliers among latent factors
 =============================
 
-Recommenders factorise a matrix of ratings into factors of users and of items. Users whose factors resemble nobody's are often
-accounts that rate at random or in someone's interest. scikit-learn factorises, and the forest finds the unusual factors.
+Recommenders factorise a matrix of ratings into factors of users and of items. If the factors of a user resemble no other
+user's, the account often rates at random or in someone's interest. Here scikit-learn factorises, and the forest finds the
+unusual factors.
 """
 
 import matplotlib.pyplot as plt
@@ -26,8 +27,9 @@ ratings = np.vstack([ratings, pushed])
 is_fake = np.r_[np.zeros(600), np.ones(20)]
 
 # %%
-# The factors alone hide what does not fit into them. The residual's norm, as one more feature, shows it: this holds for PCA, too.
-
+# The factors alone hide the ratings that do not fit into them. The norm of the residual, as one more feature, shows these
+# ratings. This holds for PCA, too.
+#
 # A user's factors are divided by their sum, and the residual by the square root of the number of ratings, because active users
 # are not suspicious.
 
@@ -55,8 +57,8 @@ ax.legend(frameon=False)
 assert quality["factors and residual"] > 0.95
 
 # %%
-# A cold start: the score of an ordinary newcomer is higher while it has few ratings, because its shares are extreme then. It falls
-# as ratings come, and stays below the score of a fake account.
+# The last figures show a cold start. An ordinary newcomer with few ratings has a higher score, because its shares are extreme.
+# The score falls as ratings come, and stays below that of a fake account.
 
 forest = RandomCutForest(random_state=0).fit(features)
 taste = rng.dirichlet(np.full(4, 0.5), size=200) @ tastes

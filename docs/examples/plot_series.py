@@ -2,7 +2,7 @@
 A series in windows
 ===================
 
-A window (shingle) of one day shows what no single value shows: a peak that is missing, a rhythm that is shifted.
+A window (shingle) of one day can show what no single value shows, such as a missing peak or a shifted rhythm.
 """
 
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 The loop of a service
 =====================
 
-Score every record when it comes, tell why it is anomalous, and forecast the next records.
+This loop scores every record when it comes, explains anomalies, and forecasts the next records.
 """
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ load[1500] = 20  # an outage of one record
 errors[1800] += 30
 
 # %%
-# ``update`` takes one record. Time stamps let the detector see gaps.
+# ``update`` takes one record. With time stamps the detector notices gaps.
 
 detector = StreamDetector(shingle_size=12, random_state=0)
 results = []

@@ -2,7 +2,7 @@
 Training on many machines
 =========================
 
-Forests of parts of the data merge into the forest of the whole, exactly in distribution.
+Forests that were fitted on parts of the data can be merged. The result has exactly the distribution of a forest fitted on all data.
 """
 
 import matplotlib.pyplot as plt
@@ -25,7 +25,7 @@ whole = rcf.merge(RandomCutForest.from_bytes(data) for data in sent)
 assert whole.n_seen_ == 60_000
 
 # %%
-# A forest of one part finds the records of the other parts strange. The merged forest knows all of them, and still finds the
+# A forest of one part gives high scores to records of the other parts. The merged forest knows all parts, and still finds the
 # outlier.
 
 one = RandomCutForest.from_bytes(sent[0])

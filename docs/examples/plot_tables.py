@@ -2,8 +2,9 @@
 Tables: a forest beside IsolationForest
 =======================================
 
-A random cut forest cuts a feature in proportion to its extent. IsolationForest cuts every feature equally often. If features share
-a unit, the many that hardly vary therefore do not drown the few that do. If units mean nothing, scale the features first.
+A random cut forest cuts a feature in proportion to its extent, whereas IsolationForest cuts every feature equally often. So if
+all features have the same unit, many features that hardly vary do not hide a few that do. If the units are arbitrary, scale the
+features first.
 """
 
 import matplotlib.pyplot as plt
@@ -36,7 +37,7 @@ panels[0].legend(frameon=False, loc="upper left")
 assert quality["RandomCutForest"] > quality["IsolationForest"]
 
 # %%
-# The attribution tells which feature made a row anomalous, and on which side. The parts add up to the score.
+# The attribution shows which feature made a row anomalous, and on which side. Its parts sum to the score.
 
 forest = RandomCutForest(random_state=0).fit(X[:4000])
 record = X[0].copy()

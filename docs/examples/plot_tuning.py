@@ -2,8 +2,8 @@
 Tuning with labels
 ==================
 
-``rcf.tune.search`` chooses parameters by labels and judges the choice by labels that it held back. Without labels it refuses: on 40
-labelled tables no criterion without labels beat the defaults.
+``rcf.tune.search`` chooses parameters with labels, and evaluates the choice with labels that it held out. It does not work
+without labels, because on 40 labelled tables no criterion without labels was better than the defaults.
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ from rcf import RandomCutForest
 from rcf.tune import search
 
 # %%
-# A table with a tight cluster of outliers, which large samples take for ordinary records.
+# The table has a tight cluster of outliers. To trees with large samples, such a cluster looks ordinary.
 
 rng = np.random.default_rng(0)
 X = np.r_[rng.normal(size=(3000, 3)), rng.normal(3.2, 0.15, size=(60, 3))]
@@ -24,6 +24,6 @@ print("best:", found.best_params_)
 print(f"held out: {found.held_out_score_:.3f}, the defaults {found.default_score_:.3f}")
 
 # %%
-# All that was tried. Each point is the mean over three seeds, with its spread.
+# The plot shows all trials. Each point is the mean over three seeds, with its standard deviation.
 
 found.plot(ax=plt.subplots(figsize=(8, 3.5), layout="constrained")[1])

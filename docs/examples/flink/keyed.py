@@ -1,10 +1,10 @@
-"""A PyFlink keyed process function: a StreamDetector for each key, kept live and written to keyed state by a timer.
+"""A PyFlink keyed process function: a StreamDetector for each key, kept in memory and written to keyed state by a timer.
 
-To write a detector's bytes takes hundreds of times as long as to judge a record, so they are written every `INTERVAL`
-ms. Keep that below the checkpoint interval: after a crash Flink replays the records since the last checkpoint, but the
-detectors go on from what the last timer before it wrote, and so miss up to an interval of records. AWS's sample of a
-keyed random cut forest has the same limit. Where every record counts, set WRITE_EACH to True: each record is then
-judged by exactly what came before it, at some 300 records a second.
+Writing the bytes of a detector takes hundreds of times as long as judging a record, so they are written every `INTERVAL`
+milliseconds. Choose a value below the checkpoint interval. After a crash Flink replays the records since the last checkpoint,
+but the detectors continue from their last written state, so they can miss the records of one interval. AWS's sample of a keyed
+random cut forest has the same limit. If every record counts, set WRITE_EACH to True. Then each record is judged by exactly
+the records before it, at about 300 records per second.
 """
 
 import math
@@ -22,7 +22,7 @@ WRITE_EACH = False
 
 class Detect(KeyedProcessFunction):
     def open(self, context: RuntimeContext):
-        # plain bytes: PICKLED_BYTE_ARRAY holds any Python object, here one that needs no pickle to be read
+        # PICKLED_BYTE_ARRAY can hold any Python object; here it holds plain bytes
         self.saved = context.get_state(ValueStateDescriptor("detector", Types.PICKLED_BYTE_ARRAY()))
         self.live = {}
 

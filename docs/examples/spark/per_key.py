@@ -1,4 +1,4 @@
-"""Many series in one table: a detector for each host, and the same as Kinesis wrote it in SQL."""
+"""Many series in one table: a detector for each host, and the same with Kinesis's function in SQL."""
 
 from datetime import datetime, timedelta
 
@@ -9,7 +9,7 @@ import rcf.spark
 
 spark = SparkSession.builder.getOrCreate()
 values = 50 + 20 * np.sin(np.arange(600) / 12)[:, None] + np.random.default_rng(0).normal(0, 2, (600, 20))
-values[450, 7] = 5.0  # host 7 falls silent for a minute
+values[450, 7] = 5.0  # an outage of host 7 for one minute
 start = datetime(2026, 1, 1)
 rows = [(f"host {k}", start + timedelta(minutes=i), float(values[i, k])) for i in range(600) for k in range(20)]
 frame = spark.createDataFrame(rows, "host string, time timestamp, load double")

@@ -1,4 +1,4 @@
-"""A Spark ML pipeline: assemble, scale, forest; the model finds the planted rows and works on without Spark."""
+"""A Spark ML pipeline that assembles and scales features and fits a forest. The forest can also be used without Spark."""
 
 import tempfile
 
@@ -20,7 +20,7 @@ rows = [(i, float(load[i]), float(latency[i]), float(i in odd)) for i in range(5
 frame = spark.createDataFrame(rows, "id long, load double, latency double, label double")
 
 assembler = VectorAssembler(inputCols=["load", "latency"], outputCol="raw")
-scaler = StandardScaler(inputCol="raw", outputCol="features")  # the forest counts features by their extent
+scaler = StandardScaler(inputCol="raw", outputCol="features")  # a forest cuts features in proportion to their extent
 forest = RandomCutForest(contamination=0.005, attributionCol="why")
 model = Pipeline(stages=[assembler, scaler, forest]).fit(frame)
 
@@ -28,7 +28,7 @@ scored = model.transform(frame)
 area = BinaryClassificationEvaluator(rawPredictionCol="anomalyScore").evaluate(scored)
 called = scored.filter("prediction = 1.0").select("id", "load", "latency", "anomalyScore", "why").collect()
 print(
-    f"area under ROC {area:.3f}; {len(called)} rows called, among them {sum(row.id in odd for row in called)} of 25 planted"
+    f"area under ROC {area:.3f}; {len(called)} rows flagged, among them {sum(row.id in odd for row in called)} of 25 outliers"
 )
 row = max(called, key=lambda row: row.anomalyScore)
 print(

@@ -1,10 +1,10 @@
-"""A structured stream: a detector for each host, which survives kill -9 of the driver.
+"""A structured stream with a detector for each host, which survives kill -9 of the driver.
 
 python stream.py IN STATE OUT [--files N]
 
-Reads Parquet files (host, time, load) as they appear in IN, one a batch, and writes every row with its score to OUT. STATE
-holds the checkpoint: offsets and the bytes of the detectors. Start it again after a crash, and it goes on where it was. With
---files it ends after that many batches in all.
+Reads Parquet files (host, time, load) from the folder IN, one per batch, and writes every row with its score to OUT. STATE
+holds the checkpoint with the offsets and the bytes of the detectors. After a crash, start it again, and it continues where it
+was. With --files it ends after that many batches in total.
 """
 
 import argparse
@@ -26,12 +26,12 @@ spark = (
     .config("spark.ui.enabled", False)
     .config("spark.driver.host", "127.0.0.1")
     .config("spark.driver.bindAddress", "127.0.0.1")
-    .config("spark.sql.shuffle.partitions", 2)  # one a core: each batch starts so many tasks
+    .config("spark.sql.shuffle.partitions", 2)  # one task per core in each batch
     .config(
         "spark.sql.streaming.stateStore.providerClass",
         "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     )
-    .config("spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled", True)  # write what changed
+    .config("spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled", True)  # write only changes
     .getOrCreate()
 )
 rows = (

@@ -1,4 +1,4 @@
-"""DuckDB over Parquet: the Kinesis functions on files longer than memory, and a fitted forest as a function of SQL."""
+"""DuckDB and Parquet: the Kinesis functions on files larger than memory, and a fitted forest as an SQL function."""
 
 import tempfile
 
@@ -15,7 +15,7 @@ with tempfile.TemporaryDirectory() as folder, duckdb.connect() as con:
               FROM range(30000) t(i)) TO '{folder}/log.parquet'
         """
     )
-    # the relation on a cursor of its own: it is read while the query on `con` runs
+    # the relation needs its own cursor, because it is read while the query on `con` runs
     rows = con.cursor().sql(f"SELECT * FROM '{folder}/log.parquet' ORDER BY ts")
     con.register("found", random_cut_forest(rows, ["load"], key="host", order="ts", shingle_size=4))
     top = con.sql("SELECT ts, host, load, ANOMALY_SCORE FROM found ORDER BY ANOMALY_SCORE DESC LIMIT 3").fetchall()
