@@ -14,8 +14,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import sklearn
@@ -49,15 +50,22 @@ def constant_density(n: int, window: int, seed: int = 0) -> Array:
     return X
 
 
-def clusters(n: int, d: int, seed: int = 0) -> tuple[Array, float]:
-    """Five normal clusters, and the radius within which half of the records have 10 of 1000 records."""
+def clusters(n: int, d: int, seed: int = 0, window: int = 1000) -> tuple[Array, float]:
+    """Five normal clusters, and the radius within which half of the records have 10 of a window of records."""
     rng = np.random.default_rng(seed)
     X = rng.normal(0, 10, size=(5, d))[rng.integers(5, size=n)] + rng.normal(size=(n, d))
-    return X, float(np.median(k_distances(X[:1000], 10)))
+    return X, float(np.median(k_distances(X[:window], 10)))
 
 
-def full(X: Array, window: int, radius: float, min_points: int) -> HotSpots:
-    spots = HotSpots(window, radius, min_points)
+def on_earth(X: Array) -> Array:
+    """The plane of `constant_density` at Fiji, where it crosses the date line; one unit is 1112 m."""
+    return np.array([-17.0, 179.9]) + 0.01 * X
+
+
+def full(
+    X: Array, window: int, radius: float, min_points: int, metric: Literal["euclidean", "haversine"] = "euclidean"
+) -> HotSpots:
+    spots = HotSpots(window, radius, min_points, metric=metric)
     spots.update_many(X[:window])
     return spots
 
@@ -134,19 +142,27 @@ def by_window(rounds: int, most: int) -> None:
         for w in windows:
             part = data[w][w + i * n : w + (i + 1) * n]
             samples[f"window {w:,}"].append(seconds(lambda w=w, part=part: spots[w]._window.push(part)))
+    for w in windows:
+        data[w] = on_earth(data[w])
+        spots[w] = full(data[w], w, 0.2 * 1112, 17, metric="haversine")
+    for i in range(rounds):
+        for w in windows:
+            part = data[w][w + i * n : w + (i + 1) * n]
+            name = f"window {w:,}, haversine"
+            samples.setdefault(name, []).append(seconds(lambda w=w, part=part: spots[w]._window.push(part)))
     table("The same density in windows of any size (regions not reported)", samples, dict.fromkeys(samples, n))
 
 
 def by_dimension(rounds: int) -> None:
-    n = 10_000
+    cases = [(1000, d) for d in (1, 2, 3, 4, 10, 30)] + [(100_000, d) for d in (2, 3, 10)]
     samples: dict[str, list[float]] = {}
-    data = {d: clusters(1000 + rounds * n, d) for d in (1, 2, 3, 4, 10, 30)}
-    spots = {d: full(X, 1000, radius, 10) for d, (X, radius) in data.items()}
-    for i in range(rounds):
-        for d, (X, _) in data.items():
-            part = X[1000 + i * n : 1000 + (i + 1) * n]
-            samples.setdefault(f"d = {d}", []).append(seconds(lambda d=d, part=part: spots[d].update_many(part)))
-    table("Five normal clusters: window 1000, 10 points", samples, dict.fromkeys(samples, n))
+    counts = {}
+    for w, d in cases:
+        name, n = f"window {w:,}, d = {d}", 1000 if d == 10 and w > 1000 else 10_000
+        X, radius = clusters(w + rounds * n, d, window=w)
+        spots, counts[name] = full(X, w, radius, 10), n
+        samples[name] = [seconds(partial(spots.update_many, part)) for part in np.split(X[w:], rounds)]
+    table("Five normal clusters, 10 points, half of the records are cores", samples, counts)
 
 
 def resident(window: int, d: int) -> int:

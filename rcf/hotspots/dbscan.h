@@ -17,292 +17,7 @@
 #ifndef RCF_DBSCAN_H
 #define RCF_DBSCAN_H
 
-#include "neighbours.h"
-#include "sphere.h"
-
-enum { RCF_BORN, RCF_SPLIT, RCF_GROWN, RCF_SHRUNK, RCF_MERGED, RCF_DIED };
-
-typedef struct {
-    int64_t id;      /* -1 until it is given one */
-    int32_t cores;   /* the first of them; of a free region, the next free one */
-    int32_t n_cores; /* 0: merged away or died */
-    int32_t count;   /* cores and border records */
-    int32_t start;   /* the count before this record of the stream */
-    int32_t merged;  /* the region that it went into, or -1 */
-    int32_t origin;  /* the region from which this record of the stream split it, or itself */
-    int32_t holder;  /* of an origin: the part that keeps the number */
-    uint8_t touched; /* by this record of the stream */
-    uint8_t stale;   /* changed since the last report, and in the list of those */
-    uint8_t shown;   /* its number has been reported */
-    uint8_t loose;   /* its box has to be made anew from its records before it is read */
-} rcf_region;
-
-typedef struct {
-    int64_t at;      /* the record of the stream */
-    int64_t id, other;
-    int32_t kind, count;
-} rcf_change;
-
-typedef struct {
-    int32_t todo, todo_end, done, done_end; /* lists through rcf_record.follow */
-    int32_t met;     /* the group that it is part of now */
-    int32_t ended;
-} rcf_group;
-
-typedef struct {
-    rcf_index index;
-    int columns;        /* numbers of a record: two on the sphere, where the index has three, else those of the index */
-    int sphere;
-    double *places;     /* (capacity, columns) on the sphere: the records as they came */
-    int32_t window, min_points;
-    int32_t length;     /* of the ring of slots: window + 1, the new record enters before the oldest leaves */
-    int32_t first, size;/* slot of the oldest record, records held */
-    int64_t seen;
-    int32_t capacity;   /* slots with memory */
-    rcf_region *regions;
-    double *extents;    /* (capacity): lower and upper corner in columns; sum, and its rounding error, of the points in the index */
-    int32_t n_regions, free_region;
-    int64_t next_id;
-    int32_t *touched, *stale, n_touched, n_stale;
-    int64_t *ended;     /* numbers that were reported and are gone */
-    int32_t n_ended;
-    int32_t *near_a, *near_b, *near_c, *turned;
-    double *far_a, *far_b, *far_c;
-    rcf_group *groups;
-    int64_t mark;
-    rcf_change *changes; /* kept only while `log` */
-    int64_t n_changes, room_changes;
-    int log;
-} rcf_window;
-
-/* ---- regions ------------------------------------------------------------------------------------------------- */
-
-static inline int64_t rcf_age_rank(const rcf_window *w, int32_t slot) { /* 0 for the oldest */
-    return slot >= w->first ? slot - w->first : slot - w->first + w->length;
-}
-
-static inline double *rcf_lower_corner(const rcf_window *w, int32_t r) {
-    return w->extents + (size_t)r * 2 * (w->columns + w->index.dims);
-}
-static inline double *rcf_upper_corner(const rcf_window *w, int32_t r) { return rcf_lower_corner(w, r) + w->columns; }
-static inline double *rcf_sum(const rcf_window *w, int32_t r) { return rcf_lower_corner(w, r) + 2 * w->columns; }
-
-/* The numbers of a record, as they came. */
-static inline double *rcf_given(const rcf_window *w, int32_t slot) {
-    return w->sphere ? w->places + (size_t)slot * 2 : rcf_point_at(&w->index, slot);
-}
-
-static inline void rcf_take(rcf_window *w, int32_t slot, const double *record) {
-    double *x = rcf_given(w, slot);
-    for (int j = 0; j < w->columns; j++) x[j] = record[j] + 0.0; /* -0.0 is 0.0 */
-    if (w->sphere) rcf_on_sphere(x, rcf_point_at(&w->index, slot));
-}
-
-static inline void rcf_touch(rcf_window *w, int32_t r) {
-    rcf_region *region = &w->regions[r];
-    if (region->touched) return;
-    region->touched = 1;
-    region->start = region->count;
-    region->origin = region->holder = r;
-    region->merged = -1;
-    w->touched[w->n_touched++] = r;
-    if (!region->stale) {
-        region->stale = 1;
-        w->stale[w->n_stale++] = r;
-    }
-}
-
-static int32_t rcf_new_region(rcf_window *w) {
-    int32_t r = w->free_region;
-    if (r >= 0) w->free_region = w->regions[r].cores;
-    else {
-        r = w->n_regions++;
-        w->regions[r].stale = 0;
-    }
-    rcf_region *region = &w->regions[r];
-    region->id = -1;
-    region->cores = -1;
-    region->n_cores = region->count = 0;
-    region->touched = region->shown = region->loose = 0;
-    for (int j = 0; j < 2 * w->index.dims; j++) rcf_sum(w, r)[j] = 0.0;
-    rcf_touch(w, r);
-    return r;
-}
-
-/* Sum += value, with what rounding loses kept beside it: after 10^9 records have come and gone the mean is still that
- * of the records held. */
-static inline void rcf_add(double *sum, double *error, double value) {
-    double s = *sum + value, part = s - *sum;
-    *error += (*sum - (s - part)) + (value - part);
-    *sum = s;
-}
-
-/* Add a record to the sum (sign 1), or take it away (-1). */
-static inline void rcf_add_point(rcf_window *w, int32_t r, int32_t slot, double sign) {
-    int d = w->index.dims;
-    const double *p = rcf_point_at(&w->index, slot);
-    double *sum = rcf_sum(w, r);
-    for (int j = 0; j < d; j++) rcf_add(&sum[j], &sum[d + j], sign * p[j]);
-}
-
-static void rcf_join(rcf_window *w, int32_t r, int32_t slot) {
-    int d = w->columns;
-    const double *x = rcf_given(w, slot);
-    double *lower = rcf_lower_corner(w, r), *upper = rcf_upper_corner(w, r);
-    rcf_touch(w, r);
-    if (w->regions[r].count == 0) {
-        memcpy(lower, x, d * sizeof(double));
-        memcpy(upper, x, d * sizeof(double));
-        w->regions[r].loose = w->sphere;
-    } else if (w->sphere) {
-        double east = rcf_longitude(x[1]);
-        if (x[0] < lower[0] || x[0] > upper[0] || ((east < lower[1] || east > upper[1]) && east + 360.0 > upper[1])) w->regions[r].loose = 1;
-    } else
-        for (int j = 0; j < d; j++) {
-            if (x[j] < lower[j]) lower[j] = x[j];
-            if (x[j] > upper[j]) upper[j] = x[j];
-        }
-    w->regions[r].count++;
-    rcf_add_point(w, r, slot, 1.0);
-}
-
-static void rcf_quit(rcf_window *w, int32_t r, int32_t slot) {
-    const double *x = rcf_given(w, slot), *lower = rcf_lower_corner(w, r), *upper = rcf_upper_corner(w, r);
-    rcf_touch(w, r);
-    w->regions[r].count--;
-    for (int j = 0; j < w->columns; j++) {
-        double value = w->sphere && j == 1 ? rcf_longitude(x[j]) : x[j];
-        if (value == lower[j] || value == upper[j]) w->regions[r].loose = 1;
-        if (w->sphere && j == 1 && value + 360.0 == upper[j]) w->regions[r].loose = 1;
-    }
-    /* an arc of more than half a circle may also become another one, whose gap is where the record was */
-    if (w->sphere && upper[1] - lower[1] > 180.0) w->regions[r].loose = 1;
-    rcf_add_point(w, r, slot, -1.0);
-}
-
-static inline void rcf_link(rcf_window *w, int32_t *head, int32_t slot) {
-    rcf_record_at(&w->index, slot)->prev = -1;
-    rcf_record_at(&w->index, slot)->next = *head;
-    if (*head >= 0) rcf_record_at(&w->index, *head)->prev = slot;
-    *head = slot;
-}
-
-static inline void rcf_unlink(rcf_window *w, int32_t *head, int32_t slot) {
-    const rcf_record *x = rcf_record_at(&w->index, slot);
-    if (x->prev < 0) *head = x->next;
-    else rcf_record_at(&w->index, x->prev)->next = x->next;
-    if (x->next >= 0) rcf_record_at(&w->index, x->next)->prev = x->prev;
-}
-
-static void rcf_add_core(rcf_window *w, int32_t r, int32_t slot) {
-    rcf_record_at(&w->index, slot)->core = 1;
-    rcf_record_at(&w->index, slot)->owner = r;
-    rcf_link(w, &w->regions[r].cores, slot);
-    w->regions[r].n_cores++;
-    rcf_join(w, r, slot);
-}
-
-static void rcf_drop_core(rcf_window *w, int32_t slot) {
-    int32_t r = rcf_record_at(&w->index, slot)->owner;
-    rcf_unlink(w, &w->regions[r].cores, slot);
-    w->regions[r].n_cores--;
-    rcf_quit(w, r, slot);
-    rcf_record_at(&w->index, slot)->core = 0;
-    rcf_record_at(&w->index, slot)->owner = -1;
-}
-
-static void rcf_add_border(rcf_window *w, int32_t core, int32_t slot) {
-    rcf_record_at(&w->index, slot)->owner = core;
-    rcf_link(w, &rcf_record_at(&w->index, core)->borders, slot);
-    rcf_join(w, rcf_record_at(&w->index, core)->owner, slot);
-}
-
-static void rcf_drop_border(rcf_window *w, int32_t slot) {
-    int32_t core = rcf_record_at(&w->index, slot)->owner;
-    rcf_unlink(w, &rcf_record_at(&w->index, core)->borders, slot);
-    rcf_quit(w, rcf_record_at(&w->index, core)->owner, slot);
-    rcf_record_at(&w->index, slot)->owner = -1;
-}
-
-/* Border of the nearest core among those found, of equally near ones the oldest; noise if there is none. */
-static void rcf_settle(rcf_window *w, int32_t slot, const int32_t *found, const double *distance2, int32_t n) {
-    int32_t best = -1;
-    for (int32_t i = 0; i < n; i++)
-        if (rcf_record_at(&w->index, found[i])->core
-            && (best < 0 || distance2[i] < distance2[best]
-                || (distance2[i] == distance2[best] && rcf_age_rank(w, found[i]) < rcf_age_rank(w, found[best]))))
-            best = i;
-    if (best >= 0) rcf_add_border(w, found[best], slot);
-}
-
-static void rcf_merge(rcf_window *w, int32_t from, int32_t into) {
-    rcf_region *a = &w->regions[from], *b = &w->regions[into];
-    int d = w->index.dims;
-    const double *lower = rcf_lower_corner(w, from), *upper = rcf_upper_corner(w, from), *sum = rcf_sum(w, from);
-    rcf_touch(w, from);
-    rcf_touch(w, into);
-    int32_t last = a->cores;
-    for (int32_t c = a->cores; c >= 0; c = rcf_record_at(&w->index, c)->next) {
-        rcf_record_at(&w->index, c)->owner = into;
-        last = c;
-    }
-    rcf_record_at(&w->index, last)->next = b->cores;
-    rcf_record_at(&w->index, b->cores)->prev = last;
-    b->cores = a->cores;
-    b->n_cores += a->n_cores;
-    b->count += a->count;
-    b->loose |= a->loose | w->sphere;
-    for (int j = 0; j < w->columns && !b->loose; j++) {
-        if (lower[j] < rcf_lower_corner(w, into)[j]) rcf_lower_corner(w, into)[j] = lower[j];
-        if (upper[j] > rcf_upper_corner(w, into)[j]) rcf_upper_corner(w, into)[j] = upper[j];
-    }
-    for (int j = 0; j < d; j++) {
-        rcf_add(&rcf_sum(w, into)[j], &rcf_sum(w, into)[d + j], sum[j]);
-        rcf_sum(w, into)[d + j] += sum[d + j];
-    }
-    a->cores = -1;
-    a->n_cores = a->count = 0;
-    a->merged = into;
-}
-
-/* Make the box of a region that around its records. */
-static void rcf_tighten(rcf_window *w, int32_t r) {
-    int straight = w->sphere ? 1 : w->columns; /* columns whose numbers lie on a line */
-    double *lower = rcf_lower_corner(w, r), *upper = rcf_upper_corner(w, r);
-    int32_t n = 0;
-    if (!w->regions[r].loose) return;
-    w->regions[r].loose = 0;
-    const double *x = rcf_given(w, w->regions[r].cores);
-    memcpy(lower, x, w->columns * sizeof(double));
-    memcpy(upper, x, w->columns * sizeof(double));
-    for (int32_t c = w->regions[r].cores; c >= 0; c = rcf_record_at(&w->index, c)->next)
-        for (int32_t s = c, first = 1; s >= 0; s = first ? rcf_record_at(&w->index, c)->borders : rcf_record_at(&w->index, s)->next, first = 0) {
-            x = rcf_given(w, s);
-            for (int j = 0; j < straight; j++) {
-                if (x[j] < lower[j]) lower[j] = x[j];
-                if (x[j] > upper[j]) upper[j] = x[j];
-            }
-            if (w->sphere && fabs(x[0]) < 90.0) w->far_a[n++] = rcf_longitude(x[1]); /* a pole lies on all meridians */
-        }
-    if (!w->sphere) return;
-    lower[1] = upper[1] = 0.0;
-    if (n) rcf_arc(w->far_a, n, &lower[1], &upper[1]);
-}
-
-/* The mean of the records of a region whose box is tight; on the sphere the place below the mean of the points. */
-static void rcf_center(const rcf_window *w, int32_t r, double *center) {
-    int d = w->index.dims;
-    double mean[3];
-    for (int j = 0; j < d; j++) {
-        double value = (rcf_sum(w, r)[j] + rcf_sum(w, r)[d + j]) / w->regions[r].count;
-        if (w->sphere) mean[j] = value;
-        else center[j] = value;
-    }
-    if (!w->sphere) return;
-    center[0] = rcf_angle(mean[2], sqrt(mean[0] * mean[0] + mean[1] * mean[1]));
-    center[1] = rcf_longitude(rcf_angle(mean[1], mean[0]));
-    if (center[1] + 360.0 <= rcf_upper_corner(w, r)[1]) center[1] += 360.0; /* of a box that crosses the date line */
-}
+#include "regions.h"
 
 /* ---- cores gained and lost ----------------------------------------------------------------------------------- */
 
@@ -311,22 +26,23 @@ static void rcf_gain(rcf_window *w, int32_t slot) {
     int32_t n = rcf_within(&w->index, p, w->near_b, w->far_b), target = -1;
     if (rcf_record_at(&w->index, slot)->owner >= 0) rcf_drop_border(w, slot);
     for (int32_t i = 0; i < n; i++) {
-        const rcf_record *x = rcf_record_at(&w->index, w->near_b[i]);
+        if (!w->near_b[i]->core) continue;
+        int32_t r = rcf_record_at(&w->index, w->near_b[i]->slot)->owner;
         /* the largest stays, so that few change hands */
-        if (x->core && (target < 0 || w->regions[x->owner].n_cores > w->regions[target].n_cores)) target = x->owner;
+        if (target < 0 || w->regions[r].n_cores > w->regions[target].n_cores) target = r;
     }
     if (target < 0) target = rcf_new_region(w);
     rcf_record_at(&w->index, slot)->borders = -1;
     rcf_add_core(w, target, slot);
     for (int32_t i = 0; i < n; i++) {
-        int32_t s = w->near_b[i];
-        rcf_record *x = rcf_record_at(&w->index, s);
+        int32_t s = w->near_b[i]->slot;
         if (s == slot) continue;
-        if (x->core) {
+        rcf_record *x = rcf_record_at(&w->index, s);
+        if (w->near_b[i]->core) {
             if (x->owner != target) rcf_merge(w, x->owner, target);
         } else if (x->owner < 0) rcf_add_border(w, slot, s);
         else {
-            double held = rcf_distance2(rcf_point_at(&w->index, s), rcf_point_at(&w->index, x->owner), w->index.dims);
+            double held = rcf_distance2(w->near_b[i]->point, rcf_point_at(&w->index, x->owner), w->index.dims);
             if (w->far_b[i] < held || (w->far_b[i] == held && rcf_age_rank(w, slot) < rcf_age_rank(w, x->owner))) {
                 rcf_drop_border(w, s);
                 rcf_add_border(w, slot, s);
@@ -350,7 +66,7 @@ static inline void rcf_concatenate(rcf_window *w, int32_t *head, int32_t *end, i
 }
 
 /* The k cores `seeds` of a region have lost a core that they all saw: find the parts that are no longer connected. */
-static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
+static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
     int32_t n_groups = 0, reached = 0, i = 0;
     rcf_group *groups = w->groups;
     while (reached < k) { /* groups of seeds that see each other */
@@ -359,10 +75,9 @@ static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
         g->met = n_groups;
         g->ended = 0;
         for (int32_t begin = reached++; i < reached; i++) {
-            const double *p = rcf_point_at(&w->index, seeds[i]);
             for (int32_t j = reached; j < k; j++)
-                if (rcf_distance2(p, rcf_point_at(&w->index, seeds[j]), w->index.dims) <= w->index.radius2) {
-                    int32_t s = seeds[j];
+                if (rcf_distance2(seeds[i]->point, seeds[j]->point, w->index.dims) <= w->index.radius2) {
+                    rcf_entry *s = seeds[j];
                     seeds[j] = seeds[reached];
                     seeds[reached++] = s;
                 }
@@ -370,8 +85,8 @@ static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
         }
         n_groups++;
         for (int32_t j = n_groups > 1 ? groups[n_groups - 2].ended : 0; j < reached; j++) {
-            rcf_record_at(&w->index, seeds[j])->mark = w->mark + 1 + g->met;
-            rcf_append(w, &g->todo, &g->todo_end, seeds[j]);
+            rcf_record_at(&w->index, seeds[j]->slot)->mark = w->mark + 1 + g->met;
+            rcf_append(w, &g->todo, &g->todo_end, seeds[j]->slot);
         }
         g->ended = reached; /* for now, where the next group begins */
     }
@@ -389,9 +104,9 @@ static void rcf_part(rcf_window *w, int32_t *seeds, int32_t k) {
             rcf_append(w, &a->done, &a->done_end, s);
             int32_t n = rcf_within(&w->index, rcf_point_at(&w->index, s), w->near_c, w->far_c);
             for (int32_t j = 0; j < n; j++) {
-                int32_t t = w->near_c[j];
+                if (!w->near_c[j]->core) continue;
+                int32_t t = w->near_c[j]->slot;
                 rcf_record *x = rcf_record_at(&w->index, t);
-                if (!x->core) continue;
                 if (x->mark < base) {
                     x->mark = base + g;
                     rcf_append(w, &a->todo, &a->todo_end, t);
@@ -447,7 +162,7 @@ static void rcf_lose(rcf_window *w, int32_t slot, int gone) {
     }
     if (!gone) rcf_settle(w, slot, w->near_b, w->far_b, n);
     for (int32_t i = 0; i < n; i++)
-        if (rcf_record_at(&w->index, w->near_b[i])->core) w->near_b[k++] = w->near_b[i];
+        if (w->near_b[i]->core) w->near_b[k++] = w->near_b[i];
     if (k > 1) rcf_part(w, w->near_b, k);
 }
 
@@ -575,14 +290,59 @@ static int rcf_after_exit(rcf_window *w) {
 
 /* ---- the window ---------------------------------------------------------------------------------------------- */
 
-static int rcf_remove_oldest(rcf_window *w) {
-    int32_t slot = w->first, n = rcf_within(&w->index, rcf_point_at(&w->index, slot), w->near_a, w->far_a), lost = 0;
-    for (int32_t i = 0; i < n; i++) {
-        rcf_record *x = rcf_record_at(&w->index, w->near_a[i]);
-        x->count--;
-        if (x->core && x->count < w->min_points && w->near_a[i] != slot) w->turned[lost++] = w->near_a[i];
+static inline int32_t rcf_slot(const rcf_window *w, int64_t age) { /* of the age-th oldest */
+    age += w->first;
+    return (int32_t)(age >= w->length ? age - w->length : age);
+}
+
+/* The records around a point, by the look that was prepared for the record of this number if there is one. */
+static int32_t rcf_within_prepared(rcf_window *w, const rcf_look *looks, int64_t number, const double *point) {
+    const rcf_look *look = &looks[number % RCF_AHEAD];
+    if (look->number == number) return rcf_grid_within(&w->index, look, w->near_a, w->far_a);
+    return rcf_within(&w->index, point, w->near_a, w->far_a);
+}
+
+static inline void rcf_prepare(rcf_window *w, rcf_look *looks, int64_t number, int stage, const double *point) {
+    rcf_look *look = &looks[number % RCF_AHEAD];
+    if (stage == 3) {
+        rcf_look_at(&w->index, point, look);
+        look->number = number;
+    } else if (look->number == number && stage == 2) rcf_fetch_blocks(&w->index, look);
+    else if (look->number == number) rcf_fetch_chunks(&w->index, look);
+}
+
+/* Prepare for the records after this one, of which `more` are known, and for those that leave after the oldest. */
+static void rcf_look_ahead(rcf_window *w, const double *record, int64_t more) {
+    double point[RCF_AXES];
+    int64_t oldest = w->seen - w->size;
+    if (w->index.dims > RCF_AXES || w->size < RCF_LARGE) return;
+    if (more >= 3) {
+        const double *next = record + 3 * w->columns;
+        if (w->sphere) rcf_on_sphere(next, point);
+        rcf_prepare(w, w->coming, w->seen + 3, 3, w->sphere ? point : next);
     }
-    if (rcf_record_at(&w->index, slot)->core) rcf_lose(w, slot, 1);
+    rcf_prepare(w, w->coming, w->seen + 2, 2, NULL);
+    rcf_prepare(w, w->coming, w->seen + 1, 1, NULL);
+    if (w->size < w->window) return;
+    rcf_fetch_chunk(&w->index, rcf_record_at(&w->index, rcf_slot(w, 4))->place / RCF_CHUNK);
+    rcf_prepare(w, w->going, oldest + 3, 3, rcf_point_at(&w->index, rcf_slot(w, 3)));
+    rcf_prepare(w, w->going, oldest + 2, 2, NULL);
+    rcf_prepare(w, w->going, oldest + 1, 1, NULL);
+}
+
+static void rcf_forget_looks(rcf_window *w) {
+    for (int i = 0; i < RCF_AHEAD; i++) w->coming[i].number = w->going[i].number = -1;
+}
+
+static int rcf_remove_oldest(rcf_window *w) {
+    int32_t slot = w->first, lost = 0;
+    int32_t n = rcf_within_prepared(w, w->going, w->seen + 1 - w->size, rcf_point_at(&w->index, slot));
+    for (int32_t i = 0; i < n; i++) {
+        rcf_entry *x = w->near_a[i];
+        x->count--;
+        if (x->core && x->count < (uint32_t)w->min_points && x->slot != slot) w->turned[lost++] = x->slot;
+    }
+    if (rcf_entry_of(&w->index, slot)->core) rcf_lose(w, slot, 1);
     else if (rcf_record_at(&w->index, slot)->owner >= 0) rcf_drop_border(w, slot);
     rcf_index_remove(&w->index, slot);
     for (int32_t i = 0; i < lost; i++) rcf_lose(w, w->turned[i], 0);
@@ -605,8 +365,8 @@ static int rcf_window_reserve(rcf_window *w, int64_t more) {
         || (w->sphere && !rcf_resize(&w->places, 2 * m, sizeof(double)))
         || !rcf_resize(&w->touched, m, sizeof(int32_t)) || !rcf_resize(&w->stale, m, sizeof(int32_t))
         || !rcf_resize(&w->ended, m, sizeof(int64_t)) || !rcf_resize(&w->turned, m, sizeof(int32_t))
-        || !rcf_resize(&w->near_a, m, sizeof(int32_t)) || !rcf_resize(&w->near_b, m, sizeof(int32_t))
-        || !rcf_resize(&w->near_c, m, sizeof(int32_t)) || !rcf_resize(&w->far_a, m, sizeof(double))
+        || !rcf_resize(&w->near_a, m, sizeof *w->near_a) || !rcf_resize(&w->near_b, m, sizeof *w->near_b)
+        || !rcf_resize(&w->near_c, m, sizeof *w->near_c) || !rcf_resize(&w->far_a, m, sizeof(double))
         || !rcf_resize(&w->far_b, m, sizeof(double)) || !rcf_resize(&w->far_c, m, sizeof(double))
         || !rcf_resize(&w->groups, m, sizeof *w->groups))
         return 0;
@@ -614,25 +374,26 @@ static int rcf_window_reserve(rcf_window *w, int64_t more) {
     return 1;
 }
 
-/* The next record of the stream, for which there is room; 0 if there was no memory to tell what it changed. */
-static int rcf_window_push(rcf_window *w, const double *record) {
+/* The next record of the stream, for which there is room and which `more` others follow in memory; 0 if there was no memory to
+ * tell what it changed. */
+static int rcf_window_push(rcf_window *w, const double *record, int64_t more) {
     int fine = 1;
     int64_t place = (int64_t)w->first + w->size;
     int32_t slot = (int32_t)(place >= w->length ? place - w->length : place), turned = 0;
-    double *p = rcf_point_at(&w->index, slot);
     rcf_record *x = rcf_record_at(&w->index, slot);
     int64_t told = w->n_changes;
     rcf_take(w, slot, record);
-    int32_t n = rcf_within(&w->index, p, w->near_a, w->far_a);
-    rcf_index_insert(&w->index, slot);
+    rcf_look_ahead(w, record, more);
+    int32_t n = rcf_within_prepared(w, w->coming, w->seen, w->fresh);
+    rcf_entry *entry = rcf_index_insert(&w->index, slot, w->fresh);
     w->size++;
     x->mark = 0;
-    x->core = 0;
     x->owner = x->borders = -1;
-    x->count = n + 1;
+    entry->core = 0;
+    entry->count = n + 1;
     for (int32_t i = 0; i < n; i++)
-        if (++rcf_record_at(&w->index, w->near_a[i])->count == w->min_points) w->turned[turned++] = w->near_a[i];
-    if (x->count >= w->min_points) w->turned[turned++] = slot;
+        if (++w->near_a[i]->count == (uint32_t)w->min_points) w->turned[turned++] = w->near_a[i]->slot;
+    if (entry->count >= (uint32_t)w->min_points) w->turned[turned++] = slot;
     else rcf_settle(w, slot, w->near_a, w->far_a, n);
     for (int32_t i = 0; i < turned; i++) rcf_gain(w, w->turned[i]);
     if (w->n_touched) fine &= rcf_after_entry(w);
@@ -663,12 +424,12 @@ static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, co
     for (int32_t slot = 0; slot < n; slot++) {
         rcf_record *x = rcf_record_at(&w->index, slot);
         rcf_take(w, slot, points + (size_t)slot * w->columns);
-        rcf_index_insert(&w->index, slot);
+        rcf_entry *entry = rcf_index_insert(&w->index, slot, w->fresh);
         x->mark = 0;
-        x->core = 0;
         x->owner = x->borders = -1;
-        x->count = counts[slot];
-        if (x->count >= w->min_points) rcf_add_core(w, owners[slot], slot);
+        entry->core = 0;
+        entry->count = counts[slot];
+        if (counts[slot] >= w->min_points) rcf_add_core(w, owners[slot], slot);
     }
     for (int32_t slot = 0; slot < n; slot++)
         if (counts[slot] < w->min_points && owners[slot] >= 0) rcf_add_border(w, owners[slot], slot);
@@ -686,12 +447,13 @@ static int rcf_window_open(rcf_window *w, int columns, int sphere, int32_t windo
     w->length = window + 1;
     w->min_points = min_points;
     w->free_region = -1;
-    return rcf_index_open(&w->index, sphere ? 3 : columns, sphere ? rcf_chord(radius) : radius);
+    rcf_forget_looks(w);
+    return rcf_resize(&w->fresh, sphere ? 3 : columns, sizeof(double)) && rcf_index_open(&w->index, sphere ? 3 : columns, sphere ? rcf_chord(radius) : radius);
 }
 
 static void rcf_window_close(rcf_window *w) {
     rcf_index_close(&w->index);
-    free(w->places), free(w->regions), free(w->extents), free(w->touched), free(w->stale), free(w->ended), free(w->turned);
+    free(w->fresh), free(w->places), free(w->regions), free(w->extents), free(w->touched), free(w->stale), free(w->ended), free(w->turned);
     free(w->near_a), free(w->near_b), free(w->near_c), free(w->far_a), free(w->far_b), free(w->far_c), free(w->groups);
     free(w->changes);
 }

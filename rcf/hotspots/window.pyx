@@ -7,7 +7,7 @@ import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cdef extern from "dbscan.h" nogil:
@@ -15,9 +15,11 @@ cdef extern from "dbscan.h" nogil:
         int dims
         uint64_t salt
 
+    ctypedef struct rcf_entry:
+        uint32_t count
+        uint32_t core
+
     ctypedef struct rcf_record:
-        int32_t count
-        int32_t core
         int32_t owner
         int32_t next
         int32_t borders
@@ -62,11 +64,13 @@ cdef extern from "dbscan.h" nogil:
     int rcf_window_open(rcf_window* w, int columns, int sphere, int32_t window, double radius, int32_t min_points)
     void rcf_window_close(rcf_window* w)
     int rcf_window_reserve(rcf_window* w, int64_t more)
-    int rcf_window_push(rcf_window* w, const double* record)
+    int rcf_window_push(rcf_window* w, const double* record, int64_t more)
+    void rcf_forget_looks(rcf_window* w)
     void rcf_window_refill(rcf_window* w, int32_t n, const double* points, const int32_t* counts, const int32_t* owners,
                            int32_t n_regions)
     void rcf_tighten(rcf_window* w, int32_t r)
     rcf_record* rcf_record_at(const rcf_index* x, int32_t slot)
+    rcf_entry* rcf_entry_of(const rcf_index* x, int32_t slot)
     double* rcf_given(const rcf_window* w, int32_t slot)
     double* rcf_lower_corner(const rcf_window* w, int32_t r)
     double* rcf_upper_corner(const rcf_window* w, int32_t r)
@@ -185,11 +189,12 @@ cdef class Window:
                 raise MemoryError(f"no memory for {n} more records")
             self.w.log = log
             self.w.n_changes = 0
+            rcf_forget_looks(&self.w)
             while done < n:
                 end = min(n, done + CHUNK)
                 with nogil:
                     while done < end and fine:
-                        fine = rcf_window_push(&self.w, &X[done, 0])
+                        fine = rcf_window_push(&self.w, &X[done, 0], n - done - 1)
                         done += 1
                 if not fine:
                     raise MemoryError("no memory for the changes; the records themselves have been taken in")
@@ -219,7 +224,7 @@ cdef class Window:
                 self.w.regions[i].shown = False
             for i in range(self.w.size):
                 slot = self.slot(i)
-                if rcf_record_at(&self.w.index, slot).core:
+                if rcf_entry_of(&self.w.index, slot).core:
                     region = &self.w.regions[rcf_record_at(&self.w.index, slot).owner]
                     if region.id < 0:
                         region.id = self.w.next_id
@@ -277,7 +282,7 @@ cdef class Window:
             for i in range(self.w.size):
                 slot = self.slot(i)
                 owner = rcf_record_at(&self.w.index, slot).owner
-                if owner >= 0 and not rcf_record_at(&self.w.index, slot).core:
+                if owner >= 0 and not rcf_entry_of(&self.w.index, slot).core:
                     owner = rcf_record_at(&self.w.index, owner).owner
                 out[i] = self.w.regions[owner].id if owner >= 0 else -1
         return result
@@ -286,7 +291,7 @@ cdef class Window:
         """(n,) whether each record is a core, the oldest first."""
         cdef int64_t i
         with self.lock:
-            return np.array([rcf_record_at(&self.w.index, self.slot(i)).core for i in range(self.w.size)], dtype=bool)
+            return np.array([rcf_entry_of(&self.w.index, self.slot(i)).core for i in range(self.w.size)], dtype=bool)
 
     def members(self, int64_t id):
         """Places in the stream of the records of a region, ascending; None if there is no such region."""
@@ -346,6 +351,7 @@ cdef class Window:
         cdef int32_t r
         cdef int j, d = self.w.index.dims
         cdef rcf_record* x
+        cdef rcf_entry* entry
         cdef int32_t[::1] counts, cores
         points, ids = self.points(), self.ids()
         regions, sums = [], []
@@ -354,8 +360,9 @@ cdef class Window:
             counts, cores = state["counts"], state["cores"]
             for i in range(self.w.size):
                 x = rcf_record_at(&self.w.index, self.slot(i))
-                counts[i] = x.count
-                cores[i] = -1 if x.core or x.owner < 0 else <int32_t>self.rank(x.owner)
+                entry = rcf_entry_of(&self.w.index, self.slot(i))
+                counts[i] = <int32_t>entry.count
+                cores[i] = -1 if entry.core or x.owner < 0 else <int32_t>self.rank(x.owner)
             for r in range(self.w.n_regions):
                 if self.w.regions[r].n_cores:
                     regions.append(self.w.regions[r].id)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.cluster import DBSCAN
 
-from rcf.hotspots.window import KINDS, Window
+from rcf.hotspots import EARTH_RADIUS
+from rcf.hotspots.window import KINDS, Window, unit_sphere
 
 
 def cluster(points, radius, min_points):
@@ -164,3 +166,40 @@ def test_a_hub_with_arms_and_loops(seed):
 @settings(max_examples=10_000, deadline=None)
 def test_ten_thousand_random_histories(history):
     same_as_naive(*history)
+
+
+@pytest.mark.parametrize(("d", "sphere"), [(1, False), (2, False), (3, False), (4, False), (2, True)])
+def test_a_window_too_large_for_the_caches(d, sphere):
+    """Looks around the records to come are prepared there: in batches, alone, and in what is restored they find the same."""
+    n, window_size, min_points = 76_000, 66_000, 12
+    rng = np.random.default_rng(d)
+    side = (n / 8) ** (1 / d)
+    X = rng.uniform(0, side, size=(n, d))
+    X[::6] = rng.uniform(0, side - 1, size=(40, d))[rng.integers(40, size=len(X[::6]))] + rng.uniform(
+        0, 1, size=X[::6].shape
+    )
+    X[1::50] = X[::50]
+    if sphere:
+        X = np.array([-17.0, 179.9]) + X * 0.002
+    metres = 130.0 if sphere else 0.6
+    many, mixed = (Window(d, window_size, metres, min_points, sphere) for _ in range(2))
+    many.push(X[: n - 2000])
+    mixed.push(X[: n - 4000])
+    for i in range(n - 4000, n - 3000):
+        mixed.push(X[i : i + 1])
+    again = Window.restore(mixed.state(), sphere)
+    for window in (mixed, again):
+        for begin in range(n - 3000, n, 250):
+            window.push(X[begin : begin + 250])
+    many.push(X[n - 2000 :])
+    for window in (mixed, again):
+        np.testing.assert_array_equal(window.ids(), many.ids())
+        np.testing.assert_array_equal(window.cores(), many.cores())
+    points = unit_sphere(X[-window_size:]) if sphere else X[-window_size:]
+    radius = 2 * np.sin(metres / EARTH_RADIUS / 2) if sphere else metres
+    dbscan = DBSCAN(eps=radius, min_samples=min_points, algorithm="kd_tree").fit(points)
+    core, ids = many.cores(), many.ids()
+    np.testing.assert_array_equal(np.flatnonzero(core), dbscan.core_sample_indices_)
+    np.testing.assert_array_equal(ids < 0, dbscan.labels_ < 0)
+    pairs = set(zip(ids[core].tolist(), dbscan.labels_[core].tolist(), strict=True))
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) >= 10
