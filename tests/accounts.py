@@ -52,7 +52,15 @@ class Service:
     def store(self, **options):
         return DynamoStore(self.dynamo, "rcf", "in", **options)
 
-    def group(self, model=lambda: StreamDetector(**PARAMS), store=None, sink=None, schema=None, **options):
+    def group(
+        self,
+        model=lambda: StreamDetector(**PARAMS),
+        store=None,
+        sink=None,
+        schema=None,
+        start="TRIM_HORIZON",
+        **options,
+    ):
         store = store or self.store()
         sink = sink or KinesisSink(self.kinesis, "out")
 
@@ -61,7 +69,7 @@ class Service:
             source = KinesisSource(self.kinesis, "in", shard, start=start)
             return Worker(model(), source, sink, store, schema=schema or Schema(["load"]), output=output, **options)
 
-        return ShardGroup(self.kinesis, "in", make, store, discover_every=0.0)
+        return ShardGroup(self.kinesis, "in", make, store, start=start, discover_every=0.0)
 
     def split(self, shard, at=None):
         listed = {found["ShardId"]: found for found in self.kinesis.list_shards(StreamName="in")["Shards"]}

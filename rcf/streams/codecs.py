@@ -66,6 +66,11 @@ class Json:
             raise PoisonError(f"not JSON: {error}") from error
         if not isinstance(fields, dict):
             raise PoisonError(f"not a JSON object, but a {type(fields).__name__}")
+        if "\\ud" in text or "\\uD" in text:
+            try:
+                json.dumps(fields, ensure_ascii=False).encode()
+            except UnicodeEncodeError as error:
+                raise PoisonError("a lone surrogate, such as \\ud800, is not valid text") from error
         if "\n" in text or "\r" in text:
             text = json.dumps(fields, ensure_ascii=False)
         return Record(message, fields, text, "json")
@@ -105,13 +110,15 @@ class Csv:
     names : list of str or None, default=None
         Names of the columns. None: the names in the header, or the column numbers from 1.
     header : bool, default=False
-        Whether the first line holds the names. Lines that repeat it are skipped.
+        Whether the first line holds the names. Lines that repeat it are skipped. If a later header has the same names in another
+        order, its lines are put into the order of the first.
     delimiter : str, default=","
         The separator of fields.
     """
 
     def __init__(self, names: list[str] | None = None, *, header: bool = False, delimiter: str = ",") -> None:
         self.names, self.header, self.delimiter = names, header, delimiter
+        self._order: list[str] | None = None  # of a later header that differs
         self._columns: list[str] = []  # columns of the output lines
 
     def _fields(self, text: str) -> list[str]:
@@ -133,11 +140,16 @@ class Csv:
                 self.names = row
                 return None
             self.names = [str(i) for i in range(1, len(row) + 1)]
-        elif self.header and row == self.names:
+        elif self.header and len(row) == len(self.names) and set(row) == set(self.names):
+            self._order = None if row == self.names else row
             return None
         if len(row) != len(self.names):
             what = "too few" if len(row) < len(self.names) else "too many"
             raise PoisonError(f"{len(row)} fields are {what}: {len(self.names)} are expected")
+        if self._order is not None:
+            fields = dict(zip(self._order, row, strict=True))
+            row = [fields[name] for name in self.names]
+            text = self._line(row)
         return Record(message, dict(zip(self.names, row, strict=True)), text, "csv")
 
     def encode(self, record: Record) -> bytes:
@@ -158,11 +170,12 @@ class Csv:
         return out.getvalue()
 
     def state(self) -> dict[str, Any]:
-        return {"names": self.names, "header": self.header, "delimiter": self.delimiter}
+        return {"names": self.names, "header": self.header, "delimiter": self.delimiter, "order": self._order}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.names = state.get("names") or self.names
         self.header = state.get("header", self.header)
+        self._order = state.get("order")
         self.delimiter = state.get("delimiter", self.delimiter)
 
 
@@ -235,13 +248,27 @@ class Fields:
         pass
 
 
-def dead_letter(rejected: Rejected) -> bytes:
-    """The JSON that a dead-letter sink writes: the message, its position, and the reason."""
-    message = rejected.message
+def dead_letter(rejected: Rejected, most: int | None = None) -> bytes:
+    """The JSON that a dead-letter sink writes: the message, its position, and the reason.
+
+    If it would be longer than `most` bytes, the data are truncated, and "cut" is their number of characters.
+    """
+    message, data = rejected.message, text_of(rejected.message.data)
     letter: dict[str, Any] = {"position": message.position}
     if message.line is not None:
         letter["line"] = message.line
-    letter |= {"reason": rejected.reason, "data": text_of(message.data)}
+    letter |= {"reason": rejected.reason, "data": data}
     if message.key is not None:
         letter["key"] = message.key
-    return json.dumps(letter, ensure_ascii=False).encode() + b"\n"
+    text = _utf8(json.dumps(letter, ensure_ascii=False))
+    if most is not None and len(text) >= most:
+        letter |= {"data": "", "cut": len(data)}
+        room = most - len(_utf8(json.dumps(letter, ensure_ascii=False)))
+        letter["data"] = data[: max(0, room // 6 - 1)]  # a character takes up to six bytes in JSON
+        text = _utf8(json.dumps(letter, ensure_ascii=False))
+    return text + b"\n"
+
+
+def _utf8(text: str) -> bytes:
+    """The text as UTF-8, with lone surrogates escaped as in JSON."""
+    return text.encode("utf-8", errors="backslashreplace")

@@ -25,7 +25,8 @@ from .settings import Settings, codec_of, model_of, options_of
 from .worker import Worker
 
 CHUNK = 1 << 16  # bytes that are read at once
-LONGEST = 1 << 24  # bytes of a line
+LONGEST = 1 << 24  # bytes of a line; a longer one is rejected
+SHOWN = 1 << 10  # bytes of a rejected line that are kept
 
 
 class LineSource:
@@ -61,8 +62,10 @@ class LineSource:
             if stat.S_ISDIR(os.fstat(self._file.fileno()).st_mode):
                 raise IsADirectoryError(f"{path} is a folder")
         self.replayable = self._path is not None and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
-        self._lines: deque[bytes] = deque()
-        self._rest = b""
+        self._lines: deque[tuple[bytes, int]] = deque()  # each with its length; a line that is too long is truncated
+        self._rest: list[bytes] = []  # the beginning of a line whose end was not read yet
+        self._length = 0
+        self._inode = 0 if self._path is None else os.fstat(self._file.fileno()).st_ino
         self._line = self._offset = 0
         self._ended = False
 
@@ -74,8 +77,7 @@ class LineSource:
             return position
         assert isinstance(position, list)
         inode, offset, line = position
-        found = os.fstat(self._file.fileno())
-        if found.st_ino == inode and found.st_size >= offset:
+        if self._inode == inode and os.fstat(self._file.fileno()).st_size >= offset:
             self._file.seek(offset)
             self._offset, self._line = offset, line
         return position
@@ -87,34 +89,38 @@ class LineSource:
                 return None if self._ended else []
         messages: list[Message] = []
         while self._lines and len(messages) < limit:
-            line = self._lines.popleft()
+            line, length = self._lines.popleft()
             self._line += 1
-            self._offset += len(line)
-            if line.strip():
-                messages.append(Message(line.rstrip(b"\r\n"), self._position(), line=self._line))
+            self._offset += length
+            fault = f"the line has {length} bytes, more than {LONGEST}" if length > LONGEST else None
+            if line.strip() or fault:
+                messages.append(Message(line.rstrip(b"\r\n"), self._position(), line=self._line, fault=fault))
         return messages
 
     def _position(self) -> Position:
         if not self.replayable:
             return self._line
-        return [self._inode(), self._offset, self._line]
-
-    def _inode(self) -> int:
-        return os.fstat(self._file.fileno()).st_ino
+        return [self._inode, self._offset, self._line]
 
     def _fill(self, wait: float) -> None:
         chunk = self._chunk(wait)
         if chunk is None:
             return
-        self._rest += chunk
-        lines = self._rest.split(b"\n")
-        self._rest = lines.pop()
-        self._lines.extend(line + b"\n" for line in lines)
-        if self._ended and self._rest:
-            self._lines.append(self._rest)
-            self._rest = b""
-        if len(self._rest) > LONGEST:
-            raise StreamError(f"line {self._line + len(self._lines) + 1} of {self.name} has more than {LONGEST} bytes")
+        for part in chunk.splitlines(keepends=True):
+            self._length += len(part)
+            if self._length <= LONGEST:
+                self._rest.append(part)
+            if part.endswith(b"\n"):
+                self._end_line()
+        if self._ended:
+            self._end_line()
+
+    def _end_line(self) -> None:
+        """Append what was read since the last line as the next line."""
+        if self._length:
+            whole = b"".join(self._rest)
+            self._lines.append((whole if self._length <= LONGEST else whole[:SHOWN], self._length))
+            self._rest, self._length = [], 0
 
     def _chunk(self, wait: float) -> bytes | None:
         """Read more bytes; None if there are none yet."""
@@ -143,17 +149,16 @@ class LineSource:
             new = os.stat(self._path)
         except FileNotFoundError:
             return False
-        replaced, cut = new.st_ino != self._inode(), new.st_size < self._offset
+        replaced, cut = new.st_ino != self._inode, new.st_size < self._offset
         if not (replaced or cut):
             return False
-        if self._rest:  # the incomplete last line of the old file comes first
-            self._lines.append(self._rest)
-            self._rest = b""
+        if self._length:  # the incomplete last line of the old file comes first
+            self._end_line()
             return True
         if replaced:
             file = open(self._path, "rb")  # noqa: SIM115 - closed in close()
             self._file.close()
-            self._file = file
+            self._file, self._inode = file, os.fstat(file.fileno()).st_ino
         else:
             self._file.seek(0)
         self._offset = self._line = 0
@@ -214,9 +219,15 @@ class LineSink:
         if self._descriptor is None:
             self._file.write(data)
             return
+        begin = os.fstat(self._descriptor).st_size if self._own else 0
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError:
+            if self._own and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                os.ftruncate(self._descriptor, begin)  # the next line would be appended to an incomplete one
+            raise
 
     def mark(self) -> int | None:
         """Flush the file to the disk and return its end; None for a pipe."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
 
+from .._validate import whole_number
 from ..detector import KeyedDetector, StreamDetector
 from ..detector.detections import Detection, Detections
 from ..estimator import RandomCutForest
@@ -26,6 +27,7 @@ OF_ANOMALIES: dict[str, Callable[[Detection], Any]] = {
     "past": lambda found: found.past.tolist(),
 }
 FOREST_RESULTS = ("score", "is_anomaly", "explanation")
+PAYS = 8  # average number of records of a key from which `update_many` is faster than `update`
 OPERATIONAL = ("record", "line", "position", "partition")  # results that do not depend on the model
 
 
@@ -94,6 +96,7 @@ class DetectorJudge:
     def __init__(self, model: StreamDetector | KeyedDetector, wanted: Sequence[str]) -> None:
         self.model: Any = model
         self._keyed = isinstance(model, KeyedDetector)
+        self._named = False
         self._plain = [name for name in wanted if name not in OF_ANOMALIES and not name.startswith("explanation")]
         self._explain = next((name for name in wanted if name.startswith("explanation")), None)
         self._order = list(wanted)
@@ -110,44 +113,58 @@ class DetectorJudge:
     def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
         if not rows:
             return []
-        if not self._keyed:
-            self._name(self.model, names)
-        if self._explain != "explanations" and not self._keyed and len(rows) > 1:
-            found = self._together(rows)
-            if found is not None:
-                return self._results(found, names)
-        return [self._alone(row, names) for row in rows]
+        if not self._named:  # names that a saved model has are kept
+            for detector in map(self.model.detector, self.model.keys()) if self._keyed else [self.model]:
+                if not hasattr(detector, "feature_names_in_"):
+                    detector.feature_names_in_ = np.array(names, dtype=object)
+            self._named = True
+        results: list[Result | ValueError] = []
+        for run in self._runs(rows):
+            found = self._together(run) if len(run) > 1 else None
+            results += [self._alone(row, names) for row in run] if found is None else self._results(found, names)
+        return results
+
+    def _runs(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+        """Split the rows into parts that may be scored together.
+
+        The first record of a new key is a part by itself, because it may evict another key and sets the names of its features.
+        """
+        if self._explain == "explanations":  # which can be had only until the next record
+            yield from ([row] for row in rows)
+            return
+        begin = 0
+        if self._keyed:
+            for i, row in enumerate(rows):
+                if row.key not in self.model:
+                    yield rows[begin:i]
+                    yield rows[i : i + 1]
+                    begin = i + 1
+        yield rows[begin:]
 
     def _together(self, rows: Sequence[Row]) -> Detections | None:
-        """Score and learn all rows at once. None if the model refused a row; then it has learned no row."""
-        width = len(rows[0].values)
-        if any(len(row.values) != width for row in rows):
+        """Score and learn all rows at once. None if it is not faster, or if the model refused a row and learned none."""
+        keys = [row.key for row in rows] if self._keyed else []
+        if self._keyed and (self.model.ttl is not None or len(rows) < PAYS * len(set(keys))):
             return None
+        X, stamps = np.array([row.values for row in rows]), _stamps_of(rows)
         try:
-            found: Detections = self.model.update_many(
-                np.array([row.values for row in rows]),
-                _stamps_of(rows),
-            )
+            found: Detections = self.model.update_many(*([keys] if self._keyed else []), X, stamps)
+            return found
         except ValueError:
             return None
-        return found
 
     def _alone(self, row: Row, names: list[str]) -> Result | ValueError:
         record: Any = row.values if len(row.values) > 1 else row.values[0]
         try:
-            if self._keyed:
-                found = self.model.update(row.key, record, row.stamp)
-                self._name(self.model.detector(row.key), names)
-            else:
+            if not self._keyed:
                 found = self.model.update(record, row.stamp)
+            elif row.key in self.model:
+                found = self.model.update(row.key, record, row.stamp)
+            else:  # a mapping sets the names of the features
+                found = self.model.update(row.key, dict(zip(names, row.values, strict=True)), row.stamp)
         except ValueError as error:
             return error
         return self._result(found, names)
-
-    @staticmethod
-    def _name(detector: StreamDetector, names: list[str]) -> None:
-        if not hasattr(detector, "feature_names_in_"):
-            detector.feature_names_in_ = np.array(names, dtype=object)
 
     def _result(self, found: Detection, names: list[str]) -> Result:
         """The results of one record. It must be an anomaly or the last record that its detector has learned."""
@@ -215,7 +232,7 @@ class ForestJudge:
         unknown = [name for name in wanted if name not in (*FOREST_RESULTS, "explanations")]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is not a result of a forest; these are: {', '.join(FOREST_RESULTS)}")
-        self._size = 1 if shingle_size is None else shingle_size
+        self._size = 1 if shingle_size is None else whole_number("shingle_size", shingle_size)
         self._learn = learn is None or learn
         if not self._learn and not model.__sklearn_is_fitted__():
             raise ValueError("a forest that does not learn must be fitted")

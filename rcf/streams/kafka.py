@@ -32,6 +32,9 @@ except ImportError as error:
 
 log = logging.getLogger("rcf.streams")
 PART = 900_000  # bytes of a checkpoint in one message: brokers take 1 MB by default
+# every call of a producer after the error that ended it raises _FATAL
+FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FATAL)
+OVERHEAD = 1000  # bytes of a message beside key and value, at most
 TIMEOUT = 30.0  # seconds
 
 
@@ -69,7 +72,7 @@ class KafkaSource:
             offset = int(str(position)) + 1
         where.offset = offset
         self._consumer.assign([where])
-        return offset - 1 if offset > 0 else None
+        return int(offset) - 1  # not None for offset 0: after a restart, "end" could be another offset
 
     def read(self, limit: int, wait: float | None) -> Sequence[Message]:
         messages: list[Message] = []
@@ -129,6 +132,7 @@ class KafkaTransaction:
         self._dead, self._codec = dead or f"{output}-rejected", codec or Json()
         own = {"transactional.id": transactional_id, "enable.idempotence": True, "linger.ms": 5}
         self._producer = Producer({**config, **own})
+        self._largest = int(config.get("message.max.bytes", 1_000_000))
         self._open = self._ready = False
 
     def _begin(self) -> None:
@@ -145,14 +149,24 @@ class KafkaTransaction:
             except BufferError:  # the queue is full: wait until some messages are delivered
                 self._producer.poll(0.1)
 
-    def write(self, records: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record]) -> list[Rejected]:
+        rejected = []
         for record in records:
-            self._produce(self._output, self._codec.encode(record).rstrip(b"\n"), record.message.key)
+            data = self._codec.encode(record).rstrip(b"\n")
+            try:
+                self._fenced(self._produce, self._output, data, record.message.key)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                    raise
+                reason = f"the record with its results has {len(data)} bytes; message.max.bytes is {self._largest}"
+                rejected.append(Rejected(record.message, reason))
         self._producer.poll(0)
+        return rejected
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
         for one in rejected:
-            self._produce(self._dead, dead_letter(one).rstrip(b"\n"), one.message.key)
+            room = self._largest - len((one.message.key or "").encode()) - OVERHEAD
+            self._fenced(self._produce, self._dead, dead_letter(one, room).rstrip(b"\n"), one.message.key)
 
     def load(self, partition: str) -> Checkpoint | None:
         make_topics(self._config, [NewTopic(self._state, 1, config={"cleanup.policy": "compact"})])
@@ -215,7 +229,7 @@ class KafkaTransaction:
             call(*args)
         except KafkaException as error:
             reason = error.args[0]
-            if reason.fatal() or reason.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH):
+            if reason.fatal() or reason.code() in FENCED:
                 raise StreamError(f"another worker has taken over: {reason.str()}") from error
             raise
 

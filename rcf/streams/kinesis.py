@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from .codecs import Codec, Json, dead_letter
@@ -23,6 +24,7 @@ except ImportError as error:
 
 log = logging.getLogger("rcf.streams")
 MOST = 10_000  # records that GetRecords gives at once
+LONGEST_KEY = 1024  # bytes of a partition key, 256 characters
 TRIES = 10  # of a put, with pauses that double from 0.05 s to 5 s
 CHECKPOINT_EVERY = 10.0  # seconds; what is read since then comes again after a crash
 
@@ -35,14 +37,21 @@ class KinesisSource:
     client : boto3 client of "kinesis"
     stream, shard : str
     start : str, default="TRIM_HORIZON"
-        Where a worker without a checkpoint begins: TRIM_HORIZON means the oldest available record, and LATEST the next new one.
-        Any other value is a date in ISO format or a number of seconds since 1970.
+        Where a worker without a checkpoint begins: TRIM_HORIZON means the oldest available record, and LATEST the records that
+        arrive from now on. Any other value is a date in ISO format or a number of seconds since 1970.
+
+    Attributes
+    ----------
+    start : str
+        The argument. The first `seek` replaces LATEST by the current time, and the checkpoints of the worker contain it. So no record is
+        lost if the worker dies before a checkpoint has a position, and the shards that a split creates begin at the same time.
     """
 
     replayable = True
 
-    def __init__(self, client: Any, stream: str, shard: str, *, start: str = "TRIM_HORIZON") -> None:
-        self._client, self._stream, self._start = client, stream, start
+    def __init__(self, client: Any, stream: str, shard: str, *, start: Any = "TRIM_HORIZON") -> None:
+        self._client, self._stream = client, stream
+        self.start = str(start)
         self.partition = shard
         self._after: str | None = None  # sequence number
         self._iterator: str | None = None
@@ -55,12 +64,16 @@ class KinesisSource:
         return position
 
     def _new_iterator(self) -> str:
-        where: dict[str, Any] = {"ShardIteratorType": self._start}
+        where: dict[str, Any] = {"ShardIteratorType": self.start}
         if self._after is not None:
             where = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": self._after}
-        elif self._start not in ("TRIM_HORIZON", "LATEST"):
-            where = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": self._start}
+        elif self.start not in ("TRIM_HORIZON", "LATEST"):
+            where = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": self.start}
         found = self._client.get_shard_iterator(StreamName=self._stream, ShardId=self.partition, **where)
+        if where["ShardIteratorType"] == "LATEST":
+            # the clock of the service, in whole seconds: records of the second in which the worker begins may be read too
+            self.start = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"]).isoformat()
+            return self._new_iterator()
         return str(found["ShardIterator"])
 
     def read(self, limit: int, wait: float | None) -> Sequence[Message] | None:
@@ -162,7 +175,7 @@ class KinesisSink(_BatchedPut):
         return rejected
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
-        self.put(self._entry(dead_letter(one), one.message) for one in rejected)
+        self.put(self._entry(dead_letter(one, self._largest - LONGEST_KEY), one.message) for one in rejected)
 
     @staticmethod
     def _entry(data: bytes, message: Message) -> tuple[dict[str, Any], int]:
@@ -283,13 +296,11 @@ class ShardGroup(Group):
             if own is not None and own.finished:
                 self._finished.add(name)
                 continue
-            parents = [
-                shard[field] for field in ("ParentShardId", "AdjacentParentShardId") if shard.get(field) in listed
-            ]
-            if any(parent not in self._finished for parent in parents):
+            parents = [shard[field] for field in ("ParentShardId", "AdjacentParentShardId") if shard.get(field)]
+            if any(parent in listed and parent not in self._finished for parent in parents):
                 continue
             models = [found for parent in parents if (found := self._store.peek(parent)) is not None]
-            worker = self._make(name, "TRIM_HORIZON" if models else self._begin)
+            worker = self._make(name, self._begin)
             if own is None and models:
                 worker.inherit(models)
                 log.info("shard %s begins with the model of %s", name, ", ".join(found.partition for found in models))

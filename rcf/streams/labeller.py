@@ -69,6 +69,8 @@ class Labeller:
         skipped = self.skipped
         for message in messages:
             try:
+                if message.fault is not None:
+                    raise PoisonError(message.fault)
                 record = self.codec.decode(message)
                 if record is None:
                     continue

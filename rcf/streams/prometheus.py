@@ -12,13 +12,14 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from http.client import HTTPException
 from math import isnan
 from threading import Event, Lock
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..detector import KeyedDetector, StreamDetector
+from ..detector import Detection, KeyedDetector, StreamDetector
 from .checkpoint import Checkpoint
 from .protocols import Store, StreamError
 
@@ -29,6 +30,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, None: 1.0}
 
 Labels = tuple[tuple[str, str], ...]
+Band = tuple[float | None, float | None, float | None]  # median, 10 and 90 % points
+NO_BAND: Band = (None, None, None)
 
 
 class QueryError(StreamError):
@@ -95,15 +98,19 @@ class Client:
             except ValueError:
                 told = error.reason
             raise QueryError(f"{self.url}: {told}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise QueryError(f"{self.url}: {error}") from error
-        if found.get("status") != "success":
-            raise QueryError(f"{self.url}: {found.get('error', 'no answer')}")
-        kind = found["data"]["resultType"]
+        try:
+            if found["status"] != "success":
+                raise QueryError(f"{self.url}: {found.get('error', 'no answer')}")
+            kind = found["data"]["resultType"]
+            result: list[dict[str, Any]] = found["data"]["result"]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise QueryError(f"{self.url}/api/v1/{path} does not answer as Prometheus does") from error
         if kind not in ("vector", "matrix"):
             raise QueryError(f"the query gives a {kind}, not series")
-        result: list[dict[str, Any]] = found["data"]["result"]
-        return result
+        # native histograms have "histogram" instead of numbers and cannot be watched
+        return [series for series in result if "value" in series or "values" in series]
 
     def at(self, query: str, when: float) -> dict[Labels, float]:
         """The value of each series at a time."""
@@ -181,6 +188,9 @@ class Watch:
         self.answers: dict[Labels, Answer] = {}
         self.records = self.anomalies = self.errors = 0
         self._latest: dict[Labels, float] = {}  # time of the last sample of each series
+        self._ahead: dict[
+            Labels, tuple[int, Band]
+        ] = {}  # for each series: samples learned before the forecast; the forecast
         self._now: float | None = None  # of the last tick
         self._lock = Lock()
         self._stop = Event()
@@ -223,7 +233,7 @@ class Watch:
                 log.warning("%s", error)
         answers = {}
         for labels, value in found.items():
-            answer = self._learn(labels, value, now, forecast=True)
+            answer = self._answer(labels, value, now)
             if answer is None:
                 answer = self.answers.get(labels)
             if answer is not None:
@@ -231,6 +241,10 @@ class Watch:
         with self._lock:
             self.answers = answers
         self._now = now
+        self._ahead = {labels: made for labels, made in self._ahead.items() if labels in answers}
+        for labels in answers:  # forecasts are made after the answers are public, because they take ten times as long
+            if not self._stop.is_set():
+                self._expected(labels)
 
     def _learn_page(self, page: dict[Labels, list[tuple[float, float]]]) -> None:
         """Learn past samples, as many of a series at once as possible: ten times as fast as one by one, with equal results."""
@@ -253,17 +267,10 @@ class Watch:
             for stamp, value in samples:
                 self._learn(labels, value, stamp)
 
-    def _learn(self, labels: Labels, value: float, stamp: float, forecast: bool = False) -> Answer | None:
-        """The answer for a sample; None if it was learned before or cannot be used."""
+    def _learn(self, labels: Labels, value: float, stamp: float) -> Detection | None:
+        """The detection for a sample; None if it was learned before or cannot be used."""
         if stamp <= self._latest.get(labels, float("-inf")):
             return None
-        band: tuple[float | None, float | None, float | None] = (None, None, None)
-        if forecast and self.band and labels in self.model:
-            try:
-                ahead = self.model.detector(labels).forecast(1)
-                band = float(ahead.median[0, 0]), float(ahead.lower[0, 0]), float(ahead.upper[0, 0])
-            except ValueError:  # it warms up
-                pass
         try:
             found = self.model.update(labels, float("nan") if isnan(value) else value, stamp)
         except ValueError as error:
@@ -271,10 +278,33 @@ class Watch:
             return None
         self._latest[labels] = stamp
         self.records += 1
-        if forecast and found.is_anomaly:
+        return found
+
+    def _answer(self, labels: Labels, value: float, stamp: float) -> Answer | None:
+        """The answer to a new sample."""
+        band = self._expected(labels)
+        found = self._learn(labels, value, stamp)
+        if found is None:
+            return None
+        if found.is_anomaly:
             self.anomalies += 1
             log.warning("anomaly in %s: %g", json.dumps(dict(labels)), value)
         return Answer(found.score, bool(found.is_anomaly), *band)
+
+    def _expected(self, labels: Labels) -> Band:
+        """What is expected of the next sample of a series."""
+        if not self.band or labels not in self.model:
+            return NO_BAND
+        detector = self.model.detector(labels)
+        made, band = self._ahead.get(labels, (-1, NO_BAND))
+        if made != detector.n_seen_:
+            try:
+                ahead = detector.forecast(1)
+                band = float(ahead.median[0, 0]), float(ahead.lower[0, 0]), float(ahead.upper[0, 0])
+            except ValueError:  # it warms up
+                band = NO_BAND
+            self._ahead[labels] = detector.n_seen_, band
+        return band
 
     def _aligned(self, now: float) -> float:
         return now // self.step * self.step

@@ -34,12 +34,15 @@ class Message:
         The key of the source: the partition key of a Kinesis record, or the key of a Kafka message.
     line : int or None
         Line number, if the source is text.
+    fault : str or None
+        Why the message cannot be used, if the source knows it.
     """
 
     data: bytes | Mapping[str, str]
     position: Position
     key: str | None = None
     line: int | None = None
+    fault: str | None = None
 
     @property
     def place(self) -> str:
@@ -66,7 +69,10 @@ class Rejected:
 
 
 class Source(Protocol):
-    """One ordered stream of messages: a shard, a partition, a file."""
+    """One ordered stream of messages: a shard, a partition, a file.
+
+    If a source has an attribute `start`, where to begin without a position, then checkpoints contain it and a restart sets it.
+    """
 
     partition: str
     """Name of the partition, unique within the store."""

@@ -158,7 +158,9 @@ class RedisTransaction:
             pipe.hset(key, mapping={**state, "parts": len(parts), "position": str(checkpoint.position)})
             try:
                 pipe.execute()
-            except redis.WatchError as error:
+            except redis.WatchError as error:  # also raised if the connection was lost
+                if self._client.hget(key, "owner") == self._owner:
+                    raise StreamError(f"the checkpoint may not have been written: {error}") from error
                 raise StreamError(f"another worker has taken over the stream {checkpoint.partition}") from error
         self._waiting.clear()
 

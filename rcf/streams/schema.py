@@ -123,7 +123,7 @@ class Schema:
             if self.key not in fields:
                 raise PoisonError(_absent(self.key, fields))
             key = fields[self.key]
-            if isinstance(key, (list, dict)):
+            if isinstance(key, (list, dict)) or key != key:
                 raise PoisonError(f"{self.key!r} is {str(key)[:60]!r}, which cannot be a key")
         time = stamp = None
         if self.time is not None:

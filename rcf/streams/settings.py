@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sklearn.base import clone
+
+from .._validate import not_negative, seed_entropy, whole_number
 from ..detector import KeyedDetector, StreamDetector
+from ..detector.settings import checked_settings
 from ..estimator import RandomCutForest
 from ..persist import load
 from .codecs import Codec, Csv, Json
@@ -27,6 +32,23 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 MODEL = ("kind", "path", "learn", "threshold", "max_keys", "ttl")
 KINDS = {"detector": StreamDetector, "forest": RandomCutForest}
+# Types of the settings in all sections; a setting that is not listed is a text.
+TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("columns", "names", "shards", "partitions"), (list,)),
+    **dict.fromkeys(("header", "follow", "learn"), (bool,)),
+    **dict.fromkeys(("batch", "maxlen", "max_keys"), (int,)),
+    **dict.fromkeys(("checkpoint_every", "discover_every", "ttl", "threshold"), (int, float)),
+    "config": (dict,),
+    "start": (str, int, float, datetime),
+}
+CALLED = {
+    list: "a list",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    dict: "a table",
+    str: "a text",
+}
 
 
 class SettingsError(ValueError):
@@ -57,6 +79,7 @@ def read(path: str | Path | None, pairs: Iterable[str] = (), *, own: Mapping[str
             raise SettingsError(f"{path} is not TOML: {error}") from error
         except OSError as error:
             raise SettingsError(f"{path}: {error.strerror}") from error
+        checked(settings, own)
     for pair in pairs:
         name, equals, text = pair.partition("=")
         section, dot, setting = name.partition(".")
@@ -82,10 +105,25 @@ def checked(settings: Settings, own: Mapping[str, tuple[str, ...]]) -> Settings:
             )
         if not isinstance(values, dict):
             raise SettingsError(f"[{section}] must be a table, got {values!r}")
-        for name in values:
+        for name, value in values.items():
             if known[section] and name not in known[section]:
                 raise SettingsError(f"[{section}] has no setting {name!r}; it has {', '.join(known[section])}")
+            if section == "override":
+                if not isinstance(value, dict):
+                    raise SettingsError(f"[override] {name} must be a table of parameters, got {value!r}")
+            elif section != "model" or name in MODEL:
+                _check_type(section, name, value)
     return settings
+
+
+def _check_type(section: str, name: str, value: Any) -> None:
+    types: tuple[type, ...] = (str,) if section == "output" else TYPES.get(name, (str,))
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        raise SettingsError(
+            f"[{section}] {name} must be {CALLED.get(types[-1], 'a text, a number or a date')}, got {value!r}"
+        )
+    if isinstance(value, list) and name != "partitions" and not all(isinstance(item, str) for item in value):
+        raise SettingsError(f"[{section}] {name} must be a list of texts, got {value!r}")
 
 
 def model_of(settings: Settings) -> Any:
@@ -104,7 +142,8 @@ def model_of(settings: Settings) -> Any:
         given.pop("shingle_size", None)
     try:
         model: Any = KINDS[kind](**{"random_state": 0, **given})
-    except TypeError as error:
+        _check_model(model)
+    except (TypeError, ValueError) as error:
         raise SettingsError(f"[model]: {error}") from error
     if not keyed:
         if "override" in settings:
@@ -113,12 +152,22 @@ def model_of(settings: Settings) -> Any:
     if kind == "forest":
         raise SettingsError("a forest has no keys; with records.key the model must be a detector")
     try:
-        model = KeyedDetector(model, max_keys=own["max_keys"] or 10_000, ttl=own["ttl"])
+        model = KeyedDetector(model, max_keys=10_000 if own["max_keys"] is None else own["max_keys"], ttl=own["ttl"])
         for key, params in settings.get("override", {}).items():
             model.override(key, **params)
+            _check_model(clone(model.template).set_params(**params))
     except (TypeError, ValueError) as error:
         raise SettingsError(f"[model] or [override]: {error}") from error
     return model
+
+
+def _check_model(model: Any) -> None:
+    """Check the parameters now. Otherwise each record would be rejected because of them."""
+    seed_entropy(model.random_state)
+    if isinstance(model, StreamDetector):
+        checked_settings(model.get_params(deep=False))
+    else:
+        model._validate_params()
 
 
 def schema_of(settings: Settings) -> Schema:
@@ -145,11 +194,16 @@ def codec_of(settings: Settings) -> Codec:
 def options_of(settings: Settings, **defaults: Any) -> dict[str, Any]:
     """Keyword arguments of :class:`Worker`: the schema, the output and the checkpoints."""
     worker, model = settings.get("worker", {}), settings.get("model", {})
+    try:
+        batch = whole_number("batch", worker.get("batch", BATCH))
+        every = not_negative("checkpoint_every", worker.get("checkpoint_every", defaults.get("checkpoint_every", 0.0)))
+    except ValueError as error:
+        raise SettingsError(f"[worker] {error}") from error
     options = {
         "schema": schema_of(settings),
         "output": settings.get("output") or defaults.get("output", KINESIS),
-        "batch": worker.get("batch", BATCH),
-        "checkpoint_every": worker.get("checkpoint_every", defaults.get("checkpoint_every", 0.0)),
+        "batch": batch,
+        "checkpoint_every": every,
     }
     if model.get("kind") == "forest" or model.get("path") is not None:
         options |= {name: model.get(name) for name in ("shingle_size", "threshold", "learn")}

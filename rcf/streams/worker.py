@@ -241,6 +241,8 @@ class Worker:
             mark = getattr(part, "mark", None)
             if mark is not None:
                 details[name] = mark()
+        if hasattr(self.source, "start"):
+            details["start"] = self.source.start
         return Checkpoint(
             self.source.partition, self.position, self.model, self.finished, self.records, self.anomalies, self.rejected,
             details,
@@ -265,5 +267,7 @@ class Worker:
             rewind = getattr(part, "rewind", None)
             if rewind is not None and name in found.details:
                 rewind(found.details[name])
+        if "start" in found.details:
+            self.source.start = found.details["start"]  # type: ignore[attr-defined]
         self.position, self.finished = found.position, found.finished
         labeller.records, labeller.anomalies, labeller.rejected = found.records, found.anomalies, found.rejected

@@ -191,6 +191,23 @@ def test_poison_goes_to_a_topic_of_its_own(topics):
     assert [row["ANOMALY_SCORE"] for row in topics.written()] == undisturbed(values)
 
 
+def test_records_and_letters_stay_below_what_the_broker_takes(topics):
+    """A record that fits, and does not with its results, and poison whose letter would not fit."""
+    values = waves(60)
+    large = json.dumps({"load": 1.0, "text": "x" * 999_915}).encode()
+    topics.put([*loads(values)[:30], large, b"\xff" * 900_000, *loads(values)[30:]])
+    worker = topics.worker()
+    run_until_read(worker, 61)
+    worker.close()
+    first, second = sorted(topics.written(f"{topics.output}-rejected"), key=lambda letter: letter["position"])
+    assert (first["position"], second["position"]) == (30, 31)
+    assert "bytes; message.max.bytes is 1000000" in first["reason"]
+    assert second["reason"].startswith("not UTF-8")
+    assert second["cut"] == 4 * 900_000
+    assert [row["n"] for row in topics.written()] == list(range(60))
+    assert worker.rejected == 2
+
+
 def test_the_key_of_a_message_may_tell_streams_apart(topics):
     topics.put(loads([1.0, 2.0]))
     worker = topics.worker(KeyedDetector(StreamDetector(**PARAMS)), Schema(["load"], key="@key"))
@@ -214,6 +231,30 @@ def test_each_partition_has_a_model_of_its_own(kafka):
     assert done.returncode == 0, done.stderr
     reads = json.loads(done.stdout)["reads"]
     assert [(read["after"], read["records"]) for read in reads] == [(149, 150), (149, 150)]
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_the_end_is_a_place_that_a_crash_does_not_move(topics, before):
+    """Of an empty topic too."""
+    values = waves(80)
+    for record in loads(
+        [0.5] * before
+    ):  # alone: Tansu 0.6 gives the first offset of the last batch, plus 1, for the end
+        topics.put([record])
+
+    def worker():
+        found = topics.worker()
+        found.source._start = "end"
+        return found
+
+    first = worker()
+    first.resume()
+    first.close()  # it dies before it reads
+    topics.put(loads(values))
+    second = worker()
+    run_until_read(second, 80)
+    second.close()
+    assert [row["ANOMALY_SCORE"] for row in topics.written()] == undisturbed(values)
 
 
 def test_parts_that_compaction_left_over_are_not_taken(topics):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -111,6 +112,62 @@ def test_killed_while_shards_are_split(service, times):
     assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(2 * values[: n // 2])
 
 
+def test_latest_is_a_place_that_a_crash_does_not_move(service):
+    """A worker that dies before its first checkpoint with a position has nevertheless settled where the stream begins."""
+    values = waves(120)
+    service.put(loads([0.5] * 7))
+    time.sleep(1.1)  # the place is known to the second
+    first = service.group(start="LATEST", checkpoint_every=3600, batch=20)
+    first._discover()
+    service.put(loads(values[:60]))
+    for _ in range(20):  # read and written, but not in a checkpoint
+        first.workers[0].step(0.0)
+    assert 0 < first.workers[0].records < 120
+    service.put(loads(values)[60:])
+    time.sleep(1.1)
+    run_until(service.group(start="LATEST"), lambda: service.count() >= 120)
+    rows = sorted(once(service.written()), key=lambda row: row["n"])
+    assert [row["load"] for row in rows] == values
+    assert [row["S"] for row in rows] == undisturbed(values)
+
+
+def test_latest_holds_for_shards_that_come_of_a_split(service):
+    """Those of an old split begin where the parent began; those of a later one lose nothing, whenever the worker comes back."""
+    (parent,) = service.shards()
+    service.put(loads([0.5] * 5))
+    service.split(parent)
+    service.put(loads([0.5] * 5))
+    time.sleep(1.1)
+    first = service.group(start="LATEST")
+    first._discover()
+    (worker,) = first.workers
+    while worker.step(0.0):
+        pass
+    worker.checkpoint(finished=True)  # and here it dies, before the children are read
+    values = waves(80)
+    service.put(loads(values))
+    time.sleep(1.1)
+    run_until(service.group(start="LATEST"), lambda: service.count() >= 80)
+    rows = sorted(service.written(), key=lambda row: row["n"])
+    assert [row["load"] for row in rows] == values
+    assert parent not in {row["SHARD"] for row in rows}
+
+
+def test_a_child_takes_the_model_of_a_parent_that_is_gone(service):
+    """The service no longer lists a shard whose records have all expired."""
+    (parent,) = service.shards()
+    values = waves(100)
+    service.put(loads(values[:60]))
+    run_until(service.group(), lambda: service.count() >= 60)
+    service.split(parent)
+    service.put(loads(values)[60:])
+    group = service.group()
+    listed = group._listed
+    group._listed = lambda: {name: shard for name, shard in listed().items() if name != parent}
+    run_until(group, lambda: service.count() >= 100)
+    assert [row["S"] for row in sorted(service.written(), key=lambda row: row["n"])] == undisturbed(values)
+
+
 def test_a_large_model_goes_to_s3_and_old_ones_go(service):
     service.s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     values = waves(300)
@@ -209,6 +266,20 @@ def test_batches_stay_below_the_bytes_that_a_request_may_have():
     assert max(sizes) <= 5 << 20
     assert isinstance(rejected, Rejected)
     assert "the stream out takes 1048576" in rejected.reason
+
+
+def test_poison_as_large_as_a_record_may_be_fits_into_its_letter():
+    sizes = []
+
+    class Client:
+        def put_records(self, StreamName, Records):
+            sizes.extend(len(record["Data"]) + len(record["PartitionKey"]) for record in Records)
+            return {"FailedRecordCount": 0, "Records": []}
+
+    messages = [Message(byte * 1_048_000, 5, "k" * 256) for byte in (b"x", b"\xff", b"\x00")]
+    KinesisSink(Client(), "dead").reject([Rejected(message, "not JSON") for message in messages])
+    assert len(sizes) == 3
+    assert 100_000 < min(sizes) <= max(sizes) <= 1 << 20
 
 
 def test_an_iterator_that_has_expired_is_renewed(service):

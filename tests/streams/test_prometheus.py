@@ -1,10 +1,12 @@
 """`rcf watch` on Debian's Prometheus, whose history is made by its own promtool."""
 
 import contextlib
+import http.server
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -83,6 +85,27 @@ def test_scores_are_those_of_a_detector():
         detector = StreamDetector(**SMALL)
         found = [detector.update(values[t * STEP], float(t * STEP)) for t in range(50, 200)]
         assert watch.answers[labels].score == found[-1].score
+
+
+def test_what_was_expected_is_the_forecast_before_the_sample():
+    """Made after the tick before, or now where samples were learned in between."""
+    client = Fake(series(200))
+    watch = Watch(client, "load", StreamDetector(**SMALL), step=STEP, history=100 * STEP)
+    watch.start(now=150 * STEP)
+    labels = next(iter(client.series))
+    values = [client.series[labels][t * STEP] for t in range(200)]
+    detector = StreamDetector(**SMALL)
+    detector.update_many(np.array(values[50:150]), STEP * np.arange(50.0, 150.0))
+    at = 150
+    for t in (150, 151, 152, 160, 161, 190):
+        watch.tick(now=t * STEP)
+        for missed in range(at, t):
+            detector.update(values[missed], float(missed * STEP))
+        ahead = detector.forecast(1)
+        found = detector.update(values[t], float(t * STEP))
+        at = t + 1
+        due = (found.score, found.is_anomaly, ahead.median[0, 0], ahead.lower[0, 0], ahead.upper[0, 0])
+        assert watch.answers[labels] == due
 
 
 def test_history_with_gaps_and_faults_is_learned_as_one_by_one():
@@ -171,6 +194,38 @@ def test_a_duration_that_is_none_is_told(text):
 def test_an_address_that_is_none_is_told(url):
     with pytest.raises(ValueError, match="is not an address"):
         Client(url)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"[]", "does not answer as Prometheus does"),
+        (b'{"status": "success"}', "does not answer as Prometheus does"),
+        (b'{"status": "error", "error": "too much"}', "too much"),
+        (b"<html>", "Expecting value"),
+        (b'{"status": "success", "data": {"resultType": "scalar", "result": [0, "1"]}}', "gives a scalar, not series"),
+    ],
+)
+def test_answers_that_are_none_are_told(body, message):
+    """Of a server of another kind, for example, or of one that dies while it sends."""
+    for missing in (0, 5):
+
+        class Answer(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.send_response(200)
+                self.send_header("Content-Length", len(body) + missing)  # noqa: B023
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Answer) as server:
+            thread = threading.Thread(target=server.handle_request)
+            thread.start()
+            with pytest.raises(QueryError, match="IncompleteRead" if missing else message):
+                Client(f"http://127.0.0.1:{server.server_port}", timeout=10).at("up", 0.0)
+            thread.join()
 
 
 def test_a_server_that_is_not_there_is_told():

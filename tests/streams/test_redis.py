@@ -176,3 +176,34 @@ def test_records_written_while_it_waits_come_at_once(client, redis_url):
         run.stop()
         thread.join(10)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_connection_that_breaks_in_a_checkpoint(client, redis_url, monkeypatch, when):
+    """Before or after the transaction: it is told as what it is, and the next worker goes on without loss or double."""
+    values = waves(200)
+    fill(client, values)
+    first = worker(client, redis_url, batch=50)
+    first.resume()
+    first.step()
+    own = first.store._client
+    send = redis.connection.AbstractConnection.send_packed_command
+
+    def broken(connection, command, *args, **kwargs):
+        data = b"".join(command) if isinstance(command, list) else command
+        if b"EXEC" in data:
+            if when == "after":
+                send(connection, command, *args, **kwargs)
+                connection.read_response()
+            connection.disconnect()
+            raise redis.ConnectionError("cut")
+        return send(connection, command, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(redis.connection.AbstractConnection, "send_packed_command", broken)
+        with pytest.raises(StreamError, match="the checkpoint may not have been written"):
+            first.step()
+    own.close()
+    assert client.xlen("out") == (50 if when == "before" else 100)
+    run_until_read(worker(client, redis_url), 200)
+    check(written(client), values)

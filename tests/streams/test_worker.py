@@ -1,5 +1,6 @@
 """The worker itself, on files: what it writes, keeps and refuses, and that a crash leaves no trace."""
 
+import contextlib
 import io
 import json
 import os
@@ -12,7 +13,8 @@ from servers import WORKER, killed_at_random, parameters, waves
 import rcf
 from rcf import HotSpots, KeyedDetector, RandomCutForest, StreamDetector
 from rcf.explanation import explanation_json
-from rcf.streams import Csv, Schema, StreamError, Worker
+from rcf.streams import Csv, Message, Rejected, Schema, StreamError, Worker
+from rcf.streams.codecs import dead_letter
 from rcf.streams.files import DeadLetterFile, FileStore, LineSink, LineSource
 
 PARAMS, FLAGS = parameters()
@@ -139,12 +141,59 @@ def test_time_that_goes_back_is_poison_for_its_own_record_only():
     assert worker.rejected == 1
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 50, 1000])
+@pytest.mark.parametrize("key", [None, "host"])
+def test_clocks_that_jump_give_the_same_for_any_batches(batch, key):
+    """Single wrong stamps, two that agree, a clock set for good: which records are refused does not depend on the batches."""
+    times = 60.0 * np.arange(400)
+    times[[100, 150, 151, 200]] += 1e9  # no three agree
+    times[300:] += 1e8  # and here the clock was set
+    times[350:] -= 5e7
+    lines = [json.dumps({"t": t, "host": "a", "load": v}) for t, v in zip(times.tolist(), waves(400), strict=True)]
+    model = StreamDetector(**PARAMS)
+    expected = []
+    for line in map(json.loads, lines):
+        with contextlib.suppress(ValueError):
+            expected.append((line["t"], model.update(line["load"], line["t"]).score))
+    assert len(expected) == 400 - 4 - 2 - 2
+    model = StreamDetector(**PARAMS) if key is None else KeyedDetector(StreamDetector(**PARAMS))
+    rows, worker = label("\n".join(lines), model, batch=batch, schema=Schema(["load"], key=key, time="t"))
+    assert [(row["t"], row["ANOMALY_SCORE"]) for row in rows] == expected
+    assert worker.rejected == 8
+
+
 def test_keys_have_detectors_of_their_own():
     values = {"a": waves(300, 1), "b": waves(300, 2)}
     text = "".join(lines_of([a], host="a") + lines_of([b], host="b") for a, b in zip(*values.values(), strict=True))
     rows, _ = label(text, KeyedDetector(StreamDetector(**PARAMS)), schema=Schema(key="host"))
     for key, mine in values.items():
         assert [row["ANOMALY_SCORE"] for row in rows if row["host"] == key] == undisturbed(mine).score.tolist()
+
+
+@pytest.mark.parametrize("batch", [1, 40, 1000])
+def test_results_of_keys_do_not_depend_on_batches(batch):
+    """Nor do those of a key depend on what comes between; records that are refused are refused alone."""
+    keys, rng = ["a", "b", "c", 4, None], np.random.default_rng(0)
+    which = rng.integers(len(keys), size=1500)
+    which[:600] = np.minimum(which[:600], 2)  # some keys come late
+    values = {key: waves(1500, i, spikes=[200]) for i, key in enumerate(keys)}
+    lines, expected, place = [], [], dict.fromkeys(keys, 0)
+    alone = {key: StreamDetector(**PARAMS) for key in keys}
+    for key in map(keys.__getitem__, which.tolist()):
+        value = values[key][place[key]]
+        place[key] += 1
+        lines.append(json.dumps({"host": key, "load": value}))
+        found = alone[key].update({"load": value})
+        due = found.explanation_json() if found.is_anomaly else None
+        expected.append((key, value, found.score, found.is_anomaly, found.reason, due))
+        if rng.random() < 0.01:
+            lines.append('{"host": "a", "load": 1e300}')
+    output = {"score": "s", "is_anomaly": "flag", "reason": "why", "feature": "field", "explanation": "text"}
+    model = KeyedDetector(StreamDetector(**PARAMS))
+    rows, worker = label("\n".join(lines), model, batch=batch, output=output, schema=Schema(["load"], key="host"))
+    assert [(row["host"], row["load"], row["s"], row["flag"], row["why"], row["text"]) for row in rows] == expected
+    assert {row["field"] for row in rows if row["flag"]} == {"load"}
+    assert (worker.rejected, worker.anomalies) == (len(lines) - 1500, sum(row[3] for row in expected))
 
 
 def test_a_missing_value_is_filled():
@@ -160,6 +209,65 @@ def test_columns_are_the_numbers_of_the_first_record():
                          schema=Schema(time="t"))  # fmt: skip
     assert worker.labeller.schema.columns == ["b", "a"]
     assert len(rows) == 2
+
+
+def test_a_line_that_is_too_long_is_poison(tmp_path, monkeypatch):
+    """It must not end the service for ever, because a restart would read it again."""
+    monkeypatch.setattr("rcf.streams.files.LONGEST", 100_000)
+    monkeypatch.setattr("rcf.streams.files.CHUNK", 1000)
+    values = waves(200)
+    long = json.dumps({"load": 1.0, "text": "x" * 1_000_000})
+    path = tmp_path / "in"
+    path.write_text(lines_of(values[:100]) + long + "\n" + lines_of(values[100:]) + long)
+    for pipe in (False, True):
+        dead = tmp_path / f"dead{pipe}"
+        out = io.BytesIO()
+        source = LineSource(io.BytesIO(path.read_bytes()) if pipe else path)
+        Worker(StreamDetector(**PARAMS), source, LineSink(out), dead_letters=DeadLetterFile(dead)).run()
+        scores = [json.loads(line)["ANOMALY_SCORE"] for line in out.getvalue().splitlines()]
+        assert scores == undisturbed(values).score.tolist()
+        first, last = map(json.loads, dead.read_text().splitlines())
+        assert (first["line"], last["line"]) == (101, 202)
+        assert first["reason"] == f"the line has {len(long) + 1} bytes, more than 100000"
+        assert first["data"] == long[:1024]
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ('{"host": NaN, "load": 1}', "'host' is 'nan', which cannot be a key"),
+        ('{"host": [1], "load": 1}', "'host' is '[1]', which cannot be a key"),
+        ('{"host": "\\ud800", "load": 1}', "a lone surrogate, such as \\ud800, is not valid text"),
+        ('{"host": "a", "\\uDfff": 2, "load": 1}', "a lone surrogate"),
+    ],
+)
+def test_keys_that_a_state_could_not_hold_are_poison(tmp_path, record, reason):
+    text = f'{{"host": "\\ud83d\\ude00", "load": 1}}\n{record}\n{{"host": "a", "load": 2}}\n'
+    (tmp_path / "in").write_text(text)
+    dead = DeadLetterFile(tmp_path / "dead")
+    model = KeyedDetector(StreamDetector(**PARAMS))
+    store = FileStore(tmp_path / "state")
+    worker = Worker(model, LineSource(tmp_path / "in"), LineSink(tmp_path / "out"), store, schema=Schema(["load"], key="host"),
+                    dead_letters=dead)  # fmt: skip
+    worker.run()
+    assert (worker.records, worker.rejected) == (2, 1)
+    assert reason in json.loads((tmp_path / "dead").read_text())["reason"]
+    assert rcf.load(tmp_path / "state").model.keys() == ["\U0001f600", "a"]
+
+
+def test_dead_letters_can_be_cut():
+    """A service takes records up to some size, and a letter that it refuses would end the worker for ever."""
+    for data in (b"x" * 50_000, b"\xff" * 50_000, b"\x00" * 50_000, '"\u00fc\U0001f600'.encode() * 9000):
+        rejected = Rejected(Message(data, 7, "k"), "no good")
+        whole = dead_letter(rejected)
+        assert "cut" not in json.loads(whole)
+        assert dead_letter(rejected, len(whole)) == whole
+        cut = dead_letter(rejected, 10_000)
+        assert 1000 < len(cut) <= 10_000
+        letter = json.loads(cut)
+        assert (letter["position"], letter["reason"], letter["key"]) == (7, "no good", "k")
+        assert letter["cut"] == len(json.loads(whole)["data"])
+        assert json.loads(whole)["data"].startswith(letter["data"])
 
 
 class TestCsv:
@@ -193,6 +301,21 @@ class TestCsv:
     def test_a_repeated_header_is_left_out(self):
         lines, worker = self.label("a,b\n1,2\na,b\n3,4\n", Csv(header=True))
         assert (len(lines), worker.records, worker.rejected) == (3, 2, 0)
+
+    def test_columns_in_another_order_are_put_into_that_of_the_first_header(self, tmp_path):
+        """As in the next file after a rotation, and after a restart within it."""
+        values = waves(100)
+        path, out = tmp_path / "in", tmp_path / "out"
+        first = [f"a,{v},0" for v in values[:40]]
+        later = [f'{v},"a",0' for v in values[40:]]
+        for text in (first, [*first, "load,host,x", *later[:20]], [*first, "load,host,x", *later]):
+            path.write_text("\n".join(["host,load,x", *text, ""]))
+            Worker(StreamDetector(**PARAMS), LineSource(path), LineSink(out, Csv()), FileStore(tmp_path / "state"),
+                   codec=Csv(header=True), schema=Schema(["load"])).run()  # fmt: skip
+        head, *rows = out.read_text().splitlines()
+        assert head == "host,load,x,ANOMALY_SCORE,IS_ANOMALY"
+        assert [row.split(",")[:3] for row in rows] == [["a", str(v), "0"] for v in values]
+        assert [float(row.split(",")[3]) for row in rows] == undisturbed(values).score.tolist()
 
     def test_a_byte_order_mark_is_not_part_of_a_name(self):
         _, worker = self.label("\ufeffload\n1\n", Csv(header=True))
@@ -295,6 +418,38 @@ class TestRestart:
         assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "state.rcf"}
         self.worker(tmp_path).run()
         check(tmp_path / "out", values)
+
+    @pytest.mark.parametrize("pipe", [False, True])
+    def test_a_full_disk_leaves_whole_lines(self, tmp_path, monkeypatch, pipe):
+        """Half a line would be joined to the first that is written after the restart."""
+        values = waves(200)
+        (tmp_path / "in").write_text(lines_of(values))
+
+        def worker():
+            source = LineSource(io.BytesIO(lines_of(values).encode()) if pipe else tmp_path / "in")
+            store = FileStore(tmp_path / "state.rcf")
+            return Worker(StreamDetector(**PARAMS), source, LineSink(tmp_path / "out"), store, batch=50)
+
+        first, write, calls = worker(), os.write, []
+
+        def full(descriptor, data):
+            if descriptor != first.sink._descriptor:
+                return write(descriptor, data)
+            calls.append(1)
+            if len(calls) < 3:
+                return write(descriptor, data)
+            if len(calls) == 3:
+                return write(descriptor, bytes(data[: len(data) // 2]))
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            with pytest.raises(OSError, match="No space left"):
+                first.run()
+        assert (tmp_path / "out").read_bytes().endswith(b"}\n")
+        if not pipe:
+            worker().run()
+            check(tmp_path / "out", values)
 
     def test_a_forest_keeps_its_unfinished_window(self, tmp_path):
         values = waves(300)
@@ -414,6 +569,31 @@ def test_a_state_that_is_none_is_refused(tmp_path):
         (["IN", "-", "--key", "k", "--set", "override.a={size=1}"], 2, "[model] or [override]:"),
         (["nowhere", "-"], 1, "No such file"),
         (["IN", "-", "--metrics", "8080x"], 1, "'8080x' is not host:port"),
+        (["IN", "-", "--set", "worker.batch=0"], 2, "[worker] batch must be at least 1, got 0"),
+        (["IN", "-", "--set", "worker.batch=many"], 2, "[worker] batch must be a whole number, got 'many'"),
+        (
+            ["IN", "-", "--set", "worker.checkpoint_every=-1"],
+            2,
+            "[worker] checkpoint_every must be finite and not negative",
+        ),
+        (["IN", "-", "--set", "records.columns=load"], 2, "[records] columns must be a list, got 'load'"),
+        (["IN", "-", "--set", "records.columns=[1]"], 2, "[records] columns must be a list of texts, got [1]"),
+        (["IN", "-", "--set", "records.header=yes"], 2, "[records] header must be true or false, got 'yes'"),
+        (["IN", "-", "--set", "output.score=5"], 2, "[output] score must be a text, got 5"),
+        (["IN", "-", "--set", "model.n_estimators=0"], 2, "[model]: n_estimators must be between 1"),
+        (["IN", "-", "--set", "model.random_state=x"], 2, "[model]: 'x' cannot be used to seed a forest"),
+        (
+            ["IN", "-", "--set", "model.kind=forest", "--set", "model.max_samples=-5"],
+            2,
+            "[model]: The 'max_samples' parameter",
+        ),
+        (
+            ["IN", "-", "--key", "k", "--set", "model.max_keys=0"],
+            2,
+            "[model] or [override]: max_keys must be at least 1",
+        ),
+        (["IN", "-", "--key", "k", "--set", "override.a=5"], 2, "[override] a must be a table of parameters, got 5"),
+        (["IN", "-", "--key", "k", "--set", "override.a={shingle_size=0}"], 2, "[model] or [override]: shingle_size"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told(tmp_path, arguments, status, message):
