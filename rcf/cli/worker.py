@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +24,7 @@ app = typer.Typer(
     help="Score a stream of records as a service, with the same results after every crash.",
     no_args_is_help=True,
 )
+Flags = Callable[..., dict[str, Any]]
 CLIENTS = (
     "botocore",
     "boto3",
@@ -113,26 +116,7 @@ def run(name: str, make: Callable[[], tuple[Settings, Any]], dry_run: bool, log_
         raise typer.Exit(1) from error
 
 
-REDIS = {"redis": ("url", "stream", "output", "dead", "state", "start", "maxlen", "payload")}
-KINESIS = {
-    "kinesis": (
-        "stream", "output", "firehose", "dead", "table", "application", "bucket", "prefix", "start", "shards", "discover_every",
-        "region", "endpoint_url", "profile",
-    )
-}  # fmt: skip
-KAFKA = {
-    "kafka": (
-        "servers", "topic", "output", "dead", "state", "application", "partitions", "start", "config",
-    )
-}  # fmt: skip
-FILES = {"files": ("input", "output", "dead", "state", "follow")}
-
-
-@app.command("redis", help="Redis streams: records, results and state in one transaction.")
-def redis(
-    stream: Annotated[str | None, typer.Argument(help="Stream to read.")] = None,
-    output: Annotated[str | None, typer.Argument(help="Stream to write.")] = None,
-    url: Annotated[str | None, typer.Option("--url", help="Default: redis://127.0.0.1:6379.")] = None,
+def _shared(
     columns: Columns = None,
     key: Key = None,
     time: Time = None,
@@ -142,18 +126,66 @@ def redis(
     log_format: LogFormat = "json",
     dry_run: DryRun = False,
 ) -> None:
-    def make() -> tuple[Settings, Any]:
-        flags = {"redis.stream": stream, "redis.output": output, "redis.url": url}
-        found = read_settings(config, pairs, REDIS, flags | records_flags(columns, key, time, metrics))
-        required(found, "redis", "stream", "output")
-        from ..streams.redis import group
-
-        return found, group(found)
-
-    run("redis", make, dry_run, log_format)
+    """The options that all workers have."""
 
 
-@app.command("kinesis", help="Kinesis data streams, a worker per shard; results to a stream, to Firehose, or both.")
+def worker(help: str, names: str, *needs: str) -> Callable[[Flags], Flags]:
+    """Add a command with the options of the function, which returns the settings that they set, and those of `_shared`.
+
+    The settings are in the section that has the function's name, and the module of that name in `rcf.streams` makes the worker.
+
+    Parameters
+    ----------
+    help : str
+    names : str
+        The settings that the section may have, with spaces between.
+    *needs : str
+        Settings that must be given.
+    """
+
+    def add(flags: Flags) -> Flags:
+        section = flags.__name__
+
+        def command(**given: Any) -> None:
+            columns, key, time, config, pairs, metrics, log_format, dry_run = (given.pop(name) for name in shared)
+
+            def make() -> tuple[Settings, Any]:
+                own = {f"{section}.{name}": value for name, value in flags(**given).items()}
+                own |= records_flags(columns, key, time, metrics)
+                found = read_settings(config, pairs, {section: tuple(names.split())}, own)
+                required(found, section, *needs)
+                return found, import_module(f"rcf.streams.{section}").group(found)
+
+            run(section, make, dry_run, log_format)
+
+        shared = inspect.signature(_shared, eval_str=True).parameters
+        options = {**inspect.signature(flags, eval_str=True).parameters, **shared}
+        command.__signature__ = inspect.Signature(list(options.values()))  # type: ignore[attr-defined]
+        command.__annotations__ = {name: option.annotation for name, option in options.items()}
+        app.command(section, help=help)(command)
+        return flags
+
+    return add
+
+
+@worker(
+    "Redis streams: records, results and state in one transaction.",
+    "url stream output dead state start maxlen payload",
+    "stream", "output",
+)  # fmt: skip
+def redis(
+    stream: Annotated[str | None, typer.Argument(help="Stream to read.")] = None,
+    output: Annotated[str | None, typer.Argument(help="Stream to write.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Default: redis://127.0.0.1:6379.")] = None,
+) -> dict[str, Any]:
+    return {"stream": stream, "output": output, "url": url}
+
+
+@worker(
+    "Kinesis data streams, a worker per shard; results to a stream, to Firehose, or both.",
+    "stream output firehose dead table application bucket prefix start shards discover_every region endpoint_url profile",
+    "stream",
+)
 def kinesis(
     stream: Annotated[str | None, typer.Argument(help="Stream to read.")] = None,
     output: Annotated[str | None, typer.Option("--output", help="Stream to write.")] = None,
@@ -162,28 +194,15 @@ def kinesis(
         str | None, typer.Option("--table", help="DynamoDB table of the checkpoints. Default: rcf.")
     ] = None,
     bucket: Annotated[str | None, typer.Option("--bucket", help="S3 bucket for models above 380 KB.")] = None,
-    columns: Columns = None,
-    key: Key = None,
-    time: Time = None,
-    config: Config = None,
-    pairs: Set = None,
-    metrics: Metrics = None,
-    log_format: LogFormat = "json",
-    dry_run: DryRun = False,
-) -> None:
-    def make() -> tuple[Settings, Any]:
-        flags = {"kinesis.stream": stream, "kinesis.output": output, "kinesis.firehose": firehose, "kinesis.table": table,
-                 "kinesis.bucket": bucket}  # fmt: skip
-        found = read_settings(config, pairs, KINESIS, flags | records_flags(columns, key, time, metrics))
-        required(found, "kinesis", "stream")
-        from ..streams.kinesis import group
-
-        return found, group(found)
-
-    run("kinesis", make, dry_run, log_format)
+) -> dict[str, Any]:
+    return {"stream": stream, "output": output, "firehose": firehose, "table": table, "bucket": bucket}
 
 
-@app.command("kafka", help="Kafka topics, a worker per partition: records, results and state in one transaction.")
+@worker(
+    "Kafka topics, a worker per partition: records, results and state in one transaction.",
+    "servers topic output dead state application partitions start config",
+    "topic", "output",
+)  # fmt: skip
 def kafka(
     topic: Annotated[str | None, typer.Argument(help="Topic to read.")] = None,
     output: Annotated[str | None, typer.Argument(help="Topic to write.")] = None,
@@ -191,28 +210,14 @@ def kafka(
     partitions: Annotated[
         str | None, typer.Option("--partitions", metavar="N,N", help="Partitions to read. Default: all.")
     ] = None,
-    columns: Columns = None,
-    key: Key = None,
-    time: Time = None,
-    config: Config = None,
-    pairs: Set = None,
-    metrics: Metrics = None,
-    log_format: LogFormat = "json",
-    dry_run: DryRun = False,
-) -> None:
-    def make() -> tuple[Settings, Any]:
-        numbers = None if partitions is None else [int(n) if n.strip().isdigit() else n for n in partitions.split(",")]
-        flags = {"kafka.topic": topic, "kafka.output": output, "kafka.servers": servers, "kafka.partitions": numbers}
-        found = read_settings(config, pairs, KAFKA, flags | records_flags(columns, key, time, metrics))
-        required(found, "kafka", "topic", "output")
-        from ..streams.kafka import group
-
-        return found, group(found)
-
-    run("kafka", make, dry_run, log_format)
+) -> dict[str, Any]:
+    numbers = None if partitions is None else [int(n) if n.strip().isdigit() else n for n in partitions.split(",")]
+    return {"topic": topic, "output": output, "servers": servers, "partitions": numbers}
 
 
-@app.command("files", help="Lines of a file or pipe, written to another file or pipe.")
+@worker(
+    "Lines of a file or pipe, written to another file or pipe.", "input output dead state follow", "input", "output"
+)
 def files(
     source: Annotated[str | None, typer.Argument(metavar="INPUT", help="File to read; - is standard input.")] = None,
     output: Annotated[str | None, typer.Argument(help="File to append to; - is standard output.")] = None,
@@ -220,21 +225,5 @@ def files(
     follow: Annotated[
         bool | None, typer.Option("--follow", help="Wait for more lines at the end, also after rotations.")
     ] = None,
-    columns: Columns = None,
-    key: Key = None,
-    time: Time = None,
-    config: Config = None,
-    pairs: Set = None,
-    metrics: Metrics = None,
-    log_format: LogFormat = "json",
-    dry_run: DryRun = False,
-) -> None:
-    def make() -> tuple[Settings, Any]:
-        flags = {"files.input": source, "files.output": output, "files.state": state, "files.follow": follow}
-        found = read_settings(config, pairs, FILES, flags | records_flags(columns, key, time, metrics))
-        required(found, "files", "input", "output")
-        from ..streams.files import group
-
-        return found, group(found)
-
-    run("files", make, dry_run, log_format)
+) -> dict[str, Any]:
+    return {"input": source, "output": output, "state": state, "follow": follow}
