@@ -37,7 +37,7 @@ def features_of(frame: DataFrame, name: str) -> Column:
 
 
 def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArray[np.float64]:
-    """The rows of an array column as a table of shape (n, d).
+    """The rows of an array column as a table of shape (n, d); NaN and NULL in a row mark a missing value.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArr
     Raises
     ------
     ValueError
-        For NULL, a row whose width differs from that of the first row, NaN, infinity, or a number beyond float32.
+        For NULL in place of a row, a row whose width differs from that of the first row, infinity, or a number beyond float32.
     """
 
     def at(row: int) -> str:
@@ -71,14 +71,11 @@ def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArr
     if width == 0:
         raise ValueError(f"{at(0)}: an array without values")
     values = column.flatten()  # unlike `column.values`, it respects the offset of a slice
-    if values.null_count:
-        row, place = divmod(int(np.argmax(values.is_null())), width)
-        raise ValueError(f"{at(row)}: value {place} is NULL; drop such rows or fill them first")
-    rows: NDArray[np.float64] = values.to_numpy(zero_copy_only=False).reshape(-1, width)
-    bad = ~(np.abs(rows) <= LIMIT)
+    rows: NDArray[np.float64] = values.to_numpy(zero_copy_only=False).reshape(-1, width)  # NULL becomes NaN
+    bad = np.abs(rows) > LIMIT
     if bad.any():
         row, place = map(int, np.argwhere(bad)[0])
-        raise ValueError(f"{at(row)}: value {place} is {rows[row, place]}; values must be finite and within float32")
+        raise ValueError(f"{at(row)}: value {place} is {rows[row, place]}, infinite or beyond float32")
     return rows
 
 

@@ -39,7 +39,8 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
     Parameters
     ----------
     featuresCol : str, default="features"
-        A column of vectors, such as VectorAssembler creates, or of arrays of numbers. Sparse vectors are made dense.
+        A column of vectors, such as VectorAssembler creates, or of arrays of numbers. Sparse vectors are made dense. NaN, and NULL
+        within an array, mark missing values. A NULL in place of a vector is an error.
     predictionCol : str, default="prediction"
         The model adds this column: 1.0 for an anomaly and 0.0 otherwise, as in the isolation forests of LinkedIn and SynapseML.
         These are not scikit-learn's -1 and 1. An empty name adds no column.
@@ -72,6 +73,10 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
     From a single partition of at most 2^24 numbers, `fit` grows the forest of ``rcf.RandomCutForest(...,
     random_state=seed).fit(rows)``. The random numbers of further partitions come from ``numpy.random.default_rng([seed,
     partition, 0])``. Longer partitions are grown in pieces of that size, which are merged.
+
+    Missing values are treated as in :class:`rcf.RandomCutForest`. ``VectorAssembler(handleInvalid="keep")`` turns NULL columns
+    into NaN. `fit` draws them from the other values of the feature in the same partition, and takes 0 if there are none. So
+    `repartition` a DataFrame whose partitions lack different features.
 
     The driver needs 20 ms and half a megabyte for each partition with 8 columns, so `coalesce` a DataFrame with many thousands
     of partitions.
@@ -110,49 +115,9 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
         super().__init__()
         self._set(**self._input_kwargs)
 
-    @keyword_only
-    def setParams(
-        self,
-        *,
-        featuresCol: str = "features",
-        predictionCol: str = "prediction",
-        scoreCol: str = "anomalyScore",
-        attributionCol: str = "",
-        numTrees: int = 100,
-        maxSamples: int = 256,
-        contamination: float = 0.0,
-        method: str = "depth",
-        seed: int = 0,
-    ) -> Self:
-        """Set the given parameters and keep the others."""
-        return self._set(**self._input_kwargs)
-
-    def setFeaturesCol(self, value: str) -> Self:
-        return self._set(featuresCol=value)
-
-    def setPredictionCol(self, value: str) -> Self:
-        return self._set(predictionCol=value)
-
-    def setScoreCol(self, value: str) -> Self:
-        return self._set(scoreCol=value)
-
-    def setAttributionCol(self, value: str) -> Self:
-        return self._set(attributionCol=value)
-
-    def setNumTrees(self, value: int) -> Self:
-        return self._set(numTrees=value)
-
-    def setMaxSamples(self, value: int) -> Self:
-        return self._set(maxSamples=value)
-
-    def setContamination(self, value: float) -> Self:
-        return self._set(contamination=value)
-
-    def setMethod(self, value: str) -> Self:
-        return self._set(method=value)
-
-    def setSeed(self, value: int) -> Self:
-        return self._set(seed=value)
+    def setParams(self, **params: Any) -> Self:
+        """Set the given parameters, named as in the constructor, and keep the others."""
+        return self._set(**params)
 
     def write(self) -> ForestWriter:
         return ForestWriter(self)
@@ -225,18 +190,6 @@ class RandomCutForestModel(Model, OutputParams, MLReadable, MLWritable):
     @property
     def forest(self) -> Forest:
         return _forest(self._forest_bytes)
-
-    def setFeaturesCol(self, value: str) -> Self:
-        return self._set(featuresCol=value)
-
-    def setPredictionCol(self, value: str) -> Self:
-        return self._set(predictionCol=value)
-
-    def setScoreCol(self, value: str) -> Self:
-        return self._set(scoreCol=value)
-
-    def setAttributionCol(self, value: str) -> Self:
-        return self._set(attributionCol=value)
 
     def write(self) -> ForestWriter:
         return ForestWriter(self, self._forest_bytes)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Self
+
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasFeaturesCol, HasPredictionCol, HasSeed
+
+
+def _param(name: str, doc: str, convert: Callable[[Any], Any]) -> Param[Any]:
+    return Param(Params._dummy(), name, doc, convert)
 
 
 class OutputParams(HasFeaturesCol, HasPredictionCol):
     """The columns that a model reads and writes."""
 
-    scoreCol: Param[str] = Param(
-        Params._dummy(),
-        "scoreCol",
-        "column for the anomaly score (double, at least 0, high for anomalies)",
-        TypeConverters.toString,
+    scoreCol = _param(
+        "scoreCol", "column for the anomaly score (double, at least 0, high for anomalies)", TypeConverters.toString
     )
-    attributionCol: Param[str] = Param(
-        Params._dummy(),
+    attributionCol = _param(
         "attributionCol",
         "column for each feature's part of the score (array of structs: high, low); empty for none",
         TypeConverters.toString,
@@ -32,34 +35,30 @@ class OutputParams(HasFeaturesCol, HasPredictionCol):
     def getAttributionCol(self) -> str:
         return self.getOrDefault(self.attributionCol)
 
+    def setFeaturesCol(self, value: str) -> Self:
+        return self._set(featuresCol=value)
+
+    def setPredictionCol(self, value: str) -> Self:
+        return self._set(predictionCol=value)
+
+    def setScoreCol(self, value: str) -> Self:
+        return self._set(scoreCol=value)
+
+    def setAttributionCol(self, value: str) -> Self:
+        return self._set(attributionCol=value)
+
 
 class ForestParams(OutputParams, HasSeed):
     """The parameters of the forest."""
 
-    numTrees: Param[int] = Param(
-        Params._dummy(),
-        "numTrees",
-        "number of trees (at least 1)",
-        TypeConverters.toInt,
-    )
-    maxSamples: Param[int] = Param(
-        Params._dummy(),
-        "maxSamples",
-        "rows that each tree holds (at least 1)",
-        TypeConverters.toInt,
-    )
-    contamination: Param[float] = Param(
-        Params._dummy(),
+    numTrees = _param("numTrees", "number of trees (at least 1)", TypeConverters.toInt)
+    maxSamples = _param("maxSamples", "rows that each tree holds (at least 1)", TypeConverters.toInt)
+    contamination = _param(
         "contamination",
         "share of the training rows that are flagged as anomalies (0 to 0.5); 0: those above mean + 3 standard deviations",
         TypeConverters.toFloat,
     )
-    method: Param[str] = Param(
-        Params._dummy(),
-        "method",
-        "kind of score: depth, path, codisp, displacement or opensearch",
-        TypeConverters.toString,
-    )
+    method = _param("method", "kind of score: depth, path, codisp, displacement or opensearch", TypeConverters.toString)
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,3 +75,18 @@ class ForestParams(OutputParams, HasSeed):
 
     def getMethod(self) -> str:
         return self.getOrDefault(self.method)
+
+    def setNumTrees(self, value: int) -> Self:
+        return self._set(numTrees=value)
+
+    def setMaxSamples(self, value: int) -> Self:
+        return self._set(maxSamples=value)
+
+    def setContamination(self, value: float) -> Self:
+        return self._set(contamination=value)
+
+    def setMethod(self, value: str) -> Self:
+        return self._set(method=value)
+
+    def setSeed(self, value: int) -> Self:
+        return self._set(seed=value)

@@ -44,7 +44,7 @@ class KinesisSource:
     ----------
     start : str
         The argument. The first `seek` replaces LATEST by the current time, and the checkpoints of the worker contain it. So no
-        record is lost if the worker dies before a checkpoint has a position, and shards that come from a split begin at the same time.
+        record is lost if the worker dies before a checkpoint has a position, and shards from a split begin at the same time.
     """
 
     replayable = True

@@ -284,12 +284,11 @@ def test_parameters_out_of_range(frame, bad, message):
 
 REFUSED = [
     ([[1.0, 2.0], None], "column 'features', row 1 of partition 0: NULL"),
-    ([[1.0, 2.0], [3.0, None]], "column 'features', row 1 of partition 0: value 1 is NULL"),
+    ([[1.0, None], [3.0, float("inf")]], "column 'features', row 1 of partition 0: value 1 is inf"),
     (
         [[1.0, 2.0], [3.0, 4.0], [5.0]],
         "column 'features', row 2 of partition 0: 1 values, but row 0 of partition 0 has 2",
     ),
-    ([[1.0, 2.0], [3.0, float("nan")]], "column 'features', row 1 of partition 0: value 1 is nan"),
     ([[float("-inf"), 2.0]], "column 'features', row 0 of partition 0: value 0 is -inf"),
     ([[1.0, 1e300]], r"column 'features', row 0 of partition 0: value 1 is 1e\+300"),
     ([[]], "column 'features', row 0 of partition 0: an array without values"),
@@ -388,6 +387,31 @@ def test_empty_and_small_partitions(spark, model):
         RandomCutForest().fit(few.limit(0))
     assert model.transform(few.limit(0)).collect() == []
     assert RandomCutForest(numTrees=2).fit(table(spark, X[:1])).forest.n_seen_ == 1
+
+
+def test_missing_values_are_those_of_the_forest(spark):
+    """NaN of VectorAssembler, and NULL in an array: fit and scores of the estimator on the same table, bit for bit."""
+    from pyspark.ml.feature import VectorAssembler
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, 3))
+    rows[rng.random(rows.shape) < 0.2] = np.nan
+    local = rcf.RandomCutForest(10, random_state=0).fit(rows)
+    given = [[None if np.isnan(v) else v for v in row] for row in rows.tolist()]
+    columns_ = spark.createDataFrame(
+        [(i, *row) for i, row in enumerate(given)], "id long, a double, b double, c double"
+    )
+    assembled = VectorAssembler(inputCols=["a", "b", "c"], outputCol="features", handleInvalid="keep").transform(
+        columns_
+    )
+    arrays = spark.createDataFrame(list(enumerate(given)), "id long, features array<double>")
+    for frame in (assembled.coalesce(1), arrays.coalesce(1)):
+        fitted = RandomCutForest(numTrees=10, attributionCol="parts", contamination=0.05).fit(frame)
+        found = fitted.transform(frame).orderBy("id").collect()
+        assert [row.anomalyScore for row in found] == local.anomaly_score(rows).tolist()
+        parts = local.attribution(rows).reshape(400, 3, 2)
+        assert [[list(side) for side in row.parts] for row in found] == parts.tolist()
+        assert 10 <= sum(row.prediction for row in found) <= 30
 
 
 def test_ten_thousand_columns(spark):
