@@ -1,8 +1,8 @@
-"""From scores and novelty to alarms: evidence, its return time, and one alarm an event.
+"""From scores and novelty to alarms: evidence, its return time, and one alarm per event.
 
-The forest says how isolated a record is among recent ones, the nets how new it is for long; their product is the evidence for it. What
-counts is how long ago evidence as high came last: its quarter power makes one threshold fit streams with many and with few high
-scores. A record alarms if that exceeds the threshold and all of the last 30 records.
+The forest measures how isolated a record is among recent records, and the nets measure how new it is. Their product is multiplied by
+the fourth root of the return time: the number of records since the product was last as high. So one threshold fits streams with many
+and with few high scores. A record alarms if its evidence exceeds the threshold and that of the last 30 records.
 """
 
 import numpy as np
@@ -15,18 +15,18 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove
 
 cdef enum:
-    HOLD = 30        # records that an alarm must exceed: event AP .588; with 100 .567, with 16 .589 at a lower F1
-    LONGEST = 1000   # records; a longer return time counts as this
+    HOLD = 30        # number of records that an alarm must exceed: event AP .588; with 100 records .567, with 16 .589 at a lower F1
+    LONGEST = 1000   # records; longest return time
     FIRST_ROOM = 16
-    BEGUN = 64       # records that come before the first that is judged
+    BEGUN = 64       # number of records before the first that is judged
 
-cdef double LEAST = 0.02  # novelty that a record has at least
+cdef double LEAST = 0.02  # lowest novelty of a record
 
 
 def threshold_of(double anomaly_rate):
-    """The evidence from which a record alarms: 2 at the default rate of 0.005.
+    """The evidence above which a record alarms: 2 at the default rate of 0.005.
 
-    Evidence grows with the quarter power of its return time, so a rate 16 times as high halves the threshold.
+    Evidence grows with the fourth root of its return time, so a rate 16 times as high halves the threshold.
     """
     return 2.0 * pow(0.005 / anomaly_rate, 0.25)
 
@@ -39,10 +39,10 @@ METHODS = {"depth": DEPTH, "opensearch": DEPTH, "codisp": RATIO, "displacement":
 
 
 cdef inline double as_depth(Method method, double score, double mass) noexcept nogil:
-    """The score of another method on the scale of "depth", which the threshold is made for.
+    """Convert the score of another method to the scale of "depth", for which the threshold is made.
 
-    A record that is cut off at depth h, where ``mass / 2**h`` others are left, has a displacement of so many and the depth score
-    ``log2(mass) / (h + 1)``.
+    If a record is cut off at depth h, where ``mass / 2**h`` other records are left, its displacement is this number and its depth
+    score is ``log2(mass) / (h + 1)``.
     """
     if method == DEPTH or score <= 0.0:
         return score
@@ -50,7 +50,7 @@ cdef inline double as_depth(Method method, double score, double mass) noexcept n
 
 
 cdef class Evidence:
-    """Evidence record by record, and which of it alarms.
+    """Computes the evidence of each record, and whether it alarms.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ cdef class Evidence:
     method : str
         The forests' kind of score.
     capacity : int
-        Records that a tree holds.
+        Number of records that a tree holds.
     """
 
     cdef public double threshold
@@ -105,7 +105,7 @@ cdef class Evidence:
         return 0
 
     cdef double returned(self, double q) except -1.0:
-        """Records since one as high, at most 1000; it then joins them."""
+        """The number of records since one was as high, at most 1000. Afterwards this record is added."""
         cdef int64_t low = 0, high = self.held, middle, since
         while low < high:
             middle = (low + high) // 2
@@ -132,13 +132,13 @@ cdef class Evidence:
                       bint* beside) except -1.0:
         """The evidence of a record.
 
-        `counted` becomes the part of it that may alarm, 0 unless it exceeds the last records; `beside` whether it is the floor,
-        which stands beside the forests.
+        `counted` becomes the part that may alarm, which is 0 unless it exceeds the last records. `beside` becomes whether the evidence
+        comes from the floor, which does not depend on the forests.
         """
         cdef double mass = <double>max(min(seen, self.capacity), <int64_t>2), q, e, best = 0.0
         cdef int i
         q = as_depth(self.method, max(point, whole), mass) * (LEAST + novelty)
-        if self.t + BEGUN < self.capacity:  # the trees are not full yet: 18 alarms of clean hosts on their first day, not 29
+        if self.t + BEGUN < self.capacity:  # while the trees are not full; this reduces the alarms of clean hosts on their first day from 29 to 18
             q *= <double>(self.t + BEGUN) / self.capacity
         beside[0] = q < floor
         if beside[0]:
@@ -193,7 +193,7 @@ cdef class Evidence:
         }
 
     def restore(self, state):
-        """Take over a state; ValueError where it is none."""
+        """Restore a state; ValueError if it is not valid."""
         cdef int64_t k
         t = whole_number("t of the evidence", state["t"], 0, 2**62)
         last = finite("last of the evidence", state["last"], (HOLD,), 0.0).tolist()

@@ -1,6 +1,6 @@
-"""A feature of a stream: its scale, the four views of it that nets watch, its longest run of equal values, and its season.
+"""A feature of a stream: its scale, the nets of its four views, its longest run of equal values, and its season.
 
-Nothing is judged before the first 64 records have settled the scale; these are then judged and learned in turn.
+The first 64 records determine the scale. They are judged and learned only after that, in order.
 """
 
 from libc.math cimport INFINITY, NAN, expm1, fabs, log1p, sqrt
@@ -12,17 +12,17 @@ from rcf.detector.net cimport Look, Net, net_clear, net_take
 from rcf.detector.season cimport Season, Seasonal, season_close, season_take
 
 cdef enum:
-    HEAD = 64          # records that settle the scale
-    ENOUGH = 32        # of them, that must have come for a feature to be settled by these
-    RUN_BLOCK = 128    # records of which the longest run of equal values is kept
-    RUN_BLOCKS = 39    # kept; some 5000 records
-    RUN_QUIET = 256    # records before a run can be too long
-    RUN_LEAST = 15     # records by which it is longer than
-    RUN_RATIO = 3      # times the longest
-    FIRST_CHECKS = 4   # blocks of 64 records in a row that must contradict a scale just settled
-    CHECKS = 16        # the same later
-    FOLLOW = 256       # records after which the scale is held against the running spread
-    SLOW = 2560        # records that the running spread is over
+    HEAD = 64          # number of records that determine the scale
+    ENOUGH = 32        # how many of them must have a value, or the scale of the feature is determined later
+    RUN_BLOCK = 128    # the longest run of equal values is kept for each block of this many records
+    RUN_BLOCKS = 39    # number of such blocks; together about 5000 records
+    RUN_QUIET = 256    # no run is too long in the first records
+    RUN_LEAST = 15     # a run is too long from RUN_RATIO times the longest run before plus RUN_LEAST records on
+    RUN_RATIO = 3
+    FIRST_CHECKS = 4   # this many blocks of 64 records in a row must contradict a new scale
+    CHECKS = 16        # the same for an older scale
+    FOLLOW = 256       # the scale is compared with the running spread each time after this many records
+    SLOW = 2560        # length of the running spread in records
 
 cdef extern from *:
     """
@@ -34,13 +34,13 @@ cdef extern from *:
     #define RCF_WILD_SPREAD (30.0)
     #define RCF_KEPT (1e3)
     """
-    const double CLIP "RCF_CLIP"  # in units of the scale: beyond, a float32 box could not tell ordinary values apart
-    const double YOUNG "RCF_YOUNG"  # records: while a first day unfolds, new extremes of level are to be expected
-    const double SLOW_MEAN "RCF_SLOW_MEAN"  # weight of a record in the mean that the fourth view is measured from
-    const double APART "RCF_APART"  # times the scale, beside other features, that makes the running spread the scale
-    const double WILD_SPREAD "RCF_WILD_SPREAD"  # spreads, beyond which a value counts as this far off
-    const double KEPT "RCF_KEPT"  # the farthest that a level is kept when the scale moves
-    const double WRONG "RCF_WRONG"  # times the scale, or a part of it, that the spread must have to contradict it
+    const double CLIP "RCF_CLIP"  # in units of the scale; with larger numbers a float32 box could not distinguish ordinary values
+    const double YOUNG "RCF_YOUNG"  # records: new extremes of the level are normal during the first day
+    const double SLOW_MEAN "RCF_SLOW_MEAN"  # weight of a record in the recent mean of the fourth view
+    const double APART "RCF_APART"  # with several features, a running spread of this many times the scale replaces the scale
+    const double WILD_SPREAD "RCF_WILD_SPREAD"  # a value farther away than this many spreads counts as this far away
+    const double KEPT "RCF_KEPT"  # largest distance of a level that is kept when the scale moves
+    const double WRONG "RCF_WRONG"  # a spread of this many times the scale, or this fraction of it, contradicts the scale
 
 cdef enum View:
     NO_VIEW, VALUE, LOGARITHM, CHANGE, MOVE
@@ -48,7 +48,7 @@ cdef enum View:
 
 cdef struct Scale:
     double centre, size        # size 0 until a value differs from the first
-    double mean, square        # of all values since, running: the mean and the mean square deviation from it
+    double mean, square        # running mean of all values since, and running mean square deviation from it
 
 
 # Runs of equal values.
@@ -60,28 +60,28 @@ cdef struct Runs:
 
 cdef struct Feature:
     Scale value, log
-    double unit                # where the logarithm turns linear; 0 until a value other than 0 came
-    double[HEAD] recent        # the first values, then those of this block of 64
-    int32_t n_recent, checks, contradicted  # blocks checked; in a row that contradict the scale: above 0 too wide, below too narrow
-    double contradiction       # the spread that is nearest to the scale among them
-    bint settled               # whether the scale has been settled; nothing is judged before
-    int64_t seen               # values that came
-    double first, before       # the first value; the one before, NaN where it is missing
-    double mean, mass          # of earlier logarithms, weighted
+    double unit                # where the logarithm becomes linear; 0 until a value other than 0 came
+    double[HEAD] recent        # the first values, later the values of the current block of 64
+    int32_t n_recent, checks, contradicted  # blocks checked; contradictions in a row: above 0 too wide, below 0 too narrow
+    double contradiction       # the spread among them that is closest to the scale
+    bint settled               # whether the scale is determined; nothing is judged before
+    int64_t seen               # number of values
+    double first, before       # the first value; the previous value, NaN if it is missing
+    double mean, mass          # weighted mean of earlier logarithms, and its weight
     Net[4] nets                # value, logarithm, change, move
     Runs runs
     Season* season             # NULL without time stamps
 
 
-# What a value of a feature shows.
+# The findings for a value of a feature.
 cdef struct Finding:
     double novelty
-    View view                  # with the largest novelty
-    double usual               # the nearest known value of that view, as a value of the feature
+    View view                  # the view with the largest novelty
+    double usual               # the nearest known number of that view, as a value of the feature
     double level               # the nearest known value
-    double near, range         # the nearest known place in that view, and the range of what is usual there
-    bint stuck, only_now       # equal values for too long; for the first time in this run
-    double run, longest        # equal values before this one, and the longest such run before
+    double near, range         # the nearest known point of that view, and its usual range
+    bint stuck, only_now       # whether the run of equal values is too long, and whether this is the first such record
+    double run, longest        # number of equal values before this one, and the longest such run before
     double season              # novelty of the residual
     double season_usual, left
     bint weekly
@@ -92,16 +92,16 @@ cdef inline double clipped(double z, double most) noexcept nogil:
 
 
 cdef inline void scale_begin(Scale* scale) noexcept nogil:
-    """The running spread begins as the scale."""
+    """Start the running spread with the scale."""
     scale.mean, scale.square = scale.centre, scale.size * scale.size
 
 
 cdef inline bint scale_follow(Scale* scale, double x, int64_t n) noexcept nogil:
-    """Learn value n; whether the scale has widened, because the running spread has become eight times as large.
+    """Learn value n. Returns whether the scale has widened, because the running spread has become eight times as large.
 
-    One of several features whose scale stays too small hides the others. The record keeps its number and the centre moves, so a
-    level does not jump. On labelled streams of 19 and 38 features the AP of records rises from .28 to .41 and from .30 to .33. A
-    scale that also narrows loses .03 of the event AP of the latter.
+    A feature whose scale stays too small would hide the other features. The scaled number of the record does not change and the
+    centre moves, so a level does not jump. On labelled streams of 19 and 38 features, the AP of records rises from .28 to .41 and
+    from .30 to .33. If scales also became narrower, the second stream would lose .03 of event AP.
     """
     cdef double rate = 1.0 / min(n, <int64_t>SLOW), spread = sqrt(scale.square), off, number
     if scale.size <= 0.0:
@@ -123,7 +123,7 @@ cdef inline int ascending(const void* a, const void* b) noexcept nogil:
 
 
 cdef inline double quantile(const double* order, int32_t n, double q) noexcept nogil:
-    """Of n values in order, with a line between two of them, as numpy.percentile."""
+    """A quantile of n sorted values, interpolated linearly as in numpy.percentile."""
     cdef double at = q * (n - 1), part
     cdef int32_t i = min(<int32_t>at, n - 2) if n > 1 else 0
     if n == 1:
@@ -133,7 +133,7 @@ cdef inline double quantile(const double* order, int32_t n, double q) noexcept n
 
 
 cdef inline Scale robust_scale(const double* values, int32_t n) noexcept nogil:
-    """The median, and the smaller of the deviation and three robust ones: no single outlier sets either."""
+    """The median, and the smallest of the standard deviation and three robust deviations, so that no single outlier determines them."""
     cdef Scale scale
     cdef double[HEAD] order
     cdef double mean = 0.0, square = 0.0, robust
@@ -149,13 +149,13 @@ cdef inline Scale robust_scale(const double* values, int32_t n) noexcept nogil:
     if robust > 0.0 and robust < scale.size:
         scale.size = robust
     if order[0] == order[n - 1]:
-        scale.size = 0.0  # not the rounding of the mean
+        scale.size = 0.0  # otherwise it would be the rounding error of the mean
     scale_begin(&scale)
     return scale
 
 
 cdef inline double usual_unit(const double* values, int32_t n) noexcept nogil:
-    """A tenth of the usual size of a value; 0 where all are 0."""
+    """A tenth of the usual size of a value; 0 if all values are 0."""
     cdef double[HEAD] order
     cdef double mean = 0.0, middle
     cdef int32_t i
@@ -181,7 +181,7 @@ cdef inline double signed_exp(double y, double unit) noexcept nogil:
 
 
 cdef inline double scaled(double x, const Scale* scale, double weight, double most) noexcept nogil:
-    """The number on the scale; 0 where it is missing or the scale is not known yet."""
+    """The scaled number; 0 if it is missing or the scale is not known yet."""
     if scale.size <= 0.0 or x != x:
         return 0.0
     return clipped((x - scale.centre) / (scale.size / weight), most)
@@ -202,7 +202,7 @@ cdef inline void feature_clear(Feature* f) noexcept nogil:
 
 
 cdef inline void feature_settle(Feature* f) noexcept nogil:
-    """The scales of the value and of its logarithm by the recent values."""
+    """Determine the scales of the value and of its logarithm from the recent values."""
     cdef double[HEAD] logs
     cdef int32_t i
     f.value = robust_scale(f.recent, f.n_recent)
@@ -212,9 +212,10 @@ cdef inline void feature_settle(Feature* f) noexcept nogil:
 
 
 cdef inline void feature_start(Feature* f, double x) noexcept nogil:
-    """Give a feature that has stood still since its first value a scale, by the first other value; before that one is judged.
+    """Determine the scale of a constant feature from its first different value, before this value is judged.
 
-    One of n records lies about ``sqrt(n)`` deviations out, so the first change stands out whatever its size.
+    If one of n records differs, it lies about ``sqrt(n)`` deviations from the others, so the first change stands out whatever its
+    size.
     """
     cdef double many = sqrt(<double>f.seen + 1.0)
     if x == f.first:
@@ -230,12 +231,12 @@ cdef inline void feature_start(Feature* f, double x) noexcept nogil:
 
 
 cdef inline bint feature_check(Feature* f) noexcept nogil:
-    """Whether the scale was wrong and has been settled again, by the last 64 values and the blocks before.
+    """Whether the scale was wrong and was determined again from the last 64 values.
 
-    A block contradicts the scale if its spread is a hundred times as large or a hundredth, because the forest is
-    indifferent to less and moving the scale makes it forget. All of the last 16 blocks of 64 records must
-    (all of the first ones, if these are at least four), so neither an outlier nor a quiet night moves the scale. The unit of the
-    logarithm stays, because nets are indifferent to units.
+    A block contradicts the scale if its spread is a hundred times as large or a hundredth. Smaller differences do not matter to the
+    forest, and moving the scale makes it forget. The last 16 blocks of 64 records must all contradict the scale (or all of the
+    first blocks, if these are at least four), so neither an outlier nor a quiet night moves it. The unit of the logarithm does not
+    change, because nets do not depend on units.
     """
     cdef Scale now = robust_scale(f.recent, f.n_recent)
     cdef double was = f.value.size
@@ -260,7 +261,7 @@ cdef inline bint feature_check(Feature* f) noexcept nogil:
 
 
 cdef inline int64_t runs_take(Runs* runs, bint equal) noexcept nogil:
-    """Records by which the run of equal values is longer than it may be, else 0 or below."""
+    """The number of records by which the run of equal values is too long; 0 or below if it is not."""
     cdef int32_t i
     if runs.seen > 0 and runs.seen % RUN_BLOCK == 0:
         runs.block = <int32_t>((runs.seen // RUN_BLOCK) % RUN_BLOCKS)
@@ -279,7 +280,7 @@ cdef inline int64_t runs_take(Runs* runs, bint equal) noexcept nogil:
 
 
 cdef inline void feature_judge(Feature* f, double x, double second, int64_t block, Finding* found) noexcept nogil:
-    """Judge a value that came, at a second of the week (NaN: unknown), and learn it."""
+    """Judge a value at a second of the week (NaN if unknown), and learn it."""
     cdef double y, view, young, base
     cdef Look look
     cdef Seasonal seasonal
@@ -295,7 +296,7 @@ cdef inline void feature_judge(Feature* f, double x, double second, int64_t bloc
     for k in range(4):
         if k == 2 and f.before != f.before:
             if f.seen > 0:
-                continue  # the value before is missing: nothing is known of the change
+                continue  # the previous value is missing, so the change is unknown
             view = 0.0
         else:
             view = x if k == 0 else y if k == 1 else x - f.before if k == 2 else y - base

@@ -1,10 +1,10 @@
-"""A net: the values that a stream is known to take, at most 64 of them, and how far a new value lies from these.
+"""A net: at most 64 points that represent the known values of a stream, and the distance of a new value from them.
 
-A point of the net stands for the values near it. Its weight is the number of blocks of records in which one of them came,
-forgotten over `HORIZON` records. The novelty of a value is its distance to the nearest known point, as a part of the range of
-what is usual. Each value is judged first and learned afterwards, so a net needs one pass and never looks ahead.
+A point represents the values near it. Its weight is the number of blocks of records in which one of these values came, and
+decays over `HORIZON` records. The novelty of a value is its distance to the nearest known point, divided by the usual range.
+Each value is judged first and learned afterwards, so a net needs one pass and never looks ahead.
 
-Measured on eight labelled corpora, the constants lie on a plateau: 288 settings around them scored within 3 points of each other.
+The constants lie on a plateau: on eight labelled corpora, 288 settings around them scored within 3 points of each other.
 """
 
 from libc.math cimport exp
@@ -12,11 +12,11 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memmove
 
 cdef enum:
-    POINTS = 64    # of a net; one more has room while the net is thinned out
-    QUIET = 64     # first values, which have no novelty: everything is new then
-    SEEN = 2       # neighbouring blocks that a group of values may come in and still be rare
-    YOUNG_PART = 8 # of the points may be left out in the first blocks
-    SWEEPS = 8     # most rounds of leaving out rare groups at both ends
+    POINTS = 64    # largest number of points; there is room for one more until the net is thinned out
+    QUIET = 64     # the first values have no novelty, because every value is new then
+    SEEN = 2       # a group of values in at most this many neighbouring blocks is rare
+    YOUNG_PART = 8 # one point in this many may be excluded in the first blocks
+    SWEEPS = 8     # largest number of rounds in which rare groups are excluded at both ends
 
 cdef extern from *:
     """
@@ -29,28 +29,28 @@ cdef extern from *:
     """
     const double HORIZON "RCF_HORIZON"  # records over which a weight falls to 1/e
     const double FAINT "RCF_FAINT"  # weight below which a point is forgotten
-    const double SHARE "RCF_SHARE"  # of all blocks: a point that came in fewer is not known, once the net is old
-    const double GAP "RCF_GAP"  # a rare group lies beyond a gap of so many times the range of the rest
-    const double VISITS "RCF_VISITS"  # of all blocks: a group that came in fewer is rare, however long ago it began
+    const double SHARE "RCF_SHARE"  # share of the blocks: in an old net, a point that came in fewer blocks is not known
+    const double GAP "RCF_GAP"  # a rare group lies beyond a gap of this many times the range of the other points
+    const double VISITS "RCF_VISITS"  # share of the blocks: a group that came in fewer blocks is rare, however long ago it first came
     const double FAR "RCF_FAR"  # larger than the distance between any two values
 
 
 cdef struct Net:
     double[POINTS + 1] place   # ascending
     float[POINTS + 1] weight
-    int32_t[POINTS + 1] last   # block in which it came last
+    int32_t[POINTS + 1] last   # the last block in which the point came
     int32_t size
-    int32_t stale              # whether the range has to be found again
-    double range               # of what is usual
-    double blocks              # the weight that a point would have which came in every block
-    int64_t seen               # values so far
+    int32_t stale              # whether the range must be computed again
+    double range               # the usual range
+    double blocks              # weight of a point that came in every block
+    int64_t seen               # number of values so far
 
 
-# What a net says of a value.
+# The result of a net for a value.
 cdef struct Look:
     double novelty             # 0 to 1
-    double near                # the nearest known place
-    double range               # of what is usual
+    double near                # the nearest known point
+    double range               # the usual range
 
 
 cdef inline void net_clear(Net* net) noexcept nogil:
@@ -58,7 +58,7 @@ cdef inline void net_clear(Net* net) noexcept nogil:
 
 
 cdef inline int32_t net_end(const Net* net, int32_t low, int32_t high, bint upper, double visits, int32_t most) noexcept nogil:
-    """The upper or lower end of the usual range once a rare group of at most so many points beyond a wide gap is left out."""
+    """The upper or lower end of the usual range, without a rare group of at most that many points beyond a wide gap."""
     cdef int32_t j, inner, outer, q, begin, end, first, last
     cdef double rest, total
     cdef bint few
@@ -86,7 +86,7 @@ cdef inline int32_t net_end(const Net* net, int32_t low, int32_t high, bint uppe
 
 
 cdef inline double net_range(const Net* net, int32_t most) noexcept nogil:
-    """The range of what is usual: without rare groups, of at most so many points, at either end."""
+    """The usual range: without rare groups of at most that many points at either end."""
     cdef int32_t low = 0, high = net.size - 1, lower, upper, sweep
     cdef double visits = VISITS * net.blocks
     for sweep in range(SWEEPS):
@@ -99,7 +99,7 @@ cdef inline double net_range(const Net* net, int32_t most) noexcept nogil:
 
 
 cdef inline void net_forget(Net* net, double block) noexcept nogil:
-    """A block of records begins: weights fall, and points that have become faint go."""
+    """Start a block of records: weights decay, and points with a small weight are removed."""
     cdef double decay = exp(-block / HORIZON)
     cdef int32_t j, kept = 0
     net.blocks = net.blocks * decay + 1.0
@@ -111,7 +111,7 @@ cdef inline void net_forget(Net* net, double block) noexcept nogil:
 
 
 cdef inline double net_third(const Net* net) noexcept nogil:
-    """The lower third's quantile of the distances between the two neighbours of each inner point."""
+    """The 1/3 quantile of the distances between the two neighbours of each inner point."""
     cdef double[POINTS] gaps
     cdef double gap
     cdef int32_t n = net.size - 2, i, j
@@ -125,12 +125,12 @@ cdef inline double net_third(const Net* net) noexcept nogil:
 
 
 cdef inline void net_thin(Net* net) noexcept nogil:
-    """Where points lie closest, every other one joins its left neighbour."""
+    """Thin out the net: where points are closest, every other point joins its left neighbour."""
     cdef double least = net_third(net)
     cdef int32_t j, kept = 1
     cdef bint dropped = False
     for j in range(1, net.size - 1):
-        # place[j - 1] may have moved to the left already; its value is still needed only from kept - 1 on
+        # place[j - 1] may have been overwritten already, but only places from kept - 1 on are still needed
         if not dropped and net.place[j + 1] - net.place[kept - 1] <= least:
             net.weight[kept - 1] = max(net.weight[kept - 1], net.weight[j])
             net.last[kept - 1] = max(net.last[kept - 1], net.last[j])
@@ -145,7 +145,7 @@ cdef inline void net_thin(Net* net) noexcept nogil:
 
 
 cdef inline Look net_take(Net* net, double x, double floor, int64_t block) noexcept nogil:
-    """Judge a value by the net and learn it. The novelty is measured by at least `floor`; `block` is records in a block."""
+    """Judge a value by the net and learn it. The novelty is relative to a range of at least `floor`; `block` is the length of a block."""
     cdef Look look
     cdef int32_t now = <int32_t>(net.seen // block), i, j, a, b, near = -1
     cdef double gap = FAR, known = FAR, need, range, known_by
@@ -157,7 +157,7 @@ cdef inline Look net_take(Net* net, double x, double floor, int64_t block) noexc
         return look
     if net.seen % block == 0:
         net_forget(net, <double>block)
-    # i: the first point at or above x
+    # i: the first point that is not below x
     i, j = 0, net.size
     while i < j:
         a = (i + j) // 2
@@ -165,7 +165,7 @@ cdef inline Look net_take(Net* net, double x, double floor, int64_t block) noexc
             i = a + 1
         else:
             j = a
-    # the nearest of all points, to learn; the nearest of those that are known, to judge
+    # learning needs the nearest of all points, and judging the nearest known point
     if i < net.size:
         near, gap = i, net.place[i] - x
     if i > 0 and x - net.place[i - 1] < gap:
@@ -190,8 +190,8 @@ cdef inline Look net_take(Net* net, double x, double floor, int64_t block) noexc
     range = max(net.range, floor)
     look.range = net.range
     if net.seen < (SEEN + 1) * block and net.seen >= QUIET:
-        # Every group is rare until a value can have come in a third block, and then only a few points may be left out. With this
-        # limit in the first two blocks alone, one stream of noise in six alarmed at records 256 to 264, when the third begins.
+        # In the first blocks every group is rare, so only a few points may be excluded. When this limit applied to the first two
+        # blocks only, one stream of noise in six alarmed at records 256 to 264, where the third block begins.
         look.range = net_range(net, net.size // YOUNG_PART)
     known_by = max(look.range, floor)
     look.novelty = 0.0

@@ -1,8 +1,8 @@
-"""A season: what a value usually is at this time of the day or of the week, and how new its distance from that is.
+"""A season: the usual value at this time of the day or week, and the novelty of the residual from it.
 
-The profile has a bin for each part of the period. A bin moves a quarter of the way to what comes in it each time it is passed, and is
-read together with its neighbours (1 : 2 : 1). It is in force from the second period on, and only while it explains the series: while
-what is left is less than 0.6 of what is left about a slow mean.
+The profile has a bin for each part of the period. In each period, a bin moves a quarter of the way to the value in it. It is
+read together with its neighbours, with weights 1 : 2 : 1. The profile is used from the second period on, and only while it explains
+the series: its mean residual must be less than 0.6 of the mean residual from a slow mean.
 """
 
 from libc.math cimport NAN, fabs, fmod, pow
@@ -12,10 +12,10 @@ from libc.stdlib cimport calloc, free
 from rcf.detector.net cimport Look, Net, net_clear, net_take
 
 cdef enum:
-    DAY_BINS = 288     # five minutes each; fewer where the interval is longer
-    WEEK_BINS = 168    # an hour each
-    SPAN = 9           # residuals whose running median is judged
-    LEAST_PERIOD = 8   # records in a period; with fewer there is no shape
+    DAY_BINS = 288     # bins of five minutes; fewer if the interval is longer
+    WEEK_BINS = 168    # bins of an hour
+    SPAN = 9           # the running median of this many residuals is judged
+    LEAST_PERIOD = 8   # a period with fewer records has no profile
 
 cdef extern from *:
     """
@@ -25,23 +25,23 @@ cdef extern from *:
     #define RCF_WILD (5.0)
     """
     const double DAY "RCF_DAY"  # seconds
-    const double QUARTER "RCF_QUARTER"  # of a bin's value that is left after a period
-    const double EXPLAINED "RCF_EXPLAINED"  # a profile is in force while it leaves less of the spread
-    const double WILD "RCF_WILD"  # times the mean residual; a larger one counts as this much
+    const double QUARTER "RCF_QUARTER"  # share of the old value of a bin that remains after a period
+    const double EXPLAINED "RCF_EXPLAINED"  # a profile is used while its residual is less than this share of the spread
+    const double WILD "RCF_WILD"  # a residual larger than this many mean residuals counts as this many
 
 
-# The last values, whose median is asked for.
+# The last values, for their running median.
 cdef struct Last:
     double[SPAN] value
     int32_t size, next
 
 
 cdef struct Profile:
-    double* level              # of a bin
-    uint8_t* visits            # how often it was passed; stays at 255
+    double* level              # value of each bin
+    uint8_t* visits            # number of visits of each bin, at most 255
     int32_t bins, bin          # bin: that of the last value, -1 before the first
-    int64_t period, taken, told  # records in a period, values taken, values that had a profile to be held against
-    double slow, inside, around  # slow mean; mean absolute residual from the profile, and from the slow mean
+    int64_t period, taken, told  # records in a period, values learned, values that were compared with a profile
+    double slow, inside, around  # slow mean; mean absolute residuals from the profile and from the slow mean
 
 
 cdef struct Season:
@@ -50,16 +50,16 @@ cdef struct Season:
     Net level_net, day_net, week_net
 
 
-# What a season says of a value.
+# The result of a season for a value.
 cdef struct Seasonal:
     double novelty             # 0 to 1
     double usual               # the logarithm that was usual now
-    double left                # median of the last residuals; NaN where no profile is in force
+    double left                # median of the last residuals; NaN if no profile is used
     bint weekly
 
 
 cdef inline double last_median(Last* last, double value) noexcept nogil:
-    """The median of the last values with this one."""
+    """The median of the last values including this one."""
     cdef double[SPAN] order
     cdef double x
     cdef int32_t i, j
@@ -77,7 +77,7 @@ cdef inline double last_median(Last* last, double value) noexcept nogil:
 
 
 cdef inline int profile_open(Profile* profile, int64_t period, int32_t bins) noexcept nogil:
-    """Room for a profile; 0 where there is no memory. A period too short for a shape has none."""
+    """Allocate a profile; 0 if there is no memory. A period that is too short gets none."""
     profile.bins = <int32_t>min(<int64_t>bins, period) if period >= LEAST_PERIOD else 0
     profile.bin, profile.period, profile.taken, profile.told = -1, period, 0, 0
     profile.slow = profile.inside = profile.around = 0.0
@@ -87,7 +87,7 @@ cdef inline int profile_open(Profile* profile, int64_t period, int32_t bins) noe
 
 
 cdef inline double profile_take(Profile* profile, double y, double second, double length, double* usual) noexcept nogil:
-    """The residual of y at a second of a period of that length, NaN while there is none; y is then learned."""
+    """The residual of y at a second of a period of that length, NaN while there is none. Afterwards y is learned."""
     cdef double left = NAN, level = 0.0, mass = 0.0, rate, off, slow = 1.0 / (2.0 * profile.period), weight
     cdef int32_t bin = min(<int32_t>(second * profile.bins / length), profile.bins - 1), j, k
     cdef int64_t t = profile.taken
@@ -133,7 +133,7 @@ cdef inline void season_close(Season* season) noexcept nogil:
 
 
 cdef inline Season* season_open(int64_t period) noexcept nogil:
-    """The season of one feature with so many records in a day; NULL where there is no memory."""
+    """The season of one feature with that many records in a day; NULL if there is no memory."""
     cdef Season* season = <Season*>calloc(1, sizeof(Season))
     if season == NULL:
         return NULL
@@ -147,7 +147,7 @@ cdef inline Season* season_open(int64_t period) noexcept nogil:
 
 
 cdef inline Seasonal season_take(Season* season, double y, double second, int64_t block) noexcept nogil:
-    """Judge a logarithm by its time, in seconds since a Monday at midnight on the wall's clock, and learn it."""
+    """Judge a logarithm by its time, in seconds since Monday at midnight in local time, and learn it."""
     cdef Seasonal found
     cdef Look level, look
     cdef double left, middle, usual = 0.0

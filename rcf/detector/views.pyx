@@ -1,9 +1,9 @@
-"""What the trees and the nets see of a record: each feature freed of its place and unit, and how new it is.
+"""Transformations of a record for the trees and the nets, and the novelty of each feature.
 
-The trees that watch the window see one number of a feature, transformed as the user asked. The trees that watch the newest record see
-three: its value and its logarithm, each on a robust scale, and the change of the value. The nets see the same and the change from a
-recent mean; they tell how far each lies from all that is known (net.pxd), which runs of equal values are too long (feature.pxd), and
-what is usual at this time of the day and of the week (season.pxd).
+The trees that see the window get one number per feature, with the transformation that the user chose. The trees that see the newest
+record get three numbers: the value and its logarithm, each on a robust scale, and the change of the value. The nets get these and the
+difference from a recent mean. They measure the distance from all known numbers (net.pxd). Too long runs of equal values are found by
+feature.pxd, and values that are unusual for the time of the day or week by season.pxd.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from rcf.detector.feature cimport (
 from rcf.detector.net cimport POINTS, Net
 from rcf.detector.season cimport SPAN, Last, Profile, Season, season_close, season_open
 
-LIMIT = 1.7e38  # as the forest's
+LIMIT = 1.7e38  # the same as in the forest
 HELD_BACK = HEAD
 # (difference to what, scaled)
 KINDS = {
@@ -44,8 +44,8 @@ cdef enum Kind:
 cdef enum Origin:
     ZERO, PREVIOUS, AVERAGE
 
-# Evidence that stands beside the forest's, because to the forest these records look usual. Measured: at these weights a stuck sensor
-# and a midday value at night are found at no alarm more on any labelled corpus.
+# Evidence in addition to that of the forest, for records that look usual to the forest. With these weights, a stuck sensor and a midday
+# value at night are found without a single additional alarm on any labelled corpus.
 cdef double STUCK_EVIDENCE = 0.5
 cdef double SEASON_EVIDENCE = 0.8
 
@@ -56,22 +56,22 @@ cdef class Views:
     Parameters
     ----------
     kind : str
-        A key of `KINDS`: what the trees that watch the window see.
+        A key of `KINDS`: the transformation for the trees that see the window.
     weights : list of float
-        Of each feature.
+        The weight of each feature.
     block : int
-        Records in a block, by which nets count.
+        Number of records in a block of the nets.
     """
 
     cdef Feature* features
-    cdef Scale* changes        # of what the window shows, where that is a difference
+    cdef Scale* changes        # scales of the differences, if the window shows differences
     cdef double* weights
-    cdef double* base          # what is to be added to what the window shows of the last record, to give the record
-    cdef double* average       # the last record, or the moving average; NaN where none came yet
-    cdef double* numbers       # of the last record, whose change is seen next
+    cdef double* base          # added to the window's number of the last record, it gives the record
+    cdef double* average       # the last record, or the moving average; NaN before the first value
+    cdef double* numbers       # scaled numbers of the last record, for the next change
     cdef double* held          # (HEAD, 2 d + 1): the first records filled, as they came, and their second of the week
     cdef readonly int d
-    cdef readonly int64_t n, day  # records; records in a day, 0: not known
+    cdef readonly int64_t n, day  # number of records; records in a day, 0 if unknown
     cdef int64_t block
     cdef Origin origin
     cdef bint scales, fresh    # fresh: no record before it shows a change
@@ -124,21 +124,21 @@ cdef class Views:
 
     @property
     def novelty(self):
-        """Of the last record."""
+        """The largest novelty of the last record."""
         return self.row_view[NOVELTY]
 
     @property
     def floor(self):
-        """The least evidence of the last record."""
+        """The lowest evidence of the last record."""
         return self.row_view[FLOOR]
 
     @property
     def units(self):
-        """Where the logarithm of each feature turns linear."""
+        """Where the logarithm of each feature becomes linear."""
         return [self.features[j].unit for j in range(self.d)]
 
     def open_seasons(self, int64_t day):
-        """Watch the daily and the weekly season, of so many records in a day."""
+        """Start the daily and the weekly season, with that many records in a day."""
         cdef int j
         for j in range(self.d):
             if self.features[j].season == NULL:
@@ -148,7 +148,7 @@ cdef class Views:
         self.day = day
 
     def restart(self):
-        """Nothing is known of the change that comes next: records are missing."""
+        """Note that records are missing, so that the next change is unknown."""
         cdef int j
         self.fresh = True
         for j in range(self.d):
@@ -158,7 +158,7 @@ cdef class Views:
     # ---- records -----------------------------------------------------------------------------------------------
 
     cdef void refresh(self):
-        """New lists of centre and scale: who holds the old ones can still go back from numbers made with them."""
+        """Create new lists of centres and scales. Holders of the old lists can still convert their numbers back."""
         cdef int j
         cdef Scale scale
         self.centre, self.scale = [], []
@@ -168,7 +168,7 @@ cdef class Views:
             self.scale.append((scale.size if scale.size > 0.0 else 1.0) / self.weights[j])
 
     cdef bint begin(self, const double* came) noexcept nogil:
-        """Give features that have stood still a scale, if this record differs, and follow their spread; whether a scale has changed."""
+        """Give constant features a scale if this record differs, and update the spreads. Returns whether a scale has changed."""
         cdef int j
         cdef Feature* f
         cdef bint changed = False
@@ -181,7 +181,7 @@ cdef class Views:
                 self.changes[j].size = f.value.size
                 changed = True
             if self.d > 1 and f.settled and came[j] == came[j]:
-                # alone, a feature needs no other scale: forests are indifferent to it
+                # a single feature needs no other scale, because the scale does not matter to a forest of one feature
                 changed |= scale_follow(&f.value, came[j], f.seen + 1)
                 changed |= scale_follow(&f.log, signed_log(came[j], f.unit), f.seen + 1)
                 if self.origin != ZERO and self.scales and self.average[j] == self.average[j]:
@@ -189,7 +189,7 @@ cdef class Views:
         return changed
 
     cdef void show(self, const double* filled, double* z, double* p) noexcept nogil:
-        """What the window's trees see of a record, (d,), and the record's, (3 d,)."""
+        """The numbers of a record for the trees that see the window, (d,), and for those that see the record, (3 d,)."""
         cdef int j, d = self.d
         cdef double x, number, change
         cdef Feature* f
@@ -215,7 +215,7 @@ cdef class Views:
         self.fresh = False
 
     cdef bint judge(self, const double* came, double second, double* row, double* left) noexcept nogil:
-        """What the record shows that is new, as a row of findings; it is learned. Whether a scale has been settled again."""
+        """Learn the record, and write its findings as a row. Returns whether a scale was determined again."""
         cdef int j, k
         cdef double total = 0.0, best = 0.0, most = -1.0, x, size, floor
         cdef Feature* f
@@ -231,7 +231,7 @@ cdef class Views:
                 f.before = NAN
                 continue
             if not f.settled:
-                # it has been silent so far
+                # the feature has had no value so far
                 f.recent[f.n_recent] = x
                 f.n_recent += 1
                 if f.n_recent == ENOUGH:
@@ -246,14 +246,14 @@ cdef class Views:
                 row[FEATURE], row[VIEW], row[USUAL], row[NEAR], row[RANGE] = j, <int>found.view, found.usual, found.near, found.range
                 row[LEVEL] = found.level
             elif best == 0.0:
-                # nothing is new: the feature that lies farthest out
+                # nothing is new: take the most extreme feature
                 size = fabs(self.numbers[j])
                 if size > most:
                     most = size
                     row[FEATURE], row[VIEW] = j, <int>NO_VIEW
                     row[USUAL] = row[LEVEL] = signed_exp(f.mean / f.mass, f.unit)
-            # of several features the first record alone: evidence at each record of a long run would hide what the others show
-            # (with 19 features event AP falls from .67 to .48)
+            # with several features, only the first record of a long run counts, because evidence at each of its records would hide
+            # the other features (with 19 features event AP would fall from .67 to .48)
             floor = STUCK_EVIDENCE if found.stuck and (self.d == 1 or found.only_now) else 0.0
             if floor > row[FLOOR]:
                 row[FLOOR], row[KIND], row[CAUSE] = floor, <int>STUCK, j
@@ -273,7 +273,7 @@ cdef class Views:
         return changed
 
     cdef void settle_changes(self, int j) noexcept nogil:
-        """The scale of the differences that the window shows, by the recent values."""
+        """Determine the scale of the window's differences from the recent values."""
         cdef Feature* f = &self.features[j]
         cdef double[HEAD] steps
         cdef int32_t i
@@ -284,7 +284,7 @@ cdef class Views:
         self.changes[j] = robust_scale(steps, f.n_recent - 1)
 
     cdef void settle(self, int j) noexcept nogil:
-        """Settle the scale of a feature by its first values; these are then learned."""
+        """Determine the scale of a feature from its first values, and learn these."""
         cdef Feature* f = &self.features[j]
         cdef Finding found
         cdef double[HEAD] first
@@ -299,16 +299,17 @@ cdef class Views:
             feature_judge(f, first[i], NAN, self.block, &found)
 
     def push(self, list filled, list came, double second):
-        """Take in a record; the number of records that are now ready for the trees: 0, all that were held back, or 1.
+        """Add a record. Returns how many records are now ready for the trees: 0, all that were held back, or 1.
 
         Parameters
         ----------
         filled, came : list of float
-            The record with its gaps filled as far as they can be, and as it came: NaN marks what is missing.
+            The record with missing values filled if possible, and the record as it came, with NaN for missing values.
         second : float
-            Of the week, NaN if not known.
+            Second of the week, NaN if unknown.
 
-        One record is then in `z` and `p`, with what it shows in `row` and `left`; those held back are given out by `release`.
+        If the result is 1, the record is in `z` and `p`, and its findings are in `row` and `left`. Records that were held back are returned
+        by `release`.
         """
         cdef int j, d = self.d
         cdef double* at
@@ -329,7 +330,7 @@ cdef class Views:
         return 1
 
     def release(self):
-        """(64, d) and (64, 3 d): the records held back, for the trees that watch the window and the newest record."""
+        """(64, d) and (64, 3 d): the records held back, for the trees that see the window and for those that see the newest record."""
         cdef int j, r, d = self.d, width = 2 * self.d + 1
         cdef double[:, ::1] Z, P
         cdef double* at
@@ -344,7 +345,7 @@ cdef class Views:
                     f.recent[f.n_recent] = at[d + j]
                     f.n_recent += 1
             if f.n_recent < ENOUGH:
-                continue  # silent: it is settled later, from what it has by then
+                continue  # without values so far; its scale is determined later
             f.unit = usual_unit(f.recent, f.n_recent)
             feature_settle(f)
             f.settled, f.first = True, f.recent[0]
@@ -357,11 +358,11 @@ cdef class Views:
             self.show(at, &Z[r, 0], &P[r, 0])
             for j in range(d):
                 if not self.features[j].settled:
-                    at[d + j] = NAN  # it is among the recent ones already
+                    at[d + j] = NAN  # it is already among the recent values
             self.judge(at + d, at[2 * d], &self.row_view[0], &self.left_view[0])
         for j in range(d):
             f = &self.features[j]
-            if f.settled:  # by these, so they do not check it
+            if f.settled:  # determined by these values, so they must not be used to check it
                 f.n_recent = f.checks = f.contradicted = 0
         self.refresh()
         free(self.held)
@@ -369,10 +370,10 @@ cdef class Views:
         return z, p
 
     def push_many(self, const double[:, ::1] X, const double[::1] seconds):
-        """`push` of whole records in turn, once all is settled.
+        """Apply `push` to complete records in order, after all scales are determined.
 
-        Returns what the trees see, (n, d) and (n, 3 d); rows of findings; what is left of the season, or None; what is to be added to a
-        row, or None; and ``[(i, centre, scale)]``, those that hold from record i on.
+        Returns the numbers for the trees, (n, d) and (n, 3 d); the rows of findings; the residuals of the season, or None; the numbers to
+        add to a row, or None; and ``[(i, centre, scale)]``, the scales that are valid from record i on.
         """
         cdef Py_ssize_t i, n = X.shape[0]
         cdef int d = self.d
@@ -404,11 +405,11 @@ cdef class Views:
     # ---- the way back ------------------------------------------------------------------------------------------
 
     def last_base(self):
-        """What is to be added to what the window shows of the last record, to give the record."""
+        """The numbers that, added to the window's numbers of the last record, give the record."""
         return [self.base[j] for j in range(self.d)]
 
     def next_base(self):
-        """The same of the next record."""
+        """The same for the next record."""
         if self.origin == ZERO:
             return [0.0] * self.d
         return [0.0 if self.average[j] != self.average[j] else self.average[j] for j in range(self.d)]
@@ -420,7 +421,7 @@ cdef class Views:
         return values if self.origin == PREVIOUS else base + (values - base) / HEAD
 
     def peek(self, list x):
-        """What the window's trees would see of x if it came next; learns nothing."""
+        """The window's numbers of x if it came next. Nothing is learned."""
         base = self.next_base()
         return [
             0.0 if x[j] != x[j] else clipped((x[j] - base[j] - self.centre[j]) / self.scale[j], self.most)
@@ -440,7 +441,7 @@ cdef class Views:
         return [f.n_recent, f.checks, f.contradicted, f.settled, f.seen, f.runs.run, f.runs.block, f.runs.seen]
 
     def state(self):
-        """All that the future depends on, as arrays; NaN is what is not known yet."""
+        """Everything that future results depend on, as arrays; NaN marks unknown numbers."""
         cdef int j, d = self.d
         cdef int held = min(self.n, HEAD) if self.held != NULL else 0
         cdef list seasons = []
@@ -464,7 +465,7 @@ cdef class Views:
         }
 
     def restore(self, state):
-        """Take over a state; ValueError where it is none."""
+        """Restore a state; ValueError if it is not valid."""
         cdef int j, k, d = self.d
         cdef Feature* f
         n, day = whole_number("n of the views", state["n"], 0, 2**62), whole_number("day", state["day"], 0, 2**40)
@@ -516,7 +517,7 @@ cdef class Views:
 
 
 def known(name, values, shape, missing=False):
-    """Saved numbers of exactly that shape: finite, or NaN where something may be missing."""
+    """Saved numbers of exactly that shape: finite, or NaN if they may be missing."""
     if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != shape:
         raise ValueError(f"{name} is not {shape} numbers")
     if not (np.isfinite(values) | (missing & np.isnan(values))).all():
@@ -525,7 +526,7 @@ def known(name, values, shape, missing=False):
 
 
 def whole(name, values, shape, least):
-    """Saved whole numbers of exactly that shape, from `least` on."""
+    """Saved whole numbers of exactly that shape, at least `least`."""
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "iu" or values.shape != shape:
         raise ValueError(f"{name} is not {shape} whole numbers")
     if values.size and (values.min() < least or values.max() > 2**62):
