@@ -1,4 +1,4 @@
-"""Attribution and density, beyond what the state machine of the forest holds against the oracle."""
+"""Attribution and density, in addition to the comparison with the oracle in test_forest_machine.py."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from rcf._core import ATTRIBUTED, Forest
 
 @pytest.mark.parametrize("d", [2, 5, 9, 40])
 def test_rows_do_not_depend_on_the_rows_before(d):
-    """All rows of a call share their scratch memory, as records that are held and new ones alternate."""
+    """All rows of a call share scratch memory, so held and new records alternate here."""
     held = np.random.default_rng(0).normal(size=(64, d))
     forest = Forest(4, 64, d, 0.0, [1])
     forest.fit(held, None, False, False, 1)

@@ -1,8 +1,8 @@
-"""Same seed, same bits: for any number of threads, any cutting of the stream into batches, any
-instruction set, after saving and restoring at any point, in any process, on any machine.
+"""The same seed gives the same bits for any number of threads, any division of the stream into batches, any
+instruction set, after saving and restoring at any point, in any process, and on any machine.
 
-The last is held by golden/forest.json, digests of what was computed once; where a change of the core
-is meant to change the numbers it draws, ``python tests/test_determinism.py`` writes them anew.
+golden/forest.json holds digests of recorded results. If a change of the core is meant to change its random numbers,
+``python tests/core/test_determinism.py`` writes new digests.
 """
 
 import copy
@@ -27,8 +27,8 @@ SEED = 20160620
 
 
 def rows(n, d, seed=SEED):
-    """Of all sizes, so that a sum depends on the order of its terms; made without the C library, the
-    same anywhere.
+    """Numbers of all sizes, so that sums depend on the order of their terms. They are computed without the C library, so
+    they are the same everywhere.
     """
     rng = np.random.default_rng([seed, d])
     return rng.integers(-(2**20), 2**20, (n, d)) * 2.0 ** rng.integers(-45, 1, (n, d))
@@ -159,7 +159,7 @@ def test_restored_after_forgetting():
 
 
 def test_two_processes():
-    """The same in a process of its own, with another hash seed and more threads."""
+    """The same results in a separate process, with another hash seed and more threads."""
     program = "import test_determinism as t; print(t.work(7))"
     path = os.pathsep.join([str(Path(__file__).parent), *(p for p in sys.path if p)])
     found = {
@@ -188,7 +188,7 @@ def test_another_seed_is_another_forest():
 
 
 def work(d):
-    """A life of a forest with everything in it."""
+    """A long history of a forest with every operation."""
     X = rows(900, d)
     forest = Forest(6, 48, d, 1 / 480, [SEED])
     scores = [forest.update(X[:500], None, kind, 2) for kind in KINDS]
@@ -201,7 +201,7 @@ def work(d):
 
 
 def one_at_a_time(d):
-    """Single records go through all trees at once, by a walk of their own."""
+    """Single records use a walk of their own, through all trees at once."""
     X = rows(300, d)
     forest = Forest(11, 32, d, 1 / 320, [SEED])
     forest.update(X[:100], None, None, 1)

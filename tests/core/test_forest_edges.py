@@ -1,4 +1,4 @@
-"""Histories that random operations seldom come to."""
+"""Histories that random operations rarely produce."""
 
 import naive
 import numpy as np
@@ -14,9 +14,7 @@ def whole(forest):
 
 @pytest.mark.parametrize("around", [0.0, 1.0, -1.0, 2.0**-126, 1e30])
 def test_boxes_one_ulp_wide(around):
-    """Neighbouring floats: the cut between two of them can only be the lower one, and x <= cut must go
-    left.
-    """
+    """The only possible cut between two neighbouring floats is the lower one, and records with x <= cut must go left."""
     values = [np.float32(around)]
     for _ in range(5):
         values.append(np.nextafter(values[-1], np.float32(np.inf)))
@@ -50,7 +48,7 @@ def test_the_sample_stays_a_heap():
 
 @pytest.mark.parametrize("d", [1, 100, 230_000])
 def test_many_features(d):
-    """Equal but for the last feature."""
+    """Records that differ only in the last feature."""
     X = np.full((5, d), 0.1)
     X[:, -1] = [1, 2, 3, 4, 5]
     forest = Forest(2, 4, d, 0.0, [3])
@@ -72,7 +70,7 @@ def test_smallest_samples(capacity):
 
 
 def test_alternating_near_equal_values():
-    """48.08 and 48.08001, which a float32 tells apart only once the origin is taken off."""
+    """A float32 can distinguish 48.08 and 48.08001 only after the origin is subtracted."""
     X = np.where(np.arange(400) % 2, 48.08, 48.08001)[:, None]
     forest = Forest(5, 64, 1, 0.001, [5])
     forest.update(X, None, "depth", 1)
@@ -100,7 +98,7 @@ def test_many_live_points():
 
 
 def test_no_rows():
-    """A batch of none, before the first record and after: nothing comes out, and nothing changes."""
+    """An empty batch, before the first record and after it, returns nothing and changes nothing."""
     empty, forest = np.empty((0, 2)), Forest(3, 8, 2, 0.0, [1])
     for _ in range(2):
         seen = forest.n_seen
@@ -115,7 +113,7 @@ def test_no_rows():
 
 
 def test_trees_that_are_empty_when_the_origin_settles():
-    """All fifteen records are taken back; the sixteenth enters a tree only if its key would have been among the smallest."""
+    """All fifteen records are forgotten. The sixteenth enters a tree only if its key would have been among the smallest."""
     X = np.random.default_rng(0).normal(size=(40, 2)) + 100
     forest = Forest(60, 1, 2, 0.0, [1])
     forest.update(X[:15], None, None, 1)

@@ -1,4 +1,4 @@
-"""The forest driven by random operations on nasty floats, against the slow oracle after every step."""
+"""Random operations on extreme floats; after every step the forest is compared with the slow oracle."""
 
 import copy
 import math
@@ -43,7 +43,7 @@ BAD = [math.nan, math.inf, -math.inf, 1.8e38, -1e300]
 
 
 def bits(forest):
-    """All that a forest shows of itself, as bytes."""
+    """Everything that a forest shows, as bytes."""
     state = [forest.n_seen.to_bytes(8, "little"), forest.origin_.tobytes()]
     for i in range(forest.n_trees):
         tree = forest.tree(i)
@@ -53,7 +53,7 @@ def bits(forest):
 
 
 def state(forest):
-    """All that its future depends on, free of where things lie in memory."""
+    """Everything that future results depend on, independent of memory layout."""
     return {name: np.asarray(value).tobytes() for name, value in forest.state().items()}
 
 
@@ -73,10 +73,10 @@ class ForestMachine(RuleBasedStateMachine):
         self.records = {}
         self.n_seen = 0
         self.warm_up = capacity
-        self.full = False  # something may have been left out: not every record enters
+        self.full = False  # the sample may have dropped records
 
     def rows(self, data, n):
-        """Nasty rows; often one that came before, whole or in part."""
+        """Extreme rows; many equal an earlier row, completely or in part."""
         out = np.empty((n, self.d))
         for i in range(n):
             old = [*self.records.values(), *out[:i]]
@@ -287,7 +287,7 @@ test_forest = ForestMachine.TestCase
 
 
 class LowMemory(ForestMachine):
-    """Held against a twin that keeps all boxes."""
+    """A forest in low-memory mode, compared with a forest that stores all boxes."""
 
     low_memory = True
 

@@ -1,6 +1,4 @@
-"""The inline helpers below the trees: logarithms, random numbers, cuts; and scoring many rows as scoring
-one.
-"""
+"""Inline helpers of the trees: logarithms, random numbers and cuts; and scoring many rows gives the scores of single rows."""
 
 import math
 
@@ -103,7 +101,7 @@ def test_draws_have_their_laws():
     for bound in (1, 2, 3, 10, 1000):
         drawn = _py_random("below", words(bound), 20_000, bound)
         assert stats.chisquare(np.bincount(drawn, minlength=bound)).pvalue > ALPHA if bound > 1 else not any(drawn)
-    # words that would favour the small numbers are thrown away: at 3/4 of the range every fourth is
+    # words that would favour small numbers are rejected: one in four, if the range is 3/4 of all words
     bound = 3 * 2**62
     assert max(_py_random("below", words(3), 1000, bound)) < bound
     assert stats.kstest(np.array(_py_random("below", words(4), 20_000, bound)) / bound, "uniform").pvalue > ALPHA
@@ -115,7 +113,7 @@ finite = st.floats(-(2.0**126), 2.0**126, width=32)
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(base=finite, top=finite, where=st.floats(0, 1))
 def test_a_cut_parts_its_interval(base, top, where):
-    """base <= cut < top, at most v, and no float between them: whatever the rounding, also one ulp wide."""
+    """base <= cut < top, and cut is the largest float that is not above v, for any rounding and for intervals of one ulp."""
     base, far = min(base, top), max(base, top)
     for top in (far, float(np.nextafter(np.float32(base), np.float32(np.inf)))):
         if not base < top:
@@ -134,8 +132,8 @@ def test_a_cut_parts_its_interval(base, top, where):
 @pytest.mark.parametrize("kind", naive.KINDS)
 @pytest.mark.parametrize(("capacity", "d"), [(1, 1), (2, 3), (9, 4), (30, 5), (60, 9), (200, 24)])
 def test_many_rows_score_as_one(capacity, d, kind):
-    """A batch is swept through a tree at once where it has rows enough, and else row by row: the same
-    bits, held to the oracle. Rows that are in the sample, near it, inside the box, far off.
+    """Large batches go through a tree together and small ones row by row. The bits must be equal, and equal to the oracle's.
+    The rows are in the sample, near it, inside the box, or far away.
     """
     rng = np.random.default_rng(capacity)
     held = np.round(rng.normal(size=(capacity, d)) * 4) / 4

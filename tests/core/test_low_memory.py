@@ -1,4 +1,4 @@
-"""A forest of `low_memory` keeps few boxes: the bytes are fewer, and everything else is the same, bit for bit."""
+"""A forest with `low_memory` stores few boxes. It needs fewer bytes, and everything else is the same, bit for bit."""
 
 import copy
 import pickle
@@ -14,7 +14,7 @@ KINDS = ("depth", "codisp", "displacement", "opensearch")
 
 
 def rows(n, d, seed=1):
-    """With records that come often, and features that many share."""
+    """Rows with many duplicates, and with values that many records share."""
     rng = np.random.default_rng([seed, d])
     X = rng.normal(size=(n, d)) * 10.0 ** rng.integers(-3, 3, d)
     X[::3] = np.round(X[::3])
@@ -23,7 +23,7 @@ def rows(n, d, seed=1):
 
 
 def inside(forest):
-    """Every node in use with its box, and the samples, as bytes; free of where boxes stand in memory."""
+    """Every used node with its box, and the samples, as bytes, independent of where boxes are in memory."""
     shown = []
     for i in range(forest.n_trees):
         tree = forest.tree(i)
@@ -40,7 +40,7 @@ def inside(forest):
 
 
 def life(forest, X):
-    """All that is seen of a forest that learns, forgets, and is asked everything on the way."""
+    """All results of a forest that learns and forgets, with calls of every reading method in between."""
     n = len(X) // 3
     for kind in (*KINDS, "path"):
         yield forest.update(X[:n], None, kind, 1)
@@ -84,7 +84,7 @@ def test_same_bits(d, instructions):
 
 
 def test_more_open_boxes_than_a_walk_keeps():
-    """A chain: each record lies beyond all others, so that the next one is outside of every box."""
+    """A chain: each record lies beyond all previous ones, so that the next record is outside every box."""
     X = np.cumprod(np.full(60, 2.0))[:, None] * [1.0, -1.0]
     usual, low = [Forest(5, 60, 2, 0.0, [1], mode) for mode in (False, True)]
     for forest in (usual, low):
@@ -100,7 +100,7 @@ def test_more_open_boxes_than_a_walk_keeps():
 @pytest.mark.parametrize(("d", "share"), [(8, 0.80), (48, 0.66)])
 @pytest.mark.parametrize("how", ["stream", "fit", "copy", "load"])
 def test_bytes(d, share, how):
-    """Of 100 x 256 records: below krcf's 3.5 MiB at 8 features and 12.6 MiB at 48 (python -m bench speed)."""
+    """100 trees of 256 records need less than krcf: 3.5 MiB with 8 features and 12.6 MiB with 48 (python -m bench speed)."""
     X = np.random.default_rng(4).normal(size=(6000, d))
     usual, low = [RandomCutForest(100, 256, low_memory=mode, random_state=1) for mode in (False, True)]
     for forest in (usual, low):
@@ -124,7 +124,7 @@ def test_no_worse_than_a_box_for_each_node():
 
 @pytest.mark.parametrize("equal", [False, True])
 def test_boxes_are_used_again(equal):
-    """Over a long stream, the boxes that nodes no longer need serve others; also where equal records come and go."""
+    """Over a long stream, boxes that nodes no longer need are reused, also if equal records come and go."""
     forest = Forest(10, 64, 3, 1 / 640, [1], True)
     X = np.random.default_rng(5).normal(size=(20_000, 3))
     if equal:
@@ -164,7 +164,7 @@ def test_it_is_kept(again):
 
 
 def test_a_file_does_not_depend_on_it():
-    """But for the parameter: a model of either kind may be opened as the other."""
+    """Files differ only in the parameter, and a model of either kind can be loaded as the other."""
     X = rows(600, 8)
     usual, low = [RandomCutForest(10, 64, low_memory=mode, random_state=1).partial_fit(X) for mode in (False, True)]
     first, second = usual._forest.state(), low._forest.state()
@@ -196,7 +196,7 @@ def test_visitors():
 
 @pytest.fixture
 def hungry():
-    """A forest that has room for no further box, and rows that need some."""
+    """A forest without memory for further boxes, and rows that need boxes."""
     forest = Forest(6, 64, 3, 0.0, [2], True)
     X = np.random.default_rng(6).normal(size=(64, 3))
     forest.update(X[:30], None, None, 1)
@@ -206,7 +206,7 @@ def hungry():
 
 
 def test_no_memory_for_a_record():
-    """A full forest: it is as it was."""
+    """A full forest does not change."""
     forest = Forest(6, 32, 1, 0.05, [2], True)
     forest.update(np.random.default_rng(6).normal(size=(200, 1)), None, None, 1)
     chain = np.cumprod(np.full(100, 2.0))[:, None]  # nearly every node of a chain needs a box
@@ -230,7 +230,7 @@ def test_no_memory_for_a_record():
 
 
 def test_no_memory_in_a_batch(hungry):
-    """Trees without memory for a record go without it; all are whole, and go on."""
+    """Trees without memory for a record omit it. All trees stay valid and continue."""
     forest, X = hungry
     with pytest.raises(MemoryError, match="of 34 records 34 were learned, some of them not by every tree"):
         forest.update(X, None, None, 1)
@@ -249,7 +249,7 @@ def test_no_memory_in_a_batch(hungry):
 
 @pytest.mark.parametrize(("size", "d", "saved"), [(4, 1, 0.14), (8, 1, 0.18), (48, 2, 0.35)])
 def test_of_a_detector(size, d, saved):
-    """The same in every respect, in fewer bytes; a model file keeps to it."""
+    """The results are equal in every respect and need fewer bytes, and a model file keeps the parameter."""
     X = np.random.default_rng(0).normal(size=(1500, d))
     X[[1000, 1300]] += 30
     X[1200, 0] = np.nan

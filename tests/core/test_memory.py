@@ -1,6 +1,6 @@
-"""Memory stays where it is: over a long stream, and over forests that come and go.
+"""Memory does not grow over a long stream, or when many forests are created and deleted.
 
-Each is measured in an interpreter of its own: what the allocator keeps from earlier tests would hide a growth, or feign one.
+Each case runs in a separate interpreter, because memory that the allocator keeps from earlier tests would hide or simulate growth.
 """
 
 import copy
@@ -73,7 +73,7 @@ def one_forest(trees):
 
 
 def measured(work, n):
-    """What `work(n)` returns in a fresh interpreter."""
+    """The result of `work(n)` in a new interpreter."""
     done = subprocess.run(
         [sys.executable, __file__, work.__name__, str(n)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -86,22 +86,20 @@ def measured(work, n):
 
 @pytest.mark.parametrize("records", [300_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
 def test_a_long_stream(records):
-    """Batches and single records. Bound: 2 MB, a fifth of a byte for each of 10^7 records."""
+    """Batches and single records. The bound is 2 MB, a fifth of a byte for each of 10^7 records."""
     said, grown = measured(long_stream, records)
     assert said == 0
     assert grown < 2 * MEGABYTE
 
 
 def test_a_thousand_forests():
-    """Each is grown, scored, copied, pickled and dropped; it takes 1 to 2 MB while it lives. Bound: 4 MB
-    for all.
-    """
+    """Each forest is grown, scored, copied, pickled and deleted. It takes 1 to 2 MB; the bound for all of them is 4 MB."""
     (grown,) = measured(many_forests, 1000)
     assert grown < 4 * MEGABYTE
 
 
 def test_what_the_forest_says_of_itself():
-    """nbytes() is what it holds: dropping a large forest gives about that much back."""
+    """Deleting a large forest frees about nbytes() of memory."""
     size, held, kept = measured(one_forest, 200)
     assert held == pytest.approx(size, rel=0.15, abs=2 * MEGABYTE)
     assert kept < 0.1 * size + 2 * MEGABYTE

@@ -1,4 +1,4 @@
-"""Merging: the forest of two parts of a stream has the law of one forest that saw the whole."""
+"""Merging: the forest of two parts of a stream has the distribution of one forest that saw the whole stream."""
 
 from collections import Counter
 from itertools import combinations
@@ -23,7 +23,7 @@ def grown(X, seed, *, trees=4000, capacity=3, decay=0.0, weights=None):
 
 
 def shapes(forest):
-    """For each tree the records it holds, and the sets into which its cuts part them."""
+    """For each tree, its records and the sets into which its cuts divide them."""
     state = forest.state()
     slot = cut = node = 0
     found = []
@@ -48,7 +48,7 @@ def shapes(forest):
 
 
 def same_law(one, two):
-    """The p value of two lists of outcomes having one distribution (chi-square; rare outcomes are taken together)."""
+    """The p-value for two lists of outcomes having the same distribution (chi-square; rare outcomes are combined)."""
     one, two = Counter(one), Counter(two)
     table = np.array([[one[key], two[key]] for key in {*one, *two}], dtype=float)
     rare = table.sum(axis=1) < 12
@@ -116,7 +116,7 @@ def test_merging_is_associative(case):
     a.merge(c)
     e.merge(f)
     d.merge(e)
-    # the keys alone decide what stays; only the cuts are drawn anew
+    # only the keys decide which records stay; only the cuts are random
     assert [held for held, _ in shapes(a)] == [held for held, _ in shapes(d)]
     np.testing.assert_allclose(a.state()["threshold"], d.state()["threshold"], rtol=1e-14)
     assert same_law(shapes(a), shapes(d)) > 1e-3
@@ -194,7 +194,7 @@ def test_equal_records_meet_in_one_leaf():
 
 @pytest.mark.parametrize("lengths", [(1, 1), (5, 5), (9, 9), (15, 15), (5, 40), (40, 5), (40, 60)])
 def test_origins_near_and_far(lengths):
-    """The first 16 records settle the origin; around 1e9, 24 bits from zero would tell nothing apart."""
+    """The first 16 records determine the origin. Around 1e9, 24-bit numbers relative to 0 could not distinguish the records."""
     X = np.random.default_rng(2).normal(size=(sum(lengths), 3)) + np.array([1e9, -4e7, 0])
     X[lengths[0] :] += np.array([30, -20, 10])
     one, two = grown(X[: lengths[0]], 1, trees=20, capacity=200), grown(X[lengths[0] :], 2, trees=20, capacity=200)
@@ -219,7 +219,7 @@ def test_equal_origins_leave_points_as_they_are():
 
 
 def test_silence_at_the_start():
-    """A stream is silent for the first `max_samples` records; a forest fitted on a table knows them already."""
+    """On a stream the first `max_samples` records score 0, but a forest fitted on a table knows them already."""
     X = np.random.default_rng(3).normal(size=(100, 2))
     streams = [RandomCutForest(10, 64, random_state=i).partial_fit(X[:30]) for i in range(2)]
     scores = streams[0].merge(streams[1]).update_many(X[:20])

@@ -1,10 +1,8 @@
-"""The blood-pressure example of the Kinesis documentation: what RANDOM_CUT_FOREST_WITH_EXPLANATION
-returned.
+"""The results of RANDOM_CUT_FOREST_WITH_EXPLANATION for the blood-pressure example of the Kinesis documentation.
 
-https://docs.aws.amazon.com/kinesisanalytics/latest/dev/examine-results-with-exp.html: a random stream
-(0.5 % low, 0.5 % high, else normal) of which a few results are shown. The stream itself is not
-published, so the shown values are held to be likely ones: within three standard deviations of what 30
-such streams give.
+https://docs.aws.amazon.com/kinesisanalytics/latest/dev/examine-results-with-exp.html shows a few results of a random stream
+(0.5 % low, 0.5 % high, the rest normal). The stream itself is not published, so the test only checks that the shown values are
+likely: within three standard deviations of the results of 30 such streams.
 """
 
 import numpy as np
@@ -59,7 +57,7 @@ def test_the_high_reading(forests):
     ],
 )
 def test_normal_readings(forests, reading, score, systolic, diastolic):
-    """A reading may equal one that a tree holds; Kinesis then explains it, as we do, by what surrounds it."""
+    """A reading may equal one that a tree holds. Kinesis then explains it by the surrounding records, and so does rcf."""
     query = np.array([reading], float)
     scores = [f.score(query, "depth", 1)[0] for f, _ in forests]
     parts = np.array([f.attribution(query, "depth", 1)[0].sum(axis=1) for f, _ in forests])

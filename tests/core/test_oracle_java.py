@@ -1,9 +1,9 @@
 """The Java library of AWS (https://github.com/aws/random-cut-forest-by-aws, 4.3): the score
 "opensearch".
 
-The figures are means and standard deviations over 30 seeds of that library on data that anyone can
-generate again. Ours are means over as many or fewer seeds; the two means may differ by five standard
-errors of their difference (a right implementation fails one comparison in 1.7 million).
+The figures are means and standard deviations over 30 seeds of that library on data that can be generated again. They are compared
+with means of rcf over at most as many seeds. The two means may differ by five standard errors of their difference; a correct
+implementation fails one comparison in 1.7 million.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ def test_two_clusters_in_twenty_dimensions():
     assert_same(displacements[:, 1], (1.35, 0.02))
     assert_same(parts[:, 0, 0], (1.01, 0.12))
     assert_same(parts[:, 0, 1], (0.99, 0.12))
-    # published without a spread: that of ours, and half a unit of its last digit
+    # published without a spread, so the bound is the spread of rcf plus half a unit of the last digit
     others = parts[:, 1:].sum(axis=(1, 2))
     assert abs(others.mean() - 0.006) < 0.0005 + 5 * others.std(ddof=1) * np.sqrt(1 / SEEDS + 1 / 30)
 

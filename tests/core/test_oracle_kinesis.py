@@ -1,9 +1,8 @@
-"""The real Kinesis service: what its RANDOM_CUT_FOREST(100 trees, 256 records, time decay 100000,
-shingle 1) returned.
+"""The scores of the real Kinesis service: RANDOM_CUT_FOREST with 100 trees, 256 records, time decay 100000, shingle 1.
 
-The scores for 26 series of the Numenta Anomaly Benchmark are those that its repository publishes
-(https://github.com/numenta/NAB, results/randomCutForest), times 8, which undoes its scaling. The
-service is one more random forest: it is held to be as near to ours as two of ours are to each other.
+The repository of the Numenta Anomaly Benchmark publishes the scores for 26 series (https://github.com/numenta/NAB,
+results/randomCutForest); they are multiplied by 8, which undoes its scaling. The service is another random forest, so its scores
+must be as close to those of rcf as the scores of two forests of rcf are to each other.
 """
 
 import numpy as np
@@ -54,11 +53,11 @@ def ours(values, seed):
 
 @every_series
 def test_scores(name):
-    """Zeros exactly on the first 256, none after; mean ratio 1 +- 0.02; correlation at least 0.97.
+    """Exactly the first 256 scores are 0; the mean ratio is 1 +- 0.02; the correlation is at least 0.97.
 
-    The mean of one forest wanders by 0.7 % from seed to seed, so ours is taken over eight; the service's is that
-    of one. On art_noisy, uniform noise, two forests of 100 trees agree only to 0.94 with each other, and so does the
-    service with one of ours: there the correlation is held against the mean of the eight, elsewhere against one.
+    The mean of one forest varies by 0.7 % from seed to seed, so eight forests of rcf are averaged; the service has one. On
+    art_noisy, which is uniform noise, two forests of 100 trees have a correlation of only 0.94, and so have the service and a
+    forest of rcf. There the service is compared with the mean of the eight forests, elsewhere with one of them.
     """
     values, kinesis = load(name)
     forests = [ours(values, seed) for seed in range(8)]
@@ -79,11 +78,10 @@ def test_scores(name):
 
 @every_series
 def test_the_first_score(name):
-    """Record 256 meets a tree of exactly the first 256, here and there: within 4 standard errors over 40
-    seeds.
+    """In both implementations, the trees hold exactly the first 256 records when record 256 comes. The scores agree within 4
+    standard errors over 40 seeds.
 
-    Where the value is one of two, or always the same, the score does not depend on the tree and is
-    equal to the nine digits that are published.
+    If the series has only one or two different values, the score does not depend on the tree, and all nine published digits agree.
     """
     values, kinesis = load(name)
     scores = [ours(values[: CAPACITY + 1], seed)[CAPACITY] for seed in range(40)]
@@ -94,7 +92,7 @@ def test_the_first_score(name):
     "name", ["artificialNoAnomaly/art_noisy", "artificialWithAnomaly/art_daily_nojump", SERIES[-2], SERIES[-1]]
 )
 def test_the_service_is_one_more_seed(name):
-    """Its distance from the mean of eight forests against theirs from the mean of the other seven."""
+    """The distance of the service from the mean of eight forests, relative to that of each forest from the other seven."""
     values, kinesis = load(name)
     scores = np.array([ours(values, seed)[CAPACITY:] for seed in range(8)])
     theirs = np.sqrt(np.mean((kinesis[CAPACITY:] - scores.mean(axis=0)) ** 2))

@@ -1,8 +1,7 @@
-"""The package rrcf (https://github.com/kLabUM/rrcf): the same tree handed over, its random insertions
-averaged.
+"""The package rrcf (https://github.com/kLabUM/rrcf): random insertions into the same tree, averaged.
 
-rrcf inserts a point at random, reads its collusive displacement, and deletes it again; `codisp` is
-meant to be the mean of that over all insertions. Bound: five standard errors of rrcf's mean.
+rrcf inserts a point with random cuts, reads its collusive displacement, and deletes it again. `codisp` must be the mean of this
+over all insertions. The bound is five standard errors of rrcf's mean.
 """
 
 import importlib.util
@@ -31,7 +30,7 @@ def rrcf():
 
 
 def handed_over(rrcf, arrays, seed):
-    """Our tree as one of rrcf's."""
+    """A tree of rcf as a tree of rrcf."""
     tree = rrcf.RCTree(random_state=seed)
 
     def grow(v, parent, depth):

@@ -3,8 +3,8 @@
 
 https://github.com/aws/amazon-sagemaker-examples, random_cut_forest.ipynb: mean score 0.89, standard
 deviation 0.252, cut-off (mean + 3 sd) 1.65, maximum 4.6 on 2014-11-02 01:00, 232 to 240 rows above
-the cut-off. Mean and deviation are those of one forest, as ours is one: ours are to agree to three of
-our own standard deviations from seed to seed.
+the cut-off. The published mean and deviation come from one forest. The forest of rcf must agree within three standard
+deviations of its own variation from seed to seed.
 """
 
 import numpy as np

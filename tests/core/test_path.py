@@ -24,7 +24,7 @@ def leaf_of(tree, x):
 
 
 def by_sklearn(forest, queries):
-    """The same by scikit-learn's own function for c(n), and by its formula for the score."""
+    """The score computed with scikit-learn's function for c(n) and its formula."""
     trees = [forest.tree(i) for i in range(forest.n_trees)]
     out = []
     for query in (queries - forest.origin_).astype(np.float32):
@@ -65,7 +65,7 @@ def test_scores_are_sklearns(d, duplicates, isa):
 
 @pytest.mark.parametrize("size", [1, 7, 500])
 def test_learning_does_not_depend_on_the_method(size):
-    """A path needs no climb; the boxes that an insertion needs are looked for all the same."""
+    """A path needs no climb, but the boxes for an insertion must still be found."""
     X = stream(800, 5)
     forests = [Forest(9, 32, 5, 1 / 320, [2]) for _ in range(2)]
     for i in range(0, len(X), size):
@@ -97,7 +97,7 @@ def test_constant_data_score_as_in_sklearn():
 
 
 def test_it_ranks_as_an_isolation_forest_does():
-    """Both cut at random; on features of one extent the laws of the cuts differ little."""
+    """Both forests cut at random, and if all features have the same extent, their cuts have similar distributions."""
     rng = np.random.default_rng(5)
     X = np.r_[rng.normal(size=(2000, 4)), rng.uniform(-6, 6, size=(60, 4))]
     ours = RandomCutForest(200, method="path", random_state=0).fit(X).score_samples(X)

@@ -1,6 +1,5 @@
-"""Many threads and one forest. A writer (update, fit, forget) has the forest to itself; readers share
-it, and see it before or after a whole call, never within one. What a free-threaded interpreter would
-do is not tested here.
+"""Many threads use one forest. A writer (update, fit, forget) has exclusive access. Readers share the forest and see it before or
+after a whole call, never during one. Free-threaded interpreters are not tested here.
 """
 
 import os
@@ -18,7 +17,7 @@ SECONDS = 1.0
 
 
 def run(*jobs, seconds=SECONDS, repeat=True):
-    """Each job in a thread of its own, over and over until the time is up or one returns True; what one raises is raised here."""
+    """Repeat each job in its own thread until the time is up or one returns True. Errors of the threads are raised here."""
     errors, stop = [], threading.Event()
 
     def loop(job):
@@ -48,9 +47,7 @@ def run(*jobs, seconds=SECONDS, repeat=True):
 
 @pytest.mark.parametrize(("batch", "n_jobs"), [(200, 1), (200, 3), (1, 1)])
 def test_a_reader_sees_the_forest_before_or_after_a_batch(batch, n_jobs):
-    """The scores after each batch are known from a forest that nobody reads; every reading is one of
-    them, in order.
-    """
+    """A forest without readers gives the scores after each batch. Every reading must be one of these scores, in order."""
     X = np.random.default_rng(0).normal(size=(61, batch, 3))
     queries = np.random.default_rng(1).normal(size=(20, 3))
 
@@ -78,7 +75,7 @@ def test_a_reader_sees_the_forest_before_or_after_a_batch(batch, n_jobs):
 
 
 def write_and_read(writes, read, readers=4):
-    """Call the writes in turn in one thread while others read; each begins to read before the first and ends after the last."""
+    """Call the writers in order in one thread while other threads read, from before the first call until after the last."""
     todo, readings = iter(writes), [[] for _ in range(readers)]
 
     def write():
@@ -97,7 +94,7 @@ def write_and_read(writes, read, readers=4):
 
 
 def test_everything_at_once():
-    """All calls from many threads; then the forest is whole, and as many records were seen as were given."""
+    """Every method is called from many threads. Then the forest is valid, and has seen as many records as were given."""
     naive = pytest.importorskip("naive")
     forest = Forest(12, 32, 3, 0.01, [2])
     forest.update(np.random.default_rng(1).normal(size=(40, 3)), None, None, 1)
@@ -131,7 +128,7 @@ def test_everything_at_once():
 
 
 def test_refitted_while_others_score():
-    """Each fit throws all trees away and moves the origin; a reading is that of one fit or of the next."""
+    """Each fit replaces all trees and the origin. Every reading belongs to one fit or to the next."""
     tables = [np.random.default_rng(i).normal(size=(300, 2)) + 1000 * i for i in range(2)]
     queries = np.ascontiguousarray(tables[0][:10])
     alone, known = Forest(10, 64, 2, 0.0, [3]), {}
@@ -148,7 +145,7 @@ def test_refitted_while_others_score():
 
 
 def test_a_refused_call_lets_others_in():
-    """Whatever a writer is refused for, the forest is not left locked."""
+    """Whatever error a writer raises, the forest is not left locked."""
     forest = Forest(3, 16, 2, 0.0, [4])
     forest.update(np.arange(40.0).reshape(20, 2), None, None, 1)
     bad = np.array([[1.0, np.nan]])
@@ -177,9 +174,7 @@ def test_a_refused_call_lets_others_in():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_works():
-    """After threads were used, and again threads in the child: no pool and no lock is left behind by a
-    call.
-    """
+    """The process forks after threads were used, and the child uses threads too: no call leaves a pool or a lock behind."""
     forest = RandomCutForest(20, 64, n_jobs=2, random_state=0)
     X = np.random.default_rng(5).normal(size=(3000, 4))
     forest.update_many(X[:2000])

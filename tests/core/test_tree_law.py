@@ -1,12 +1,11 @@
-"""The law of the tree: whatever was inserted and forgotten, in whatever order, a tree has the distribution of
-one built from what remains (Theorem 1 and Lemmas 4-6 of Guha et al., ICML 2016).
+"""The distribution of trees: after any insertions and deletions in any order, a tree has the distribution of a tree built from
+the remaining points (Theorem 1 and Lemmas 4-6 of Guha et al., ICML 2016).
 
-The trees of one forest are independent draws, all with the same history. For up to five points every tree
-that can be is enumerated with its exact probability and held against the counts by a chi-square test.
+The trees of one forest are independent draws with the same history. For up to five points, all possible trees are enumerated with
+their exact probabilities, and a chi-square test compares these with the counts.
 
-Error rate: each p-value of a right implementation falls below ALPHA with that probability at a fresh seed;
-the seeds are fixed. With 10^5 trees a cell of probability 0.1 that is off by 7 % of itself is found nearly
-always, with 10^4 one that is off by 25 %.
+Error rate: each p-value of a correct implementation falls below ALPHA with that probability for a new seed; the seeds are fixed.
+With 10^5 trees, a relative error of 7 % in a cell of probability 0.1 is nearly always found, and with 10^4 trees an error of 25 %.
 """
 
 import naive
@@ -22,7 +21,7 @@ FEW = 10_000
 
 
 def points_of(n, d, seed=0):
-    """Points on a grid that a float holds exactly whatever the origin, no two alike in any feature."""
+    """Points on a grid that floats represent exactly for any origin; no two points share a value."""
     rng = np.random.default_rng([n, d, seed])
     return np.stack([rng.permutation(256)[:n] / 64 for _ in range(d)], axis=1)
 
@@ -32,7 +31,7 @@ def forest_of(n_trees, d, seed, capacity=64):
 
 
 def emptied(n_trees, d, seed):
-    """A forest that has been fitted, so that its origin is settled, and has forgotten all."""
+    """A forest that was fitted, so that its origin is determined, and has then forgotten all records."""
     forest = forest_of(n_trees, d, seed)
     forest.fit(np.zeros((1, d)), None, False, False, 1)
     assert forest.forget(np.zeros(d)) == n_trees
@@ -48,9 +47,7 @@ def forget(forest, x):
 
 
 def splits(forest, points):
-    """(trees, n - 1, 4): of each inner node the points below, the dimension, the points to the left, the
-    cut.
-    """
+    """(trees, n - 1, 4): for each inner node the points below it, the dimension, the points on the left, and the cut."""
     n, trees = len(points), [forest.tree(i) for i in range(forest.n_trees)]
     n_nodes, n_leaves = (max(len(t[k]) for t in trees) for k in ("nodes", "leaves"))
     cuts = np.zeros((len(trees), n_nodes), trees[0]["cuts"].dtype)
@@ -87,8 +84,8 @@ def shape_counts(found):
 
 
 def assert_law(forest, points, like=None):
-    """The shapes have their probabilities, and each cut is uniform in its gap. `like`: the points of the
-    law.
+    """Check that the shapes have their probabilities and that each cut is uniform in its gap. `like` are the points for which the
+    probabilities are computed.
     """
     found = splits(forest, points)
     assert chi_square(shape_counts(found), naive.shapes(points if like is None else like)) > ALPHA
@@ -140,7 +137,7 @@ def test_inserted_in_any_order(n, d, trees):
 @few_and(TREES)
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_every_point_inserted_then_forgotten(n, d, trees):
-    """Each point in turn comes once more, and goes; each leaves and comes back; strangers come and go."""
+    """Each point comes once more and leaves, each leaves and comes back, and other points come and leave."""
     points = points_of(n, d)
     forest = forest_of(trees, d, 200 + 10 * n + d)
     forest.fit(points, None, False, False, 1)
@@ -161,7 +158,7 @@ def test_every_point_inserted_then_forgotten(n, d, trees):
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_random_history(n, d, seed, trees):
-    """50 insertions and deletions, doubles among them, of which n points remain."""
+    """50 insertions and deletions, also of duplicates, after which n points remain."""
     rng = np.random.default_rng([n, d, seed])
     points = points_of(n, d, seed)
     pool = np.concatenate([points, points_of(6, d, seed + 10) + 1 / 128])
@@ -186,7 +183,7 @@ def test_random_history(n, d, seed, trees):
 
 
 def test_from_the_first_records_on():
-    """Before the origin is settled, at that moment (the sixteenth record), and after."""
+    """Before the origin is determined, at that moment (the sixteenth record), and after it."""
     points = points_of(4, 2)
     forest = forest_of(FEW, 2, 5)
     forest.update(points, None, None, 1)
@@ -213,7 +210,7 @@ def test_settling_the_origin_keeps_the_law():
 
 
 def test_with_what_the_sample_evicts():
-    """A reservoir of three in a stream of six: sample and tree together have their exact joint law."""
+    """For a reservoir of three in a stream of six, sample and tree together have their exact joint distribution."""
     points = points_of(6, 2)
     forest = Forest(3 * FEW, 3, 2, 0.0, [8])
     forest.update(points, None, None, 1)
@@ -260,9 +257,7 @@ def grown(how, points, trees, seed):
 
 
 def depths_and_first_separation(forest):
-    """(trees, n) each: depths of the points, in the order of the first feature, and which side of the first
-    cut.
-    """
+    """Two arrays (trees, n): the depths of the points in the order of the first feature, and their side of the first cut."""
     depths, sides = [], []
     for i in range(forest.n_trees):
         tree = forest.tree(i)
@@ -281,7 +276,7 @@ def depths_and_first_separation(forest):
 
 @pytest.mark.parametrize("how", ["built", "inserted", "inserted and forgotten"])
 def test_first_separation_of_pairs(how):
-    """The first cut parts a pair with probability |x - y|_1 / (sum of the sides of the box)."""
+    """The first cut separates a pair with probability |x - y|_1 / (sum of the sides of the box)."""
     points = np.random.default_rng(3).normal(size=(40, 3))
     points = points[np.argsort(points[:, 0])]
     trees = 4000
@@ -295,9 +290,7 @@ def test_first_separation_of_pairs(how):
 
 @pytest.mark.parametrize("how", ["inserted", "inserted and forgotten"])
 def test_depths_are_those_of_a_built_tree(how):
-    """The depth of each of 40 points, two samples of 4000 trees each, chi-square; Bonferroni over the
-    points.
-    """
+    """The depths of 40 points in two samples of 4000 trees, compared by chi-square tests with a Bonferroni correction."""
     points = np.random.default_rng(4).normal(size=(40, 3))
     points = points[np.argsort(points[:, 0])]
     a, _ = depths_and_first_separation(grown("built", points, 4000, 40))
@@ -316,7 +309,7 @@ def test_depths_are_those_of_a_built_tree(how):
     ("factor", "shift"), [(2.0**-120, 0.0), (2.0**-20, 0.0), (2.0**60, 0.0), (1.0, 1e9), (1.0, -1e12)]
 )
 def test_invariant_under_translation_and_scaling(factor, shift, how):
-    """The law of the points as they were; powers of two, so that the points are exactly similar."""
+    """The distribution does not change with the scale. Factors are powers of two, so that scaling is exact."""
     points = points_of(4, 2)
     moved = points * factor + shift
     forest = forest_of(FEW, 2, 50)
@@ -347,7 +340,7 @@ def test_a_feature_that_does_not_vary_is_never_cut():
 
 @pytest.mark.parametrize("d", [5, 9, 17])
 def test_many_features(d):
-    """Wider rows go through other loops: the law of the shapes where all but two features are constant."""
+    """Wider rows use other loops: the distribution of the shapes if all features except two are constant."""
     points = np.full((4, d), 3.0)
     points[:, [0, d - 1]] = points_of(4, 2)
     forest = emptied(FEW, d, 80 + d)

@@ -1,4 +1,4 @@
-"""The nets, the evidence and the alarms, held record by record to the slow oracle, on labelled streams and on made-up ones."""
+"""The nets, the evidence and the alarms, compared record by record with the slow oracle, on labelled and on synthetic streams."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def viewed(X, seconds=None, day=0, cuts=()):
 
 
 def made_up(kind, n=3000):
-    """Streams in which something happens, of all sorts."""
+    """Streams with all kinds of incidents."""
     rng = np.random.default_rng(len(kind))
     t = np.arange(n)
     if kind == "counts":
@@ -74,7 +74,7 @@ def test_stuck_records_are_those_of_the_oracle(kind):
 
 @pytest.mark.parametrize("interval", [60, 300])
 def test_seasons_are_those_of_the_oracle(interval):
-    """From midnight on, in which case the oracle's bins begin where ours do; within the first fortnight no week is told."""
+    """Streams start at midnight, so that the bins of the oracle start at the same time. No week is judged in the first fortnight."""
     period = 86400 // interval
     n = int(5.5 * period)
     t, rng = np.arange(n), np.random.default_rng(interval)
@@ -88,7 +88,7 @@ def test_seasons_are_those_of_the_oracle(interval):
 
 
 def test_a_net_in_its_first_blocks():
-    """Every group is rare there; a few outliers are left out of the range, not most of the values."""
+    """In the first blocks every group is rare. A few outliers are excluded from the range, but not most of the values."""
     for seed in range(5):
         x = np.random.default_rng(seed).normal(size=250)
         x[20] = 1e6
@@ -156,7 +156,7 @@ def given():
 
 
 def held_to_the_oracle(name, X):
-    """Evidence and alarms of the views, given scores as a forest gives them: none in the first 256 records."""
+    """Evidence and alarms of the views with given scores, which are 0 in the first 256 records as those of a forest."""
     d = X.shape[1]
     forest = np.random.default_rng(0).gamma(4.0, 0.25, len(X))
     forest[:256] = 0.0
@@ -189,7 +189,7 @@ def test_all_labelled_streams():
 
 
 def test_the_oracle_itself():
-    """By hand: three values near each other, one far away, and one between them."""
+    """An example by hand: three values near each other, one far away, and one between them."""
     net = KnownValues()
     for x in [0.0, 1.0] * 200:
         net.take(x)
@@ -200,7 +200,7 @@ def test_the_oracle_itself():
 
 
 def test_noise_does_not_alarm_when_the_third_block_begins():
-    """Where nearly all points may be left out of the range, 16 of 100 such streams alarmed at records 256 to 264."""
+    """If nearly all points could be excluded from the range, 16 of 100 such streams would alarm at records 256 to 264."""
     alarms = 0
     for seed in range(30):
         x = 10 * np.sin(np.arange(400) / 5) + np.random.default_rng(seed).normal(0, 0.3, 400)

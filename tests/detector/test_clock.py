@@ -1,4 +1,4 @@
-"""Time stamps: which follow each other, what a wrong one costs, and whose wall the seasons go by."""
+"""Time stamps: which ones are accepted, the effect of wrong ones, and the time zone of the seasons."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def noise(n):
 
 
 def both(x, stamps, **more):
-    """The results of one at a time, held to those of many at once."""
+    """The results of single records, after comparing them with those of a batch."""
     one, many = small(**more), small(**more)
     singly = [one.update(value, stamp) for value, stamp in zip(x.tolist(), stamps, strict=True)]
     found = many.update_many(x, stamps)
@@ -47,7 +47,7 @@ def test_equal_stamps_are_further_records():
 
 
 def test_a_clock_that_is_put_back():
-    """The wall shows the hour from two to three twice; a stamp with a zone does not go back."""
+    """The local clock shows the hour from two to three twice. A stamp with a zone does not go back."""
     local = minutes(120, datetime(2026, 10, 25, 1)) + minutes(120, datetime(2026, 10, 25, 2))
     _, found = both(noise(240), local)
     assert (found.reason[80:] != "gap").all()
@@ -91,7 +91,7 @@ def test_refusals_that_do_not_agree_begin_no_new_clock():
 
 
 def test_a_batch_is_refused_where_one_of_its_records_would_be():
-    """And changes nothing; records that are given one by one begin a new clock with the third that agrees."""
+    """The batch changes nothing. With single records, the third consistent stamp starts a new clock."""
     detector = small()
     detector.update_many(noise(200), 1e9 + np.arange(200.0))
     before = detector.to_bytes()
@@ -116,7 +116,7 @@ def test_a_batch_is_refused_where_one_of_its_records_would_be():
 
 
 def test_a_sensor_that_is_switched_off_for_a_night():
-    """A record a second: 10 000 intervals are less than three hours."""
+    """With a record per second, 10 000 intervals are less than three hours."""
     stamps = np.r_[np.arange(200.0), 40_000.0 + np.arange(200.0)]
     _, found = both(noise(400), stamps)
     assert found.reason[200] == "gap"
@@ -138,7 +138,7 @@ STAMPS = st.lists(
     head=st.integers(0, 30),
 )
 def test_results_do_not_depend_on_how_the_stamps_are_cut(steps, cuts, local, order, head):
-    """Of stamps that go on, jump and go back, in batches; a batch that is refused goes one by one."""
+    """Stamps that continue, jump and go back, in batches. A refused batch is repeated record by record."""
     times = 1e9 + np.cumsum([*[1.0] * head, *steps])
     stamps = times.astype("datetime64[s]") if local else times
     x = noise(len(times))

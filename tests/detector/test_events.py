@@ -1,4 +1,4 @@
-"""Events: when they open and close, what they say, and what a person reads."""
+"""Events: when they open and close, their contents, and their sentences."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_another_cause_is_an_event_of_its_own():
 
 
 def test_spikes_soon_after_the_start():
-    """Of 800 counts with five spikes the first, the fourth and the fifth open an event; the others belong to the first."""
+    """Among five spikes in 800 counts, the first, the fourth and the fifth open an event; the others belong to the first."""
     opened, belong = np.zeros(3, dtype=int), np.zeros(2, dtype=int)
     for seed in range(20):
         x = np.random.default_rng(seed).poisson(40, 800).astype(float)
@@ -94,7 +94,7 @@ def test_every_record_of_an_event():
 
 
 def test_a_return_to_usual_is_not_flagged():
-    """After a step of an hour, after a spike, and of a sensor that was stuck; the evidence says that it was seen."""
+    """The return to normal after a step of an hour, a spike and a stuck sensor is not flagged, although it has evidence."""
     returned = 0
     for seed in range(10):
         for kind, at, end in (("step", 1000, 1060), ("spike", 1000, 1001), ("stuck", 1000, 1200)):
@@ -116,7 +116,7 @@ def test_a_return_to_usual_is_not_flagged():
 
 
 def test_the_side_is_that_of_what_was_expected():
-    """Over many seeds a spike after a spike came 1100, expected 41, cause low."""
+    """With many seeds, a spike after a spike once had the values 1100, expected 41, and the cause "low"."""
     flagged = 0
     for seed in range(10):
         x = np.random.default_rng(seed).poisson(40, 800).astype(float)
@@ -158,7 +158,7 @@ def test_a_stuck_sensor_is_found_and_named():
 
 
 def test_a_midday_value_at_night():
-    """Hourly sales by date; a value of noon at three o'clock, and a noon without sales, are usual values at the wrong hour."""
+    """Hourly sales. A noon value at three o'clock and a noon without sales are usual values at the wrong hour."""
     import pandas as pd
 
     hours = pd.date_range("2026-01-05", periods=24 * 42, freq="h")

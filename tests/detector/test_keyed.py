@@ -1,7 +1,4 @@
-"""KeyedDetector beyond what its streams give: keys that go, and states that are none.
-
-That streams do not mix, and which key goes first, is in test_detector.py; model files in test_persist_detectors.py.
-"""
+"""KeyedDetector: eviction of keys, batches, threads, and invalid states. Model files are in test_persist.py."""
 
 import copy
 import pickle
@@ -21,7 +18,7 @@ def small(**more):
 
 
 def test_a_key_that_was_away_too_long_starts_anew():
-    """Also the only one: it goes when it comes back, through the same door as others."""
+    """A single key expires too, when its next record comes, and is evicted like the others."""
     gone = []
     keyed = small(ttl=10.0, on_evict=lambda key, data: gone.append((key, StreamDetector.from_bytes(data).n_seen_)))
     for time in (0.0, 1.0, 11.0):
@@ -37,7 +34,7 @@ STAMPS = {"date": lambda t: t, "datetime64": np.datetime64, "seconds": datetime.
 
 @pytest.mark.parametrize("stamp", STAMPS.values(), ids=STAMPS)
 def test_keys_go_by_the_time_of_the_records(stamp):
-    """Dates as well as numbers: a file of last year, read in a second, has its own clock."""
+    """Dates work like numbers. A file of last year that is read in a second has its own clock."""
     moments = [datetime(2020, 1, 1, 0, 0, s) for s in (0, 1, 20, 30, 31)]
     keyed = small(ttl=10.0)
     for key, moment in zip("abaac", moments, strict=True):
@@ -47,7 +44,7 @@ def test_keys_go_by_the_time_of_the_records(stamp):
 
 
 def test_a_key_that_cannot_go_lets_no_other_in():
-    """Nothing is learned then that is not learned again when the record comes again."""
+    """The record is not learned then, and is learned when it comes again."""
 
     def refuse(key, data):
         raise OSError("the disk is full")
@@ -159,7 +156,7 @@ def test_one_host_with_a_wrong_clock_evicts_nobody():
 
 
 def test_records_without_a_time_stamp_have_a_clock_of_their_own(monkeypatch):
-    """One clock for both would evict every key with stamps 0, 1, 2 ... at the first record without one."""
+    """With one clock for both, the first record without a stamp would evict every key with the stamps 0, 1, 2 ..."""
     now = [1e9]
     monkeypatch.setattr("rcf.detector.keyed.time.time", lambda: now[0])
     keyed = small(ttl=60.0)
@@ -186,7 +183,7 @@ def test_a_key_goes_though_a_younger_one_was_used_before_it():
 
 
 def test_saves_beside_updates_evictions_and_restores():
-    """Four threads update while a fifth saves: every file loads, and each key in it is the one that saw its first n records."""
+    """Four threads update while a fifth saves. Every file loads, and each of its keys equals a detector of the first n records."""
     rng = np.random.default_rng(0)
     values = {key: rng.normal(size=400) for key in range(12)}
     stored = {}
@@ -285,7 +282,7 @@ def told(result):
 @pytest.mark.parametrize("timed", [False, True])
 @pytest.mark.parametrize("more", [{}, {"max_keys": 3}, {"ttl": 50.0}], ids=str)
 def test_many_records_are_those_of_a_loop(d, timed, more, monkeypatch):
-    """Bit for bit, whether keys are evicted meanwhile or not, by results and by state."""
+    """Results and states are equal, bit for bit, whether keys are evicted meanwhile or not."""
     monkeypatch.setattr("rcf.detector.keyed.time.time", lambda: 1e9)
     rng = np.random.default_rng(d)
     n = 1500

@@ -1,4 +1,4 @@
-"""``rcf stream`` and the picture of what a detector found."""
+"""``rcf stream`` and the plot of its results on long streams."""
 
 import json
 import subprocess

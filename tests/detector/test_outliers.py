@@ -1,4 +1,4 @@
-"""What came before must not blind the detector: outliers, wrong first values, silent features."""
+"""Earlier records must not blind the detector: outliers, wrong first values, silent features."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ DUE = {
 
 
 def found(noise, before, hosts=HOSTS, step=1740):
-    """Hosts of which a latency that doubles is found within ten records: 25 ms, by day 30 % more or less, over two days."""
+    """The number of hosts for which a doubled latency is found within ten records. The latency is 25 ms +- 30 % over the day."""
     count = 0
     for seed in range(hosts):
         rng = np.random.default_rng(1000 + seed)
@@ -56,7 +56,7 @@ def test_outliers_do_not_hide_a_step(before, noise):
     np.r_[np.full(80, 5.0), 1e12, np.full(10, 5.0)],
 ])  # fmt: skip
 def test_a_scale_that_the_first_records_settled_wrongly_goes_on_settling(first):
-    """Constant at first, test values at first: a step is found in what follows, and its forest sees more than a clipped number."""
+    """The stream starts constant or with test values. A later step is found, and the forest sees more than a clipped number."""
     for seed in range(3):
         rng = np.random.default_rng(seed)
         x = np.r_[first, 25 * np.exp(rng.normal(0, 0.06, 3000))]

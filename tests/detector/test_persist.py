@@ -1,4 +1,4 @@
-"""Model files of the detectors: what is restored goes on bit for bit, and no file does harm."""
+"""Model files of the detectors: restored detectors continue bit for bit, and no damaged file does harm."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from rcf.persist import ModelFileError
 
 
 def holes(n, d, seed=0):
-    """A stream with missing values and spikes, its time stamps, and a gap in them now and then."""
+    """A stream with missing values and spikes, and its time stamps with some gaps."""
     rng = np.random.default_rng(seed)
     X = np.sin(np.arange(n) / 5)[:, None] * 10 + rng.normal(size=(n, d))
     X[rng.random(n) < 0.01] += 60
@@ -79,7 +79,7 @@ def test_saved_in_the_middle_of_a_gap():
 
 
 def test_a_gap_while_records_are_held_back():
-    """One at a time and many at once agree there too."""
+    """Single records and batches agree there too."""
     X, times = np.random.default_rng(1).normal(size=200), np.arange(200.0)
     times[61:] += 1000
     one, many = (StreamDetector(8, n_estimators=6, max_samples=64, interval=1.0, random_state=0) for _ in range(2))
@@ -185,7 +185,7 @@ def test_what_comes_back_must_be_a_detector():
 
 
 def test_keys_within_keys_are_not_looked_at():
-    """A file nested in itself a thousand times is refused at the first."""
+    """A file that contains itself a thousand times is refused at the first level."""
     file = small_keyed().to_bytes()
     state = KeyedDetector.from_bytes(file)._state()
     for _ in range(3):
@@ -303,7 +303,7 @@ MODELS = {"detector": some_detector, "held back": held_back, "keyed": some_keyed
 
 
 def use(model):
-    """What loaded must work, or refuse a record with a clear error."""
+    """A loaded object must work, or raise a clear error for a record."""
     X, _ = holes(6, 2, seed=4)
     if isinstance(model, HotSpots):
         X = np.nan_to_num(X)

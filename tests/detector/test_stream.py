@@ -1,4 +1,4 @@
-"""StreamDetector: what it finds, and what it leaves alone."""
+"""StreamDetector: what it flags, and what it does not flag."""
 
 import copy
 import pickle
@@ -171,7 +171,7 @@ def test_many_give_the_bits_of_one_at_a_time(transform):
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_frames_have_what_was_expected_of_the_called(library):
-    """Of each feature, by name; nothing of the records that were not called."""
+    """The frame has an expected value for each feature, by name, and none for records that were not flagged."""
     module = pytest.importorskip(library)
     x = noisy(1200)
     plain = StreamDetector(random_state=0).update_many(x)
@@ -188,7 +188,7 @@ def test_frames_have_what_was_expected_of_the_called(library):
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_a_series_is_a_frame_of_one_column(library):
-    """Its name is the feature's; one without a name goes with any."""
+    """The name of a Series is the name of the feature. A Series without a name is accepted for any feature."""
     module = pytest.importorskip(library)
     x = noisy(1200, 1)[:, 0]
     plain = StreamDetector(random_state=0).update_many(x)
@@ -214,7 +214,7 @@ def test_a_series_is_a_frame_of_one_column(library):
 
 @pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
 def test_an_index_of_dates_is_the_time(zone):
-    """A gap in it shows, whether it is named, taken by itself, or given; another index is none."""
+    """The detector notices a gap in the index, whether the index is named, implied or passed. Other indexes are ignored."""
     pd = pytest.importorskip("pandas")
     x = np.delete(noisy(900), slice(700, 703), axis=0)
     index = pd.date_range("2026-01-01", periods=900, freq="5min", tz=zone, name="when").delete(slice(700, 703))
@@ -373,7 +373,7 @@ def test_late_start():
 
 
 def assert_learned(detector, x, skip=()):
-    """The trees hold the windows of records side by side, all of them and nothing else, but for those over a place in `skip`."""
+    """The trees hold exactly the windows of consecutive records, except those that contain a position in `skip`."""
     forest, transform, size = detector._trees.whole, detector._views, detector.shingle_size
     z = (x - transform.centre[0]) / transform.scale[0]
     ends = [i for i in range(size, len(x) + 1) if not any(i - size < s < i for s in skip)]
@@ -422,7 +422,7 @@ def test_what_is_filled_in_among_the_records_held_back_is_not_learned():
 
 
 def test_scores_are_zero_for_the_first_records():
-    """64 of each view: the first window is that of the eighth record."""
+    """64 records of each view; the first window ends with the eighth record."""
     x = np.random.default_rng(0).normal(size=300)
     for transform in ("none", "normalize"):
         found = StreamDetector(8, transform=transform, random_state=0).update_many(x)
@@ -672,7 +672,7 @@ def test_a_spike_beside_a_steady_feature_is_one_alarm_for_good():
 @pytest.mark.parametrize("jump", [1e-3, -0.3, 1e4])
 @pytest.mark.parametrize("lasts", [1, 3000])
 def test_a_flat_feature_that_moves_is_seen_whatever_its_unit(jump, lasts):
-    """With a scale of 1 until it moved, a thousandth beside noise was never called."""
+    """With an initial scale of 1, a change of a thousandth beside noise would never be flagged."""
     for seed in range(6):
         x = np.random.default_rng(seed).normal(size=(3000, 4)) * [1.0, 1e3, 1e-3, 50.0]
         x[:, 2] = 5.0
@@ -687,7 +687,7 @@ def test_a_flat_feature_that_moves_is_seen_whatever_its_unit(jump, lasts):
 
 @pytest.mark.parametrize("jump", [0.1, 30.0])
 def test_a_flat_feature_at_a_new_level_is_one_alarm_for_good(jump):
-    """Its spread sinks without end there; with a centre that stayed, each new scale threw the level about: five more alarms."""
+    """The spread keeps falling there. If the centre stayed, each new scale would move the level: five more alarms."""
     for seed in range(3):
         x = np.random.default_rng(seed).normal(size=(30_000, 2))
         x[:, 0] = 5.0
@@ -723,7 +723,7 @@ def test_called_records_of_runs_are_explained_as_they_would_have_been_singly(mon
 @pytest.mark.parametrize("rate", [0.5, 0.05, 0.005])
 @pytest.mark.parametrize("often", [False, True])
 def test_runs_flag_what_single_records_flag(rate, often):
-    """Above a rate of .05 nearly any record may alarm; with `alert_once` off each record of an event is explained too."""
+    """Above a rate of .05 nearly any record may alarm, and without `alert_once` each record of an event is explained too."""
     x = noisy(1400, 1)
     x[250:1400:83] += np.linspace(60, 400, len(x[250:1400:83]))[:, None]  # each is new
     one, many = (
@@ -740,7 +740,7 @@ def test_runs_flag_what_single_records_flag(rate, often):
 @pytest.mark.parametrize("method", ["depth", "opensearch", "codisp", "displacement"])
 @pytest.mark.parametrize("capacity", [1, 2, 256])
 def test_whatever_alarms_was_known_to_be_able_to(method, capacity):
-    """Highest scores and random novelty: no record alarms that `may_alarm` passes over."""
+    """With the highest scores and random novelty, no record alarms that `may_alarm` excludes."""
     rng = np.random.default_rng(capacity)
     n = 3000
     rows = np.zeros((n, len(COLUMNS)))
@@ -813,7 +813,7 @@ def test_names_of_a_series_are_those_of_the_features():
 
 
 def test_a_calibrated_forecast_is_compared_with_the_steps_that_it_was_made_for():
-    """After a gap of two records the third step counts, not the first; a filled record is not compared."""
+    """After a gap of two records, the third step is compared and not the first. Filled records are not compared."""
     t = np.arange(700)
     x = 100 * np.sin(t / 8) + np.random.default_rng(0).normal(0, 2, 700)
 

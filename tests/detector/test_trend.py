@@ -1,4 +1,4 @@
-"""The drift of a stream beside noise and seasons, and forecasts that carry it on."""
+"""The drift of a stream with noise and seasons, and forecasts that continue it."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from rcf.detector.trend import trend
 
 
 def windows(x, seed=0, size=8, share=0.8):
-    """Some of the windows of x (n, d), as trees hold them, and when each came."""
+    """Some of the windows of x (n, d), as trees hold them, and their times."""
     n, d = x.shape
     all_of_them = np.lib.stride_tricks.sliding_window_view(x, size, axis=0).transpose(0, 2, 1).reshape(-1, size * d)
     kept = np.flatnonzero(np.random.default_rng(seed).random(n - size + 1) < share)
@@ -47,7 +47,7 @@ def still(kind, rng, n=2500):
 
 @pytest.mark.parametrize("kind", ["white", "constant", "square", "step", "AR", "24", "288", "500"])
 def test_no_drift_is_seen_where_there_is_none(kind):
-    """A line through the levels of 2500 records with a season of 500 rises or falls by up to 10 of its 20 in height."""
+    """A line through the levels of 2500 records with a season of 500 and height 20 would rise or fall by up to 10."""
     for seed in range(20):
         x = still(kind, np.random.default_rng(seed))[:, None]
         assert trend(*windows(x, seed), 1)[0] == 0.0
@@ -72,7 +72,7 @@ def test_few_windows(n):
 @pytest.mark.parametrize("transform", ["normalize", "none"])
 @pytest.mark.parametrize(("rate", "period"), [(0.02, 24), (0.02, 60), (0.1, 60)])
 def test_forecast_of_a_trend_with_a_season(rate, period, transform):
-    """With windows as they came, those of the same height stand in another place of the season: 12 ahead the error was 8 to 16."""
+    """Without the shift, windows of the same height are at another place of the season: 12 steps ahead the error was 8 to 16."""
     errors, inside = [], []
     for seed in range(2):
         rng = np.random.default_rng(seed)

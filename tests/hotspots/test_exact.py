@@ -1,6 +1,6 @@
-"""The incremental clustering against the slow one: after every record the window is clustered afresh, in plain Python.
+"""The incremental clustering, compared after every record with a new clustering of the window in plain Python.
 
-Numbers and changes of regions are told in two steps, as they are defined: the new record enters, the oldest leaves.
+Ids and changes of regions follow the definition in two steps: the new record enters, then the oldest leaves.
 """
 
 import numpy as np
@@ -127,7 +127,7 @@ def same_as_naive(X, window_size, radius, min_points):
 
 @st.composite
 def histories(draw, most=60):
-    """Streams in which regions meet and part: few places, so that distances equal to the radius and duplicates abound."""
+    """Streams in which regions join and split. There are few places, so that many distances equal the radius and many records are equal."""
     dims = draw(st.sampled_from([1, 1, 2, 2, 3, 4, 6]))
     side = draw(st.integers(1, {1: 14, 2: 5, 3: 3, 4: 2, 6: 1}[dims]))
     n = draw(st.integers(1, most))
@@ -147,7 +147,7 @@ def test_every_record_of_random_histories(history):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_hub_with_arms_and_loops(seed):
-    """The hub goes first: the searches from its arms meet around the loops and end in the others."""
+    """The hub leaves first. The searches from its arms meet around the loops and end in the other arms."""
     rng = np.random.default_rng(seed)
     right, up, left, down = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
     points = []

@@ -1,4 +1,4 @@
-"""HotSpots: the documented example, the contract, the clusterer, bad input, degenerate data."""
+"""HotSpots: the documented example, the interface, the clusterer, bad input, and degenerate data."""
 
 import copy
 import itertools
@@ -20,7 +20,7 @@ from rcf.hotspots import Change, HotSpots, k_distances, suggest_radius
 
 
 def documented_example(seed, n_windows=3):
-    """Uniform on 10 x 10; a fifth of the points in a square of side 1 that moves every 1000 points. And its corners."""
+    """Points uniform on 10 x 10, a fifth of them in a square of side 1 that moves every 1000 points; and its corners."""
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, 9, size=(n_windows, 2))
     X = rng.uniform(0, 10, size=(1000 * n_windows, 2))
@@ -49,7 +49,7 @@ def blobs(d, n=700, seed=0):
 
 
 def assert_like_dbscan(X, labels, radius, min_points, exact_numbers):
-    """Equal to scikit-learn's, but for border records within reach of several regions: those have their nearest core's."""
+    """Labels equal scikit-learn's, except border records within reach of several regions, which have the label of the nearest core."""
     # its brute force rounds distances; the trees do not
     dbscan = DBSCAN(eps=radius, min_samples=min_points, algorithm="kd_tree").fit(X)
     core = np.zeros(len(X), dtype=bool)
@@ -92,7 +92,7 @@ def test_fit_predict_is_dbscan(d, min_points):
 @pytest.mark.parametrize("older", [-1.0, 1.0])
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_border_between_equally_near_cores_is_the_older_ones(d, older, gone):
-    """As it enters, and again when the core nearest to it has left the window."""
+    """A border record is assigned when it enters, and again when its nearest core has left the window."""
     side = older * np.array([1.0, 1.125, 1.25, 1.375])
     values = np.concatenate([[older * 0.75] if gone else [], side, -side[gone:], [0.0], -side[:gone]])
     rows = np.zeros((len(values), d))
@@ -353,7 +353,7 @@ def test_negative_zero_is_zero():
 
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 10, 30])
 def test_interleaved_regions_exactly_a_radius_apart(d):
-    """Two lines of points; at the radius they are one region, a hair below it they are two."""
+    """Two lines of points are one region at the radius, and two regions at a slightly smaller radius."""
     along = np.arange(40) * 0.25
     X = np.zeros((80, d))
     X[0::2, 0], X[1::2, 0] = along, along
@@ -400,7 +400,7 @@ def test_any_scale_and_offset(d, scale):
 
 @pytest.mark.parametrize("radius", [0.1, 0.3, 0.7, 1 / 3, 1.1, 2.3e-5])
 def test_at_the_edges_of_cells(radius):
-    """Steps of the radius: each record lies on an edge, on which side is a matter of rounding."""
+    """Records at multiples of the radius lie on the edges of cells, and rounding decides on which side."""
     X = np.concatenate([np.arange(3000), 10_000 + np.arange(3000)])[:, None] * radius
     for rows in (X, X[::-1], np.nextafter(X, -1), X + 1e6 * radius):
         labels = HotSpots(scan_radius=radius, min_points=2).fit_predict(rows)
@@ -474,7 +474,7 @@ def test_frames():
 
 
 def test_names_of_a_series_are_those_of_the_features():
-    """As in the estimator: in another order a record would be taken by position, and wrongly."""
+    """As in the estimator: a record with another order of names would be read by position, which would be wrong."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=list("abc"))
     for begin in ("update_many", "fit", "update"):
@@ -544,7 +544,7 @@ def test_k_distances():
     distance = np.sqrt(((X[:, None] - X[None]) ** 2).sum(axis=2))
     for k in (2, 7, 300):
         np.testing.assert_allclose(k_distances(X, k), np.sort(np.sort(distance, axis=1)[:, k - 1]))
-    # a radius is the k-distance of exactly the cores
+    # the rows with a k-distance of at most the radius are exactly the cores
     radius = k_distances(X, 7)[99]
     assert len(HotSpots(scan_radius=np.nextafter(radius, 9), min_points=7).fit(X).core_sample_indices_) == 100
     assert len(k_distances(np.random.default_rng(0).normal(size=(30_000, 2)), 5)) == 10_000
@@ -576,7 +576,7 @@ def test_suggest_radius_of_little_data():
 
 
 def test_a_radius_set_later_does_not_change_the_density():
-    """Neither of what is cached, nor of a copy or a saved model, which report their regions anew."""
+    """Later parameters affect neither cached regions nor those of a copy or a saved model, which are computed again."""
     spots = HotSpots(10, 1.0, 2)
     spots.update_many([[0.0, 0.0], [0.0, 0.5]])
     before = [spot.density for spot in spots.hot_spots_]

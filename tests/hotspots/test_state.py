@@ -1,4 +1,4 @@
-"""The saved state of a window: what cannot be is refused; what is false does no harm (harm that hides, `tests/sanitize` sees)."""
+"""The saved state of a window: impossible states are refused, and false ones do no harm (`tests/sanitize` finds hidden harm)."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_a_state_that_does_not_fit_is_refused():
 
 @pytest.mark.parametrize("d", [2, 5])
 def test_a_false_state_does_no_harm(d):
-    """What the records are to each other is believed, so that a window is restored in a moment; here it is made up."""
+    """Loading trusts the relations between records, so that it is fast. Here they are false."""
     rng = np.random.default_rng(d)
     for _ in range(100):
         n, m = int(rng.integers(2, 80)), int(rng.integers(2, 5))
@@ -60,7 +60,7 @@ def test_a_false_state_does_no_harm(d):
 
 
 def test_a_hub_whose_arms_were_never_one_region():
-    """As many regions as there is room for, none of them true: the hub that goes would part its arms into more."""
+    """The state has as many regions as fit, all of them false. The hub that leaves would split its arms into more."""
     d, n = 9, 400
     arms = 0.9 * np.r_[np.eye(d), -np.eye(d)]  # all see the hub, none another
     points = np.r_[np.zeros((1, d)), arms, 100.0 + 10 * np.arange(n - 1 - 2 * d)[:, None] * np.ones(d)]

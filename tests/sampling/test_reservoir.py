@@ -1,4 +1,4 @@
-"""The reservoir against its laws: who is held, how old, with which weight, after which merge."""
+"""The distribution of the reservoir: which records it holds, their ages and weights, and the effect of merging."""
 
 import pickle
 
@@ -29,7 +29,7 @@ def test_same_seed_same_sample_however_offered():
 
 
 def test_uniform_without_decay():
-    """Each of 40 records is held as often as another: chi-square over 4000 seeds."""
+    """All of 40 records are held equally often: a chi-square test over 4000 seeds."""
     counts = np.zeros(40)
     for seed in range(4000):
         counts[Reservoir(10, random_state=seed).extend(range(40)).sample()] += 1
@@ -39,7 +39,7 @@ def test_uniform_without_decay():
 
 
 def test_weights():
-    """Capacity 1: the chance to be held is the share of the weight."""
+    """With capacity 1, the probability of being held is the share of the weight."""
     weights = np.array([1.0, 2.0, 3.0, 4.0])
     counts = np.zeros(4)
     for seed in range(8000):
@@ -48,7 +48,7 @@ def test_weights():
 
 
 def test_decay_is_a_weight_that_grows():
-    """Weight exp(decay * n) without decay, and weight 1 with it, are one law."""
+    """Weights exp(decay * n) without decay give the same distribution as weights 1 with decay."""
     decayed, grown = np.zeros(30), np.zeros(30)
     weights = np.exp(0.1 * np.arange(30))
     for seed in range(3000):
@@ -64,7 +64,7 @@ def test_mean_age_in_the_steady_state(decay, mean):
         Reservoir(256, time_decay=decay, random_state=seed).extend(range(30_000)).ages().mean() for seed in range(40)
     ]
     error = np.std(ages, ddof=1) / np.sqrt(len(ages))
-    # the figures are one run of ours against a rounded mean: 1 % on top of four standard errors
+    # one run is compared with rounded means, so 1 % is added to four standard errors
     assert abs(np.mean(ages) - mean) < 4 * error + 0.01 * mean
 
 
@@ -81,7 +81,7 @@ def test_merge_is_one_reservoir_over_both_streams():
 
 
 def test_merge_goes_on_as_one():
-    """What comes after a merge meets the right threshold."""
+    """Records after a merge are compared with the right threshold."""
     merged, whole = np.zeros(60), np.zeros(60)
     for seed in range(3000):
         a = (
@@ -123,7 +123,7 @@ def test_pickle_goes_on_where_it_was():
 
 
 def test_ages_keep_their_law_on_long_streams():
-    """After 10^9 records as after 10^5; those that do not enter cost nothing."""
+    """The reservoir works after 10^9 records as after 10^5. Records that do not enter cost nothing."""
     short, long = (
         np.concatenate(
             [Reservoir(64, time_decay=1e-3, random_state=s).extend(range(n)).ages() for s in range(10 * k, 10 * k + 10)]
@@ -198,7 +198,7 @@ def test_extreme_decay(decay):
 
 
 def test_usual_records_after_one_of_enormous_weight():
-    """Without decay they enter once in 10^150; with it, when the weight has decayed away after ln(10^150) / decay records."""
+    """Without decay, light records enter once in 10^150; with decay, after ln(10^150) / decay records, when the weights have decayed."""
     for decay, held in ((0.0, ["heavy"]), (1e-3, [])):
         reservoir = Reservoir(1, time_decay=decay, random_state=0)
         reservoir.offer("heavy", 1e150)

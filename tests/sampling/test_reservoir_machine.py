@@ -1,4 +1,4 @@
-"""The reservoir driven by random operations, against what can be said of it at any time."""
+"""Random operations on a reservoir, with checks of properties that always hold."""
 
 import copy
 import math
@@ -32,14 +32,12 @@ class ReservoirMachine(RuleBasedStateMachine):
         self.n = 0
 
     def items(self, n):
-        """Items that know when they came."""
+        """Items that hold their position in the stream."""
         self.n += n
         return [("record", i) for i in range(self.n - n + 1, self.n + 1)]
 
     def passed(self, before, n):
-        """What a pass of n records may do: only the smallest keys stay, and those that stay are as they
-        were.
-        """
+        """Check a pass of n records: only the records with the smallest keys stay, and those that stay do not change."""
         after = keys(self.sampler)
         assert len(after) == min(self.capacity, len(before) + n)
         for arrival, key in after.items():

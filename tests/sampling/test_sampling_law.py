@@ -1,11 +1,9 @@
-"""The law of the sample: who is held, how old they are, and what a merge holds.
+"""The distribution of the sample: which records it holds, their ages, and the sample after a merge.
 
-The keys of one reservoir run as a race of exponentials, so the probability of each sample of a short
-stream is known exactly (`naive.inclusion`); counts over many reservoirs, or over the trees of one
-forest, are held against it.
+The keys of a reservoir are a race of exponential variables, so the probability of each sample of a short stream is known exactly
+(`naive.inclusion`). It is compared with counts over many reservoirs, or over the trees of one forest.
 
-Error rate: a p-value of a right implementation falls below ALPHA with that probability at a fresh
-seed; the seeds are fixed.
+Error rate: a p-value of a correct implementation falls below ALPHA with that probability for a new seed; the seeds are fixed.
 """
 
 from collections import Counter
@@ -78,7 +76,7 @@ def test_reservoir(weights, decay, how):
 @weights_and_decay
 @pytest.mark.parametrize("capacity", [2, 3, 5])
 def test_fit(weights, decay, capacity):
-    """A table is sampled without a pass over its rows; both ways of doing it, few rows and many."""
+    """A table is sampled without a pass over its rows, in one of two ways: for few rows and for many."""
     forest = Forest(MANY, capacity, 1, decay or 0.1, [2])
     forest.fit(rows(N), weights, decay > 0, False, 1)
     assert_law(held(forest), law_of(weights, decay, capacity))
@@ -87,7 +85,7 @@ def test_fit(weights, decay, capacity):
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 @pytest.mark.parametrize("decay", [0.0, 0.4])
 def test_fit_then_stream(weights, decay):
-    """The rows of a fitted table count as having come together, as the last before the stream goes on."""
+    """The rows of a fitted table count as records that came together just before the stream continues."""
     forest = Forest(MANY, CAPACITY, 1, decay, [3])
     forest.fit(rows(N)[:5], None if weights is None else weights[:5], False, False, 1)
     forest.update(rows(N)[5:], None if weights is None else weights[5:], None, 1)
@@ -96,9 +94,7 @@ def test_fit_then_stream(weights, decay):
 
 
 def test_each_record_enters_with_its_probability():
-    """Skip-ahead: record n enters as often as it is in the sample of the first n; and gaps are
-    independent draws.
-    """
+    """With skip-ahead, record n enters as often as it belongs to the sample of the first n, and the gaps are independent."""
     decay, weights = 0.2, np.ones(N)
     entered = np.zeros(N)
     for seed in range(MANY):
@@ -118,7 +114,7 @@ def test_each_record_enters_with_its_probability():
 @pytest.mark.parametrize("first", [1, 4, 6])
 @pytest.mark.parametrize("after", [0, 2])
 def test_merge_samples_the_union(weights, decay, first, after):
-    """One stream in two reservoirs that are merged, and then sees two records more."""
+    """A stream is divided between two reservoirs. They are merged, and two more records come."""
     w = np.ones(N) if weights is None else weights
     split = N - after
     first = min(first, split - 1)
@@ -141,9 +137,7 @@ def test_merge_samples_the_union(weights, decay, first, after):
 
 
 def test_after_forgetting_what_was_left_out_stays_out():
-    """Simulated, one draw a record: the hole is filled by a record whose key would have been low enough
-    anyway.
-    """
+    """A simulation with one draw per record: only a record whose key is low enough anyway fills the hole."""
     forest = Forest(MANY, CAPACITY, 1, 0.1, [4])
     forest.update(rows(5), None, None, 1)
     forest.forget(np.array([3.0]))
@@ -168,14 +162,12 @@ def test_after_forgetting_what_was_left_out_stays_out():
 
 LENGTH, SIZE = 30_000, 256
 DECAYS = [0.0, 1 / 2560, 1 / 1024, 1 / 256]
-# Measured figures (mean age, acceptance) for a stream of 30 000 and 256 places: to within their noise and ours.
+# Measured mean age and acceptance for a stream of 30 000 records and 256 places; the bounds include both noises.
 FIGURES = {0.0: (15_044, None), 1 / 2560: (2_575, 0.097), 1 / 1024: (None, 0.233), 1 / 256: (296, 0.738)}
 
 
 def assert_ages(ages, decay, n=LENGTH):
-    """The ages of many independent samples have the right mean (z-test) and distribution (Kolmogorov-
-    Smirnov).
-    """
+    """The ages of many independent samples have the right mean (z-test) and distribution (Kolmogorov-Smirnov test)."""
     age, _ = naive.mean_age(n, SIZE, decay)
     ages = np.asarray(ages, dtype=float)  # (samples, SIZE)
     error = ages.std() / np.sqrt(ages.size)
@@ -204,9 +196,7 @@ def test_ages_of_a_long_table(decay):
 
 @pytest.mark.parametrize("decay", DECAYS)
 def test_acceptance(decay):
-    """Of the second half of the stream; the standard error is below 1 % with 8 reservoirs (of 25 000
-    Bernoulli draws).
-    """
+    """The acceptance in the second half of the stream. With 8 reservoirs the standard error of 25 000 draws is below 1 %."""
     entered = 0
     for seed in range(8):
         reservoir = Reservoir(SIZE, time_decay=decay, random_state=seed)
@@ -223,7 +213,7 @@ def test_acceptance(decay):
 
 
 def later(state, by, decay):
-    """The state of a sample, `by` records on: the same sample, each key and number moved along."""
+    """The state of a sample `by` records later: the same sample with each key and number shifted."""
     capacity, d, slots, threshold, following, settled, budget, words, n_seen = state
     slots = slots.copy()
     slots["arrival"] += by
@@ -233,9 +223,7 @@ def later(state, by, decay):
 
 @pytest.mark.parametrize("decay", DECAYS[1:])
 def test_ages_after_a_billion_records(decay):
-    """The counters are wound on, and the stream goes on for ten mean ages: the keys have kept their
-    resolution.
-    """
+    """The counters are advanced and the stream continues for ten mean ages; the keys keep their resolution."""
     more, ages = LENGTH, []
     for seed in range(20):
         reservoir = Reservoir(SIZE, time_decay=decay, random_state=seed)
@@ -249,7 +237,7 @@ def test_ages_after_a_billion_records(decay):
 
 
 def test_uniform_after_a_billion_records():
-    """No decay: a range of 10^9 is sampled in milliseconds, for nothing is drawn for what does not enter."""
+    """Without decay, a range of 10^9 is sampled in milliseconds, because records that do not enter need no random number."""
     ages = []
     for seed in range(40):
         reservoir = Reservoir(SIZE, random_state=seed).extend(range(10**9))
@@ -259,7 +247,7 @@ def test_uniform_after_a_billion_records():
 
 
 def test_a_decayed_table_of_a_billion_is_not_walked():
-    """The forest samples the end of a long stream: the state of a tree wound on by 10^9, ages as ever."""
+    """The forest samples the end of a long stream: after the state of a tree is advanced by 10^9, the ages are as before."""
     decay = 1 / 2560
     forest = Forest(20, SIZE, 1, decay, [8])
     stream = np.random.default_rng(8).normal(size=(LENGTH, 1))

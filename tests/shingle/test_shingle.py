@@ -1,4 +1,4 @@
-"""Windows of a stream and of an array against the oracle."""
+"""Windows of a stream and of an array, compared with the oracle."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Windows of a stream, of an array, and the way back, against the plain definition."""
+"""Windows of a stream and of an array, and scores of records from scores of windows, compared with the definition."""
 
 import pickle
 import sys
@@ -105,7 +105,7 @@ def test_way_back_against_definition(size, step, m, reduce):
 
 
 def test_mean_back_survives_a_great_score():
-    """A running sum would leave 1e16 behind it."""
+    """A running sum would keep the rounding error of 1e16."""
     scores = np.array([1.0, 1e16, 1.0, 1.0, 1.0])
     np.testing.assert_allclose(unshingle(scores, 2, reduce="mean")[3:], 1.0)
 
@@ -147,7 +147,7 @@ def test_failed_push_changes_nothing():
 
 
 def test_one_module_under_both_names(monkeypatch):
-    """In a checkout the folder is found as `shingle` too; it hands back the real module."""
+    """In a checkout, `import shingle` finds the folder too, and must return the real module."""
     monkeypatch.delitem(sys.modules, "shingle", raising=False)
     import importlib.util
     from pathlib import Path
