@@ -15,7 +15,7 @@ PARAMS, _ = parameters()
 
 
 class Service:
-    """Streams of a fresh account."""
+    """The streams of a new account."""
 
     def __init__(self, address):
         urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).read()
@@ -46,7 +46,7 @@ class Service:
         return found
 
     def count(self):
-        """Records written; those written twice count once."""
+        """The number of records written; a record that is written twice counts once."""
         return len({(row["SHARD"], row.get("AT") or row["SEQUENCE_NUMBER"]) for row in self.written()})
 
     def store(self, **options):

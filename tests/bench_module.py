@@ -1,4 +1,4 @@
-"""Loads a file of bench/ that needs nothing else of it: the folder is no part of the package, and may not be on the path."""
+"""Loads a single file of bench/, because that folder is not part of the package and may not be on the path."""
 
 import importlib.util
 import sys
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def of_bench(name):
-    """The module bench/NAME.py; skips the tests of a file that asks for it where the folder is not there."""
+    """The module bench/NAME.py. If the folder does not exist, the tests of the calling file are skipped."""
     file = ROOT / "bench" / f"{name}.py"
     if not file.exists():
         pytest.skip("no bench/ beside tests/", allow_module_level=True)

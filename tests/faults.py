@@ -1,12 +1,12 @@
 """Put faults into the code, one at a time, and see whether the tests find them.
 
-    python tests/faults.py              # all of them, on a copy of the checkout; some twenty minutes
-    python tests/faults.py decay heap   # those whose description has one of the words
-    python tests/faults.py --check      # only whether the lines to be changed are still there; a second
+    python tests/faults.py              # all of them, on a copy of the checkout; about twenty minutes
+    python tests/faults.py decay heap   # only those whose description has one of the words
+    python tests/faults.py --check      # only check that the lines to be changed exist; a second
 
-Each fault is a change of text in one file. The extension that it touches is built anew and the tests named run until
-the first failure. A fault that no test finds, and one whose text has gone or stands there twice, is an error: the list is
-to follow the code. The copy lies in the folder for temporary files and is removed.
+Each fault is a change of text in one file. The extension is rebuilt if necessary, and the named tests run until the first failure.
+A fault that no test finds is an error. So is a fault whose text does not exist or exists twice, because the list must follow the
+code. The copy is in the folder for temporary files and is removed.
 """
 
 import argparse
@@ -216,7 +216,7 @@ FAULTS = [
 
 
 def pytest_configure() -> None:
-    """This file as a plugin of pytest: a history that fails need not be made small, which takes minutes."""
+    """This file is also a pytest plugin that does not minimise failing histories, because that takes minutes."""
     from hypothesis import Phase, settings
 
     settings.register_profile("faults", phases=[Phase.explicit, Phase.generate], report_multiple_bugs=False)
@@ -224,7 +224,7 @@ def pytest_configure() -> None:
 
 
 def problem(fault: Fault) -> str | None:
-    """Why it cannot be put in; None if it can."""
+    """The reason why a fault cannot be applied; None if it can."""
     path = ROOT / fault.file
     if not path.exists():
         return f"{fault.file} IS GONE"
@@ -237,13 +237,13 @@ def problem(fault: Fault) -> str | None:
 
 
 def test_files(fault: Fault) -> list[str]:
-    """Those that there are."""
+    """The existing files among the given ones."""
     named = (Path("tests", name).with_name(f"test_{Path(name).name}.py") for name in fault.tests.split())
     return [str(path) for path in named if (ROOT / path).exists()]
 
 
 def build(at: Path) -> str | None:
-    """Build what is older than its sources; what went wrong, or None."""
+    """Build extensions that are older than their sources. Returns the error, or None."""
     done = subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
         cwd=at,

@@ -3,9 +3,9 @@
 pip install atheris
 python tests/fuzz.py -runs=100000 [-seed=1]
 
-Nothing may crash the interpreter, and nothing but a ValueError (or a TypeError at the door) may come
-out. After every call that succeeds the trees are checked whole; after every one that is refused the
-forest is as it was. A damaged model file is refused with ModelFileError, or what it gives can be used and saved.
+Nothing may crash the interpreter, and calls may raise only ValueError or, for wrong types, TypeError. After every successful
+call the trees must be valid; after an error the forest must not have changed. A damaged model file raises ModelFileError, or
+its object can be used and saved.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ KINDS = [*naive.KINDS, "nonsense"]
 
 
 def numbers(data, n):
-    """Drawn from few values, so that they repeat, or from raw bytes."""
+    """Numbers drawn from a few values, so that they repeat, or from raw bytes."""
     if data.ConsumeBool():
         return np.array([PARTS[data.ConsumeIntInRange(0, len(PARTS) - 1)] for _ in range(n)])
     raw = data.ConsumeBytes(8 * n).ljust(8 * n, b"\0")
@@ -37,7 +37,7 @@ def numbers(data, n):
 
 
 def mostly_fine(data, rows):
-    """One call in eight may be refused; long batches otherwise always would be."""
+    """Only one call in eight has invalid numbers; otherwise long batches would always be refused."""
     if data.ConsumeIntInRange(0, 7) == 0:
         return rows
     return np.where(np.abs(rows) <= 1.7e38, rows, 2.0)
@@ -82,7 +82,7 @@ def drive(data):
 
 @atheris.instrument_func
 def damaged(data, state):
-    """A saved state with up to three of its numbers overwritten, or an array cut short, or a name gone."""
+    """A saved state with up to three numbers overwritten, an array truncated, or a name removed."""
     for _ in range(data.ConsumeIntInRange(0, 3)):
         name = data.PickValueInList(sorted(state))
         value = state[name]
@@ -105,7 +105,7 @@ def damaged(data, state):
 
 @atheris.instrument_func
 def drive_detector(data):
-    """A detector, given records with gaps and time stamps that jump; a call that is refused leaves it as it was."""
+    """A detector with gaps and jumping time stamps; a call that raises an error must not change it."""
     d = data.ConsumeIntInRange(1, 3)
     kind = data.PickValueInList(["normalize", "difference", "normalize_difference", "subtract_moving_average", "none"])
     fill = data.PickValueInList(["previous", "linear", "forest", "zero", 1.5])
@@ -141,7 +141,7 @@ def drive_detector(data):
 
 @atheris.instrument_func
 def drive_spots(data):
-    """Hot spots of nasty numbers; a batch that is refused leaves them as they were."""
+    """Hot spots of extreme numbers; a batch that raises an error must not change them."""
     d = data.ConsumeIntInRange(1, 10)
     spots = HotSpots(data.ConsumeIntInRange(4, 30), data.PickValueInList([1e-150, 1e-9, 1.0, 50.0, 1e150]),
                      data.ConsumeIntInRange(1, 4))  # fmt: skip
@@ -165,7 +165,7 @@ def drive_spots(data):
 
 @atheris.instrument_func
 def from_bytes(data):
-    """A model file with some of its bytes changed or cut; mostly with a checksum that fits, for what lies behind it."""
+    """A model file with changed or missing bytes. Most have a valid checksum, so that the code after the check is tested."""
     raw = bytearray(data.PickValueInList(SAVED))
     for _ in range(data.ConsumeIntInRange(1, 3)):
         at = data.ConsumeIntInRange(0, len(raw) - 5)

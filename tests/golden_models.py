@@ -1,10 +1,10 @@
-"""The model files of released versions that every later one loads: `golden/model_v<version>_<class>.json`.
+"""The model files of released versions, which every later version must load: `golden/model_v<version>_<class>.json`.
 
-    python tests/golden_models.py             write those of this version anew: until it is released
-    python tests/golden_models.py --answers   keep all files, renew what is held of how their models go on: where a change of the
-                                              core means to learn other bits
+    python tests/golden_models.py             write the files of this version again, until it is released
+    python tests/golden_models.py --answers   keep the model files and write new answers, if a change of the core is meant to
+                                              change how models continue
 
-Each holds the model file, records that follow, and what the model said of them.
+Each file holds a model file, records that follow, and the answers of the model.
 """
 
 import argparse
@@ -86,12 +86,12 @@ def checkpoint():
 
 
 def frozen(key):
-    """A key as it was before JSON made lists of tuples."""
+    """A key, with lists of JSON converted back to tuples."""
     return tuple(map(frozen, key)) if isinstance(key, list) else key
 
 
 def said(found):
-    """Of a detection, all that can be asked."""
+    """All attributes of a detection."""
     told = [
         found.score,
         found.evidence,
@@ -108,7 +108,7 @@ def said(found):
 
 
 def answers(model, following):
-    """What the model says of the records that follow, as JSON holds it, bit for bit; the model learns them."""
+    """The answers of the model for the records that follow, as JSON, bit for bit. The model learns the records."""
     if isinstance(model, Checkpoint):
         told = {name: value for name, value in vars(model).items() if name != "model"}
         told |= answers(model.model, following)
@@ -139,7 +139,7 @@ MAKERS = {
 
 
 def loaded(golden):
-    """The model in a golden file, as `rcf.load` would give it."""
+    """The model of a golden file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.rcf"
         path.write_bytes(base64.b64decode("".join(golden["file"])))

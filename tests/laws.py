@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-# A p-value of a right implementation falls below it once in a million fresh seeds; the seeds in the tests are fixed.
+# A p-value of a correct implementation is below this for one new seed in a million; the seeds in the tests are fixed.
 ALPHA = 1e-6
 
 

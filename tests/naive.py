@@ -1,8 +1,8 @@
-"""The slow oracle: what every fast path is held to, in plain Python and numpy.
+"""The slow oracle: reference implementations in plain Python and NumPy, with which every fast path is compared.
 
-Nothing here shares code, order of summation or data layout with the core. A tree is read out of the core as
-arrays (``Forest.tree(i)``); boxes are hulls taken from the points, masses are counted, scores are the
-definitions written as recursions from the root, and laws are enumerated.
+Nothing here shares code, order of summation or data layout with the core. The arrays of a tree come from the core
+(``Forest.tree(i)``). Boxes are computed from the points, masses are counted, scores are recursions from the root that follow the
+definitions, and distributions are enumerated.
 """
 
 import math
@@ -61,7 +61,7 @@ class Node:
 
 
 def read(arrays):
-    """The tree that the arrays of ``Forest.tree`` describe, points as float64; None for the empty tree."""
+    """The tree in the arrays of ``Forest.tree``, with points as float64; None for an empty tree."""
     if arrays["mass"] == 0:
         return None
 
@@ -76,7 +76,7 @@ def read(arrays):
 
 
 def check(arrays):
-    """Assert all that must be true of a tree at any time."""
+    """Assert all invariants of a tree."""
     cuts, nodes, leaves, points, boxes = (arrays[k] for k in ("cuts", "nodes", "leaves", "points", "boxes"))
     slots = arrays["slots"]
     held = Counter(slots["leaf"].tolist())
@@ -135,7 +135,7 @@ def check(arrays):
 
 
 def remove(tree, x):
-    """The tree without the leaf that equals x: the sibling takes the place of the parent."""
+    """The tree without the leaf that equals x, in which the sibling replaces the parent."""
     if isinstance(tree, Leaf):
         return None if np.array_equal(tree.point, x) else tree
     left, right = tree.left, tree.right
@@ -152,13 +152,13 @@ def remove(tree, x):
 
 
 def gaps(tree, x):
-    """How far x lies above and below the hull in each feature, (d, 2), and the sum of the hull's sides."""
+    """The distances of x above and below the box in each feature, (d, 2), and the sum of the sides of the box."""
     lower, upper = tree.points.min(axis=0), tree.points.max(axis=0)
     return np.stack([np.maximum(x - upper, 0), np.maximum(lower - x, 0)], axis=1), (upper - lower).sum()
 
 
 def separated(kind, depth, mass, above):
-    """The value where a cut sets x apart from a subtree of that mass at that depth."""
+    """The value of a cut that separates x from a subtree of that mass at that depth."""
     if kind == "displacement":
         return mass
     if kind == "codisp":
@@ -167,7 +167,7 @@ def separated(kind, depth, mass, above):
 
 
 def equal(kind, depth, mass, total, above):
-    """The value where x equals a leaf of that mass at that depth, in a tree of `total` records."""
+    """The value if x equals a leaf of that mass at that depth, in a tree of `total` records."""
     if kind == "displacement":
         return 0.0
     if kind == "codisp":
@@ -204,14 +204,14 @@ def score(tree, x, kind):
 
 
 def mean_length(n):
-    """The mean path length of a tree of n records, as Liu, Ting and Zhou and scikit-learn have it."""
+    """The mean path length of a tree of n records, as defined by Liu, Ting and Zhou and by scikit-learn."""
     if n < 3:
         return max(n - 1, 0)
     return 2 * (math.log(n - 1) + np.euler_gamma) - 2 * (n - 1) / n
 
 
 def path_length(tree, x):
-    """From the root to the leaf of x, as a share of the mean; records that share the leaf count as the tree they would make."""
+    """The path length from the root to the leaf of x, divided by the mean. Equal records in the leaf count as a tree of that size."""
     if tree is None or tree.mass < 2:
         return 1.0
     node, steps = tree, 0
@@ -227,7 +227,7 @@ def forest_score(trees, x, method):
 
 
 def attribution(tree, x, kind):
-    """(d, 2): what each feature adds to the score of x by lying above, or below, the boxes."""
+    """(d, 2): each feature's part of the score of x, for lying above and below the boxes."""
     d = len(x)
     if tree is None:
         return np.zeros((d, 2))
@@ -244,7 +244,7 @@ def attribution(tree, x, kind):
 
     if not (tree.points == x).all(axis=1).any():
         return walk(tree, 0, 0.0, kind) * scale(kind, tree.mass)
-    # x is in the sample: no box of its path cuts it off. Its score is shared out as in the tree without it.
+    # x is in the sample, so no box on its path separates it. Its score is divided as in the tree without x.
     rest = remove(tree, x)
     if rest is None:
         return np.full((d, 2), score(tree, x, kind) / (2 * d))
@@ -253,8 +253,8 @@ def attribution(tree, x, kind):
 
 
 def density(tree, x):
-    """(3, d, 2): for lying above and below in each feature, the expected mass (as a part of all) and length of the box that
-    a random cut parts from x, times the share of that side, and the share itself.
+    """(3, d, 2), for lying above and below in each feature: the expected mass (as a share of all records) of the box that a random cut
+    separates from x, times the share of that side; the length of the box likewise; and the share itself.
     """
     if tree is None:
         return np.zeros((3, len(x), 2))
@@ -278,7 +278,7 @@ def density(tree, x):
 
 
 def nearest(tree, x, missing, held):
-    """The points that complete x, all equally good: nearest in the known features, then heaviest; with `held`, not x itself."""
+    """All equally good points to complete x: those nearest in the known features, then the heaviest; with `held`, without x itself."""
     if tree is None:
         return []
     leaves = [tree]
@@ -291,7 +291,7 @@ def nearest(tree, x, missing, held):
 
 
 def insertions(tree, x):
-    """Every tree that inserting x can give, with its probability; the cut is put in the middle of its gap."""
+    """Every tree that can result from inserting x, with its probability. The cut is in the middle of its gap."""
     if isinstance(tree, Leaf) and np.array_equal(tree.point, x):
         return [(1.0, Leaf(tree.point, tree.mass + 1))]
     out = []
@@ -319,15 +319,13 @@ def path(tree, x):
 
 
 def displacement_of(tree, x):
-    """The paper's displacement of a record that is in the tree: how many others move up if its leaf goes."""
+    """The paper's displacement of a record in the tree: the number of records that move up if its leaf is removed."""
     way = path(tree, x)
     return 0 if len(way) < 2 or way[-1].mass > 1 else way[-2].mass - 1
 
 
 def codisp_of(tree, x):
-    """The paper's collusive displacement of a record in the tree: the most that a set with it moves a
-    head.
-    """
+    """The paper's collusive displacement of a record in the tree: the largest displacement per record of a set that contains it."""
     way = path(tree, x)
     return max(((a.mass - b.mass) / b.mass for a, b in pairwise(way)), default=0.0)
 
@@ -339,7 +337,7 @@ def shapes(points):
     """{splits: probability} of a random cut tree over distinct points.
 
     `splits` is the sorted tuple of (points below, dimension, points to the left) over the inner nodes, sets
-    of points as bit masks; it says all about a tree but the exact cuts.
+    of points as bit masks. It describes a tree completely except for the exact cuts.
     """
     points = np.asarray(points, dtype=np.float64)
 
@@ -364,7 +362,7 @@ def shapes(points):
 
 
 def depths(splits, n):
-    """The depth of each of n points in a tree of such splits."""
+    """The depth of each of n points in a tree with these splits."""
     return [sum(mask >> i & 1 for mask, _, _ in splits) for i in range(n)]
 
 
@@ -372,16 +370,16 @@ def depths(splits, n):
 
 
 def reservoir(rng, n, capacity, decay=0.0, weights=None):
-    """The numbers (from 1) of the records that stay: keys ln(E / w) - decay * number, the smallest."""
+    """The numbers (from 1) of the records that stay: those with the smallest keys ln(E / w) - decay * number."""
     numbers = np.arange(1, n + 1)
     keys = np.log(rng.exponential(size=n) / (1.0 if weights is None else weights)) - decay * numbers
     return numbers[np.argsort(keys)[:capacity]]
 
 
 def inclusion(weights, capacity, decay=0.0):
-    """The exact probability of each set of records to be the sample: {sorted numbers (from 1): probability}.
+    """The exact probability of each possible sample: {sorted numbers of records (from 1): probability}.
 
-    The order of the keys is that of a race of exponentials: the next is drawn by weight among those left.
+    The keys are a race of exponential variables: the next record is drawn by weight among the remaining ones.
     """
     strength = np.asarray(weights, dtype=np.float64) * np.exp(decay * np.arange(len(weights)))
     out = {}
@@ -400,10 +398,10 @@ def inclusion(weights, capacity, decay=0.0):
 
 
 def mean_age(n, capacity, decay):
-    """The expected age of what is kept of n unit records, and the chance of the newest to be kept.
+    """The expected age of the held records among n records of weight 1, and the probability that the newest is held.
 
-    Both at the threshold that keeps `capacity` of them: given the threshold the records are independent, and
-    for a capacity in the hundreds the mean over the threshold is the value at it to well below a percent.
+    Both are computed for the threshold that keeps `capacity` records. Given the threshold, the records are independent. For a
+    capacity in the hundreds, the mean over all thresholds differs from this by far less than a percent.
     """
     age = np.arange(n)
     low, high = 1e-18, 1e18
@@ -428,14 +426,14 @@ def shingle(X, size, step=1):
 
 
 class KnownValues:
-    """The values that a stream is known to take: a list of [place, weight, last block], the smallest place first."""
+    """The known values of a stream: a list of [place, weight, last block], sorted by place."""
 
     def __init__(self, block=128, horizon=5000, most=64, share=0.03):
         self.block, self.horizon, self.most, self.share = block, horizon, most, share
         self.points, self.blocks, self.t = [], 0.0, 0
 
     def usual(self, most=None):
-        """The part of the points that is left without rare groups, of at most so many points, at the ends."""
+        """The points without rare groups of at most that many points at the ends."""
         low, high = 0, len(self.points) - 1
         for _ in range(8):
             new_high = self._without(low, high, True, most)
@@ -483,8 +481,8 @@ class KnownValues:
         novelty = 0.0
         if t >= 64:
             if t < 3 * self.block:
-                # All groups are rare before any value had the time to come in a third block. Without this limit nearly all points
-                # may be left out, and then a small rest makes ordinary records new.
+                # All groups are rare before any value can have come in a third block. Without this limit nearly all points could be
+                # excluded, and ordinary records would then be new relative to the few that remain.
                 usual = self.usual(len(self.points) // 8)
                 width = usual[-1][0] - usual[0][0]
             scale = max(width, least)
@@ -494,7 +492,7 @@ class KnownValues:
 
     def _learn(self, x, now, nearest, scale):
         if nearest <= scale / (2 * self.most):
-            # of two points as near the one above
+            # if two points are equally near, the upper one
             i = max(i for i, (v, _, _) in enumerate(self.points) if abs(x - v) == nearest)
             if self.points[i][2] != now:
                 self.points[i][1] += 1
@@ -518,7 +516,7 @@ class KnownValues:
 
 
 def log_unit(x):
-    """Where the logarithm of a feature turns linear, by its first 64 values."""
+    """Where the logarithm of a feature becomes linear, from its first 64 values."""
     sizes = np.abs(x[:64])
     unit = 0.1 * sizes.mean()
     if np.median(sizes) > 0:
@@ -532,7 +530,7 @@ def logarithm(x):
 
 
 def novelty_of(x, block=128):
-    """How new each value of a feature is, and which of the views (value, logarithm, change, move) says so."""
+    """The novelty of each value of a feature, and the view (value, logarithm, change, move) with this novelty."""
     y, nets = logarithm(x), [KnownValues(block) for _ in range(4)]
     found, views = np.zeros(len(x)), np.zeros(len(x), dtype=int)
     mean = mass = 0.0
@@ -549,7 +547,7 @@ def novelty_of(x, block=128):
 
 
 def stuck_records(x):
-    """Where equal values come for 15 records more than three times the longest run of the last 39 blocks of 128 records."""
+    """The records whose run of equal values exceeds three times the longest run of the last 39 blocks of 128 records by 15."""
     out, run, longest = np.zeros(len(x), dtype=bool), 0, {}
     for t in range(1, len(x)):
         block = t // 128
@@ -563,7 +561,7 @@ def stuck_records(x):
 
 
 def season_left(y, period, bins):
-    """What is left of a logarithm beside what is usual at this place of the period; NaN where no profile is in force."""
+    """The residual of a logarithm from the usual value at this place of the period; NaN if no profile is used."""
     left, level, visits = np.full(len(y), np.nan), np.zeros(bins), np.zeros(bins)
     rate, told, inside, around, slow = 1 - 0.75 ** (bins / period), 0, 0.0, 0.0, y[0]
     place = [int(t % period * bins / period) for t in range(len(y) + 1)]
@@ -584,7 +582,7 @@ def season_left(y, period, bins):
 
 
 def seasonal_novelty(x, period):
-    """Novelty of the median of the last 9 residuals from the daily profile, by at least half of the range of the logarithm's."""
+    """The novelty of the median of the last 9 residuals from the daily profile, with at least half of the range of the logarithm."""
     y, out = logarithm(x), np.zeros(len(x))
     levels, nets, last = [], (KnownValues(), KnownValues()), []
     left = season_left(y, period, min(period, 288))
@@ -598,7 +596,7 @@ def seasonal_novelty(x, period):
 
 
 def evidence_of(forest, novelty, floor, begin=64):
-    """What the forest's score and the novelty say together, times the quarter power of the records since it was as high."""
+    """The product of the forest's score and the novelty, times the fourth root of the number of records since it was as high."""
     q, out = np.maximum(forest * (0.02 + novelty), floor), np.zeros(len(forest))
     for t in range(begin, len(q)):
         since = 1
@@ -609,7 +607,7 @@ def evidence_of(forest, novelty, floor, begin=64):
 
 
 def alarms_of(evidence, threshold=2.0):
-    """Where the evidence reaches the threshold and exceeds that of the last 30 records."""
+    """The records whose evidence reaches the threshold and exceeds that of the last 30 records."""
     return np.array(
         [e >= threshold and e > evidence[max(0, t - 30) : t].max(initial=0) for t, e in enumerate(evidence)]
     )

@@ -21,7 +21,7 @@ def free_port():
 
 
 def wait_until(condition, seconds=20.0, step=0.02):
-    """What `condition` returns once that is true; fails after `seconds`."""
+    """Wait until `condition` returns a true value, and return it; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, f"not within {seconds} s"
@@ -31,7 +31,7 @@ def wait_until(condition, seconds=20.0, step=0.02):
 
 @contextlib.contextmanager
 def process(command, **options):
-    """A process that is ended with the block."""
+    """A process that is stopped at the end of the block."""
     run = subprocess.Popen(command, **options)
     try:
         yield run
@@ -46,7 +46,7 @@ def process(command, **options):
 
 
 def killed_at_random(command, progress, n, times, rng, seconds=120.0, step=0.002):
-    """Kill a command with SIGKILL while `progress()` goes from 0 to `n`, at `times` random places; then let it end its work."""
+    """Kill a command with SIGKILL at `times` random points while `progress()` goes from 0 to `n`; then let it finish."""
     for place in sorted(rng.integers(1, n, size=times).tolist()):
         with process(command, stderr=subprocess.PIPE, text=True) as run:
             wait_until(lambda: progress() >= place or run.poll() is not None, seconds, step)  # noqa: B023

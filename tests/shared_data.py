@@ -1,4 +1,4 @@
-"""Where data that are not part of the repository are found."""
+"""Finds data files that are not part of the repository."""
 
 import csv
 import os
@@ -9,7 +9,7 @@ import pytest
 
 
 def path(*parts):
-    """A file below RCF_DATA, or below ../shared/data beside the checkout; skips where there is neither."""
+    """A file below RCF_DATA, or below ../shared/data beside the checkout. Skips the test if it does not exist."""
     root = os.environ.get("RCF_DATA") or Path(__file__).parents[2] / "shared" / "data"
     found = Path(root, *parts)
     if not found.exists():

@@ -1,4 +1,4 @@
-"""What is refused, in which words, and that a refusal leaves no trace."""
+"""Invalid input: the errors and their messages, and that an error changes nothing."""
 
 import pickle
 from datetime import UTC, datetime, timedelta
@@ -100,7 +100,7 @@ def test_refused_and_unchanged(grown, method, what):
 
 @pytest.mark.parametrize("cell", [np.inf, 1e300])
 def test_a_failed_fit_on_another_table_leaves_the_first(cell):
-    """Width, names, threshold and trees stay those of the table before."""
+    """Width, names, threshold and trees remain those of the previous table."""
     forest = RandomCutForest(5, 16, random_state=0).fit(pd.DataFrame(GOOD, columns=["a", "b"]))
     before = state(forest)
     with pytest.raises(ValueError, match=r"row 1, feature 2"):
@@ -163,7 +163,7 @@ def test_one_record_refused_and_unchanged(record, error, message, grown):
     ],
 )
 def test_a_column_that_holds_no_numbers_is_named(method, kind, values, message):
-    """Alone too: a frame of dates and nothing else would be taken for nanoseconds."""
+    """A frame that holds only dates is refused too, because NumPy would convert it to nanoseconds."""
     forest = RandomCutForest(5, 16, random_state=0).fit(GOOD)
     before = state(forest)
     for frame in (kind({"a": [1.0, 2.0, 3.0], "z": values}), kind({"z": values})):
@@ -200,7 +200,7 @@ def test_nothing_is_no_record():
 
 
 def test_the_last_row_of_a_long_batch_refuses_the_batch():
-    """Longer than any block within: nothing of it is learned."""
+    """The batch is longer than any internal block, and none of it is learned."""
     X = np.random.default_rng(1).normal(size=(40_000, 2))
     forest = RandomCutForest(3, 16, random_state=0).partial_fit(GOOD)
     before = state(forest)
@@ -301,7 +301,7 @@ def test_too_few_rows_to_share_out():
 
 
 def test_changed_parameters_after_growing():
-    """What a method needs is checked where it is used: the forest stays usable."""
+    """Parameters are checked when a method uses them, and the forest stays usable."""
     forest = RandomCutForest(5, 16, random_state=0).partial_fit(GOOD)
     before = forest.anomaly_score(GOOD)
     forest.set_params(method="best")

@@ -1,4 +1,4 @@
-"""The examples in docstrings and in the README run, and say what they say."""
+"""The examples in docstrings, in the README and on the pages run and give the results that they show."""
 
 import ast
 import doctest
@@ -60,7 +60,7 @@ ELSEWHERE = ("_build", "coming_from_sagemaker", "coming_from_kinesis", "index.md
     ids=lambda p: str(p.relative_to(README.parent)),
 )
 def test_python_of_the_pages(page, tmp_path, monkeypatch):
-    """Block after block, as a reader would who types them in."""
+    """Run all blocks of a page in order, as a reader would."""
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "page"}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
@@ -69,7 +69,7 @@ def test_python_of_the_pages(page, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
 def test_shell_of_the_readme(tmp_path):
-    """But for the first block, which sets up: .ci/run runs that in fresh environments."""
+    """All blocks except the first, which installs the package; .ci/run runs that one in new environments."""
     values, _ = make_series()
     times = pd.date_range("2026-01-01", periods=len(values), freq="30min")
     pd.DataFrame({"timestamp": times, "value": values}).to_csv(tmp_path / "series.csv", index=False)
@@ -92,7 +92,7 @@ EXAMPLES = sorted((README.parent / "docs" / "examples").glob("plot_*.py"))  # th
 @pytest.mark.filterwarnings("ignore:Animation was deleted")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples(path, tmp_path, monkeypatch, capsys):
-    """Each asserts what it shows. It must run anywhere, print something, draw something, write no file and warn of nothing."""
+    """Each example asserts what it shows. It must run in any folder, print, plot, write no file and give no warning."""
     pyplot = pytest.importorskip("matplotlib.pyplot")
     if path.stem == "plot_own_score":
         pytest.importorskip("numba")
@@ -135,7 +135,7 @@ def test_the_reference_lists_every_adapter():
 
 
 def test_contributing_has_a_line_for_every_place():
-    """A folder of rcf/ each, and each file that lies in rcf/ itself but for the names, the version and the entry point."""
+    """A line for each folder of rcf/ and for each file in rcf/ itself, except the names, the version and the entry point."""
     text = README.with_name("CONTRIBUTING.md").read_text(encoding="utf-8")
     inside = README.parent / "rcf"
     places = {path for path in inside.iterdir() if path.suffix in {".py", ".pyx"} and not path.stem.startswith("__")}

@@ -1,4 +1,4 @@
-"""RandomCutForest from the outside: where it must fit in, and what it promises."""
+"""RandomCutForest: its scikit-learn interface, its parameters, and its promises."""
 
 import copy
 import pickle
@@ -58,7 +58,7 @@ def test_in_a_grid_search(X):
 
 
 def test_in_cross_validation(X):
-    """The three far rows fall into three folds; each is out where the forest has not seen it, and hardly any other is."""
+    """The three far rows are in three folds. Each is flagged by the forest that has not seen it, and hardly any other row is."""
     order = np.r_[0:100, 300, 100:200, 301, 200:300, 302]
     found = cross_val_predict(RandomCutForest(50, random_state=0), X[order], cv=3)
     assert found[[100, 201, 302]].tolist() == [-1, -1, -1]
@@ -201,7 +201,7 @@ def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
     "values", [[-1.1, 0.3, 0.5, 100.0], [0.0, 1.0, 3.0], [5.0] * 20 + [6.0], [1e9, 1e9 + 1, 1e9 + 2]]
 )
 def test_the_line_of_auto_lies_below_what_a_far_record_scores(method, values):
-    """With few rows mean + 3 sd is above any score that there can be."""
+    """With few rows, mean + 3 sd is above any possible score."""
     forest = RandomCutForest(30, method=method, random_state=0).fit(np.array(values)[:, None])
     far = [[max(values) + 1e6], [min(values) - 1e6]]
     if method == "path":  # a record beyond the others falls into the leaf of the outermost, and scores as that does
@@ -511,7 +511,7 @@ def test_one_row(method):
 
 @pytest.mark.parametrize("value", [0.0, -3.5, 1e9, 1e-40])
 def test_constant_data(value):
-    """The figures that the services return for a flat line."""
+    """The numbers that the services return for a constant series."""
     X = np.full((1000, 2), value)
     forest = RandomCutForest(20, random_state=0).fit(X)
     np.testing.assert_allclose(forest.anomaly_score(X[:5]), 8 / 257, rtol=1e-12)
@@ -534,7 +534,7 @@ def test_range_of_float32():
 
 
 def test_a_large_offset_loses_no_signal():
-    """1e9 +- 1 is one value in float32; both Rust forests miss an outlier of 30 sigma there."""
+    """1e9 +- 1 is a single value in float32, and both Rust forests miss an outlier of 30 sigma there."""
     noise = np.r_[np.random.default_rng(0).normal(size=(600, 1)), [[30.0]]]
     forest, shifted = (RandomCutForest(50, random_state=0) for _ in range(2))
     scores, far = forest.update_many(noise), shifted.update_many(noise + 1e9)
@@ -555,7 +555,7 @@ def test_minus_zero_is_zero():
 
 
 def test_near_duplicates():
-    """Two neighbours on the float grid in turn: a cut between them leaves neither side empty."""
+    """Two neighbouring floats alternate: a cut between them leaves neither side empty."""
     X = np.where(np.arange(2000) % 2, 48.08, 48.08001).reshape(-1, 1)
     X = np.c_[X, np.nextafter(np.float32(1), np.float32(1 + np.arange(2000) % 2))]
     forest = RandomCutForest(20, 64, random_state=0)
@@ -571,7 +571,7 @@ def test_many_features():
 
 
 def test_displacement_of_rows_that_every_tree_holds_is_zero():
-    """As its docstring warns: only of rows that the forest does not hold does it say something."""
+    """As the docstring warns, the score is informative only for rows that the forest does not hold."""
     table = np.r_[np.random.default_rng(0).normal(size=(200, 2)), [[9.0, 9.0]]]
     forest = RandomCutForest(20, method="displacement", random_state=0).fit(table)
     assert (forest.anomaly_score(table) == 0.0).all()
@@ -581,7 +581,7 @@ def test_displacement_of_rows_that_every_tree_holds_is_zero():
 
 
 def test_a_forest_fitted_to_few_rows_scores_what_comes_next():
-    """Its sample is not full, but it has been given its data: no warming up."""
+    """The sample is not full, but the forest has all its data, so there is no warm-up."""
     X = np.random.default_rng(0).normal(size=(50, 3))
     forest = RandomCutForest(10, random_state=0).fit(X)
     assert forest.update([9.0, 9.0, 9.0]) > 1.5
@@ -590,7 +590,7 @@ def test_a_forest_fitted_to_few_rows_scores_what_comes_next():
 
 @pytest.mark.parametrize("grown", ["fit", "partial_fit", "update_many", "update of a Series"])
 def test_names_of_what_is_learned_are_those_of_the_features(grown):
-    """A Series has them in its labels; in another order it would be learned by position, and wrongly."""
+    """The names of a Series are in its index. In another order it would be learned by position, which would be wrong."""
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
     forest = RandomCutForest(5, 16, random_state=0)
     if grown == "update of a Series":

@@ -1,4 +1,4 @@
-"""ANOMALY_EXPLANATION: the JSON of Kinesis's SQL function, from an attribution, a forest and a detector."""
+"""ANOMALY_EXPLANATION, the JSON of Kinesis's SQL function, for an attribution, a forest and a detector."""
 
 import json
 import re
@@ -17,7 +17,7 @@ DOCUMENTED = (
 
 
 def test_the_form_is_the_documented_one():
-    """With the numbers cut out both texts are the same to the byte."""
+    """Without the numbers, both texts are equal."""
     mine = explanation_json([[1.3007, 0.444], [2.1, 0.0111]], ["Systolic", "Diastolic"])
     number = re.compile(r'"\d+\.\d{4}"')
     assert number.sub("#", mine) == number.sub("#", DOCUMENTED)
@@ -25,7 +25,7 @@ def test_the_form_is_the_documented_one():
 
 
 def test_ties_and_nothing_are_low():
-    """As the service says while it learns: score 0, strength 0, LOW."""
+    """The same as the service while it learns: score 0, strength 0, LOW."""
     assert explanation_json(np.zeros((1, 2)), ["a"]) == (
         '{"a":{"DIRECTION":"LOW","STRENGTH":"0.0000","ATTRIBUTION_SCORE":"0.0000"}}'
     )

@@ -1,4 +1,4 @@
-"""What notebooks show: well-formed, with what was found, and with nothing that a feature's name could inject."""
+"""HTML for notebooks: it is well-formed, shows the results, and escapes the names of features."""
 
 import re
 from xml.etree import ElementTree
@@ -51,7 +51,7 @@ def test_forecast_shows_a_row_a_step():
 
 
 def summary(estimator):
-    """What stands below scikit-learn's diagram, which is HTML but not XML; both ways to ask for it agree."""
+    """The part below scikit-learn's diagram, which is HTML but not XML. Both ways to request it agree."""
     bundle = estimator._repr_mimebundle_()
     diagram = estimator_html_repr(estimator)
     for shown in (bundle["text/html"], estimator._repr_html_()):

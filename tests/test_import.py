@@ -1,4 +1,4 @@
-"""What `import rcf` loads: nothing that a stream does not need."""
+"""`import rcf` loads only what a stream needs."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_what_is_shown_are_public_names_and_modules():
 
 
 def test_a_checkout_that_is_not_built_says_so(tmp_path):
-    """Python started in a checkout takes its folder for the package, though one is installed."""
+    """Python started in a checkout imports the checkout's folder, even if the package is installed."""
     import shutil
     from pathlib import Path
 

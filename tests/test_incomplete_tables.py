@@ -1,4 +1,4 @@
-"""Tables with missing values, and sparse ones: what IsolationForest takes, held to tables that are whole and dense."""
+"""Tables with missing values and sparse tables, compared with complete and dense tables."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def table(seed=0, n=1500, missing=0.0):
 
 
 def medians(forest):
-    """By the definition: of each feature, over every record that every tree holds."""
+    """The medians by definition: of each feature, over all records of all trees."""
     values = [[] for _ in range(forest.n_features_in_)]
     for tree in forest.trees_:
         for point, mass in zip(tree.points, tree.leaf_mass, strict=True):
@@ -142,7 +142,7 @@ def test_sparse_with_missing_values():
 
 
 def test_of_a_large_sparse_table_rows_are_drawn(monkeypatch):
-    """As many as fit: each as likely as any other, with its weight."""
+    """As many rows as fit are drawn, each with the same probability, and keep their weights."""
     n, fits = 6000, 1500
     X = sparse.csr_matrix(np.arange(1.0, n + 1)[:, None])
     monkeypatch.setattr(rcf.estimator, "_DENSE", fits)

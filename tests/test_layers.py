@@ -1,4 +1,4 @@
-"""Imports point down only, folder by folder, in Python, Cython and C alike; CONTRIBUTING.md draws the same picture."""
+"""Imports point down only, folder by folder, in Python, Cython and C; CONTRIBUTING.md lists the same folders."""
 
 import ast
 import re
@@ -94,7 +94,7 @@ def c_includes(path):
 
 
 def header(path, name):
-    """The place of a header: beside the file that includes it, or else below rcf/."""
+    """The place of a header, which is beside the file that includes it or below rcf/."""
     for folder in (path.parent, PACKAGE):
         if (folder / name).is_file():
             yield place_of(folder / name)
@@ -125,7 +125,7 @@ def test_imports_point_down(path):
 
 
 def test_the_public_names_load_on_first_use():
-    """rcf/__init__.py imports nothing of the project but the version when it is imported."""
+    """When rcf/__init__.py is imported, it imports nothing of the project except the version."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     at_once = [node.module for node in tree.body if isinstance(node, ast.ImportFrom) and node.level]
     assert at_once == ["_version"]

@@ -1,4 +1,4 @@
-"""The oracle held to the definitions that it restates."""
+"""The oracle, compared with the definitions that it implements."""
 
 import naive
 import numpy as np
@@ -40,7 +40,7 @@ def test_insertions_are_a_distribution(case):
 
 @pytest.mark.parametrize(("kind", "value"), [("codisp", naive.codisp_of), ("displacement", naive.displacement_of)])
 def test_displacements_are_means_over_insertions(case, kind, value):
-    """Insert x in every way it can be, measure the paper's displacement of it there, and take the mean."""
+    """Insert x in every possible way, measure its displacement by the paper's definition, and take the mean."""
     tree, queries = case
     for x in queries:
         mean = sum(p * value(after, x) for p, after in naive.insertions(tree, x))

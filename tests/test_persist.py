@@ -1,4 +1,4 @@
-"""Model files: bit for bit, compact, atomic, and nothing that a damaged or hostile one can do."""
+"""Model files are exact, compact and atomic, and damaged or hostile files do no harm."""
 
 import json
 import os
@@ -219,7 +219,7 @@ def test_what_cannot_be_saved_is_named(tmp_path):
 
 
 class Thing(persist.Savable):
-    """Holds anything; stands for the classes to come."""
+    """Holds any value; represents future classes."""
 
     def __init__(self, content):
         self.content = content
@@ -308,7 +308,7 @@ def test_every_class_has_a_file_of_this_version():
 
 
 def rewritten(data, change_header=None, change_state=None):
-    """The file with its header or the JSON of its state changed, and the checksum made right again."""
+    """The file with a changed header or a changed JSON of the state, and a valid checksum."""
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     if change_state is not None:
@@ -460,7 +460,7 @@ def test_another_class_is_refused(things):
 
 
 def test_one_bit_is_enough():
-    """Wherever it lies, also in a number that would be as good as any other."""
+    """A changed bit anywhere is found, also in a number for which any value is valid."""
     data = fitted_on_table().to_bytes()
     for at in [*range(0, len(data), max(1, len(data) // 400)), *range(len(data) - 40, len(data))]:
         damaged = bytearray(data)
@@ -470,7 +470,7 @@ def test_one_bit_is_enough():
 
 
 def mutated(data, rng):
-    """One to three places changed: bits, bytes, runs, moves. Half of the time the checksum is made right again."""
+    """One to three changes of bits, bytes or runs. In half of the files the checksum is valid."""
     data = bytearray(data)
     for _ in range(rng.integers(1, 4)):
         at = int(rng.integers(len(data)))
@@ -555,7 +555,7 @@ def mutated_arrays(state, rng):
 
 
 def use(forest):
-    """What loaded must work."""
+    """A loaded object must work."""
     d = forest.n_features
     X = stream(40, d, seed=8)
     for kind in ("depth", "codisp", "displacement", "opensearch"):

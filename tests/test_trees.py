@@ -1,4 +1,4 @@
-"""The inside of a tree: what the arrays say, rrcf's format, and the drawings."""
+"""The arrays of a tree, rrcf's format, and the drawings."""
 
 import json
 import sys
@@ -78,7 +78,7 @@ def test_views_not_copies_and_read_only(forest):
 
 @pytest.fixture
 def rrcf(monkeypatch):
-    """The package, which asks setuptools for its version in a way that setuptools no longer offers."""
+    """The package rrcf, which requests its version in a way that setuptools no longer offers."""
     stand_in = types.ModuleType("pkg_resources")
     stand_in.get_distribution = lambda name: types.SimpleNamespace(version="0")
     monkeypatch.setitem(sys.modules, "pkg_resources", stand_in)
@@ -151,7 +151,7 @@ def test_plot_cuts(ax):
     assert plot.cuts(tree, ax) is ax
     strokes = ax.collections[0].get_segments()
     assert len(strokes) == 31
-    # no cut passes through the region of another: a point of a stroke is on its own region's path
+    # no cut passes through the region of another, so each point of a stroke belongs to the stroke's own region
     for v, stroke in zip([v for v, _ in tree.walk() if v >= 0], strokes, strict=True):
         dim = tree.cut_dimension[v]
         np.testing.assert_allclose(stroke[:, dim], tree.cut_value[v] + tree.origin[dim])

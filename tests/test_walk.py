@@ -1,4 +1,4 @@
-"""Visitors against the core and against plain Python; density and neighbours against what is known of the data."""
+"""Visitors, compared with the core and with plain Python; density and neighbours, compared with known properties of the data."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_finish_is_given_the_means(forest_and_queries):
 
 
 def test_stations_are_what_the_notes_say():
-    """A visitor that encodes all it is told, against a walk in plain Python over the arrays."""
+    """A visitor that encodes all its arguments, compared with a walk over the arrays in plain Python."""
 
     def equal(depth, mass, n, above):
         return depth + 10.0 * mass + 100.0 * n + 1000.0 * above
@@ -119,7 +119,7 @@ def by_gap(depth, mass, n, above, gap):
 
 
 def test_only_records_apart_are_unequal(small):
-    """A record that equals its leaf is told to `equal` alone, in trees of many leaves and of one."""
+    """For a record that equals its leaf, only `equal` is called, in trees with many leaves and with one."""
     one = RandomCutForest(3, 8, random_state=0).partial_fit([[1.0, 2.0]] * 4)
     for forest, same in ((small, small._held(50)), (one, [[1.0, 2.0]])):
         apart = forest.walk(same, walk.Visitor(height_equal, by_gap, height_ancestor))

@@ -1,4 +1,4 @@
-"""MLflow models: the forest comes back bit for bit, without pickle, and a server answers every kind of body alike."""
+"""MLflow models: the forest is restored bit for bit, without pickle, and a server gives the same answer to every kind of body."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def test_what_is_no_fitted_forest_is_refused(mlflow, tmp_path):
 
 @pytest.fixture
 def post(mlflow):
-    """Serves a model in this process and gives a function that asks it."""
+    """Serves a model in this process, and returns a function that sends requests to it."""
     uvicorn = pytest.importorskip("uvicorn", reason="the package uvicorn is not installed")
     from mlflow.pyfunc import scoring_server
 

@@ -110,7 +110,7 @@ def test_through_sktime(RandomCutForest):
     labels = ours.estimator_.predict(frame.to_numpy())
     assert labels[700] == 1
     assert labels.sum() == 10
-    assert len(ours.predict(frame)) == 10  # sktime 1.2 gives a one for each record called, without its position
-    # the door not to take: scikit-learn's label of an ordinary record is 1, and that of an anomaly -1 is no zero either
+    assert len(ours.predict(frame)) == 10  # sktime 1.2 returns a 1 for each flagged record, without its position
+    # what not to do: scikit-learn's label of an ordinary record is 1, and the label -1 of an anomaly is not 0 either
     wrong = PyODDetector(rcf.RandomCutForest(random_state=0)).fit(frame)
     assert len(wrong.predict(frame)) == 1000

@@ -1,4 +1,4 @@
-"""The adapter to PySAD: its interface, one record and many alike, and its own tools around it."""
+"""The adapter to PySAD: its interface, single records and batches, and PySAD's own tools."""
 
 import numpy as np
 import pytest

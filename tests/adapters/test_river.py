@@ -1,4 +1,4 @@
-"""The adapter to river: its own checks, and the same scores as the estimator."""
+"""The adapter to river: river's own checks, and the same scores as the estimator."""
 
 import math
 import random
@@ -53,7 +53,7 @@ def test_refusals_leave_it_as_it_was():
 
 
 class Stream:
-    """Labelled records in the place of the card payments that river would fetch from the network for its checks."""
+    """Labelled records that replace the card payments that river's checks would download."""
 
     def __iter__(self):
         noise = random.Random(7)

@@ -1,4 +1,4 @@
-"""The judgement of alarms by events: scikit-learn's average precision, a slow restatement, cases by hand."""
+"""The evaluation of alarms by events, compared with scikit-learn's average precision, a slow implementation, and cases by hand."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_a_peak_is_above_every_value_held(e, hold):
 
 
 def slow(series, threshold):
-    """Events found, all events, false alarms, alarms and records judged at a threshold, alarm by alarm."""
+    """Events found, all events, false alarms, alarms and evaluated records at a threshold, counted alarm by alarm."""
     found, every, false, called, judged = set(), set(), 0, 0, 0
     for number, (label, evidence, first) in enumerate(series):
         label = [bool(v) for v in label[first:]]
@@ -47,7 +47,7 @@ def slow(series, threshold):
 
 
 def made_up(seed):
-    """Three series with events, some so near to each other that an alarm is right for two."""
+    """Three series with events, some so close to each other that an alarm is right for two of them."""
     rng = np.random.default_rng(seed)
     series = []
     for n in (60, 120, 200):

@@ -1,4 +1,4 @@
-"""The scoring rules of the Numenta Anomaly Benchmark: its published results, a slow restatement."""
+"""The scoring rules of the Numenta Anomaly Benchmark, compared with its published results and with a slow implementation."""
 
 import math
 import os
@@ -33,7 +33,7 @@ def made_up(rng, name, n, windows):
 
 
 def slow_totals(threshold, detections, corpus, profile):
-    """The total at one threshold, every record in turn; a window missed costs."""
+    """The total at one threshold, computed record by record; a missed window costs."""
 
     def sigma(y):
         return -1.0 if y > 3.0 else 2.0 / (1.0 + math.exp(5.0 * y)) - 1.0
@@ -63,7 +63,7 @@ def slow_totals(threshold, detections, corpus, profile):
 
 
 def slow_score(detections, corpus, profile):
-    """Every threshold in turn, every record in turn."""
+    """All thresholds, computed record by record."""
     thresholds = [math.inf, *sorted({v for s in corpus for v in detections[s.name]})]
     best = max(slow_totals(threshold, detections, corpus, profile) for threshold in thresholds)
     silent = -windows_of(corpus) * profile.missed
@@ -71,7 +71,7 @@ def slow_score(detections, corpus, profile):
 
 
 def gain_at(threshold, found, series, profile):
-    """What one threshold gains on one series over silence, record by record."""
+    """The gain of one threshold on one series relative to no detection, computed record by record."""
     return slow_totals(threshold, {series.name: found}, [series], profile) + len(series.windows) * profile.missed
 
 

@@ -72,7 +72,7 @@ def test_without_file_finds_the_known_anomalies():
 
 
 def test_an_event_is_one_line(table):
-    """With the time, column, side and value at which it began, when that came."""
+    """An event keeps the time, column, side and value of its first record."""
     frame = pd.read_csv(table)
     frame.loc[1000:1019, "a"] += 15.0
     frame.to_csv(table, index=False)
@@ -93,7 +93,7 @@ def test_an_event_is_one_line(table):
 
 
 def test_the_side_is_that_of_the_values():
-    """Rows of 30 values that were 12 too high were called low, because the forest had learned them before it was asked."""
+    """Windows of 30 values that were 12 too high once had the cause "low", because the forest learned them before it explained them."""
     x = np.random.default_rng(0).normal(size=1200)
     x[900:930] += 12.0
     done = rcf("detect", "-", stdin=("x\n" + "\n".join(map(str, x))).encode())
@@ -103,7 +103,7 @@ def test_the_side_is_that_of_the_values():
 
 
 def test_noise_is_left_alone(tmp_path):
-    """Of a million rows of noise on a sine 14 968 were flagged; the README of `bench` has the rates by kind of noise."""
+    """Once, 14 968 of a million rows of noise on a sine were flagged."""
     x = np.sin(np.arange(50_000) / 50) * 10 + np.random.default_rng(0).normal(size=50_000)
     np.savetxt(tmp_path / "x.csv", x, header="x", comments="")
     done = rcf("detect", tmp_path / "x.csv", "--output", tmp_path / "o.csv")
@@ -145,7 +145,7 @@ def test_output_is_what_the_detector_says(table, tmp_path, form):
 
 
 def hosts(tmp_path, n=1500):
-    """Two hosts in one log, a row each a minute; b, of another level, has a spike; c came but for ten rows."""
+    """A log of two hosts with a row each per minute. Host b has another level and a spike; host c has only ten rows."""
     rng = np.random.default_rng(0)
     load = {"a": rng.normal(20.0, 1.0, n), "b": rng.normal(500.0, 20.0, n)}
     load["b"][1200:1210] = 900.0
@@ -228,7 +228,7 @@ def test_keys_that_are_no_keys(tmp_path):
 
 
 def test_time_zone_and_longest_step(tmp_path):
-    """What the options do is what the parameters of the detector do."""
+    """The options have the effect of the detector's parameters."""
     rng, n = np.random.default_rng(0), 24 * 28
     when = 1.7e9 + 3600.0 * np.arange(n)
     x = 100 + 80 * np.sin(2 * np.pi * np.arange(n) / 24) + rng.normal(0, 3, n)
@@ -264,7 +264,7 @@ def test_pieces_do_not_change_the_result(table, tmp_path, monkeypatch, block):
 
 
 def test_a_file_that_is_no_longer_than_the_warm_up(tmp_path):
-    """Its rows are judged by a forest that was fitted to all of them, and that is said."""
+    """The rows are judged by a forest that was fitted to all of them, and the output says so."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"day": pd.date_range("2026-01-01", periods=40), "a": rng.normal(size=40), "b": rng.normal(size=40)}
@@ -327,7 +327,7 @@ def test_the_demonstration_can_be_kept(tmp_path):
 
 
 def test_times_that_are_numbers(tmp_path):
-    """Of any size; one that is no number is named."""
+    """Numbers of any size are accepted; a cell that is not a number is named."""
     frame = pd.DataFrame({"t": np.arange(800) * 0.5 + 3, "v": np.sin(np.arange(800) / 4)})
     frame.to_csv(tmp_path / "even.csv", index=False)
     arguments = ["--time", "t", "--shingle", 4, "--trees", 5, "--top", 1]
@@ -360,7 +360,7 @@ def test_no_bar_and_no_colour_where_there_is_no_terminal(table):
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """The peak of many times as many rows is the same, within a few pieces of the file."""
+    """A much longer file has the same peak memory, within a few pieces of the file."""
     script = (
         "import resource, sys; from rcf.cli import main; sys.argv = ['rcf', *sys.argv[1:]]\n"
         "try: main()\n"
@@ -401,7 +401,7 @@ def test_missing_file(tmp_path):
 
 
 def test_time_that_goes_back(table, tmp_path):
-    """Within a piece of the file and at the border of two; with the stamps as they stand in it."""
+    """Within a piece of the file and at the border of two pieces. The error shows the stamps of the file."""
     frame = pd.concat([pd.read_csv(table)] * 3, ignore_index=True)
     frame["when"] = pd.date_range("2026-01-01", periods=6000, freq="5min").strftime("%d %b %Y %H:%M")
     for row in (700, 4096):
@@ -417,7 +417,7 @@ def test_time_that_goes_back(table, tmp_path):
 
 
 def test_equal_times_and_a_clock_that_is_put_back(tmp_path):
-    """Exports in local time repeat an hour in autumn, and logs a second; the flags are those of the detector."""
+    """Exports in local time repeat an hour in autumn, and logs repeat seconds. The flags are those of the detector."""
     when = pd.date_range("2025-10-20", periods=1440, freq="10min", tz="Europe/Berlin")
     local = when.tz_localize(None)  # 02:00 to 02:50 of 26 October come twice
     assert (np.diff(local) < np.timedelta64(0)).sum() == 1
@@ -441,7 +441,7 @@ def test_equal_times_and_a_clock_that_is_put_back(tmp_path):
 
 @pytest.mark.parametrize("name", ["when", None])
 def test_the_index_of_a_frame_in_parquet(table, tmp_path, name):
-    """Is a time like any other column, and is not scored."""
+    """The index can be the time like any other column, and is not scored."""
     pd.read_csv(table, parse_dates=["when"], index_col="when").rename_axis(name).to_parquet(tmp_path / "t.parquet")
     arguments = ["--time", name or "__index_level_0__", "--trees", 10, "--top", 3]
     done = rcf("detect", tmp_path / "t.parquet", *arguments)
@@ -548,7 +548,7 @@ def test_plot_is_refused_before_the_work(table, tmp_path):
 
 
 def test_a_plot_that_cannot_be_written(table, tmp_path):
-    """The anomalies are printed all the same: they were found."""
+    """The anomalies are printed nevertheless."""
     (tmp_path / "p.png").mkdir()
     done = rcf("detect", table, "--trees", 5, "--plot", tmp_path / "p.png")
     assert done.returncode == 1
@@ -561,7 +561,7 @@ def test_a_plot_that_cannot_be_written(table, tmp_path):
     ("command", "option"), [("detect", "--output"), ("hotspots", "--output"), ("hotspots", "--changes")]
 )
 def test_output_is_refused_before_the_work(tmp_path, command, option):
-    """The file to read is not even looked for."""
+    """The input file is not even opened."""
     for name, message in (
         ("o.xlsx", "o.xlsx: the name must end in .csv or .parquet, or be - for CSV to standard output"),
         ("none/o.csv", "none/o.csv: no such folder"),
@@ -582,7 +582,7 @@ def test_output_that_cannot_be_written(table, tmp_path):
 
 
 def test_one_thing_has_one_name_in_all_commands():
-    """What two commands share, with its short form; no letter stands for two things."""
+    """Options that two commands share have the same short form, and no letter has two meanings."""
     found = {}
     for command in ("detect", "stream", "hotspots"):
         shown = rcf(command, "--help").stdout.decode()
@@ -655,7 +655,7 @@ def test_taxi_events_are_among_the_strongest(tmp_path):
 
 
 def brute_force_peaks(scores, size, top):
-    """Row by row: a weaker overlapping window joins the event, a stronger one takes it over, another starts one."""
+    """Window by window: a weaker overlapping window joins the peak, a stronger one replaces it, and any other starts a new peak."""
     events = []
     for row, score in enumerate(scores):
         if events and row - events[-1][1] < size:
@@ -682,7 +682,7 @@ def test_peaks_do_not_overlap_and_do_not_depend_on_the_cutting(cut, top):
 
 @pytest.mark.parametrize("size", [1, 4])
 def test_ranks_ask_for_causes_before_a_window_is_learned(size):
-    """As a forest says that learns one window at a time; the side is that of the record with the largest part."""
+    """The causes are those of a forest that learns one window at a time. The side is that of the record with the largest part."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(900, 2))
     x[600:610] += [9.0, 0.0]

@@ -1,4 +1,4 @@
-"""``rcf stream``: which columns it watches, and what becomes of a state that cannot be saved."""
+"""``rcf stream``: its columns, output, errors and saved states."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def rows(done):
 
 @pytest.mark.parametrize("columns", [["heat, load"], ["3,2"], ["heat", "-c", "load"]])
 def test_columns_by_name_and_by_number(columns):
-    """In the order they are asked for; lines without a word count for nothing."""
+    """Columns are scored in the requested order. Blank lines are ignored."""
     X = np.random.default_rng(0).normal(size=(220, 2)).round(3)
     X[200, 1] += 30
     lines = "".join(f"m{i},{load},{heat}\n{chr(10) * (i % 7 == 0)}" for i, (load, heat) in enumerate(X.tolist()))
@@ -103,7 +103,7 @@ def test_the_same_seed_is_taken_where_none_is_given():
 
 
 def test_a_state_keeps_its_parameters_and_says_so(tmp_path):
-    """Only of options that were given: defaults ask for nothing."""
+    """Only for options that were given, because defaults request nothing."""
     state = ["--state", str(tmp_path / "state.rcf")]
     assert stream("1\n2\n", *state, "--transform", "none").returncode == 0
     done = stream("3\n", *state)
@@ -161,7 +161,7 @@ def noise(n, seed=0):
 
 
 def test_json_lines_in_and_out():
-    """Fields by name; what else a record holds passes through as it came."""
+    """Fields are selected by name. The other fields of a record are written unchanged."""
     values = noise(100)
     text = "".join(f'{{"host": "a", "load": {v:.4f}, "note": [1, {{"x": 2.50}}]}}\n' for v in values)
     done = stream(text, "--columns", "load")
@@ -328,7 +328,7 @@ def test_explanations():
 
 
 def test_names_of_results_can_have_a_prefix():
-    """For records that have a field of the same name."""
+    """The prefix is for records that have a field with the same name."""
     done = stream("score,load\n1,2\n", "--columns", "load")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the record has a field 'score' already" in done.stderr
@@ -361,7 +361,7 @@ def test_a_saved_detector_is_a_state_to_begin_with(tmp_path):
 
 
 def test_an_event_opens_and_is_open():
-    """A pager opens on "opened" and resolves on "closed"."""
+    """A pager opens an incident on "opened" and resolves it on "closed"."""
     values = noise(400)
     values[200:220] = [30.0] * 20
     found = rows(stream("load\n" + "".join(f"{v}\n" for v in values)))
@@ -376,7 +376,7 @@ def test_an_event_opens_and_is_open():
 
 
 def test_local_dates_go_by_the_clock_on_the_wall():
-    """Dates without a zone may repeat an hour, as `rcf detect` takes them; a zone and a longest step are options."""
+    """Dates without a zone may repeat an hour, as in `rcf detect`. The zone and the longest step are options."""
     local = [f"2026-10-25T{hour:02d}:{minute:02d}:00" for hour in (1, 2, 2, 3) for minute in range(60)]
     values = noise(240)
     text = "t,load\n" + "".join(f"{stamp},{value}\n" for stamp, value in zip(local, values, strict=True))

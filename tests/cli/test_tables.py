@@ -1,4 +1,4 @@
-"""Files as people have them: separators, decimal marks, headers, missing cells, dates; each small input is one that went wrong."""
+"""Real-world files: separators, decimal marks, headers, missing cells and dates. Each small input once gave a wrong result."""
 
 import io
 import math
@@ -56,7 +56,7 @@ def test_the_separator_is_recognised(read, sep):
 
 
 def test_quoted_decimal_commas_are_numbers_and_a_row_counter_is_none(read):
-    """The value column was dropped, and the counter scored."""
+    """The value column was once dropped, and the counter scored."""
     rows = "".join(f'{i},"{124.3135 + i:.4f}"\n'.replace(".", ",") for i in range(20))
     values, reader, _ = read("row,value\n" + rows)
     assert reader.columns == ["value"]
@@ -219,7 +219,7 @@ def test_times_that_are_none_are_named(read, wrong):
 
 
 def test_dates_with_and_without_a_zone_and_numbers_are_told_apart(read):
-    """A detector lets dates without a zone go back by an hour, where the clock is put back, and the others not."""
+    """A detector lets dates without a zone go back by an hour, when clocks are set back, but no other time stamps."""
     for text, kind in (
         ("2026-01-31 12:00:00", np.datetime64("2026-01-31T12:00:00", "us")),
         ("31 Jan 2026 12:00", np.datetime64("2026-01-31T12:00:00", "us")),
@@ -281,7 +281,7 @@ CELLS = st.one_of(
 @settings(deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from(".,"))
 def test_a_column_is_read_as_its_cells_are(cells, decimal):
-    """The vectorised parser against `number`, cell by cell."""
+    """The vectorised parser gives the result of `number` for each cell."""
     values, bad = _numbers_in(pa.chunked_array([pa.array(cells, pa.string())]), decimal)
     for cell, value, is_bad in zip(cells, values.tolist(), bad.tolist(), strict=True):
         try:
@@ -304,7 +304,7 @@ def test_pieces_do_not_change_what_is_read(read, monkeypatch, block):
 
 
 def test_what_is_written_is_what_was_read(read, tmp_path):
-    """Cells are written as they came."""
+    """Cells are written unchanged."""
     text = 'at,v,"a ""b"", c"\n2026-01-01,23.60,007\n2026-01-02,1e3,8.0\n2026-01-03,,-\n'
     _, _, pieces = read(text, "v", 'a "b", c', time="at")
     with TableWriter(str(tmp_path / "o.csv")) as writer:

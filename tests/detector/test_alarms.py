@@ -74,7 +74,7 @@ def test_stuck_records_are_those_of_the_oracle(kind):
 
 @pytest.mark.parametrize("interval", [60, 300])
 def test_seasons_are_those_of_the_oracle(interval):
-    """Streams start at midnight, so that the bins of the oracle start at the same time. No week is judged in the first fortnight."""
+    """Streams start at midnight, so that the oracle has the same bins. No week is judged in the first fortnight."""
     period = 86400 // interval
     n = int(5.5 * period)
     t, rng = np.arange(n), np.random.default_rng(interval)

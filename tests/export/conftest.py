@@ -1,4 +1,4 @@
-"""Forests whose scores an export may get wrong: duplicates, large offsets, deep or empty trees, one value, two features."""
+"""Forests that are difficult to export: duplicates, large offsets, deep or empty trees, a single value, two features."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def kind(request):
 
 @pytest.fixture
 def grown(kind):
-    """grown(method, d, trees=10) -> (forest, queries): half of the queries are records of the forest, others lie near or far."""
+    """grown(method, d, trees=10) -> (forest, queries). Half of the queries are records of the forest; the others lie near or far."""
 
     def make(method, d, trees=10):
         forest = _grown(kind, method, d, trees)

@@ -1,4 +1,4 @@
-"""Frozen models and their C runtime against the core: the same bits."""
+"""Frozen models and their C runtime give the same bits as the core."""
 
 import shutil
 import struct
@@ -208,7 +208,7 @@ def test_refusals():
 
 
 def test_the_sources_and_the_model_in_a_folder(tmp_path):
-    """And the model as a C array in a program of its own."""
+    """The model as a C array in a separate program."""
     forest = RandomCutForest(5, 32, random_state=0).fit(np.random.default_rng(0).normal(size=(100, 2)))
     files = to_c(forest, tmp_path / "new" / "folder")
     names = {file.name for file in files}

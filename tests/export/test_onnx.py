@@ -1,4 +1,4 @@
-"""ONNX graphs, run by onnxruntime, against the core."""
+"""ONNX graphs in onnxruntime give the results of the core."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def run(model, X, name="X"):
 
 
 def distance(found, exact):
-    """Relative, above 1; absolute, below."""
+    """The error: relative above 1, absolute below."""
     return np.max(np.abs(found - exact) / np.maximum(1.0, np.abs(exact)), initial=0.0)
 
 
@@ -62,7 +62,7 @@ def test_attributions_are_those_of_the_core(grown, method):
 
 
 def test_labelled_sets():
-    """Sets of ADBench: scores to 1e-12 in float64 and 2e-6 in float32, and each label that is not on the border."""
+    """On tables of ADBench, scores agree to 1e-12 in float64 and 2e-6 in float32, and so does each label that is not at the threshold."""
     files = sorted(shared_data.path("adbench").glob("*.npz"))
     assert len(files) > 5
     for file in files:

@@ -1,4 +1,4 @@
-"""The C runtime compiled to WebAssembly, run by node and by a browser: the bits of the core."""
+"""The C runtime compiled to WebAssembly gives the bits of the core, in node and in a browser."""
 
 import functools
 import html
@@ -51,7 +51,7 @@ catch (error) { out.textContent = "failed: " + error }
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The runtime compiled by the command that its JavaScript names, beside a model and queries."""
+    """A folder with a model, queries, and the runtime, compiled by the command in its JavaScript file."""
     if shutil.which("clang") is None or shutil.which("wasm-ld") is None:
         pytest.skip("no clang with wasm-ld")
     folder = tmp_path_factory.mktemp("wasm")

@@ -49,7 +49,7 @@ def blobs(d, n=700, seed=0):
 
 
 def assert_like_dbscan(X, labels, radius, min_points, exact_numbers):
-    """Labels equal scikit-learn's, except border records within reach of several regions, which have the label of the nearest core."""
+    """Labels equal scikit-learn's. Only border records within reach of several regions differ: they belong to the nearest core."""
     # its brute force rounds distances; the trees do not
     dbscan = DBSCAN(eps=radius, min_samples=min_points, algorithm="kd_tree").fit(X)
     core = np.zeros(len(X), dtype=bool)

@@ -1,4 +1,4 @@
-"""Pictures of hot spots: what is drawn is what was found."""
+"""Plots of hot spots show the regions."""
 
 import io
 

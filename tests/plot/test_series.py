@@ -1,4 +1,4 @@
-"""Pictures of series: what is drawn are the numbers that were given, on the axes that were given."""
+"""Plots of series show the given numbers on the given axes."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""A training job's folder, and endpoints as processes of their own on free ports."""
+"""The folder of a training job, and endpoints as separate processes on free ports."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items):
-    """Let these tests meet what the foreign libraries warn of: the suite makes errors of warnings."""
+    """Ignore warnings of foreign libraries, because pytest converts warnings to errors."""
     for item in items:
         if Path(__file__).parent in Path(item.fspath).parents:
             item.add_marker(pytest.mark.filterwarnings("default::DeprecationWarning"))
@@ -89,7 +89,7 @@ def job(tmp_path):
 
 @pytest.fixture(scope="session")
 def command():
-    """The command as a process: arguments, and an environment that holds nothing of SageMaker's but what is given."""
+    """Run the command as a process, with the given arguments and no SageMaker variables except the given ones."""
 
     def start(*arguments, environment=None, **options):
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAGEMAKER_", "MODEL_"))}

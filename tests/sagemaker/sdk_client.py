@@ -1,4 +1,4 @@
-"""What version 2 of the SageMaker SDK does with an endpoint; run by test_sdk.py with the SDK's own Python.
+"""Requests of version 2 of the SageMaker SDK to an endpoint; test_sdk.py runs this file with the SDK's Python.
 
 Arguments: the endpoint's address, and a folder with X.npy, for the answers.
 """

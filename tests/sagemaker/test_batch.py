@@ -1,4 +1,4 @@
-"""Batch transform: files in, files out, as the service's job cuts and assembles them."""
+"""Batch transform: input files are split and output files assembled as by the service."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""docs/coming_from_sagemaker.md, followed word for word: its blocks in their order, in one folder. Only the port is another."""
+"""Follows docs/coming_from_sagemaker.md word for word: all blocks in order, in one folder. Only the port differs."""
 
 import os
 import re
@@ -21,7 +21,7 @@ SDK = "<!-- runs with the SDK -->\n"
 
 
 def blocks(port):
-    """Language, text, and whether the SDK runs it."""
+    """The language and text of each block, and whether it needs the SDK."""
     text = PAGE.read_text(encoding="utf-8").replace("8080", str(port))
     found = re.findall(rf"^({re.escape(SDK)})?```(\w+)\n(.*?)^```", text, re.M | re.S)
     return [(language, body, bool(sdk)) for sdk, language, body in found]
@@ -29,7 +29,7 @@ def blocks(port):
 
 @pytest.fixture
 def follow(tmp_path, monkeypatch, capsys, request):
-    """Runs the page; with the Python of an SDK, its block too. Gives what the Python blocks left and what was printed."""
+    """Runs the page, including the SDK's block if its Python is given. Returns the variables of the Python blocks and the output."""
 
     def run(port, sdk=None):
         monkeypatch.chdir(tmp_path)
@@ -110,7 +110,7 @@ def test_the_example_of_two_endpoints(capsys):
 
 
 def test_the_page_names_what_there_is():
-    """The hyperparameters, types, paths and variables of its table are those of the code."""
+    """The hyperparameters, types, paths and variables in the table of the page are those of the code."""
     from rcf.sagemaker import formats
     from rcf.sagemaker.hyperparameters import METRICS, Hyperparameters
 

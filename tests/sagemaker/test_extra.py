@@ -1,4 +1,4 @@
-"""Without its libraries the package says what to install."""
+"""Without its libraries, the package raises an error that says what to install."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""CSV, JSON and JSON Lines: what is read, and how what is not is named."""
+"""CSV, JSON and JSON Lines: valid bodies, and the errors for invalid ones."""
 
 import json
 
@@ -34,7 +34,7 @@ CELLS = st.one_of(
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.lists(CELLS, min_size=2, max_size=3), min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
 def test_both_readers_of_csv_agree(table, end):
-    """The fast one gives what the slow one gives, or leaves it to that."""
+    """The fast parser gives the result of the slow one, or leaves the text to it."""
     data = end.join(",".join(row) for row in table).encode().rstrip(b"\r\n")
     fast = formats._csv_by_arrow(data, 2) if data else None
     if fast is None or not np.isfinite(fast).all():

@@ -1,4 +1,4 @@
-"""Two notebooks that were run on the real service, run again through the container: training job, archive, endpoint.
+"""Two notebooks that were run on the real service are repeated with the container: training job, archive and endpoint.
 
 The first is a run of 2020-02-08 whose log and answers are public: NAB's elb_request_count_8c0756.csv, 4032 rows of one number,
 num_trees=50, num_samples_per_tree=512. ForestInfo in its log gives the nodes of all 50 trees; its answers, 52 different values
@@ -58,7 +58,7 @@ def scores_over_http(url, body, kind):
 
 
 def run(job, command, serving, tmp_path, X, kind, body, **hyperparameters):
-    """The job as a process, its model in an archive, the archive behind an endpoint: the log and the scores of the same rows."""
+    """Train in a process, pack the model, and serve it. Returns the log and the scores of the training rows."""
     job.hyperparameters(feature_dim=X.shape[1], mini_batch_size=1000, **hyperparameters)
     job.channel("train", kind, matrix_0=body)
     process = command("train", environment={"SAGEMAKER_DATA_PATH": job.root})
@@ -98,8 +98,8 @@ def test_the_run_of_4032_rows(job, command, serving, tmp_path, requests):
     assert "4032 samples gathered" in log
     assert "Test data is not provided." in log
 
-    # The scores are those of one forest of 50 trees, and so are the service's: the service is to lie no further from the
-    # mean of ours than ours do themselves. Root of the mean square of z over the 52 values, correlated as they are.
+    # Both are scores of one forest of 50 trees, so the service must not be further from the mean of rcf's forests than these
+    # forests are themselves. The measure is the root mean square of z over the 52 values, which are correlated.
     values = np.array(list(SCORES), dtype=float)[:, None]
     published = np.array(list(SCORES.values()))
     ours, flagged, depths = [], [], []
@@ -120,7 +120,7 @@ def test_the_run_of_4032_rows(job, command, serving, tmp_path, requests):
 
     furthest = max(map(distance, ours))
     assert distance(published) < furthest
-    # which is no empty word: the normaliser that the nominal 512 samples would have is far outside
+    # the bound is meaningful: with the normaliser of the nominal 512 samples the scores would be far outside
     assert distance(mean * np.log2(512) / np.log2(80)) > 3 * furthest
     assert abs(FLAGGED - np.mean(flagged)) < 3 * np.std(flagged)
     # the depths of the trees, the root counted as 1
@@ -130,7 +130,7 @@ def test_the_run_of_4032_rows(job, command, serving, tmp_path, requests):
 
 
 def test_the_taxi_notebook(job, command, serving, tmp_path, taxi):
-    """Scores, cut-off at mean + 3 standard deviations, and the days that everybody knows."""
+    """The scores, the cut-off at mean + 3 standard deviations, and the well-known anomalous days."""
     times, values = taxi
     X = values[:, None]
     _, scores = run(

@@ -1,4 +1,4 @@
-"""The codec, held to Google's protobuf with the message definition of SageMaker's built-in algorithms."""
+"""The codec, compared with Google's protobuf and the message definition of SageMaker's built-in algorithms."""
 
 import io
 import struct
@@ -115,7 +115,7 @@ def test_2000_dense_records_are_protobufs_bytes(rng, dtype, label):
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
 @pytest.mark.parametrize("make", [sparse.csr_array, sparse.csr_matrix, sparse.coo_array])
 def test_2000_sparse_records_are_protobufs_bytes(rng, dtype, make):
-    """Rows of zeros alone among them."""
+    """Sparse tables, including rows of zeros."""
     table = np.where(rng.random((2000, 300)) < 0.01, rng.normal(size=(2000, 300)) * 100, 0).astype(dtype)
     labels = rng.random(2000)
     expected = b""
@@ -158,7 +158,7 @@ def test_extreme_whole_numbers():
 
 
 def test_other_fields_and_other_names(rng):
-    """uid, metadata and further features are passed over; a map's last entry of a name counts."""
+    """uid, metadata and further features are ignored; the last entry of a name in a map counts."""
     record = record_of(np.array([1.0, 2.0]), np.float64(3.0))
     record.uid, record.metadata, record.configuration = "a", "b", "c"
     record.features["other"].float32_tensor.values.extend([9.0] * 5)
@@ -202,7 +202,7 @@ def test_split_records():
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_mixture_of_frames_reads_as_protobuf_does(data):
-    """Runs of alike frames take another path through the reader than single ones; they must mix."""
+    """Runs of similar frames are read by different code than single frames, and both must work in one file."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     width = data.draw(st.integers(1, 5))
     out, rows, labels = b"", [], []
@@ -240,7 +240,7 @@ def test_a_file_in_pieces(rng, monkeypatch):
 
 
 def test_sparse_rows_come_in_blocks():
-    """3 kB that ask for 800 MB are read 16 MiB at a time."""
+    """3 kB that expand to 800 MB are read in pieces of 16 MiB."""
     payload = record_of(np.array([1.0]), keys=[5], width=10_000).SerializeToString()
     found = list(recordio.blocks(frame(payload) * 1000, 10_000))
     assert sum(len(rows.X) for rows in found) == 1000
@@ -304,7 +304,7 @@ def test_what_cannot_be_written(X, labels, message):
 
 
 def test_100_000_damaged_frames(rng):
-    """Nothing but ValueError is raised; and what is read from a frame that protobuf reads too is what that reads."""
+    """Only ValueError is raised, and if protobuf can read a frame, the codec reads the same values."""
     valid = [
         recordio.write(np.array([[1.5, -2.5, 3.5]], dtype="f4"), np.array([1.0], dtype="f4")),
         recordio.write(np.array([[1.5, -2.5, 3.5]]), np.array([1])),

@@ -1,4 +1,4 @@
-"""Which rows go into which tree: the service's rule, and the laws of sampling."""
+"""The rows of each tree: the rule of the service, and the distribution of the samples."""
 
 import struct
 import zlib
@@ -59,7 +59,7 @@ def test_the_caller_may_use_its_array_again():
 
 
 def test_every_row_is_as_likely_as_every_other():
-    """Of 600 rows 200 are held: without replacement, and each as often as chance has it (chi-square, p > 1e-6)."""
+    """200 of 600 rows are held without replacement, each with the same probability (chi-square, p > 1e-6)."""
     runs = 400
     counts = np.zeros(600)
     for seed in range(runs):
@@ -81,7 +81,7 @@ def test_the_first_row_that_is_too_many():
 
 
 def test_the_union_of_hosts_is_drawn_as_one_host_would():
-    """300 rows on one host, 900 on another: a quarter of the 200 from the first, hypergeometric from run to run."""
+    """With 300 rows on one host and 900 on another, the number of rows from the first has a hypergeometric distribution."""
     runs, counts, places = 400, np.zeros(1200), np.zeros(200)
     from_first = []
     for seed in range(runs):

@@ -1,4 +1,4 @@
-"""Version 2 of the SageMaker SDK: its RandomCutForestPredictor against the endpoint, and its bytes against ours."""
+"""Version 2 of the SageMaker SDK: its RandomCutForestPredictor with the endpoint, and its RecordIO bytes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The endpoint: to the byte over HTTP, under load, and when it is told to stop."""
+"""The endpoint: exact responses over HTTP, behaviour under load, and shutdown."""
 
 import concurrent.futures
 import http.client
@@ -144,7 +144,7 @@ LONG = b",".join(b"%s%s" % (number, b"0" * 500) for number in (b"1.25", b"2.5", 
 
 
 def test_a_client_that_leaves(forest, served, caplog):
-    """It is no fault of the endpoint: nothing is logged, and the next is answered."""
+    """This is not an error of the endpoint: nothing is logged, and the next request is answered."""
     with served(rcf.sagemaker.application(forest)) as url:
         logging.getLogger("uvicorn.error").addHandler(caplog.handler)  # which passes nothing on to the root
         host, port = url.removeprefix("http://").split(":")
@@ -159,7 +159,7 @@ def test_a_client_that_leaves(forest, served, caplog):
 
 
 def test_a_body_without_end_is_refused_in_time(url):
-    """The refusal comes when the limit is passed, not when the body ends."""
+    """The request is refused when the limit is exceeded, not at the end of the body."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         head = "POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -170,7 +170,7 @@ def test_a_body_without_end_is_refused_in_time(url):
 
 
 def test_six_megabytes_and_no_more(url, forest):
-    """InvokeEndpoint's limit to the byte; what is longer is refused, and the connection and the server live on."""
+    """The limit is exactly that of InvokeEndpoint. Longer bodies are refused, and the connection and the server continue."""
     body = LONG * (6_291_456 // len(LONG))
     body += b"\n" * (6_291_456 - len(body))
     status, _, content = post(url, body, "text/csv")
@@ -190,7 +190,7 @@ def test_six_megabytes_and_no_more(url, forest):
 
 
 def test_ping_is_answered_while_a_large_body_is_scored(url):
-    """One worker: a ping sent after the request, on a connection of its own, must not wait for it."""
+    """With one worker, a ping on another connection that is sent after a request must not wait for it."""
     body = body_of(np.random.default_rng(0).normal(size=(30_000, 3)), "text/csv")
     order = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -244,7 +244,7 @@ def test_execution_parameters(forest, served, monkeypatch):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_drains(model, serving, workers):
-    """A request that was taken is answered, later ones are not, and the exit code is 0."""
+    """An accepted request is answered, later ones are not, and the exit code is 0."""
     body = LONG * (6_000_000 // len(LONG))
     with serving(model, MODEL_SERVER_WORKERS=workers) as (url, process):
         host, port = url.removeprefix("http://").split(":")
@@ -268,7 +268,7 @@ def test_sigterm_drains(model, serving, workers):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_sigterm_while_it_starts(tmp_path, command):
-    """The handler is there before the model is read; here reading takes for ever, because the model is a pipe."""
+    """The signal handler is installed before the model is read. Here reading never ends, because the model is a pipe."""
     os.mkfifo(tmp_path / "model.rcf")
     process = command("serve", "--model", tmp_path / "model.rcf")
     with (tmp_path / "model.rcf").open("wb"):  # opens when the model is read

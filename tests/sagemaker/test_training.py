@@ -1,4 +1,4 @@
-"""The training job: what it takes from /opt/ml, what it leaves there, and how it fails."""
+"""The training job: its inputs and outputs in /opt/ml, and its failures."""
 
 import csv
 import gzip
@@ -75,7 +75,7 @@ def test_defaults_and_the_rule(job, X):
 
 
 def test_every_way_in_gives_the_same_model(job, X, tmp_path):
-    """CSV and RecordIO; one file, several, packed, in folders; files and pipes; wrapped."""
+    """CSV and RecordIO; one file, several files, compressed files and folders; files and pipes; wrapped files."""
     job.hyperparameters(feature_dim=3)
     job.channel("train", data=csv_of(X))
     first = trained(job).to_bytes()
@@ -119,7 +119,7 @@ def test_every_way_in_gives_the_same_model(job, X, tmp_path):
     ],
 )
 def test_pipes(job, X, monkeypatch, content_type, wrapper, make):
-    """The pipe may be made late, and what it gives comes in pieces."""
+    """The pipe may be created late, and its data come in pieces."""
     monkeypatch.setattr(channels, "CHUNK", 1000)
     monkeypatch.setattr(recordio, "CHUNK", 1000)
     job.hyperparameters(feature_dim=3).channel("train", content_type, "Pipe", wrapper)
@@ -148,7 +148,7 @@ def test_a_pipe_that_never_comes(job, capsys, monkeypatch):
 
 
 def test_several_hosts(tmp_path, job, X):
-    """Each leaves its part; the parts together are the model that one host makes of all files."""
+    """Each host writes its part, and the parts together give the model that one host would train on all files."""
     whole = type(job)(tmp_path / "whole").hyperparameters(feature_dim=3).channel("train", a=csv_of(X))
     expected = trained(whole)
     job.hyperparameters(feature_dim=3)
@@ -195,7 +195,7 @@ def test_metrics_are_scikit_learns(job, X, labelled, capsys):
 
 
 def test_metrics_of_nothing_called(job, X, capsys):
-    """Equal scores: nothing is above mean + 3 sd, and no ratio fails."""
+    """If all scores are equal, none is above mean + 3 sd, and no ratio raises an error."""
     job.hyperparameters(feature_dim=3).channel("train", data=csv_of(X))
     job.channel("test", "text/csv", data=csv_of(np.zeros((5, 3)), [0, 0, 1, 0, 0]))
     trained(job)

@@ -198,7 +198,7 @@ def test_extreme_decay(decay):
 
 
 def test_usual_records_after_one_of_enormous_weight():
-    """Without decay, light records enter once in 10^150; with decay, after ln(10^150) / decay records, when the weights have decayed."""
+    """Without decay, light records enter once in 10^150. With decay, they enter after ln(10^150) / decay records."""
     for decay, held in ((0.0, ["heavy"]), (1e-3, [])):
         reservoir = Reservoir(1, time_decay=decay, random_state=0)
         reservoir.offer("heavy", 1e150)

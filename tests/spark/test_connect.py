@@ -1,4 +1,4 @@
-"""Spark Connect, where there is neither a JVM nor a SparkContext on the client: in a process of its own."""
+"""Spark Connect, where the client has neither a JVM nor a SparkContext. It runs in a separate process."""
 
 import os
 import signal

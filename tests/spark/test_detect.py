@@ -1,4 +1,4 @@
-"""A detector for each key over a table: the bits of StreamDetector, whatever order the rows come in."""
+"""A detector for each key of a table: the results of StreamDetector, bit for bit, for any order of the rows."""
 
 from datetime import date, datetime, timedelta
 

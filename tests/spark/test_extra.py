@@ -1,4 +1,4 @@
-"""What is said where the extra is not installed; this file runs without pyspark."""
+"""The error if the extra is not installed; this file runs without pyspark."""
 
 import subprocess
 import sys

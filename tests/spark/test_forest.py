@@ -1,4 +1,4 @@
-"""The estimator and model of Spark ML: the same bits as the forest without Spark, exact merging, and clear refusals."""
+"""The estimator and model of Spark ML: the same bits as without Spark, exact merging, and clear errors."""
 
 import copy
 import re
@@ -66,7 +66,7 @@ def test_many_partitions_are_the_merge_of_their_forests(spark):
 
 
 def test_every_row_is_held_with_the_same_probability(spark):
-    """Partitions of very different lengths: the share of the samples that each has is that of its rows."""
+    """Partitions of very different lengths: the share of each partition in the samples is its share of the rows."""
     labelled = np.r_[np.full(300, 0.0), np.full(2700, 1.0)] + np.random.default_rng(1).normal(0, 0.01, 3000)
     rows = labelled.reshape(-1, 1)
     frame = table(spark, rows[:300], rows[300:])

@@ -1,4 +1,4 @@
-"""The Kinesis functions in Spark SQL: the bits of the classes, and the columns of the service."""
+"""The Kinesis functions in Spark SQL: the results of the classes, bit for bit, and the columns of the service."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Structured streaming: the bits of one undisturbed detector for each key, whatever happens to the driver."""
+"""Structured streaming: the results of an undisturbed detector for each key, bit for bit, whatever happens to the driver."""
 
 import os
 import random
@@ -192,7 +192,7 @@ def test_batches_of_any_length_and_order_give_the_same_bits(tester):
 
 
 def test_rows_that_are_refused_come_out_with_the_reason(tester):
-    """Late rows, rows without a time, infinite values: as StreamDetector.update takes or refuses them one after the other."""
+    """Late rows, rows without a time and infinite values are accepted or refused as by StreamDetector.update, row by row."""
     values = series(2, 300)[:, 0]
     tester.test("a", given(range(200), values[:200]))
     batch = given([200, 50, 199, None, 201, 202], [values[200], 9.0, 9.0, 1.0, float("inf"), values[202]])

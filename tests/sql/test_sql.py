@@ -1,4 +1,4 @@
-"""Relations that speak the Arrow C stream: the bits of the classes, one pass, constant memory, refusals by row and column."""
+"""Relations with an Arrow C stream: the results of the classes, one pass, constant memory, and errors with row and column."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""docs/coming_from_kinesis.md, followed word for word: its blocks in their order, in one folder; and the files beside it."""
+"""Follows docs/coming_from_kinesis.md word for word: all blocks in order, in one folder; and checks the files beside it."""
 
 import json
 import os

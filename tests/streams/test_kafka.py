@@ -74,9 +74,9 @@ def topics(kafka):
 
 @pytest.fixture(scope="module")
 def hides_aborted(kafka):
-    """Whether the broker hides the records of an aborted transaction from who reads what is committed, as Apache Kafka does.
+    """Whether the broker hides the records of aborted transactions from readers of committed records, as Apache Kafka does.
 
-    Tansu 0.6 does not: there what a killed worker had sent before its commit is seen, and then again.
+    Tansu 0.6 does not: there a reader sees the records that a killed worker sent before its commit, and then again.
     """
     topics = Topics(kafka)
     producer = confluent_kafka.Producer({**topics.config, "transactional.id": "aborted"})
@@ -106,9 +106,9 @@ def run_until_read(worker, n):
 
 @pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_at_random_instants(topics, kafka, hides_aborted, times):
-    """Each record once, in order, with the bits of an undisturbed run.
+    """Each record is written once, in order, with the bits of an undisturbed run.
 
-    On a broker that shows what was aborted, what is twice must be equal.
+    On a broker that shows aborted records, repeated records must be equal.
     """
     n = 400 * times
     values = waves(n)
@@ -258,7 +258,7 @@ def test_the_end_is_a_place_that_a_crash_does_not_move(topics, before):
 
 
 def test_parts_that_compaction_left_over_are_not_taken(topics):
-    """Of an older checkpoint in three parts only the last may be left, since a newer one has two."""
+    """Of an older checkpoint in three parts, only the last part may remain, because a newer one has two parts."""
     sink = KafkaTransaction(topics.config, topics.output, "left over", state=topics.state)
     assert sink.load("p") is None
     sink._fenced(sink._commit, "p", [b"x"], json.dumps({"id": "old", "parts": 3, "position": 1}).encode())

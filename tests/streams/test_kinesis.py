@@ -1,4 +1,4 @@
-"""The worker on Kinesis, Firehose, DynamoDB and S3, by boto3 against moto's server."""
+"""The worker on Kinesis, Firehose, DynamoDB and S3, with boto3 and moto's server."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def loads(values, key="a"):
 
 
 def once(rows):
-    """Rows without what was written twice; what is twice must be equal."""
+    """The rows without repetitions; repeated rows must be equal."""
     found = {}
     for row in rows:
         assert found.setdefault((row["SHARD"], row.get("AT") or row["SEQUENCE_NUMBER"]), row) == row
@@ -52,7 +52,7 @@ def undisturbed(values, **params):
 
 @pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_at_random_instants(service, times):
-    """At least once, and what is twice is equal to the bit."""
+    """Each record is written at least once, and repeated records are equal, bit for bit."""
     n = 400 * times
     values = waves(n)
     service.put(loads(values))

@@ -1,4 +1,4 @@
-"""The handlers of AWS Lambda, called with events of the form that AWS documents."""
+"""The handlers for AWS Lambda, called with events in the form that AWS documents."""
 
 import base64
 import json
@@ -96,7 +96,7 @@ def test_a_kinesis_event_without_faults(forest):
 
 
 def test_a_kinesis_event_stops_at_the_first_bad_record(forest, aws, monkeypatch):
-    """What comes after it is left for the next call; what came before is written."""
+    """The records before the bad one are written; the records after it are left for the next call."""
     from accounts import Service
 
     service = Service(aws)

@@ -24,7 +24,7 @@ SMALL = {"shingle_size": 4, "n_estimators": 20, "max_samples": 64, "random_state
 
 
 class Fake:
-    """What Prometheus answers, without it: series by their labels, sampled at multiples of the step."""
+    """A stand-in for Prometheus: series by their labels, sampled at multiples of the step."""
 
     def __init__(self, series):
         self.series, self.down = series, False

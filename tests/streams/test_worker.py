@@ -1,4 +1,4 @@
-"""The worker itself, on files: what it writes, keeps and refuses, and that a crash leaves no trace."""
+"""The worker on files: its output, its checkpoints and its errors, and that a crash leaves no trace."""
 
 import contextlib
 import io
@@ -61,7 +61,7 @@ def test_results_do_not_depend_on_batches(batch):
 
 
 def test_a_record_goes_out_as_it_came():
-    """Other fields, their order and the digits of numbers."""
+    """The other fields, their order and the digits of numbers do not change."""
     came = '{"host": "a\\u00fc", "load": 1.50, "big": 123456789012345678901234567890, "deep": {"x": [1, 2.0]}}'
     out = io.BytesIO()
     Worker(
@@ -113,7 +113,7 @@ def test_explanations_of_all_records_are_taken_as_each_comes():
     ],
 )
 def test_poison_is_put_aside_with_position_and_reason(tmp_path, bad, reason):
-    """And the stream goes on as if it had not come."""
+    """The stream continues as if the record had not come."""
     values = waves(200)
     text = lines_of(values[:100]) + bad + "\n" + lines_of(values[100:])
     path = tmp_path / "dead.jsonl"
@@ -372,7 +372,7 @@ class TestRestart:
 
     @pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.slow)])
     def test_killed_at_random_instants(self, tmp_path, times):
-        """Nothing lost, nothing different, nothing double."""
+        """No record is lost, different or repeated."""
         pytest.importorskip("typer", reason="the command line needs rcf[cli]")
         n = 3000 * times
         values, out = waves(n, spikes=[1000]), tmp_path / "out"

@@ -1,4 +1,4 @@
-"""What a cell of text means."""
+"""Parsing of text cells."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How time stamps are written, and what they mean."""
+"""Formats of time stamps and their values."""
 
 from datetime import datetime, timedelta
 
@@ -127,7 +127,7 @@ MARKED = [
 
 @given(st.sampled_from(MARKED), st.datetimes(datetime(1970, 1, 1), datetime(2068, 1, 1)))
 def test_dates_that_strftime_writes_are_read(form, first):
-    """A column that reaches beyond the twelfth of a month is read as it was written."""
+    """A column with a day after the twelfth is read correctly."""
     first = first.replace(second=0, microsecond=0)
     cells = [(first + timedelta(days=i)).strftime(form) for i in range(40)]
     dates = Dates()

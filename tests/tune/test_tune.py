@@ -1,4 +1,4 @@
-"""The search for parameters: what it finds on labelled tables, what it promises, what it refuses."""
+"""The parameter search: its gain on labelled tables, its promises, and its errors."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def sets(most):
 
 @pytest.mark.parametrize("most", [2000, pytest.param(10**6, marks=pytest.mark.slow)])
 def test_half_of_the_labels_help_on_the_other_half(most):
-    """Mean average precision .04 above the defaults', and on no table worse by .03, before the defaults are fallen back to."""
+    """The mean average precision is .04 above the defaults, and on no table .03 below, without falling back to the defaults."""
     gains = []
     for name, X, y in sets(most):
         found = search(RandomCutForest(), X, y, random_state=0)
@@ -97,7 +97,7 @@ def height(y, scores):
 
 
 def test_the_gaussian_process_climbs():
-    """With 16 points of a smooth hill it comes nearer to the top than 16 random points do, in the mean over seeds."""
+    """With 16 points of a smooth function it comes closer to the maximum than 16 random points, averaged over seeds."""
     X, y = np.zeros((20, 1)), np.arange(20) % 2
     space = {"x": Real(0.0, 1.0), "a": ["a", "b", "c"]}
     best = {
@@ -126,7 +126,7 @@ def test_the_defaults_stay_where_the_labels_held_back_do_not_prefer_the_winner()
 
 
 def test_the_labels_held_back_do_not_choose(table):
-    """Whatever they say, the winner is the same."""
+    """The held-out labels do not change the winner."""
     X, y = table
     seen = []
 
@@ -170,7 +170,7 @@ def stream():
 
 
 def test_streams():
-    """By labels or labelled windows, the past chooses and the rest judges."""
+    """With labels or labelled windows, the earlier records choose the parameters and the later ones evaluate them."""
     X, y, windows = stream()
     space = {"shingle_size": [1, 4]}
     detector = StreamDetector(1, n_estimators=20, max_samples=128)
@@ -296,7 +296,7 @@ def test_history_picture_and_bar(table):
 
 
 def test_grid_search_of_scikit_learn(table):
-    """With its own scorers, and with ours made one."""
+    """scikit-learn's search works with its own scorers, and with a metric of rcf as a scorer."""
     X, y = table
     labels = np.where(y == 1, -1, 1)
     grid = {"max_samples": [16, 64], "method": ["depth", "codisp"]}
