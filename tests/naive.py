@@ -211,7 +211,10 @@ def mean_length(n):
 
 
 def path_length(tree, x):
-    """The path length from the root to the leaf of x, divided by the mean. Equal records in the leaf count as a tree of that size."""
+    """The path length from the root to the leaf of x, divided by the mean.
+
+    Equal records in the leaf count as a tree of that size.
+    """
     if tree is None or tree.mass < 2:
         return 1.0
     node, steps = tree, 0
@@ -253,8 +256,8 @@ def attribution(tree, x, kind):
 
 
 def density(tree, x):
-    """(3, d, 2), for lying above and below in each feature: the expected mass (as a share of all records) of the box that a random cut
-    separates from x, times the share of that side; the length of the box likewise; and the share itself.
+    """(3, d, 2), for lying above and below in each feature: the expected mass (as a share of all records) of the box that a
+    random cut separates from x, times the share of that side; the length of the box likewise; and the share itself.
     """
     if tree is None:
         return np.zeros((3, len(x), 2))
@@ -278,7 +281,9 @@ def density(tree, x):
 
 
 def nearest(tree, x, missing, held):
-    """All equally good points to complete x: those nearest in the known features, then the heaviest; with `held`, without x itself."""
+    """All equally good points to complete x: those nearest in the known features, then the heaviest; with `held`, without x
+    itself.
+    """
     if tree is None:
         return []
     leaves = [tree]
@@ -582,7 +587,9 @@ def season_left(y, period, bins):
 
 
 def seasonal_novelty(x, period):
-    """The novelty of the median of the last 9 residuals from the daily profile, with at least half of the range of the logarithm."""
+    """The novelty of the median of the last 9 residuals from the daily profile, with at least half of the range of the
+    logarithm.
+    """
     y, out = logarithm(x), np.zeros(len(x))
     levels, nets, last = [], (KnownValues(), KnownValues()), []
     left = season_left(y, period, min(period, 288))

@@ -93,7 +93,9 @@ def test_an_event_is_one_line(table):
 
 
 def test_the_side_is_that_of_the_values():
-    """Windows of 30 values that were 12 too high once had the cause "low", because the forest learned them before it explained them."""
+    """Windows of 30 values that were 12 too high once had the cause "low", because the forest learned them before it explained
+    them.
+    """
     x = np.random.default_rng(0).normal(size=1200)
     x[900:930] += 12.0
     done = rcf("detect", "-", stdin=("x\n" + "\n".join(map(str, x))).encode())

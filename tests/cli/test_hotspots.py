@@ -145,7 +145,10 @@ def test_places_on_the_earth(run, tmp_path):
 
 
 def test_missing_values_are_filled_on_request(run, tmp_path):
-    """The result equals that for a file without missing cells. Without --fill, or without a previous value, the error names the row."""
+    """The result equals that for a file without missing cells.
+
+    Without --fill, or without a previous value, the error names the row.
+    """
     rng = np.random.default_rng(0)
     whole = pd.DataFrame({"x": rng.normal(size=600), "y": rng.normal(size=600)})
     holes = whole.copy()

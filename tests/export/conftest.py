@@ -46,7 +46,10 @@ def kind(request):
 
 @pytest.fixture
 def grown(kind):
-    """grown(method, d, trees=10) -> (forest, queries). Half of the queries are records of the forest; the others lie near or far."""
+    """grown(method, d, trees=10) -> (forest, queries).
+
+    Half of the queries are records of the forest; the others lie near or far.
+    """
 
     def make(method, d, trees=10):
         forest = _grown(kind, method, d, trees)

@@ -62,7 +62,9 @@ def test_attributions_are_those_of_the_core(grown, method):
 
 
 def test_labelled_sets():
-    """On tables of ADBench, scores agree to 1e-12 in float64 and 2e-6 in float32, and so does each label that is not at the threshold."""
+    """On tables of ADBench, scores agree to 1e-12 in float64 and 2e-6 in float32, and so does each label that is not at the
+    threshold.
+    """
     files = sorted(shared_data.path("adbench").glob("*.npz"))
     assert len(files) > 5
     for file in files:

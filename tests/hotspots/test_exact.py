@@ -127,7 +127,10 @@ def same_as_naive(X, window_size, radius, min_points):
 
 @st.composite
 def histories(draw, most=60):
-    """Streams in which regions join and split. There are few places, so many distances equal the radius and many records are equal."""
+    """Streams in which regions join and split.
+
+    There are few places, so many distances equal the radius and many records are equal.
+    """
     dims = draw(st.sampled_from([1, 1, 2, 2, 3, 4, 6]))
     side = draw(st.integers(1, {1: 14, 2: 5, 3: 3, 4: 2, 6: 1}[dims]))
     n = draw(st.integers(1, most))

@@ -29,7 +29,10 @@ def blocks(port):
 
 @pytest.fixture
 def follow(tmp_path, monkeypatch, capsys, request):
-    """Runs the page, including the SDK's block if its Python is given. Returns the variables of the Python blocks and the output."""
+    """Runs the page, including the SDK's block if its Python is given.
+
+    Returns the variables of the Python blocks and the output.
+    """
 
     def run(port, sdk=None):
         monkeypatch.chdir(tmp_path)
