@@ -193,8 +193,8 @@ static double rcf_outside(const float *restrict x, const float *restrict lower, 
     double s[8] = {0};
     for (size_t k = 0; k < stride; k += 8)
         for (size_t i = 0; i < 8; i++) {
-            float inside = x[k + i] > lower[k + i] ? x[k + i] : lower[k + i];
-            inside = inside < upper[k + i] ? inside : upper[k + i];
+            float inside = lower[k + i] < x[k + i] ? x[k + i] : lower[k + i];
+            inside = upper[k + i] < inside ? upper[k + i] : inside;
             s[i] += RCF_ABS((double)x[k + i] - (double)inside);
         }
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
@@ -215,47 +215,45 @@ static void rcf_join(const rcf_model *m, rcf_box *box, const float *restrict oth
     }
 }
 
-static void rcf_join_points(const rcf_model *m, rcf_box *box, uint32_t a, uint32_t end) {
-    for (; a < end; a++) rcf_join(m, box, rcf_point(m, a), rcf_point(m, a));
-}
-
 static void rcf_set_range(const rcf_model *m, rcf_box *box) {
     box->is.range = rcf_outside(box->corner + m->stride, box->corner, box->corner, m->stride);
 }
 
 /* Extend the box of the leaves of *hull, which are some of those of `at`, to all leaves of `at`. */
 static void rcf_widen(const rcf_model *m, rcf_box *box, rcf_subtree *hull, const rcf_subtree *at) {
-    rcf_join_points(m, box, at->a, hull->a);
-    rcf_join_points(m, box, hull->a + hull->n, at->a + at->n);
+    for (uint32_t a = at->a; a < at->a + at->n; a++)
+        if (a < hull->a || a >= hull->a + hull->n) rcf_join(m, box, rcf_point(m, a), rcf_point(m, a));
     rcf_set_range(m, box);
     *hull = *at;
 }
 
+/* The subtree of node v, which rcf_keep_boxes put in the place of its box. */
+static rcf_subtree rcf_spanned(const rcf_box *box, uint32_t v) {
+    rcf_subtree at = {0.0, v, box->is.span[0], box->is.span[1]};
+    return at;
+}
+
 void rcf_keep_boxes(rcf_model *m, void *memory) {
-    rcf_subtree root = {0};
+    rcf_subtree root = {0}, at, child;
     for (uint32_t t = 0; t < m->trees; t++) {
         rcf_next_tree(m, t, &root);
-        uint32_t end = root.n > 1 ? root.v + root.n - 1 : root.v;
-        for (uint32_t v = root.v; v < end; v++) { /* down: the subtree of each node, parents first */
-            rcf_box *box = rcf_box_at(m, memory, v);
-            if (v == root.v) memcpy(box->is.span, &root.a, sizeof box->is.span);
-            rcf_subtree at = {0.0, v, box->is.span[0], box->is.span[1]};
-            for (uint32_t second = 0; second < 2; second++) {
-                rcf_subtree child = rcf_child(m, at, second);
-                if (child.n > 1) memcpy(rcf_box_at(m, memory, child.v)->is.span, &child.a, sizeof box->is.span);
-            }
+        if (root.n > 1) memcpy(rcf_box_at(m, memory, root.v)->is.span, &root.a, sizeof(uint32_t[2]));
+    }
+    for (uint32_t v = 0; v < m->nodes; v++) /* down: parents come before their children */
+        for (uint32_t second = 0; second < 2; second++) {
+            child = rcf_child(m, rcf_spanned(rcf_box_at(m, memory, v), v), second);
+            if (child.n > 1) memcpy(rcf_box_at(m, memory, child.v)->is.span, &child.a, sizeof(uint32_t[2]));
         }
-        for (uint32_t v = end; v-- > root.v;) { /* up: the hull of the boxes of the children */
-            rcf_box *box = rcf_box_at(m, memory, v);
-            rcf_subtree at = {0.0, v, box->is.span[0], box->is.span[1]};
-            for (uint32_t second = 0; second < 2; second++) {
-                rcf_subtree child = rcf_child(m, at, second);
-                const float *lower = child.n > 1 ? rcf_box_at(m, memory, child.v)->corner : rcf_point(m, child.a);
-                if (!second) rcf_begin(m, box, lower);
-                rcf_join(m, box, lower, child.n > 1 ? lower + m->stride : lower);
-            }
-            rcf_set_range(m, box);
+    for (uint32_t v = m->nodes; v-- > 0;) { /* up: the hull of the boxes of the children */
+        rcf_box *box = rcf_box_at(m, memory, v);
+        at = rcf_spanned(box, v);
+        for (uint32_t second = 0; second < 2; second++) {
+            child = rcf_child(m, at, second);
+            const float *lower = child.n > 1 ? rcf_box_at(m, memory, child.v)->corner : rcf_point(m, child.a);
+            if (!second) rcf_begin(m, box, lower);
+            rcf_join(m, box, lower, child.n > 1 ? lower + m->stride : lower);
         }
+        rcf_set_range(m, box);
     }
     m->boxes = memory;
 }
@@ -382,6 +380,14 @@ int rcf_attribution(const rcf_model *m, const double *x, void *work, double *out
 
 /* ---- opening ------------------------------------------------------------------------------------------------------ */
 
+typedef struct {
+    uint32_t magic[2], crc, method;
+    uint64_t size;
+    double threshold;
+    uint32_t features, trees, points, leaves, nodes;
+    uint8_t node_width, point_width, massive, zero;
+} rcf_header;
+
 static uint32_t rcf_crc(const unsigned char *at, size_t n) {
     uint32_t crc = 0xffffffffu;
     for (; n > 0; n--) {
@@ -392,12 +398,12 @@ static uint32_t rcf_crc(const unsigned char *at, size_t n) {
 }
 
 /* The next table, of n times `each` bytes. Past the end of the file *at becomes SIZE_MAX and stays there. */
-static const void *rcf_take(const unsigned char *file, size_t size, size_t *at, uint64_t n, uint64_t each) {
+static const void *rcf_take(const void *file, size_t size, size_t *at, uint64_t n, uint64_t each) {
     size_t begin = *at;
     *at = SIZE_MAX;
     if (begin > size || n * each > size - begin || (n * each + 7) / 8 * 8 > size - begin) return NULL;
     *at = begin + (size_t)(n * each + 7) / 8 * 8;
-    return file + begin;
+    return (const unsigned char *)file + begin;
 }
 
 /* Whether the nodes of a subtree at depth h form a tree; increases model->depth to its depth. A call takes the smaller child and the loop
@@ -417,41 +423,39 @@ static int rcf_is_width(uint32_t width) { return width == 1 || width == 2 || wid
 
 const char *rcf_open(rcf_model *m, const void *file, size_t size) {
     static const char *const broken = "the file is damaged: its tables do not make trees";
-    const unsigned char *bytes = file;
-    uint32_t head[14];
+    rcf_header head;
     size_t at = sizeof head;
     if ((uintptr_t)file % 8 != 0) return "the address of the file is not divisible by 8";
     if (size < sizeof head) return "the file is cut off";
-    memcpy(head, file, sizeof head);
-    if (head[0] != 0x66666372u || head[1] != 0x011a7a72u) return "not a frozen model of version 1, or a big-endian machine";
-    if ((head[4] | (uint64_t)head[5] << 32) != size) return "the file is cut off, or longer than it says";
-    if (rcf_crc(bytes + 12, size - 12) != head[2]) return "the file is damaged: its checksum differs";
-    memcpy(&m->threshold, bytes + 24, sizeof m->threshold);
-    m->method = head[3];
-    m->features = head[8];
-    m->trees = head[9];
-    uint32_t points = head[10], leaves = head[11], nodes = head[12], shared = bytes[53] > 0, massive = bytes[54];
-    m->node_width = bytes[52];
-    m->point_width = bytes[53];
+    memcpy(&head, file, sizeof head);
+    if (head.magic[0] != 0x66666372u || head.magic[1] != 0x011a7a72u) return "not a frozen model of version 1, or a big-endian machine";
+    if (head.size != size) return "the file is cut off, or longer than it says";
+    if (rcf_crc((const unsigned char *)file + 12, size - 12) != head.crc) return "the file is damaged: its checksum differs";
+    uint32_t points = head.points, leaves = head.leaves, nodes = head.nodes, shared = head.point_width > 0;
+    if (head.method > RCF_PATH || head.features < 1 || head.features >= 1 << 28 || head.trees < 1 || leaves == UINT32_MAX
+        || !rcf_is_width(head.node_width) || (shared ? !rcf_is_width(head.point_width) : points != leaves) || head.massive > 1 || head.zero)
+        return "the file is damaged: a number in its header is impossible";
+    m->features = head.features;
+    m->trees = head.trees;
+    m->method = head.method;
+    m->threshold = head.threshold;
+    m->nodes = nodes;
+    m->node_width = head.node_width;
+    m->point_width = head.point_width;
     m->depth = 0;
     m->boxes = NULL;
-    if (m->method > RCF_PATH || m->features < 1 || m->features >= 1 << 28 || m->trees < 1 || leaves == UINT32_MAX || massive > 1
-        || bytes[55] || !rcf_is_width(m->node_width) || (shared ? !rcf_is_width(m->point_width) : points != leaves))
-        return "the file is damaged: a number in its header is impossible";
-    m->origin = rcf_take(bytes, size, &at, m->features, 8);
-    m->sizes = rcf_take(bytes, size, &at, m->trees, 4);
-    m->before = rcf_take(bytes, size, &at, massive ? leaves + 1 : 0, 4);
-    m->cut = rcf_take(bytes, size, &at, nodes, 4);
-    m->points = rcf_take(bytes, size, &at, points, 4 * (uint64_t)m->features);
-    m->node = rcf_take(bytes, size, &at, nodes, 2 * m->node_width);
-    m->point = rcf_take(bytes, size, &at, leaves, m->point_width);
+    m->origin = rcf_take(file, size, &at, m->features, 8);
+    m->sizes = rcf_take(file, size, &at, m->trees, 4);
+    m->before = rcf_take(file, size, &at, head.massive ? leaves + 1 : 0, 4);
+    m->cut = rcf_take(file, size, &at, nodes, 4);
+    m->points = rcf_take(file, size, &at, points, 4 * (uint64_t)m->features);
+    m->node = rcf_take(file, size, &at, nodes, 2 * m->node_width);
+    m->point = rcf_take(file, size, &at, leaves, m->point_width);
     if (at != size) return "the file is damaged: its tables do not fill it";
-    for (uint32_t i = 0; shared && i < leaves; i++)
-        if (rcf_at(m->point, m->point_width, i) >= points) return broken;
-    for (uint32_t i = 0; massive && i < leaves; i++)
-        if (m->before[i] >= m->before[i + 1]) return broken;
     if (!shared) m->point = NULL;
-    if (!massive) m->before = NULL;
+    if (!head.massive) m->before = NULL;
+    for (uint32_t i = 0; i < leaves; i++)
+        if ((shared && rcf_at(m->point, m->point_width, i) >= points) || (m->before && m->before[i] >= m->before[i + 1])) return broken;
     rcf_subtree root = {0};
     for (uint32_t t = 0; t < m->trees; t++) {
         rcf_next_tree(m, t, &root);

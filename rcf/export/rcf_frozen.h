@@ -30,7 +30,7 @@ typedef struct {
     size_t work;      /* bytes of scratch space that a call needs */
     size_t memory;    /* bytes that rcf_keep_boxes needs */
     /* the rest is private: the tables of the file, and the boxes */
-    uint32_t depth, node_width, point_width;
+    uint32_t nodes, depth, node_width, point_width;
     size_t stride, box;
     const double *origin;
     const uint32_t *sizes, *before;
