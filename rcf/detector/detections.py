@@ -53,7 +53,7 @@ class Detection:
     Attributes
     ----------
     score : float
-        The mean score over the trees. Use it to rank records. 0 while the forest warms up.
+        The score of the trees. Use it to rank records. 0 while the forest warms up.
     evidence : float
         Score times novelty, multiplied by the fourth root of the number of records since the product was last as high. 0 while
         nothing is known.

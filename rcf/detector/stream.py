@@ -55,7 +55,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     The detector scales every record, joins it with the previous records to a window (a shingle), scores the window with a
     random cut forest, and learns it. Half of the trees see the window. The other half see the newest record: its value, the
-    logarithm of the value, and the change from the previous record. The mean over all trees is the `score`.
+    logarithm of the value, and the change from the previous record. The `score` is their weighted geometric mean: the mean over the
+    trees of the record to the power 3/8, times the mean over the trees of the window to the power 5/8.
 
     An alarm needs more than a high score: the record must also be new. The detector keeps nets, short lists of known numbers,
     of the values, logarithms, changes and departures from the recent mean in the last 5000 records, and measures how far a
@@ -410,10 +411,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             scores.point, scores.whole, self._trees.n_seen, views.novelty, views.floor
         )
         why = late
-        if scores.mean == 0.0 and why is None:
+        if scores.joint == 0.0 and why is None:
             why = "warming up" if not self._trees.warm else None if self._window.full else "gap"
         result = Detection(
-            scores.mean,
+            scores.joint,
             e,
             evidence.threshold,
             likelihood,

@@ -235,6 +235,26 @@ def test_an_index_of_dates_is_the_time(zone):
     assert StreamDetector(random_state=0).update_many(pairs, "when")["score"].tolist() == timed.score.tolist()
 
 
+def test_score_is_the_geometric_mean_of_both_views():
+    """Of the trees that see the record and of those that see the window, 3 to 5; with one forest it is that forest's score."""
+    x = np.random.default_rng(0).normal(size=400)
+    one, many = StreamDetector(random_state=0), StreamDetector(random_state=0)
+    many.update_many(x[:399])
+    for value in x[:399].tolist():
+        one.update(value)
+    trees = one._trees.copy()
+    score = one.update(float(x[399])).score
+    point, whole = (forest.score(row[None, :], "depth")[0] for forest, row in
+                    ((trees.point, one._views.p), (trees.whole, one._window.row())))  # fmt: skip
+    assert score == pytest.approx(point ** (3 / 8) * whole ** (5 / 8), rel=1e-12)
+    assert many.update_many(x[399:]).score[0] == score
+    assert one.update(9.0).attribution.sum() > 0
+    small = StreamDetector(1, random_state=0)
+    small.update_many(x[:399])
+    trees = small._trees.copy()
+    assert small.update(float(x[399])).score == trees.point.score(small._views.p[None, :], "depth")[0]
+
+
 def test_time_that_goes_back_is_told_with_both_stamps():
     pd = pytest.importorskip("pandas")
     series = pd.Series(range(4), pd.to_datetime(["2026-01-02", "2026-01-03", "2026-01-01", "2026-01-04"]), dtype=float)
