@@ -67,17 +67,22 @@ class Event(NamedTuple):
 class Running:
     """An event that has not ended."""
 
-    __slots__ = ("feature", "kind", "last", "middle", "peak", "side", "since", "start", "unit", "usual")
+    __slots__ = ("feature", "kind", "last", "middle", "off", "peak", "side", "since", "start", "unit", "usual")
 
     def __init__(self, feature: int, side: str, kind: str, start: int, since: Any, came: float, usual: float, unit: float,
-                 middle: float) -> None:  # fmt: skip
+                 middle: float, off: float) -> None:  # fmt: skip
         self.feature, self.side, self.kind = feature, side, kind
         self.start, self.since, self.last = start, since, start
         self.peak, self.usual, self.unit = came, usual, unit
         self.middle = middle  # a value beyond it belongs to the event: a logarithm, or of a season half of the residual
+        self.off = off  # half of the first residual, 0 if there was none on this side: a smaller one does not belong to the event
 
-    def holds(self, value: float, left: float) -> bool:
-        """Whether a value, or its residual from the season, is still unusual."""
+    def holds(self, value: float, left: float, now: float) -> bool:
+        """Whether a value, or its residual from the season, is still unusual.
+
+        At another time of the day, a value like the one that alarmed can be usual. By the values alone, an event of hourly records
+        with a daily season stays open for days.
+        """
         if self.side == "stuck":
             return value == self.usual
         if self.kind in (
@@ -85,12 +90,14 @@ class Running:
             "week",
         ):  # the newest value may lie on the other side of what is usual than those before
             return left >= self.middle if self.middle > 0.0 else left <= self.middle
-        where = signed_log(value, self.unit)
-        return where >= self.middle if self.side == "high" else where <= self.middle
+        where, high = signed_log(value, self.unit), self.side == "high"
+        if self.off != 0.0 and (now < self.off if high else now > self.off):
+            return False
+        return where >= self.middle if high else where <= self.middle
 
-    def ends_with(self, value: float, left: float) -> bool:
+    def ends_with(self, value: float, left: float, now: float) -> bool:
         """Whether a value is back to usual, and not equally unusual on the other side."""
-        if self.holds(value, left):
+        if self.holds(value, left, now):
             return False
         if self.side == "stuck" or self.kind in ("day", "week"):
             return True
@@ -130,10 +137,12 @@ class Events:
         only shows that the feature of an event returned to usual.
         """
         opened, closed, still, belongs = [], [], [], None
+        d = len(values)
         kept: list[Running] = []
         for event in self.running:
-            value, why = values[event.feature], None
-            out = value == value and event.holds(value, left[event.feature])
+            j, why = event.feature, None
+            value = values[j]
+            out = value == value and event.holds(value, left[j], left[d + j])
             if out:
                 event.seen(n, value)
                 belongs = belongs or event
@@ -147,10 +156,11 @@ class Events:
                 closed.append(event.event("closed", names, why))
         back = False
         if alarm is not None:
-            own = [event for event in kept if event.feature == alarm.feature]
+            j = alarm.feature
+            own = [event for event in kept if event.feature == j]
             if not any(event.side == alarm.side for event in own):
                 returns = alarm.kind in ("change", "move")
-                back = returns and any(event.ends_with(alarm.came, left[alarm.feature]) for event in own)
+                back = returns and any(event.ends_with(alarm.came, left[j], left[d + j]) for event in own)
                 if not back:
                     event = self._begun(n, left, stamp, alarm)
                     opened.append(event.event("opened", names))
@@ -172,7 +182,9 @@ class Events:
             middle = 0.5 * left[alarm.feature]
         else:
             middle = 0.5 * (signed_log(alarm.came, alarm.unit) + signed_log(usual, alarm.unit))
-        return Running(alarm.feature, alarm.side, alarm.kind, n, stamp, alarm.came, usual, alarm.unit, middle)
+        now = left[len(left) // 2 + alarm.feature]
+        off = 0.5 * now if (now > 0.0 if alarm.side == "high" else now < 0.0) else 0.0
+        return Running(alarm.feature, alarm.side, alarm.kind, n, stamp, alarm.came, usual, alarm.unit, middle, off)
 
     def state(self) -> dict[str, Any]:
         return {"events": [[getattr(event, name) for name in Running.__slots__] for event in self.running]}
@@ -185,9 +197,8 @@ class Events:
             start, last = (whole_number(f"{name} of an event", told[name], 0, n) for name in ("start", "last"))
             if told["side"] not in SIDES or not isinstance(told["kind"], str) or last < start:
                 raise ValueError(f"an event with side {told['side']!r} and kind {told['kind']!r}")
-            peak, usual, unit, middle = finite(
-                "numbers of an event", [told[name] for name in ("peak", "usual", "unit", "middle")], (4,)
-            ).tolist()
-            event = Running(feature, told["side"], told["kind"], start, told["since"], peak, usual, unit, middle)
+            numbers = [told[name] for name in ("peak", "usual", "unit", "middle", "off")]
+            peak, usual, unit, middle, off = finite("numbers of an event", numbers, (5,)).tolist()
+            event = Running(feature, told["side"], told["kind"], start, told["since"], peak, usual, unit, middle, off)
             event.last = last
             self.running.append(event)

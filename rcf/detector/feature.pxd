@@ -83,7 +83,7 @@ cdef struct Finding:
     bint stuck, only_now       # whether the run of equal values is too long, and whether this is the first such record
     double run, longest        # number of equal values before this one, and the longest such run before
     double season              # novelty of the residual
-    double season_usual, left
+    double season_usual, left, now
     bint weekly
 
 
@@ -287,6 +287,7 @@ cdef inline void feature_judge(Feature* f, double x, double second, int64_t bloc
     cdef int64_t beyond
     cdef int32_t k
     found.novelty, found.view, found.stuck, found.season, found.left = 0.0, NO_VIEW, False, 0.0, NAN
+    found.now = NAN
     found.usual = found.near = found.range = found.season_usual = 0.0
     found.level = x
     found.weekly = False
@@ -315,7 +316,7 @@ cdef inline void feature_judge(Feature* f, double x, double second, int64_t bloc
     found.run, found.longest = f.runs.run, f.runs.most
     if f.season != NULL and second == second:
         seasonal = season_take(f.season, y, second, block)
-        found.season, found.left, found.weekly = seasonal.novelty, seasonal.left, seasonal.weekly
+        found.season, found.left, found.now, found.weekly = seasonal.novelty, seasonal.left, seasonal.now, seasonal.weekly
         found.season_usual = signed_exp(seasonal.usual, f.unit)
     f.before = x
     f.seen += 1

@@ -55,6 +55,7 @@ cdef struct Seasonal:
     double novelty             # 0 to 1
     double usual               # the logarithm that was usual now
     double left                # median of the last residuals; NaN if no profile is used
+    double now                 # this residual, from the profile that explains the value better
     bint weekly
 
 
@@ -151,19 +152,21 @@ cdef inline Seasonal season_take(Season* season, double y, double second, int64_
     cdef Seasonal found
     cdef Look level, look
     cdef double left, middle, usual = 0.0
-    found.novelty, found.usual, found.left, found.weekly = 0.0, 0.0, NAN, False
+    found.novelty, found.usual, found.left, found.now, found.weekly = 0.0, 0.0, NAN, NAN, False
     level = net_take(&season.level_net, last_median(&season.levels, y), 0.0, block)
     if season.day.bins > 0:
         left = profile_take(&season.day, y, fmod(second, DAY), DAY, &usual)
         if left == left:
             middle = last_median(&season.day_left, left)
             look = net_take(&season.day_net, middle, 0.5 * level.range, block)
-            found.novelty, found.usual, found.left = look.novelty, usual, middle
+            found.novelty, found.usual, found.left, found.now = look.novelty, usual, middle, left
     if season.week.bins > 0:
         left = profile_take(&season.week, y, second, 7.0 * DAY, &usual)
         if left == left:
             middle = last_median(&season.week_left, left)
             look = net_take(&season.week_net, middle, 0.5 * level.range, block)
+            if not fabs(found.now) <= fabs(left):
+                found.now = left
             if look.novelty > found.novelty:
                 found.novelty, found.usual, found.left, found.weekly = look.novelty, usual, middle, True
     return found

@@ -597,7 +597,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         events: dict[int, Any] = {}
         told: dict[int, Explanation] = {}
         returned: list[int] = []
-        silent = [NAN] * d
+        silent = [NAN] * 2 * d
         able = np.flatnonzero(self._evidence.may_alarm(rows))
         i = 0
         while i < n:

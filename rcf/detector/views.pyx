@@ -101,7 +101,7 @@ cdef class Views:
                 self.changes[j].size = 1.0
         self.n = self.day = 0
         self.fresh = True
-        self.z, self.p, self.row, self.left = np.zeros(d), np.zeros(3 * d), np.zeros(N_COLUMNS), np.full(d, NAN)
+        self.z, self.p, self.row, self.left = np.zeros(d), np.zeros(3 * d), np.zeros(N_COLUMNS), np.full(2 * d, NAN)
         self.z_view, self.p_view, self.row_view, self.left_view = self.z, self.p, self.row, self.left
         self.came_view, self.filled_view = np.empty(d), np.empty(d)
         self.refresh()
@@ -226,7 +226,7 @@ cdef class Views:
         row[FEATURE] = row[CAUSE] = -1.0
         for j in range(self.d):
             f, x = &self.features[j], came[j]
-            left[j] = NAN
+            left[j] = left[self.d + j] = NAN
             if x != x:
                 f.before = NAN
                 continue
@@ -239,7 +239,7 @@ cdef class Views:
                     changed = True
                 continue
             feature_judge(f, x, second, self.block, &found)
-            left[j] = found.left
+            left[j], left[self.d + j] = found.left, found.now
             total += found.novelty
             if found.novelty > best:
                 best = found.novelty
@@ -380,7 +380,7 @@ cdef class Views:
         cdef double[:, ::1] Z, P, rows, lefts, bases
         cdef bint seasonal = self.day > 0, based = self.origin != ZERO
         z, p, found = np.empty((n, d)), np.empty((n, 3 * d)), np.empty((n, N_COLUMNS))
-        left = np.empty((n, d)) if seasonal else None
+        left = np.empty((n, 2 * d)) if seasonal else None
         base = np.empty((n, d)) if based else None
         Z, P, rows = z, p, found
         if seasonal:

@@ -115,6 +115,24 @@ def test_a_return_to_usual_is_not_flagged():
     assert returned > 5  # without the rule these would be flagged
 
 
+@pytest.mark.parametrize(("hour", "factor"), [(3, 5.0), (15, 0.1)])
+def test_an_event_of_a_seasonal_series_ends(hour, factor):
+    """Hourly values: the next noon is as high as the night's incident, and still the event ends, a day and six hours after it."""
+    n = 24 * 56
+    stamps = 3600.0 * np.arange(n)
+    for seed in range(3):
+        noise = np.random.default_rng(seed).normal(0, 0.05, n)
+        x = (100 + 80 * np.sin(2 * np.pi * (np.arange(n) - 9) / 24)) * np.exp(noise)
+        at = 24 * 51 + hour
+        x[at] *= factor
+        found = StreamDetector(random_state=seed).update_many(x, stamps)
+        side = "high" if factor > 1 else "low"
+        assert [change for change in told(found) if change[0] >= at] == [
+            (at, "opened", side, None),
+            (at + 30, "closed", side, "back to usual"),
+        ]
+
+
 def test_the_side_is_that_of_what_was_expected():
     """With many seeds, a spike after a spike once had the values 1100, expected 41, and the cause "low"."""
     flagged = 0
