@@ -17,8 +17,8 @@ from .._validate import not_negative, whole_number
 from ..persist import Savable
 from .detections import Detection, Detections
 from .expiry import Expiry
-from .records import UNNAMED, as_frame, seconds, table
-from .stream import StreamDetector
+from .records import UNNAMED, Moment, as_frame, moment_of, seconds, table
+from .stream import SHORT, StreamDetector
 
 Floats = NDArray[np.float64]
 
@@ -159,7 +159,8 @@ class KeyedDetector(Savable):
     def update_many(self, keys: Sequence[Hashable], records: Any, timestamps: Any = None) -> Detections:
         """Score and learn many records in order. The results are those of `update` on each record, bit for bit.
 
-        The records of a key are processed together if no key has to be evicted. This is faster if keys occur several times.
+        The records of a key are processed together if no key has to be evicted. This is faster than a loop if keys have at least 32
+        records in a batch; with one record per key it takes as long.
 
         Parameters
         ----------
@@ -190,32 +191,47 @@ class KeyedDetector(Savable):
         for row, key in enumerate(keys):
             rows.setdefault(key, []).append(row)
         with self._lock:
-            detectors, admitted, own = {}, {}, {}
+            detectors, admitted, own, few = {}, {}, {}, {}
             for key, at in rows.items():
                 if key not in self._held:
                     _saved_key(key)
                 detectors[key] = self._held.get(key) or self._new(key)
                 own[key] = None if stamps is None else [stamps[row] for row in at]
                 try:
+                    moments = _moments(detectors[key], names, X.shape[1], own[key], len(at))
+                    if moments is not None:
+                        few[key] = moments
+                        continue
                     admitted[key] = detectors[key]._admit_many(names, X[at], own[key])
                 except ValueError as error:
                     raise ValueError(f"key {key!r}: {_of_table(str(error), at)}") from error
             if self.ttl is not None or len(self._held.keys() | rows.keys()) > self.max_keys:
                 return self._in_turn(keys, names, X, stamps)
             results: dict[int, Detection] = {}
+            records = X.tolist() if few else []
             for key, at in rows.items():
                 if self._snapshot is not None and key in self._held:
                     self._take(key)
                 detector = detectors[key]
-                found = detector._take_many(names, X[at], own[key], admitted[key])
-                results.update(zip(at, found, strict=True))
+                if key in few:
+                    if stamps is not None:
+                        detector._clock.settle()
+                    for row, moment in zip(at, few[key], strict=True):
+                        results[row] = detector._one(records[row], moment, None if stamps is None else stamps[row])
+                else:
+                    found = detector._take_many(names, X[at], own[key], admitted[key])
+                    results.update(zip(at, found, strict=True))
+                for row in at:
+                    results[row].key = key
                 self._held[key] = detector
             clock, other = (self._arrivals, self._stamps) if stamps is None else (self._stamps, self._arrivals)
             arrived = time.time()
-            for row, key in enumerate(keys):
-                results[row].key = key
+            for key in rows:
                 other.forget(key)
-                clock.touch(key, arrived if stamps is None else seconds(stamps[row]))
+                if stamps is None:
+                    clock.touch(key, arrived)
+            for key, stamp in zip(keys, stamps or [], strict=False):
+                clock.touch(key, seconds(stamp))
             for key in reversed(list(dict.fromkeys(reversed(keys)))):
                 self._held.move_to_end(key)
             return Detections([[results[row] for row in range(len(X))]])
@@ -392,6 +408,40 @@ class KeyedDetector(Savable):
         if begin != len(data):
             raise ValueError(f"{len(data) - begin} bytes belong to no key")
         return self
+
+
+def _moments(
+    detector: StreamDetector, names: list[str] | None, width: int, stamps: list[Any] | None, n: int
+) -> list[Moment | None] | None:
+    """The moments of a few valid records, which the detector then takes one by one; None if `_admit_many` must look at them.
+
+    A few records take half as long in this way, because no arrays are set up.
+    """
+    if not detector._started or n >= SHORT or width != detector.n_features_in_:
+        return None
+    if names is not None and not hasattr(detector, "feature_names_in_"):
+        return None
+    if not detector._ready:
+        detector._check_ready()
+    if names is not None:
+        detector._check_names(names)
+    clock = detector._clock
+    before = clock.now
+    if stamps is None or before is None:
+        return [None] * n if stamps is None and before is None else None
+    if clock.interval is None and n > 1:  # the first stamps may settle the interval, by which the others are checked
+        return None
+    moments: list[Moment | None] = []
+    for stamp in stamps:
+        try:
+            moment = moment_of(stamp, clock.rules.zone)
+        except (TypeError, ValueError):
+            return None
+        if not clock.goes_on(before, moment):
+            return None
+        before = moment.time
+        moments.append(moment)
+    return moments
 
 
 def _of_table(message: str, at: list[int]) -> str:

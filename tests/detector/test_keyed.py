@@ -307,6 +307,45 @@ def test_many_records_are_those_of_a_loop(d, timed, more, monkeypatch):
     assert many.to_bytes() == loop.to_bytes()
 
 
+@pytest.mark.parametrize("stamps", [None, "numbers", "dates", "with a zone"])
+def test_batches_with_a_few_records_of_each_key(stamps, monkeypatch):
+    """These go record by record: with gaps, missing values, names that come late, and a stamp that is refused."""
+    monkeypatch.setattr("rcf.detector.keyed.time.time", lambda: 1e9)
+    rng = np.random.default_rng(7)
+    n = 1200
+    keys = [int(key) for key in rng.integers(12, size=n)]
+    X = rng.normal(size=(n, 2))
+    X[rng.random(X.shape) < 0.05] = np.nan
+    X[[700, 701]] += 40
+    times = np.cumsum(rng.integers(0, 3, size=n) + 90.0 * (rng.random(n) < 0.01))
+    dates = pd.to_datetime(times, unit="s")
+    given = {None: None, "numbers": times, "dates": dates.to_numpy(), "with a zone": dates.tz_localize("UTC")}[stamps]
+    order = "strict" if stamps == "numbers" else "clock"
+    template = StreamDetector(2, n_estimators=3, max_samples=16, time_order=order, random_state=0)
+    if order == "strict":
+        given = np.arange(n, dtype=float)
+    many, loop = KeyedDetector(template), KeyedDetector(template)
+    found, expected, at = [], [], 0
+    while at < n:
+        part = slice(at, min(n, at + int(rng.integers(1, 60))))
+        own = None if given is None else given[part]
+        if at < 300:
+            found += list(many.update_many(keys[part], X[part], own))
+        else:
+            found += list(many.update_many(keys[part], pd.DataFrame(X[part], columns=["a", "b"]), own))
+        for i in range(part.start, part.stop):
+            record = X[i] if at < 300 else dict(zip("ab", X[i], strict=True))
+            expected.append(told(loop.update(keys[i], record, None if given is None else given[i])))
+        at = part.stop
+        assert many.to_bytes() == loop.to_bytes()
+    assert [told(result) for result in found] == expected
+    if stamps == "numbers":
+        before = many.to_bytes()
+        with pytest.raises(ValueError, match=f"key {keys[-1]}: row 1: timestamp"):
+            many.update_many([keys[-2], keys[-1]], X[:2], given[[-1, 0]])
+        assert many.to_bytes() == before
+
+
 def test_a_record_that_is_refused_refuses_the_batch():
     keyed = small()
     keyed.update_many(["a", "b", "a"], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
