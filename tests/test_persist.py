@@ -418,7 +418,7 @@ def put(name, i, value):
         (put("next", 0, 0), "lies in the past"),
         (swapped("arrival", 0, 1), "ascend"),
         (put("arrival", 0, 0), "ascend"),
-        (lambda s: s.update(growing=True), "settled"),
+        (lambda s: s.update(growing=True), "500 records were seen"),
         (lambda s: s.update(points=s["points"].astype(float)), "not an array of float32"),
         (lambda s: s.pop("cut"), "cut is missing"),
     ],
