@@ -1,8 +1,8 @@
 """The native core: forests of random cut trees.
 
-State is private C memory; Python sees numbers, arrays and copies. Everything that is passed in is
-checked before anything is changed, so a call that is refused leaves no trace. If memory runs out while `update` learns in low-memory
-mode, a part of the records stays learned, and the MemoryError says how many.
+The state is in private C memory; Python sees only numbers, arrays and copies. All arguments are checked before anything changes, so
+a call that raises an error leaves no trace. There is one exception: if memory runs out while `update` learns in low-memory
+mode, some records stay learned, and the MemoryError says how many.
 """
 
 import numpy as np
@@ -45,9 +45,9 @@ cdef int HEAD = _HEAD
 
 
 def use_instructions(str name):
-    """Compute with "portable", "avx2" or "avx512" code from now on, everywhere; False where the machine lacks it.
+    """Use "portable", "avx2" or "avx512" code from now on, in all forests. Returns False if the machine does not support it.
 
-    The widest is chosen at import. All give the same bits: this is for the tests that hold them to it.
+    The widest is chosen at import. All give the same bits; this function is for the tests that check it.
     """
     return bool(rcf_use_isa(["portable", "avx2", "avx512"].index(name)))
 
@@ -120,17 +120,17 @@ cdef int refuse(double value, ptrdiff_t row, ptrdiff_t feature) except -1:
 
 
 cdef class Forest:
-    """Random cut trees, each with the sample that it holds.
+    """Random cut trees, each with its sample.
 
     Parameters
     ----------
     n_trees, capacity, n_features : int
     time_decay : float
-        Decay of a record's chance to be kept, per record that follows.
+        Decay of the weight of a record for each record that follows.
     seed : sequence of int, or None
-        Entropy for :class:`numpy.random.SeedSequence`; None where the words of a saved forest follow.
+        Entropy for :class:`numpy.random.SeedSequence`; None if the state of a saved forest follows.
     low_memory : bool
-        Keep no boxes of small nodes.
+        Store no boxes of small nodes.
     """
     cdef Trees trees
     cdef list memory       # per tree: its Memory
@@ -270,7 +270,7 @@ cdef class Forest:
         gate_write(&self.gate)
         try:
             self.reserve_all(n)
-            silent = min(max(f.warm_up - f.seen, <int64_t>0), n)  # records that score 0
+            silent = min(max(f.warm_up - f.seen, <int64_t>0), n)  # number of records with the score 0
             while done < n:
                 part = min(<int64_t>BATCH, n - done)
                 if f.seen == 0 and f.head != NULL:
@@ -309,7 +309,7 @@ cdef class Forest:
         return scores
 
     cdef int settle_origin(self) except -1:
-        """Move the origin from the first record to the median of the first few, and grow the trees again from these."""
+        """Move the origin from the first record to the median of the first few records, and build the trees again from these."""
         cdef int i, j
         cdef double[::1] middle = np.median(<double[:HEAD, :self.trees.n_features]>self.trees.head, axis=0)
         for j in range(self.trees.n_features):
@@ -361,10 +361,10 @@ cdef class Forest:
     # ---- fitting -----------------------------------------------------------------------------------------------
 
     def fit(self, const double[:, :] X, weights, bint as_stream, bint disjoint, int n_jobs=1):
-        """Forget everything and take a fresh sample of the rows into each tree.
+        """Forget everything and draw a new sample of the rows for each tree.
 
-        With `as_stream` the rows are sampled as records that came in turn, by the forest's time decay; else as having come
-        together. With `disjoint`, tree i takes rows [i k, (i + 1) k), k = n // n_trees, as SageMaker does.
+        With `as_stream` the rows are sampled as a stream with the forest's time decay, and otherwise as records that came together.
+        With `disjoint`, tree i takes the rows [i k, (i + 1) k) with k = n // n_trees, as in SageMaker.
         """
         cdef int64_t n = X.shape[0], i, size
         cdef int j
@@ -457,7 +457,7 @@ cdef class Forest:
         return out
 
     def score(self, X, str method not None, int n_jobs=1):
-        """The mean score over the trees of each row; learns nothing."""
+        """The mean score of each row over the trees. The forest does not change."""
         cdef int kind = kind_of(method)
         return self._by_rows(X, (), n_jobs, lambda at, step, a, b, out: self._score_rows(at, step, a, b, kind, out))
 
@@ -479,7 +479,7 @@ cdef class Forest:
                 score_rows(&self.trees, <const double*>X, step, first, last, kind, <double*>out, &work, &sweep)
 
     def attribution(self, X, str method not None, int n_jobs=1):
-        """(n, n_features, 2): what each feature adds to the score, [..., 0] by lying high and [..., 1] by lying low."""
+        """(n, n_features, 2): the parts of the score by feature, [..., 0] for high values and [..., 1] for low values."""
         cdef int kind = kind_with_parts(method)
         return self._by_rows(X, (self.trees.n_features, 2), n_jobs,
                             lambda at, step, a, b, out: self._attribute_rows(at, step, a, b, kind, out))
@@ -522,7 +522,7 @@ cdef class Forest:
     # ---- forgetting --------------------------------------------------------------------------------------------
 
     def forget(self, const double[::1] record):
-        """Take one record equal to this one, the oldest held, out of each tree; returns how many trees held it."""
+        """Remove the oldest record that equals this one from each tree. Returns the number of trees that held one."""
         cdef int i, found = 0
         cdef int32_t leaf, j, oldest
         cdef Sample* s
@@ -549,10 +549,10 @@ cdef class Forest:
     # ---- merging -----------------------------------------------------------------------------------------------
 
     def merge(self, Forest other not None):
-        """Take in a forest whose stream followed this one's; the other is left as it is.
+        """Merge a forest whose stream followed this one's. The other forest does not change.
 
-        Its record k counts as record n_seen + k of this one; two tables become one table. Tree by tree a sample of both is drawn
-        from the two samples, and a tree is built on it: in distribution, the forest of the whole stream.
+        Its record k counts as record n_seen + k of this one; two tables become one table. For each tree, a sample of both is drawn from
+        the two samples, and a tree is built from it. The result has the distribution of the forest of the whole stream.
         """
         cdef Forest grown
         if other is self:
@@ -560,11 +560,11 @@ cdef class Forest:
         for name in ("n_features", "n_trees", "capacity", "time_decay"):
             if getattr(self, name) != getattr(other, name):
                 raise ValueError(f"{name} differs: {getattr(self, name)} and {getattr(other, name)}")
-        theirs = other.state()  # before the gate closes: two threads may merge two forests crosswise
+        theirs = other.state()  # before the lock is taken, because two threads may merge two forests into each other
         gate_write(&self.gate)
         try:
             grown = self.merged(self.snapshot(), theirs)
-            # nothing can fail from here on
+            # nothing can fail after this point
             self.trees, grown.trees = grown.trees, self.trees
             self.memory, self.slot_memory = grown.memory, grown.slot_memory
         finally:
@@ -640,7 +640,7 @@ cdef class Forest:
         return np.asarray(out)[:k]
 
     def copy(self):
-        """The same forest in memory of its own, by plain copying (a hundredth of the time of `state`)."""
+        """A copy of the forest, made by copying its memory (a hundredth of the time of `state`)."""
         cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None, self.low_memory)
         cdef int i
         cdef rcf_tree* t
@@ -667,7 +667,7 @@ cdef class Forest:
     # ---- state -------------------------------------------------------------------------------------------------
 
     def state(self):
-        """Everything that the future depends on, as arrays; `from_state` gives the same forest, bit for bit.
+        """Everything that future results depend on, as arrays; `from_state` returns the same forest, bit for bit.
 
         The records that any tree holds stand once: `arrival` (ascending) and `points`. A tree is its slots (`key`, and `record`,
         a row of that table), in the order of the heap, and its nodes (`inner`, `cut`, `dim`) as _preorder.pxd writes them.
@@ -744,9 +744,9 @@ cdef class Forest:
 
     @staticmethod
     def from_state(state, bint low_memory=False):
-        """The forest of a `state()`; ModelStateError where the arrays do not describe one. Trusts nothing.
+        """The forest of a `state()`; ModelStateError if the arrays do not describe one. Everything is validated.
 
-        There are no boxes in a state, so the forest may come to keep few of them.
+        A state has no boxes, so the forest may be restored in low-memory mode.
         """
         cdef Forest self
         cdef int i
@@ -828,15 +828,15 @@ cdef class Forest:
 
     @property
     def origin_(self):
-        """What is subtracted from each feature before it is narrowed to a float."""
+        """The origin, which is subtracted from each feature before it is rounded to a float."""
         return np.array(<double[:self.trees.n_features]>self.trees.origin)
 
     def masses(self):
-        """Records held by each tree."""
+        """The number of records in each tree."""
         return np.array([self.trees.tree[i].mass for i in range(self.trees.n_trees)], dtype=np.int64)
 
     def nbytes(self):
-        """Bytes of memory that the trees and their samples take."""
+        """The memory of the trees and their samples in bytes."""
         return (self.trees.n_trees * (sizeof(rcf_tree) + sizeof(Sample) + sizeof(Rng))
                 + sum(len(memoryview(m)) for m in self.memory + self.slot_memory)
                 + sum(box_bytes(&self.trees.tree[i]) for i in range(self.trees.n_trees)))
@@ -847,7 +847,7 @@ cdef class Forest:
         return tree["points"][tree["leaves"]["mass"] > 0] + self.origin_
 
     def reading(self, work):
-        """work(), while nobody writes."""
+        """The result of work(), called while no other thread writes."""
         gate_read(&self.gate)
         try:
             return work()
@@ -855,7 +855,7 @@ cdef class Forest:
             gate_read_done(&self.gate)
 
     def tree(self, int i):
-        """Read-only arrays over the memory of tree i; they change as it learns. Where few boxes are kept, `boxes` is a copy."""
+        """Read-only views of the memory of tree i, which change as it learns. In low-memory mode `boxes` is a copy."""
         cdef rcf_tree* t
         cdef uintptr_t start
         cdef float[:, :, ::1] box_of
@@ -901,7 +901,7 @@ cdef class Forest:
 
 
 cdef Forest bare(state, bint low_memory):
-    """A forest that has seen what that of the state has, and holds nothing."""
+    """An empty forest with the counts of a state."""
     cdef Forest forest = Forest(state["n_trees"], state["capacity"], state["n_features"], state["time_decay"], None, low_memory)
     forest.trees.seen, forest.trees.warm_up, forest.trees.table = state["seen"], state["warm_up"], state["table"]
     if state["growing"]:

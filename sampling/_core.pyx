@@ -1,4 +1,4 @@
-"""The sampler of the trees, held by Python."""
+"""The sampler of the trees as a Python object."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ SLOT = np.dtype([("key", np.float64), ("arrival", np.int64), ("place", np.int32)
 
 
 cdef class ReservoirCore:
-    """The sampler of the trees, with places 0 .. capacity - 1 for what its owner keeps."""
+    """The sampler of the trees, with places 0 .. capacity - 1 for the owner's data."""
     cdef Sample sample
     cdef Rng rng
     cdef readonly int64_t n_seen
@@ -46,13 +46,13 @@ cdef class ReservoirCore:
                 return -1
         elif not sample_admits(&self.sample, n, weight):
             return -1
-        # the newcomer takes the place of the record that goes
+        # the new record gets the place of the record that is dropped
         place = self.sample.slots[0].item if self.sample.size == self.sample.capacity else self.sample.size
         sample_enter(&self.sample, n, weight, place, &self.rng)
         return place
 
     def pass_by(self, int64_t n):
-        """How many of the next n records of weight 1 come before the next that enters; they are passed."""
+        """The number of the next n records of weight 1 before the next that enters; they are skipped."""
         cdef int64_t passed = min(n, self.sample.next - self.n_seen - 1)
         self.n_seen += passed
         return passed
@@ -70,7 +70,7 @@ cdef class ReservoirCore:
         return self.sample.threshold
 
     def replace(self, slots, double threshold, int64_t n_seen):
-        """Hold these slots (keys descending, places 0 .. size - 1) after n_seen records."""
+        """Set the slots (keys descending, places 0 .. size - 1) after n_seen records."""
         cdef int32_t k
         for k, (key, arrival) in enumerate(zip(slots["key"].tolist(), slots["arrival"].tolist())):
             self.sample.slots[k].key, self.sample.slots[k].arrival = key, arrival

@@ -1,10 +1,10 @@
 """A time-decayed, weighted reservoir (Efraimidis and Spirakis, 2006), with skip-ahead.
 
-Record n (the first is 1) of weight w gets the key ln(E / w) - decay * n, E drawn from Exp(1); the `capacity`
-smallest keys stay. A record enters if its E lies below its hazard, w * exp(threshold + decay * n). No number is drawn for
-one that does not: laid end to end, the hazards of the records that pass are the time in which a Poisson process of rate 1 waits
-for its first event. One draw from Exp(1), the budget, says in whose hazard the event falls, and how far into it is that record's
-E. Between records of weight 1 the sum of hazards has a closed form, so the next one that enters is known in advance.
+Record n (the first is 1) of weight w gets the key ln(E / w) - decay * n, where E is drawn from Exp(1), and the `capacity` smallest keys
+stay. A record enters if its E is below its hazard, w * exp(threshold + decay * n). No number is drawn for a record that does not enter.
+Instead, the hazards of consecutive records are joined to a time line, on which a Poisson process of rate 1 waits for its first event.
+One draw from Exp(1), the budget, determines the record in whose hazard the event falls; the position within the hazard is E of this
+record. For records of weight 1 the sum of hazards has a closed form, so the next record that enters is known in advance.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -22,27 +22,27 @@ cdef extern from "_native/portable_math.h" nogil:
 
 
 cdef enum:
-    TOGETHER = 16  # heaps that are gone through together
+    TOGETHER = 16  # number of heaps that are processed together
 
 
 cdef struct Slot:
     double key
     int64_t arrival   # the number of the record in the stream
-    int32_t item      # what the owner keeps for it: a leaf, an index
+    int32_t item      # the owner's data: a leaf, an index
     int32_t spare     # keeps the size the same everywhere
 
 
 cdef struct Sample:
-    Slot* slots       # a heap, the largest key first; memory for `capacity` is the owner's
+    Slot* slots       # a heap with the largest key first; the owner holds memory for `capacity` slots
     int32_t size
     int32_t capacity
     double decay
     double growth     # exp(decay) - 1
-    double threshold  # a record enters if its key is below; infinite until something has been left out
+    double threshold  # a record enters if its key is below this; infinite until a record has been dropped
     int64_t next      # the number of the next record of weight 1 that enters
-    int64_t settled   # records up to this one have been taken off the budget
-    double budget     # what is left of the draw from Exp(1)
-    double hazard     # of record `hazard_of`, were its weight 1: kept, for it is asked for twice
+    int64_t settled   # the budget accounts for the records up to this one
+    double budget     # the rest of the draw from Exp(1)
+    double hazard     # the hazard of record `hazard_of` with weight 1, stored because it is needed twice
     int64_t hazard_of
 
 
@@ -57,7 +57,7 @@ cdef inline void sample_clear(Sample* s) noexcept nogil:
 
 
 cdef inline void sample_copy(Sample* to, const Sample* of) noexcept nogil:
-    """All of a sample into one with room for it."""
+    """Copy a sample into one with enough room."""
     cdef Slot* slots = to.slots
     to[0] = of[0]
     to.slots = slots
@@ -65,12 +65,12 @@ cdef inline void sample_copy(Sample* to, const Sample* of) noexcept nogil:
 
 
 cdef inline double sample_hazard(const Sample* s, int64_t n) noexcept nogil:
-    """Of record n, were its weight 1."""
+    """The hazard of record n with weight 1."""
     return rcf_exp(s.threshold + s.decay * <double>n)
 
 
 cdef inline double first_hazard(Sample* s) noexcept nogil:
-    """Of the first record that is not settled."""
+    """The hazard of the first record that the budget does not account for."""
     if s.hazard_of != s.settled + 1:
         s.hazard = sample_hazard(s, s.settled + 1)
         s.hazard_of = s.settled + 1
@@ -98,7 +98,7 @@ cdef inline void sample_foresee(Sample* s) noexcept nogil:
 
 
 cdef inline void sample_settle(Sample* s, int64_t n) noexcept nogil:
-    """Take records of weight 1 up to number n, none of which entered, off the budget."""
+    """Subtract the hazards of the records of weight 1 up to number n, none of which entered, from the budget."""
     cdef double passed
     if n <= s.settled:
         return
@@ -113,7 +113,7 @@ cdef inline void sample_settle(Sample* s, int64_t n) noexcept nogil:
 
 
 cdef inline bint sample_admits(Sample* s, int64_t n, double weight) noexcept nogil:
-    """Whether record n enters; asked once for each record in turn, if weights are given."""
+    """Whether record n enters. With weights, this is called once for each record, in order."""
     cdef double hazard
     if s.threshold == RCF_INFINITY:
         return True
@@ -143,7 +143,7 @@ cdef inline void heap_down(Slot* slots, int32_t size, int32_t i, Slot slot) noex
     while True:
         child = 2 * i + 1
         if child + 1 < size:
-            child += <int32_t>(slots[child + 1].key > slots[child].key)  # no branch: it would be guessed wrong half the time
+            child += <int32_t>(slots[child + 1].key > slots[child].key)  # no branch, because it would be mispredicted half the time
         elif child >= size:
             break
         if slots[child].key <= slot.key:
@@ -154,9 +154,9 @@ cdef inline void heap_down(Slot* slots, int32_t size, int32_t i, Slot slot) noex
 
 
 cdef inline void prefetch_heaps(Sample** samples, int k) noexcept nogil:
-    """Bring into the inner caches what heap_down() from the root will meet: whatever sinks, it sinks to the larger child.
+    """Prefetch the slots that heap_down() from the root will visit, because every slot sinks to the larger child.
 
-    A level of TOGETHER samples at a time: the waits for memory overlap.
+    One level of TOGETHER samples is processed at a time, so that the waits for memory overlap.
     """
     cdef int32_t at[TOGETHER]
     cdef int32_t child
@@ -179,7 +179,7 @@ cdef inline void prefetch_heaps(Sample** samples, int k) noexcept nogil:
 
 
 cdef inline void sample_next(Sample* s, int64_t n, Rng* rng) noexcept nogil:
-    """After record n has entered or a slot was taken: draw how far the next one lies."""
+    """Draw the distance to the next record that enters, after record n has entered or a slot was removed."""
     if s.size == s.capacity:
         s.threshold = s.slots[0].key
     s.settled = n
@@ -197,11 +197,11 @@ cdef inline double sample_key(Sample* s, int64_t n, double weight, Rng* rng) noe
         sample_settle(s, n - 1)
         e = s.budget if s.budget > 1e-320 else 1e-320
     key = rcf_log(e / weight) - s.decay * <double>n
-    return key if key < s.threshold else s.threshold  # what lies above is rounding
+    return key if key < s.threshold else s.threshold  # larger values come from rounding
 
 
 cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t item, Rng* rng) noexcept nogil:
-    """Take record n in; returns the item that made room for it, or -1."""
+    """Add record n. Returns the item that it replaced, or -1."""
     cdef Slot slot
     cdef int32_t evicted = -1
     slot.key = sample_key(s, n, weight, rng)
@@ -219,7 +219,7 @@ cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t it
 
 
 cdef inline void sample_remove(Sample* s, int32_t i) noexcept nogil:
-    """Take slot i out. The threshold stays: what was left out stays out."""
+    """Remove slot i. The threshold does not change, because dropped records do not return."""
     cdef Slot last
     s.size -= 1
     if i == s.size:
@@ -232,13 +232,13 @@ cdef inline void sample_remove(Sample* s, int32_t i) noexcept nogil:
 
 
 # ---- a whole table at once ---------------------------------------------------------------------------------------
-# The slots get the numbers of rows (from 1) and keys as if every row had come as record `now`; `item` is left to the owner.
+# The slots get the row numbers (from 1), and keys as if every row had come as record `now`. The owner sets `item`.
 
 cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t now, Rng* rng) noexcept nogil:
-    """A uniform sample of rows offset + 1 .. offset + n, at a cost that does not grow with n. False where memory fails.
+    """A uniform sample of the rows offset + 1 .. offset + n, at a cost that does not depend on n. False if memory fails.
 
-    The k smallest of n draws from Exp(1) are sums of Exp(1) / n, Exp(1) / (n - 1), ...: they are drawn in order and
-    given to distinct rows in random order.
+    The k smallest of n draws from Exp(1) are sums of Exp(1) / n, Exp(1) / (n - 1), ... They are drawn in order and assigned to distinct
+    rows in random order.
     """
     cdef int32_t size = <int32_t>(n if n < s.capacity else s.capacity), k
     cdef int64_t room, at, row, i
@@ -258,7 +258,7 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
             table[i] = table[k]
             s.slots[size - 1 - k].arrival = offset + row + 1
     else:
-        # draw again what was drawn before; a table of marks, at most a quarter full
+        # draw again if a row was drawn before; the table of marks is at most a quarter full
         room = 8
         while room < 4 * <int64_t>size:
             room *= 2
@@ -286,10 +286,10 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
 
 
 cdef inline void sample_stream(Sample* s, int64_t n, Rng* rng) noexcept nogil:
-    """The records 1 .. n as a stream, of which only the last ones that can stay are looked at.
+    """The records 1 .. n as a stream, of which only the last ones are processed, because older ones cannot stay.
 
-    A record more than L behind has e^(-decay L) of the weight of the last; L is such that all of them together have
-    less than 2^-60 of it, below what a double can tell from nothing.
+    A record more than L behind the last has less than e^(-decay L) of its weight. L is chosen so that all of these together have less
+    than 2^-60 of it, which is below the resolution of a double.
     """
     cdef double behind = s.capacity + (42.0 + rcf_log(<double>n)) / s.decay
     cdef int64_t record = 1
@@ -303,7 +303,7 @@ cdef inline void sample_stream(Sample* s, int64_t n, Rng* rng) noexcept nogil:
 
 cdef inline void sample_weighted(Sample* s, const double* weights, const double* cumulative, int64_t n, double decay,
                                  Rng* rng) noexcept nogil:
-    """Rows 1 .. n by weight, with the running sums of the weights; `decay` 0 takes the rows as having come together.
+    """Rows 1 .. n by weight, given the running sums of the weights; with `decay` 0 all rows count as having come together.
 
     Without decay the next row that enters is found by bisection in the running sums.
     """

@@ -1,4 +1,4 @@
-"""The last records of a stream, held by Python."""
+"""The last records of a stream as a Python object."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from shingle._ring cimport Ring, ring_push, ring_window
 
 
 cdef class RingCore:
-    """The last `size` records of `width` numbers each, in one piece."""
+    """The last `size` records of `width` numbers each, in one array."""
     cdef Ring ring
 
     def __init__(self, int64_t size, int64_t width):

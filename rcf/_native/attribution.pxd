@@ -1,7 +1,7 @@
 """Walks over a tree that return more than a number: the attribution of a score, and a density.
 
-Both go through the boxes that a cut may separate a record from, from its leaf up; `start_climb` and `next_box` find them. The scores
-themselves are in descend.h and climb.h, where many records go through a tree together.
+Both process the boxes from which a cut can separate a record, from its leaf up; `start_climb` and `next_box` find these boxes. The
+scores themselves are computed in descend.h and climb.h, where many records walk through a tree together.
 """
 
 from libc.stdint cimport int32_t
@@ -13,7 +13,7 @@ from rcf._native.tree cimport (
 
 
 cdef inline double gaps(const float* lower, const float* upper, const float* x, int32_t dims, double* gap) noexcept nogil:
-    """How far x lies above (even places) and below (odd places) the box in each feature; returns the sum."""
+    """The distances of x above (even places) and below (odd places) the box in each feature; returns their sum."""
     cdef double total = 0.0, high, low
     cdef int32_t i
     for i in range(dims):
@@ -26,7 +26,7 @@ cdef inline double gaps(const float* lower, const float* upper, const float* x, 
 
 
 cdef inline double join_box(const rcf_tree* t, int32_t v, float* scratch, const float* box, float* joined) noexcept nogil:
-    """joined = the hull of the box, if there is one, and that of node v; returns its range."""
+    """joined = the union of the box, if there is one, and the box of node v; returns its range."""
     cdef const float* lower
     cdef const float* upper
     corners_of(t, v, scratch, &lower, &upper)
@@ -61,11 +61,11 @@ cdef inline int32_t sibling(const rcf_tree* t, int32_t parent, int32_t v) noexce
 
 
 cdef inline void start_climb(Climb* c, const rcf_tree* t, const float* x, int32_t leaf, int32_t depth, bint equal, float* room) noexcept nogil:
-    """Begin at the leaf, found at `depth`, that x comes to. `room` holds six rows.
+    """Begin at the leaf, found at `depth`, that x reaches. `room` holds six rows.
 
-    A record that equals a leaf is cut off by no box of its own path. It is seen from the tree without it, in which the sibling of
-    its leaf takes the place of their parent, and the boxes above are the hulls of the siblings on the path. The cut of the parent has
-    x outside all boxes of the sibling's subtree.
+    If a record equals a leaf, no box on its path separates it. It is treated as in the tree without it, in which the sibling of
+    its leaf replaces their parent, and the boxes above are the unions of the siblings on the path. Because of the parent's cut, x lies
+    outside all boxes of the sibling's subtree.
     """
     cdef int32_t parent = t.leaves[leaf].parent
     c.tree, c.x = t, x
@@ -81,7 +81,7 @@ cdef inline void start_climb(Climb* c, const rcf_tree* t, const float* x, int32_
 
 
 cdef inline bint next_box(Climb* c) noexcept nogil:
-    """Go to the leaf, then to each node above it; False above the root."""
+    """Go to the leaf, then to each node above it. False above the root."""
     cdef const rcf_tree* t = c.tree
     cdef int32_t other
     if not c.started:
@@ -90,7 +90,7 @@ cdef inline bint next_box(Climb* c) noexcept nogil:
         if c.own and not c.hulls and c.at == c.top:
             join_box(t, c.top, c.scratch, NULL, c.hull)
             c.hulls = True
-            c.at = parent_of(t, c.top)  # the node that x parts from its sibling, and that the tree without x has not
+            c.at = parent_of(t, c.top)  # the node that separates x from its sibling, which does not exist in the tree without x
         other = c.at
         c.at = parent_of(t, other)
         if c.at < 0:
@@ -111,7 +111,7 @@ cdef inline bint next_box(Climb* c) noexcept nogil:
 # ---- attribution -----------------------------------------------------------------------------------------------
 
 cdef inline void share_out(Climb* c, int kind, const double* ratios, double* gap, double* parts) noexcept nogil:
-    """parts[k] = what side k adds to the score of x, which is 0 at the beginning, by the cuts of all boxes."""
+    """parts[k] = the part of side k in the score of x, over the cuts of all boxes; the score is 0 at the beginning."""
     cdef int32_t n = 2 * c.tree.dims, k
     cdef double total, size, keep, add
     for k in range(n):
@@ -129,10 +129,10 @@ cdef inline void share_out(Climb* c, int kind, const double* ratios, double* gap
 
 cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, double* work, double* ratios,
                                 double* out) noexcept nogil:
-    """out[2 i], out[2 i + 1] += what feature i, x above or below, adds to the score of x by this tree.
+    """out[2 i], out[2 i + 1] += the part of feature i in the score of x by this tree, for x above and below.
 
-    `work` holds 4 * dims doubles and 6 * stride floats after them. The score of a record that equals a leaf is shared out as that of
-    the same record in the tree without it.
+    `work` holds 4 * dims doubles and 6 * stride floats after them. The score of a record that equals a leaf is divided as in the tree
+    without the record.
     """
     cdef int32_t n = 2 * t.dims, k, depth = 0, leaf
     cdef double* parts = work
@@ -148,12 +148,12 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
     score = rcf_scale(kind, t.mass)
     if equal:
         score *= rcf_value_equal(kind, depth, t.leaves[leaf].mass, t.mass, above)
-        if t.leaves[leaf].parent < 0:  # the only value there is: nothing tells the features apart
+        if t.leaves[leaf].parent < 0:  # the tree holds a single value, so all features get equal parts
             for k in range(n):
                 out[k] += score / n
             return
         if kind == RCF_CODISP:
-            kind = RCF_DISPLACEMENT  # its ratios are those of another path; displacement shares out alike
+            kind = RCF_DISPLACEMENT  # its ratios belong to another path; displacement is divided in the same way
     start_climb(&climb, t, x, leaf, depth, equal, <float*>(work + 2 * n))
     share_out(&climb, kind, ratios, work + n, parts)
     if not equal:
@@ -169,11 +169,11 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
 # ---- density ------------------------------------------------------------------------------------------------------
 
 cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, double* out) noexcept nogil:
-    """out[0 : 6 dims] += for each feature, above and below: the expected mass that a cut separates from x times the share of that side,
-    as a part of the tree's mass; the length of the box, x included, likewise; and the share itself.
+    """out[0 : 6 dims] += three numbers for each feature and side: the expected mass that a cut separates from x, as a share of the tree's
+    mass, times the share of that side; the length of the box including x, likewise; and the share itself.
 
-    `work` holds 8 * dims doubles and 6 * stride floats after them. A record that the tree holds is seen from the tree
-    without it, as in `tree_attribute`, and its own mass counts with each box.
+    `work` holds 8 * dims doubles and 6 * stride floats after them. A record that the tree holds is treated as in the tree without it,
+    as in `tree_attribute`, and its own mass is added to each box.
     """
     cdef int32_t n = 2 * t.dims, k, leaf, depth = 0
     cdef double* gap = work
@@ -188,7 +188,7 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
     leaf = rcf_descend_from(t, t.root, x, &depth)
     equal = same_point(t, leaf, x)
     if equal and t.leaves[leaf].parent < 0:
-        for k in range(n):  # the only value there is: no length, any side
+        for k in range(n):  # the tree holds a single value: no length, any side
             sums[k] = <double>t.mass / n
             sums[2 * n + k] = 1.0 / n
     else:

@@ -1,4 +1,4 @@
-/* Boxes: how far a record lies outside one, and hulls. Included by isa.h, once per instruction set. */
+/* Boxes: the distance of a record from a box, and unions of boxes. Included by isa.h, once per instruction set. */
 
 /* |x - clamp(x)| in eight features. The clamp is exact in float, so the difference is exact in double, and 0 exactly where the box
  * contains x. */
@@ -18,9 +18,9 @@ RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_gaps)(const float *lower, const float *upper, 
     return lanes;
 }
 
-/* How far x lies outside the box, summed over the features. */
+/* The distance of x from the box, summed over the features. */
 RCF_LOCAL double RCF_ISA(rcf_excess)(const float *restrict lower, const float *restrict upper, const float *restrict x, int stride) {
-    if (stride == 4) { /* adding the zeros of four more lanes would take a fifth of the time */
+    if (stride == 4) { /* adding the zeros of four more lanes would add a fifth of the time */
         RCF_ISA(f4) at = RCF_ISA(load4)(x);
         return RCF_ISA(sum4)(RCF_ISA(distance4)(at, RCF_ISA(clamp4)(at, RCF_ISA(load4)(lower), RCF_ISA(load4)(upper))));
     }
@@ -82,7 +82,7 @@ RCF_TARGET static int32_t RCF_ISA(rcf_find_gap)(const float *lower, const float 
         if (u < sum) break;
         u -= sum;
     }
-    /* where rounding leaves u past the end, any place in a gap of the last eight will do */
+    /* if rounding leaves u past the end, take any place in a gap of the last eight features */
     RCF_ISA(store_d8)(gaps, RCF_ISA(rcf_gaps)(lower + begin, upper + begin, x + begin, stride == 4 ? 4 : 8));
     for (int i = 0; i < 8; i++) {
         last = gaps[i] > 0.0 ? i : last;

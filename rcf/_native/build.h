@@ -1,4 +1,4 @@
-/* All that is compiled once per instruction set, in the order in which one needs the other. Included by isa.h. */
+/* All code that is compiled once per instruction set, in the order of dependency. Included by isa.h. */
 
 #include "simd.h"
 #include "boxes.h"

@@ -1,7 +1,7 @@
-/* Climbs: from the leaves up, what inserting the records is worth. Included by isa.h, once per instruction set. */
+/* Climbs: from the leaves up, they compute the scores of records. Included by isa.h, once per instruction set. */
 
-/* A cut at a node separates x with probability q = excess / (excess + range), and is then worth `here`; without one, x is worth what
- * it is below. */
+/* A cut at a node separates x with probability q = excess / (excess + range) and then has the value `here`. Otherwise the value is
+ * that from below. */
 RCF_LOCAL RCF_ISA(pd) RCF_ISA(rcf_blend)(RCF_ISA(pd) value, RCF_ISA(pd) here, RCF_ISA(pd) excess, RCF_ISA(pd) range) {
     RCF_ISA(pd) q = RCF_ISA(divide)(excess, RCF_ISA(add)(excess, range));
     return RCF_ISA(add)(value, RCF_ISA(multiply)(q, RCF_ISA(subtract)(here, value)));
@@ -13,7 +13,7 @@ RCF_LOCAL double RCF_ISA(rcf_value_at)(int kind, const rcf_node *node, int32_t l
     return value + q * (rcf_value_separated(kind, level, node->mass, kind == RCF_CODISP ? ratios[level] : 0.0) - value);
 }
 
-/* The nodes that pairs meet next, and their boxes. */
+/* The next nodes of the pairs, and their boxes. */
 RCF_LOCAL void RCF_ISA(rcf_prefetch_nodes)(const rcf_node *const *node, const float *const *box, int n, int stride) {
     for (int i = 0; i < n; i++) {
         RCF_PREFETCH(node[i]);
@@ -21,7 +21,7 @@ RCF_LOCAL void RCF_ISA(rcf_prefetch_nodes)(const rcf_node *const *node, const fl
     }
 }
 
-/* The part of a climb that goes through nodes without boxes; returns the node where it goes on, -1 where it has ended. */
+/* The part of a climb through nodes without boxes. Returns the node where it continues, or -1 if it has ended. */
 RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, rcf_walk *w, int p, int kept, int stride, const double *ratios,
                                            int32_t *level, double *value) {
     const rcf_tree *t = w->pair[p].tree;
@@ -60,7 +60,7 @@ RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, rcf_walk *w, int p, int kep
     return v;
 }
 
-/* Functions of their own, or the climb through boxes runs out of registers. */
+/* Separate functions, because the climb through boxes would otherwise run out of registers. */
 #define RCF_CLIMB_SMALL(name, width)                                                                                             \
     RCF_TARGET RCF_ALONE static int32_t RCF_ISA(name)(int kind, rcf_walk *w, int p, int kept, int stride, const double *ratios, \
                                                       int32_t *level, double *value) {                                           \
@@ -76,7 +76,7 @@ RCF_CLIMB_SMALL(rcf_climb_small_any, stride)
 typedef struct {
     int32_t who[RCF_PAIRS + RCF_TOGETHER], level[RCF_PAIRS + RCF_TOGETHER];
     double score[RCF_PAIRS + RCF_TOGETHER];
-    const rcf_node *nodes[RCF_PAIRS + RCF_TOGETHER], *node[RCF_PAIRS + RCF_TOGETHER]; /* of the tree, and where the pair has come to */
+    const rcf_node *nodes[RCF_PAIRS + RCF_TOGETHER], *node[RCF_PAIRS + RCF_TOGETHER]; /* of the tree, and the current node of the pair */
     const float *boxes[RCF_PAIRS + RCF_TOGETHER], *box[RCF_PAIRS + RCF_TOGETHER], *x[RCF_PAIRS + RCF_TOGETHER];
     int32_t done_who[RCF_PAIRS + RCF_TOGETHER];
     double done_score[RCF_PAIRS + RCF_TOGETHER];
@@ -113,7 +113,7 @@ RCF_LOCAL int RCF_ISA(rcf_start_climb)(RCF_ISA(rcf_climbers) *c, int kind, rcf_w
     return on;
 }
 
-/* RCF_TOGETHER pairs, from place i on, meet their boxes; those that go on are packed from place *on, the others from *done. */
+/* Process the boxes of RCF_TOGETHER pairs from place i on. Pairs that continue are packed from place *on, the others from *done. */
 RCF_LOCAL void RCF_ISA(rcf_step_up)(RCF_ISA(rcf_climbers) *c, int kind, rcf_walk *w, int i, int n_on, int n_kept, int stride,
                                     int small, const double *ratios, ptrdiff_t levels, int *on, int *done) {
     double above[RCF_TOGETHER];
@@ -159,11 +159,11 @@ RCF_LOCAL void RCF_ISA(rcf_step_up)(RCF_ISA(rcf_climbers) *c, int kind, rcf_walk
     *done += RCF_ISA(count)(ends);
 }
 
-/* From the leaves up; a pair is done at the first box that contains x, because all boxes above contain it too.
+/* Climb from the leaves up. A pair is done at the first box that contains x, because all boxes above contain it too.
  *
- * All pairs take a step together, and those that go on are packed to the front without a branch. One pair after
- * the other took twice as long with 8 features: where a climb ends cannot be predicted, and each wrong guess costs as much as
- * two boxes. */
+ * All pairs take a step together, and those that continue are packed to the front without a branch. One pair after the other took
+ * twice as long with 8 features, because the end of a climb cannot be predicted, and each misprediction costs as much as two
+ * boxes. */
 RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int stride, const int32_t *depth,
                                   const double *ratios, ptrdiff_t levels, int cold) {
     RCF_ISA(rcf_climbers) c;
@@ -197,8 +197,8 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
     }
 }
 
-/* The kind and the common strides are constants in each build of the loops (a climb then takes half the instructions), and each is a
- * function of its own: all in one, the compiler runs out of registers. */
+/* The kind and the common strides are constants in each version of the loops, which halves the instructions of a climb. Each version is
+ * a separate function, because the compiler runs out of registers otherwise. */
 #define RCF_CLIMB(name, kind, stride)                                                                             \
     RCF_TARGET RCF_ALONE static void RCF_ISA(name)(rcf_walk *w, int n, int n_kept, int any, const int32_t *depth, \
                                                    const double *ratios, ptrdiff_t levels, int cold) {            \
@@ -227,8 +227,8 @@ RCF_CLIMBS(rcf_climb_opensearch, RCF_OPENSEARCH)
 #undef RCF_CLIMB
 #undef RCF_CLIMBS
 
-/* Score n pairs. Of the first n_kept also the open boxes are kept. `ratios` holds `levels` doubles for each
- * pair, more than the deepest tree has levels; no kind but RCF_CODISP needs it. */
+/* Score n pairs. The open boxes of the first n_kept pairs are kept. `ratios` holds `levels` doubles for each pair, which is more than
+ * the number of levels of the deepest tree; only RCF_CODISP needs it. */
 static void RCF_ISA(rcf_score_pairs)(int kind, int where, rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels) {
     int32_t depth[RCF_PAIRS];
     int cold = where == RCF_FAR_TREES;
@@ -241,7 +241,7 @@ static void RCF_ISA(rcf_score_pairs)(int kind, int where, rcf_walk *w, int n, in
     case RCF_CODISP: RCF_ISA(rcf_climb_codisp)(w, n, n_kept, depth, ratios, levels, cold); break;
     case RCF_DISPLACEMENT: RCF_ISA(rcf_climb_displacement)(w, n, n_kept, depth, ratios, levels, cold); break;
     case RCF_OPENSEARCH: RCF_ISA(rcf_climb_opensearch)(w, n, n_kept, depth, ratios, levels, cold); break;
-    case RCF_PATH: /* needs no climb, but who learns needs the open boxes */
+    case RCF_PATH: /* needs no climb, but learning needs the open boxes */
         if (n_kept > 0) RCF_ISA(rcf_climb_displacement)(w, n_kept, n_kept, depth, ratios, levels, cold);
         for (int p = 0; p < n; p++) {
             const rcf_tree *t = where == RCF_ONE_TREE ? w->pair[0].tree : w->pair[p].tree;

@@ -1,8 +1,8 @@
-"""Completion of a record of which only some features are known, by one tree.
+"""Completion by one tree of a record of which only some features are known.
 
-The tree is searched for the point that is nearest in the known features: a cut says nothing of a missing feature, so both
-of its sides count, and boxes that lie farther than the best point so far are not opened. Each tree holds a sample of
-its own, so the points that a forest finds spread as the missing features do.
+The tree is searched for the point that is nearest in the known features. A cut in a missing feature excludes neither side, and boxes
+that are farther than the best point so far are skipped. Each tree holds a different sample, so the points that a forest finds have
+the spread of the missing features.
 """
 
 from libc.stdint cimport int32_t, uint8_t
@@ -12,7 +12,7 @@ from rcf._native.tree cimport corners_of, mass_of, rcf_tree
 
 cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const uint8_t* missing,
                              float* scratch) noexcept nogil:
-    """How far x lies outside the box of v, summed over the features that are known."""
+    """The distance of x from the box of v, summed over the known features."""
     cdef const float* lower
     cdef const float* upper
     cdef double total = 0.0
@@ -29,7 +29,7 @@ cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const
 
 
 cdef inline bint is_itself(const rcf_tree* t, int32_t leaf, const float* x) noexcept nogil:
-    """Whether the leaf holds x and nothing else: then it is the record that is to be completed."""
+    """Whether the leaf holds only x, which is then the record to be completed."""
     cdef const float* p = t.points + <size_t>leaf * t.stride
     cdef int32_t i
     if t.leaves[leaf].mass > 1:
@@ -44,9 +44,9 @@ cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8
                                   int32_t* stack, float* scratch) noexcept nogil:
     """The leaf whose known features lie nearest to x's (L1).
 
-    -1 where the tree is empty or holds only the record itself. `stack` has room for every node, `scratch` for a box. With `held`, a leaf that
-    holds x alone is passed over. Boxes farther than the best leaf so far are not opened; of equal leaves the heavier wins, then
-    the first found.
+    -1 if the tree is empty or holds only the record itself. `stack` has room for every node, `scratch` for a box. With `held`, a leaf
+    that holds only x is skipped. Boxes farther than the best leaf so far are skipped. Among equally near leaves, the heaviest and then
+    the first one is taken.
     """
     cdef int32_t top = 0, v, near, best = -1
     cdef double gap, least = 1e300

@@ -1,6 +1,6 @@
-/* Descents: from the root to the leaf that a record comes to. Included by isa.h, once per instruction set. */
+/* Descents from the root to the leaf that a record reaches. Included by isa.h, once per instruction set. */
 
-/* From a cut to the child on the side of x; of the codisp also its mass, and the ratio, with that of the level above before it. */
+/* Go from a cut to the child on the side of x. For codisp, also store the mass and the ratio, after the ratio of the level above. */
 RCF_LOCAL int32_t RCF_ISA(rcf_step_down)(int kind, const rcf_walk *w, int pair, const rcf_cut *cut, const float *x, int32_t *mass,
                                          double *ratio) {
     int32_t down = cut->child[x[cut->dim] > cut->value];
@@ -14,14 +14,14 @@ RCF_LOCAL int32_t RCF_ISA(rcf_step_down)(int kind, const rcf_walk *w, int pair, 
     return down;
 }
 
-/* The leaves that n pairs come to, and their depths. All pairs take a step together, and those that go on are packed to the front
- * without a branch: a step waits for memory three times, and meanwhile the other pairs of its level can be worked on.
+/* The leaves that n pairs reach, and their depths. All pairs take a step together, and those that continue are packed to the front
+ * without a branch. A step waits for memory three times, and meanwhile the other pairs can be processed.
  * ratios[h], with `levels` places for each pair, is M of the codisp at depth h. */
 RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, rcf_walk *w, int n, int32_t *restrict depth,
                                           double *restrict ratios, ptrdiff_t levels) {
     int32_t who[RCF_PAIRS + 8], next[RCF_PAIRS + 8], mass[RCF_PAIRS + 8], *leaf = w->leaf, level = 0;
     int32_t done_who[RCF_PAIRS + 8], done_leaf[RCF_PAIRS + 8], done_depth[RCF_PAIRS + 8];
-    const rcf_cut *cuts[RCF_PAIRS + 8], *at[RCF_PAIRS + 8]; /* of the tree, and where the pair has come to */
+    const rcf_cut *cuts[RCF_PAIRS + 8], *at[RCF_PAIRS + 8]; /* of the tree, and the current node of the pair */
     const float *x[RCF_PAIRS + 8];
     RCF_ISA(pp) one_cuts = RCF_ISA(all_pp)(w->pair[0].tree->cuts);
     int stride = w->pair[0].tree->stride, on = 0, done = 0;
@@ -66,7 +66,7 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, rcf_walk *w, int 
             if (kind == RCF_CODISP) RCF_ISA(pack_pi)(mass + on, down, RCF_ISA(load_pi)(mass + i));
             if (where != RCF_ONE_TREE) RCF_ISA(pack_pp)(cuts + on, down, of_cuts);
             RCF_ISA(pack_pp)(x + on, down, record);
-            if (RCF_TOGETHER == 1) { /* two stores a step cost less than a list of those that have arrived */
+            if (RCF_TOGETHER == 1) { /* two stores per step cost less than a list of the pairs that have arrived */
                 RCF_ISA(scatter)(leaf, pair, RCF_ISA(invert)(to));
                 RCF_ISA(scatter)(depth, pair, RCF_ISA(all_pi)(level));
                 if (where == RCF_FAR_TREES) RCF_PREFETCH(at[on]);
@@ -87,7 +87,7 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, rcf_walk *w, int 
     }
 }
 
-/* Functions of their own, or the compiler runs out of registers. */
+/* Separate functions, because the compiler would otherwise run out of registers. */
 #define RCF_DESCENT(name, kind, where)                                                                                           \
     RCF_TARGET RCF_ALONE static void RCF_ISA(name)(rcf_walk *w, int n, int32_t *depth, double *ratios, ptrdiff_t levels) { \
         RCF_ISA(rcf_descend_pairs)(kind, where, w, n, depth, ratios, levels);                                                    \

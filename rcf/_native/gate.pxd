@@ -1,6 +1,6 @@
-"""Many readers or one writer, in turn: who waits keeps those out that come later.
+"""A fair readers-writer lock: a waiting thread blocks later arrivals, so neither readers nor writers starve.
 
-All of it is called with the GIL, which is given up while waiting.
+All functions are called with the GIL, which is released while waiting.
 """
 
 from cpython.pythread cimport (
@@ -17,7 +17,7 @@ cdef struct Gate:
 
 
 cdef inline bint gate_open(Gate* g) noexcept:
-    """False where there is no memory; gate_free() is due all the same."""
+    """False if there is no memory; gate_free() must be called in any case."""
     g.turn, g.writing, g.counting = PyThread_allocate_lock(), PyThread_allocate_lock(), PyThread_allocate_lock()
     g.readers = 0
     return g.turn != NULL and g.writing != NULL and g.counting != NULL
@@ -33,14 +33,14 @@ cdef inline void gate_free(Gate* g) noexcept:
 
 
 cdef inline void take(PyThread_type_lock lock) noexcept:
-    """Without giving up the GIL where the lock is free: 10 ns, against 60 for a lock of the threading module."""
+    """Does not release the GIL if the lock is free. This takes 10 ns, compared with 60 ns for a lock of the threading module."""
     if not PyThread_acquire_lock(lock, NOWAIT_LOCK):
         with nogil:
             PyThread_acquire_lock(lock, WAIT_LOCK)
 
 
 cdef inline void gate_read(Gate* g) noexcept:
-    # the turn is kept while waiting for a writer, or one that comes back at once would always be first
+    # keeps its turn while it waits for a writer; otherwise a writer that returns at once would always be first
     take(g.turn)
     take(g.counting)
     if g.readers == 0:

@@ -28,8 +28,8 @@
 #include "build.h"
 #endif
 
-/* The walks in use. They are called through pointers instead of being cloned by the compiler, because that works with
- * every compiler and C library, and a test can go through all of them on one machine. */
+/* The walks in use. They are called through pointers and not cloned by the compiler, because this works with every compiler and C
+ * library, and a test can run all of them on one machine. */
 typedef struct {
     void (*score_pairs)(int, int, rcf_walk *, int, int, double *, ptrdiff_t);
     void (*sweep_rows)(int, const rcf_tree *, const float *, int32_t, const rcf_sweep *, double *);
@@ -59,7 +59,7 @@ static rcf_walk_table rcf_walks;
         rcf_walks.hull_of_rows = rcf_hull_of_rows_##isa;         \
     } while (0)
 
-/* Use the walks for one instruction set: 0 portable, 1 AVX2, 2 AVX-512. Returns 0 where this machine lacks it. */
+/* Use the walks for one instruction set: 0 portable, 1 AVX2, 2 AVX-512. Returns 0 if the machine does not support it. */
 static int rcf_use_isa(int isa) {
     if (isa == 0) {
         RCF_USE(portable);

@@ -1,4 +1,4 @@
-"""Records that enter the trees of a forest in turn: rows of a batch, tree by tree, or one record, through all trees."""
+"""Learning of records in order: the rows of a batch, tree by tree, or one record in all trees."""
 
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
@@ -18,14 +18,14 @@ cdef inline int pairs_at_once(int kind) noexcept nogil:
 
 
 cdef inline void learn(Trees* f, const rcf_walk* walk, int p, int64_t n, double weight, rcf_step* scratch) noexcept nogil:
-    """The record of pair p of the walk, number n, enters the tree of the pair."""
+    """Insert the record of pair p of the walk, number n, into the tree of the pair."""
     cdef int i = walk.pair[p].tree - f.tree
     cdef int32_t leaf = tree_insert(&f.tree[i], walk.pair[p].x, &f.rng[i], walk.leaf[p], walk.n_open[p],
                                     <rcf_step*>walk.open[p], scratch)
     cdef int32_t evicted = sample_enter(&f.sample[i], n, weight, leaf, &f.rng[i])
     cdef int32_t j = 0
     if leaf < 0:
-        # no memory for a box: the tree forgets the record again
+        # no memory for a box, so the record is removed from the tree again
         f.starved = True
         while f.sample[i].slots[j].item >= 0:
             j += 1
@@ -37,7 +37,7 @@ cdef inline void learn(Trees* f, const rcf_walk* walk, int p, int64_t n, double 
 # ---- rows in turn ------------------------------------------------------------------------------------------------
 
 cdef inline int64_t next_entering(Trees* f, int i, int64_t row, int64_t n_rows, int64_t seen, const double* weights) noexcept nogil:
-    """The next row, from `row` on, that enters tree i; n_rows if none does."""
+    """The next row at or after `row` that enters tree i; n_rows if there is none."""
     cdef Sample* sample = &f.sample[i]
     if weights == NULL:
         return min(sample.next - seen - 1, n_rows)
@@ -47,7 +47,7 @@ cdef inline int64_t next_entering(Trees* f, int i, int64_t row, int64_t n_rows, 
 
 
 cdef inline void fetch_ahead(const Trees* f, int* tree, int last, size_t* at) noexcept nogil:
-    """Bring the next kilobytes of the trees up to `last`, which learn next, and their samples into the second-level cache."""
+    """Prefetch the next kilobytes of the trees that learn next, up to `last`, and of their samples into the second-level cache."""
     cdef int lines = 96  # of 64 bytes; in a round of some 80 pairs this is a hundredth of the time
     cdef size_t of_tree = tree_bytes(f.tree[0].capacity, f.stride, False)
     cdef size_t of_both = of_tree + f.tree[0].capacity * sizeof(Slot)
@@ -67,10 +67,10 @@ cdef inline void fetch_ahead(const Trees* f, int* tree, int last, size_t* at) no
 
 cdef inline void learn_rows(Trees* f, int first, int last, int next_last, const float* rows, int64_t n_rows, int64_t seen,
                             const double* weights, int kind, Work* work) noexcept nogil:
-    """Trees first .. last - 1, at most GROUP, learn the rows in turn; `seen` came before them. Up to next_last they are next.
+    """Trees first .. last - 1, at most GROUP, learn the rows in order, after `seen` earlier records. Trees up to next_last learn next.
 
-    With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. The rows up to the
-    next one that enters a tree meet the same tree; those of all trees are walked together.
+    With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. A tree does not change until the
+    next row that enters it, so all rows up to that one are scored together, for all trees at once.
     """
     cdef int n_trees = last - first, g, p, n, entering, share = pairs_at_once(kind) // n_trees
     cdef int64_t silent = n_rows if kind < 0 else min(max(f.warm_up - seen, <int64_t>0), n_rows), r
@@ -89,7 +89,7 @@ cdef inline void learn_rows(Trees* f, int first, int last, int next_last, const 
     while True:
         n = 0
         for g in range(n_trees):
-            # rows that are not to be scored are passed over
+            # rows that are not scored are skipped
             at[g] = max(at[g], min(silent, enters[g]))
             end[g] = min(min(at[g] + share, enters[g] + 1), n_rows)
             if end[g] > enters[g]:
@@ -157,9 +157,9 @@ cdef inline double learn_record(Trees* f, int kind, Work* work) noexcept nogil:
     cdef Sample* heaps[RCF_PAIRS]
     cdef rcf_path paths[RCF_PAIRS]
     cdef rcf_walk walk
-    # the trees that take the record in (a tenth) come first, because the walk keeps of these what the insertion needs
+    # the trees that the record enters (a tenth) come first, because the walk keeps the data that their insertion needs
     for i in range(f.n_trees):
-        # without a branch: it could not be guessed
+        # without a branch, because it could not be predicted
         f.order[entering] = i
         f.order[f.n_trees - 1 - i + entering] = i
         entering += <int>(f.sample[i].next == n)
@@ -173,7 +173,7 @@ cdef inline double learn_record(Trees* f, int kind, Work* work) noexcept nogil:
         rcf_walks.score_pairs(kind, RCF_FAR_TREES, &walk, count, learning, work.ratios, work.levels)
         for p in range(count):
             f.row_scores[f.order[begin + p]] = walk.score[p]
-        # what the insertions and deletions touch lies in the outer caches
+        # insertions and deletions access data in the outer caches
         for p in range(learning):
             sample = &f.sample[f.order[begin + p]]
             heaps[p] = sample

@@ -1,6 +1,6 @@
-/* Paths: from a node up to the root. Included by isa.h, once per instruction set. */
+/* Paths from a node up to the root. Included by isa.h, once per instruction set. */
 
-/* box = the hull of what lies below inner node v, taken from its children; returns its range. */
+/* box = the box of the records below inner node v, computed from its children; returns its range. */
 RCF_TARGET static double RCF_ISA(rcf_hull_of_children)(const rcf_tree *t, int32_t v, float *box) {
     const float *lower[2 * RCF_SMALL], *upper[2 * RCF_SMALL];
     int n = rcf_parts(t, t->cuts[v].child[0], lower, upper, 0), changed;
@@ -11,7 +11,7 @@ RCF_TARGET static double RCF_ISA(rcf_hull_of_children)(const rcf_tree *t, int32_
     return range;
 }
 
-/* The boxes that do not contain x, of node v and of those above it; returns how many. */
+/* The boxes of node v and the nodes above it that do not contain x; returns their number. */
 RCF_TARGET static int32_t RCF_ISA(rcf_open_boxes)(const rcf_tree *t, const float *x, int32_t v, rcf_step *open) {
     int32_t n = 0;
     for (; v >= 0; v = t->nodes[v].parent) {
@@ -26,8 +26,8 @@ RCF_TARGET static int32_t RCF_ISA(rcf_open_boxes)(const rcf_tree *t, const float
     return n;
 }
 
-/* x is in a leaf below v: take it into n boxes from node v up, and count it in all nodes from v up. In low-memory mode the caller has
- * made room for a box, because at most one node on a path comes to need one. */
+/* x is in a leaf below v. Extend n boxes from node v up by x, and increment the masses of all nodes from v up. In low-memory mode the
+ * caller has made room for one box, because at most one node on a path can need a new box. */
 RCF_TARGET static void RCF_ISA(rcf_widen_path)(rcf_tree *t, const float *x, int32_t v, int32_t n) {
     for (; v >= 0 && t->nodes[v].mass <= t->small; v = t->nodes[v].parent, n--) {
         rcf_node *node = t->nodes + v;
@@ -49,8 +49,8 @@ RCF_LOCAL const float *RCF_ISA(rcf_lower)(const rcf_tree *t, int32_t v) {
     return v < 0 ? t->points + (size_t)~v * t->stride : t->boxes + (size_t)v * 2 * t->stride;
 }
 
-/* A record has left the tree below node v: count it out there and above, and shrink the boxes up to the first that stays as it
- * was, for so do all above it. */
+/* A record has left the tree below node v. Decrement the masses from v up, and shrink the boxes up to the first that does not change,
+ * because then no box above it changes. */
 RCF_TARGET static void RCF_ISA(rcf_shrink_path)(rcf_tree *t, int32_t v) {
     for (int changed = 1; v >= 0; v = t->nodes[v].parent) {
         rcf_node *node = t->nodes + v;
@@ -76,7 +76,7 @@ RCF_TARGET static void RCF_ISA(rcf_shrink_path)(rcf_tree *t, int32_t v) {
 }
 
 /* How far x lies outside the boxes of the nodes above its leaf that have none in memory; returns how many these are.
- * On the way up points come in as the boxes grow; eight features of a box are in a register, and no box is ever written. */
+ * On the way up the box grows by the points of the siblings. Eight features of a box are in a register, and no box is written. */
 RCF_LOCAL int RCF_ISA(rcf_small_steps)(const rcf_tree *t, const float *x, int32_t leaf, int stride, rcf_step *step) {
     const float *point[RCF_SMALL], *same[RCF_SMALL];
     int end[RCF_SMALL], n = 0, k = 1;

@@ -1,8 +1,7 @@
-/* log, exp and their kin, the same bits on every machine.
+/* log, exp and related functions, with the same bits on every machine.
  *
- * A C library picks its log and exp by CPU (with or without fused multiply-add) and each
- * platform brings its own; they differ in the last bit, and one bit is another tree. These use
- * only +, -, *, / in a fixed order. Within units in the last place: log, exp and exp2 1, log2 1.5, log1p 2.5, expm1 3 (2.92 was
+ * C libraries choose log and exp by CPU (with or without fused multiply-add), and each platform has its own library. Their results
+ * differ in the last bit, and one bit can change a tree. The functions here use only +, -, *, / in a fixed order. Within units in the last place: log, exp and exp2 1, log2 1.5, log1p 2.5, expm1 3 (2.92 was
  * measured near 0.355, where exp(x) - 1 rounds twice); tests/test_hooks.py holds them to that.
  */
 #ifndef RCF_MATH_H
@@ -22,7 +21,7 @@ static inline double rcf_from_bits(uint64_t b) { double x; memcpy(&x, &b, 8); re
 /* log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)], by 2 atanh(f / (2 + f)). */
 static inline double rcf_log1p_small(double f) {
     double s = f / (2.0 + f), z = s * s;
-    /* the powers of z in pairs, so that the sums do not wait for each other: half the time of Horner's rule */
+    /* even and odd powers of z separately, so that the two sums run in parallel: half the time of Horner's rule */
     double z2 = z * z, z4 = z2 * z2, z8 = z4 * z4;
     double low = (1.0 / 3 + z * (1.0 / 5)) + z2 * (1.0 / 7 + z * (1.0 / 9));
     double middle = (1.0 / 11 + z * (1.0 / 13)) + z2 * (1.0 / 15 + z * (1.0 / 17));
@@ -39,7 +38,7 @@ static inline double rcf_log(double x) {
     if (x > 1.7976931348623157e308) return x;
     if (x < 2.2250738585072014e-308) { x *= 18014398509481984.0; k = -54; } /* 2^54: subnormals */
     uint64_t b = rcf_bits(x);
-    /* x = m 2^k with m from above sqrt(1/2) to sqrt(2), the bits of which these are, without a branch that could not be guessed */
+    /* x = m 2^k with m between sqrt(1/2) and sqrt(2), computed from the bits of x without an unpredictable branch */
     int64_t shift = (int64_t)(b - 0x3fe6a09e667f3bceULL) >> 52;
     double m = rcf_from_bits(b - ((uint64_t)shift << 52));
     k += shift;
@@ -73,7 +72,7 @@ static inline double rcf_expm1_small(double r) {
 
 static inline double rcf_exp(double x) {
     if (x > 709.78) return RCF_INFINITY;
-    if (x < -708.0) return 0.0; /* below the normal numbers: nothing here can tell it from zero */
+    if (x < -708.0) return 0.0; /* below the normal numbers, which is the same as zero here */
     int64_t k = (int64_t)(x * 1.4426950408889634 + (x < 0 ? -0.5 : 0.5));
     double r = (x - (double)k * RCF_LN2_HIGH) - (double)k * RCF_LN2_LOW;
     double y = 1.0 + rcf_expm1_small(r);

@@ -1,7 +1,8 @@
 """A tree as arrays, written and read back: its nodes from the root down, left before right.
 
-`inner` says of each node in turn whether it is an inner one, `cut` and `dim` follow in that order; the leaf of a record is where it
-falls. Numbers of nodes, masses and boxes follow from that. What is read is not trusted: it is a tree, or it is said what is wrong.
+`inner` says for each node in this order whether it is an inner node, and `cut` and `dim` hold the cuts in the same order. The leaf of a
+record is the one that it reaches. Node numbers, masses and boxes follow from this. Arrays that are read are validated: the result is
+a tree, or a text that says what is wrong.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -38,9 +39,9 @@ cdef inline void write_nodes(const rcf_tree* t, uint8_t* inner, float* cut, int3
 
 cdef inline const char* read_nodes(rcf_tree* t, int32_t n_leaves, const uint8_t* inner, const float* cut,
                                    const int32_t* dim) noexcept nogil:
-    """The nodes, with empty leaves; what is wrong with them, or NULL."""
+    """Read the nodes, with empty leaves. Returns what is wrong with them, or NULL."""
     cdef int32_t parent = -1, v, k, leaf = 0, node = 0
-    cdef int32_t waits = -0x7fffffff - 1  # in child[1] of a node whose right side is still to come
+    cdef int32_t waits = -0x7fffffff - 1  # marks child[1] of a node whose right side has not been read yet
     tree_clear(t)
     for k in range(2 * n_leaves - 1):
         if k > 0 and parent < 0:
@@ -82,7 +83,7 @@ cdef inline const char* read_nodes(rcf_tree* t, int32_t n_leaves, const uint8_t*
 cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const double* key, const int32_t* record,
                                    int64_t n_records, const int64_t* arrival, const float* points, int32_t* holder,
                                    int32_t number) noexcept nogil:
-    """The n slots, each record in the leaf it falls into; masses and boxes. What is wrong with them, or NULL.
+    """Read the n slots, each record in the leaf that it reaches, and compute masses and boxes. Returns what is wrong, or NULL.
 
     A record is a row of `arrival` and `points`; holder[record] becomes the number of the tree that held it last.
     """
@@ -107,7 +108,7 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
     for leaf in range(t.n_leaves):
         if t.leaves[leaf].mass == 0:
             return b"a leaf that no record falls into"
-    # children stand after their parents: from the last node up
+    # children come after their parents, so go from the last node up
     for v in range(t.n_nodes - 1, -1, -1):
         t.nodes[v].mass = mass_of(t, t.cuts[v].child[0]) + mass_of(t, t.cuts[v].child[1])
         large += t.nodes[v].mass > t.small

@@ -1,7 +1,7 @@
-"""xoshiro256++ (Blackman and Vigna, 2019), a stream of its own for each tree.
+"""xoshiro256++ (Blackman and Vigna, 2019), with a separate stream for each tree.
 
-Inline, 0.8 ns a draw; NumPy's bit generators cost 3.3 ns each through their C interface, and a
-state of four words is saved and restored with the tree.
+A draw is inlined and takes 0.8 ns; NumPy's bit generators take 3.3 ns through their C interface. The state has four words, which are
+saved and restored with the tree.
 """
 
 from libc.stdint cimport uint64_t
@@ -42,7 +42,7 @@ cdef inline double exponential(Rng* rng) noexcept nogil:
 
 cdef inline uint64_t below(Rng* rng, uint64_t n) noexcept nogil:
     """A whole number in [0, n), n >= 1, each equally likely."""
-    cdef uint64_t limit = (<uint64_t>0 - n) % n  # words below it would favour the small numbers
+    cdef uint64_t limit = (<uint64_t>0 - n) % n  # words below it are rejected, because they would favour small numbers
     cdef uint64_t word = next_word(rng)
     while word < limit:
         word = next_word(rng)

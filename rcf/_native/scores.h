@@ -1,4 +1,4 @@
-/* Scores: what a walk is worth where it ends, by the kind of score. */
+/* Scores: the value of a walk where it ends, by the kind of score. */
 #ifndef RCF_SCORES_H
 #define RCF_SCORES_H
 
@@ -32,23 +32,23 @@ RCF_INLINE double rcf_inverse(int32_t h) { return h < RCF_TABLE ? rcf_inverse_ta
 
 RCF_INLINE double rcf_length(int32_t n) { return n < RCF_TABLE ? rcf_length_table[n] : rcf_mean_length(n); }
 
-/* The path to a leaf of m records at depth h, in a tree of n, in units of the mean path: m records that one leaf holds count as the tree
- * they would make. A tree of less than two records tells nothing, and counts as 1. */
+/* The path length to a leaf of m records at depth h in a tree of n, divided by the mean path length. The m records of the leaf count as
+ * a tree of m records. In a tree of fewer than two records the result is 1. */
 RCF_INLINE double rcf_value_path(int32_t h, int32_t m, int32_t n) { return n < 2 ? 1.0 : (h + rcf_length(m)) / rcf_length(n); }
 
-/* Separated by a cut above a subtree of `mass` records at depth h; `above` is M, the largest ratio of masses higher up. */
+/* The value if a cut above a subtree of `mass` records at depth h separates x; `above` is M, the largest ratio of masses above. */
 RCF_INLINE double rcf_value_separated(int kind, int32_t h, int32_t mass, double above) {
     if (kind == RCF_CODISP) return above > mass ? above : (double)mass;
     if (kind == RCF_DISPLACEMENT) return (double)mass;
     return rcf_inverse(h);
 }
 
-/* Not separated: it equals a leaf of m records at depth h, in a tree of n. */
+/* The value if x is not separated, because it equals a leaf of m records at depth h in a tree of n. */
 RCF_INLINE double rcf_value_equal(int kind, int32_t h, int32_t m, int32_t n, double above) {
     if (kind == RCF_CODISP) return above;
     if (kind == RCF_DISPLACEMENT) return 0.0;
     if (kind == RCF_OPENSEARCH) return (1.0 - m / (2.0 * n)) / (h + rcf_log2_count(m + 1));
-    if (h == 0) return 1.0 / (m + 1.0); /* one distinct value: what Kinesis returns */
+    if (h == 0) return 1.0 / (m + 1.0); /* a single distinct value: the result of Kinesis */
     return 1.0 / (h + rcf_log2_count(m));
 }
 
@@ -58,7 +58,7 @@ RCF_INLINE double rcf_scale(int kind, int32_t n) {
     return 1.0;
 }
 
-/* The score of a forest whose trees give this value in the mean. */
+/* The score of a forest if the mean value of its trees is this. */
 RCF_INLINE double rcf_score_of_mean(int kind, double mean) { return kind == RCF_PATH ? rcf_exp2(-mean) : mean; }
 
 /* M on the way to x: ratios[h] is the largest over the ancestors of the node at depth h. Returns that of the leaf. */

@@ -1,11 +1,11 @@
-/* Vector words: the loops over boxes and the walks are written in them, once for all instruction sets.
+/* Vector words, with which the loops over boxes and the walks are written once for all instruction sets.
  *
  * Included by isa.h once per instruction set, with RCF_ISA (a suffix to names), RCF_TARGET (an attribute) and RCF_WIDTH (512, 256 or 0:
  * AVX-512, AVX2, portable C) set. There are two kinds of words:
  *
  * - Features of one box, side by side: f8 and f4 hold eight and four floats, d8 and d4 as many doubles.
  * - Pairs of a tree and a record, side by side: RCF_TOGETHER of them, eight with AVX-512, otherwise one. pd holds a double of each pair,
- *   pi an int32, pn a node number, pp a pointer, and pm says which of them are meant. With one pair the words are plain C.
+ *   pi an int32, pn a node number, pp a pointer, and pm is a mask of pairs. With one pair the words are plain C.
  *
  * All builds add in the same order, so they give the same bits.
  */
@@ -192,7 +192,7 @@ RCF_LOCAL __m256i RCF_ISA(load_pi)(const int32_t *p) { return _mm256_loadu_si256
 RCF_LOCAL __m512i RCF_ISA(load_pp)(const void *p) { return _mm512_loadu_si512(p); }
 RCF_LOCAL void RCF_ISA(store_pd)(double *p, __m512d a) { _mm512_storeu_pd(p, a); }
 RCF_LOCAL void RCF_ISA(store_pn)(int32_t *p, __m512i a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi64_epi32(a)); }
-/* Write those that are meant side by side. What lies behind them, up to RCF_TOGETHER, is overwritten too. */
+/* Write the masked pairs next to each other. The places behind them, up to RCF_TOGETHER, are overwritten too. */
 RCF_LOCAL void RCF_ISA(pack_pd)(double *to, __mmask8 which, __m512d a) { _mm512_storeu_pd(to, _mm512_maskz_compress_pd(which, a)); }
 RCF_LOCAL void RCF_ISA(pack_pi)(int32_t *to, __mmask8 which, __m256i a) {
     _mm256_storeu_si256((__m256i *)to, _mm256_maskz_compress_epi32(which, a));
@@ -200,7 +200,7 @@ RCF_LOCAL void RCF_ISA(pack_pi)(int32_t *to, __mmask8 which, __m256i a) {
 RCF_LOCAL void RCF_ISA(pack_pp)(void *to, __mmask8 which, __m512i a) {
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(which, a));
 }
-/* The same, and what lies behind them is kept. */
+/* The same, but the places behind them are kept. */
 RCF_LOCAL void RCF_ISA(put_pd)(double *to, __mmask8 which, __m512d a) {
     _mm512_mask_storeu_pd(to, (__mmask8)((1 << __builtin_popcount(which)) - 1), _mm512_maskz_compress_pd(which, a));
 }
@@ -222,7 +222,7 @@ RCF_LOCAL __m256i RCF_ISA(invert)(__m256i a) { return _mm256_xor_si256(a, _mm256
 RCF_LOCAL __mmask8 RCF_ISA(not_zero)(__m512d a) { return _mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_NEQ_OQ); }
 RCF_LOCAL __mmask8 RCF_ISA(negative)(__m256i a) { return (__mmask8)_mm256_movepi32_mask(a); }
 RCF_LOCAL __mmask8 RCF_ISA(not_negative)(__m512i a) { return _mm512_cmp_epi64_mask(a, _mm512_setzero_si512(), _MM_CMPINT_NLT); }
-/* Node 0 instead of those that are not meant. */
+/* Replace the nodes that are not masked by node 0. */
 RCF_LOCAL __m512i RCF_ISA(or_node_0)(__m512i a, __mmask8 which) { return _mm512_maskz_mov_epi64(which, a); }
 RCF_LOCAL __m512i RCF_ISA(load_pn)(const int32_t *p) { return _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)p)); }
 RCF_LOCAL __m512i RCF_ISA(node)(__m256i a) { return _mm512_cvtepi32_epi64(a); }
@@ -232,7 +232,7 @@ RCF_LOCAL __m512i RCF_ISA(element)(__m512i array, __m512i number, int64_t size) 
     return _mm512_add_epi64(array, offset);
 }
 
-/* Eight bytes of each node; the instruction for it is slower than eight loads. */
+/* Eight bytes of each node. The gather instruction is slower than eight loads. */
 RCF_LOCAL __m512i RCF_ISA(gather)(const rcf_node *const *node, size_t offset) {
     __m128d two[4];
     for (int g = 0; g < 4; g++)
@@ -334,7 +334,7 @@ RCF_LOCAL double RCF_ISA(sums)(const RCF_ISA(d8) *lanes) { return RCF_ISA(sum8)(
 
 /* ---- the top of a tree ------------------------------------------------------------------------------------- */
 
-/* Which of the cuts at the top of a tree x lies above, a bit each. Rows must fit into registers: up to RCF_TOP_STRIDE floats. */
+/* A bit for each cut at the top of a tree that x lies above. Rows must fit into registers: at most RCF_TOP_STRIDE floats. */
 #if RCF_WIDTH == 512
 #define RCF_TOP_STRIDE 64
 
@@ -376,7 +376,7 @@ RCF_LOCAL uint32_t RCF_ISA(above_cuts)(const rcf_top *top, const float *x, int s
 }
 
 #else
-#define RCF_TOP_STRIDE 0 /* a descent looks at the cuts themselves */
+#define RCF_TOP_STRIDE 0 /* a descent compares with the cuts directly */
 
 RCF_LOCAL uint32_t RCF_ISA(above_cuts)(const rcf_top *top, const float *x, int stride) {
     (void)top, (void)x, (void)stride;

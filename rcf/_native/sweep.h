@@ -1,14 +1,14 @@
 /* Many rows through one tree that does not change meanwhile.
  *
- * The rows are parted at each node from the root down, and climb from the leaves up, all that come to a box meeting it
- * together: no row waits for the step before, and the box stays in registers. Where several rows come to each leaf it takes 35 ns a
- * row and tree with 10 features, against 48 of rcf_score_pairs; where they do not, it takes more.
+ * The rows are partitioned at each node from the root down, and climb from the leaves up. All rows that reach a box are processed
+ * together, so no row waits for its previous step, and the box stays in registers. If several rows reach each leaf, this takes 35 ns per
+ * row and tree with 10 features, compared with 48 for rcf_score_pairs; otherwise it takes longer.
  * Included by isa.h, once per instruction set.
  */
 
-/* The rows that come from one child of a node stand in s->order from `begin` to `end`, their scores so far beside them in
- * s->value, and meet the box of the node. Those outside it go on, packed from `to`, with their new scores; the others are
- * done, packed from *done. Returns the end of those that go on. */
+/* Process the box of a node for the rows from one of its children, which are in s->order from `begin` to `end`, with their scores so far
+ * in s->value. The rows outside the box continue: they are packed from `to`, with new scores. The others are done and are packed from
+ * *done. Returns the end of the rows that continue. */
 RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restrict box, const float *restrict rows,
                                         int stride, double range, double here, int32_t begin, int32_t end, int32_t to,
                                         int32_t *done) {
@@ -29,7 +29,7 @@ RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restric
         if (i + RCF_TOGETHER <= end) {
             RCF_ISA(pack_pd)(s->value + to, out, value);
             RCF_ISA(pack_pi)(s->order + to, out, order);
-        } else { /* what lies behind belongs to another span */
+        } else { /* the places behind belong to another span */
             RCF_ISA(put_pd)(s->value + to, out, value);
             RCF_ISA(put_pi)(s->order + to, out, order);
         }
@@ -45,12 +45,12 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
     int32_t n_spans = 0, waiting = 1, done = 0;
     double scale = rcf_scale(kind, t->mass);
     for (int32_t r = 0; r < n; r++) s->order[r] = r;
-    /* down: the rows are parted at each node; spans stand in the order of a descent that keeps to the left */
+    /* down: partition the rows at each node; spans are in the order of a descent that visits left children first */
     s->waiting[0] = (rcf_span){t->root, 0, n, 0, -1, -1, 0.0};
     while (waiting > 0) {
         rcf_span span = s->waiting[--waiting];
         int32_t v = span.node, k = n_spans++;
-        if (span.second >= 0) s->spans[span.second].second = k; /* of the parent: this is its second child */
+        if (span.second >= 0) s->spans[span.second].second = k; /* the parent, of which this is the second child */
         span.second = -1;
         s->spans[k] = span;
         if (v < 0) {
@@ -73,7 +73,7 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
             s->waiting[waiting++] = (rcf_span){c, begin, end, span.depth + 1, 0, side ? k : -1, above};
         }
     }
-    /* up: the end of a span becomes the end of those of its rows that go on */
+    /* up: the end of a span becomes the end of its rows that continue */
     for (int32_t k = n_spans - 1; k >= 0; k--) {
         rcf_span *span = s->spans + k;
         if (span->node < 0) continue;
@@ -102,7 +102,7 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
     for (int32_t i = 0; i < done; i++) out[s->done_row[i]] += s->done_value[i] * scale;
 }
 
-/* out[r] += the score of each of n rows by the tree: the same bits as rcf_score_pairs gives. */
+/* out[r] += the score of each of n rows by the tree, with the same bits as rcf_score_pairs. */
 RCF_TARGET static void RCF_ISA(rcf_sweep_rows)(int kind, const rcf_tree *t, const float *rows, int32_t n, const rcf_sweep *s,
                                                double *out) {
 #define RCF_BY_STRIDE(kind)                                                                \

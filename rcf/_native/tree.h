@@ -28,7 +28,8 @@
 
 static int rcf_starved; /* set by tests: allocations fail */
 
-/* What a descent reads of a node; what a climb reads stands apart, so that four steps of a descent fit into a cache line. */
+/* The part of a node that a descent reads. The part that a climb reads is separate, so that four steps of a descent fit into a cache
+ * line. */
 typedef struct {
     int32_t child[2]; /* x[dim] <= value goes to child[0]; >= 0 is an inner node, < 0 the leaf ~child */
     float value;      /* of a free node, child[0] is the next free one, -1 at the end */
@@ -90,7 +91,7 @@ RCF_INLINE double rcf_add_lanes(const double *s) {
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-/* The leaf that x comes to from node or leaf v on; *depth grows by the steps. */
+/* The leaf that x reaches from node or leaf v; *depth grows by the number of steps. */
 static inline int32_t rcf_descend_from(const rcf_tree *t, int32_t v, const float *x, int32_t *depth) {
     for (; v >= 0; *depth += 1) {
         const rcf_cut *cut = t->cuts + v;
@@ -99,7 +100,7 @@ static inline int32_t rcf_descend_from(const rcf_tree *t, int32_t v, const float
     return ~v;
 }
 
-/* The leaf that x comes to. */
+/* The leaf that x reaches. */
 static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
     int32_t depth = 0;
     return rcf_descend_from(t, t->root, x, &depth);
@@ -125,7 +126,7 @@ static void rcf_fill_top(rcf_tree *t) {
     memcpy(t->top.depth, depth + RCF_TOP, sizeof t->top.depth);
 }
 
-/* The node or leaf v is new in its place: copy the top again if v stands in it. */
+/* The node or leaf v is new in its place. Copy the top again if v belongs to it. */
 static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
     for (int level = 0; level <= RCF_TOP_LEVELS; level++) {
         v = v < 0 ? t->leaves[~v].parent : t->nodes[v].parent;
@@ -138,7 +139,7 @@ static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
 
 /* ---- boxes in low-memory mode ------------------------------------------------------------------------------ */
 
-/* Of a node that has one. */
+/* The box of a node that has one. */
 RCF_INLINE float *rcf_box(const rcf_tree *t, int32_t v) {
     return t->boxes + (size_t)(t->small ? t->box_at[v] : v) * 2 * t->stride;
 }
@@ -173,7 +174,7 @@ static inline float *rcf_box_take(rcf_tree *t, int32_t v) {
     return rcf_box(t, v);
 }
 
-/* Node v has no box any more. */
+/* Free the box of node v. */
 static inline void rcf_box_drop(rcf_tree *t, int32_t v) {
     if (t->box_at[v] == 0) return;
     memcpy(rcf_box(t, v), &t->free_box, sizeof(int32_t));
@@ -181,7 +182,7 @@ static inline void rcf_box_drop(rcf_tree *t, int32_t v) {
     t->box_at[v] = 0;
 }
 
-/* Append to `lower` and `upper` the corners of boxes, the hull of which is that of v: its own, or the points below a node that has none. */
+/* Append to `lower` and `upper` the corners of boxes whose union is the box of v: its own box, or the points below a node without one. */
 static inline int rcf_parts(const rcf_tree *t, int32_t v, const float **lower, const float **upper, int n) {
     int32_t later[RCF_SMALL];
     int waiting = 0;
@@ -202,12 +203,12 @@ static inline int rcf_parts(const rcf_tree *t, int32_t v, const float **lower, c
 /* A path up a tree, for rcf_prefetch_paths. */
 typedef struct {
     const rcf_tree *tree;
-    int32_t at; /* the leaf to begin with, -1 for none; then the node on the way */
+    int32_t at; /* the first leaf, -1 for none; then the current node */
 } rcf_path;
 
 static inline void rcf_prefetch_l2(const void *p) { RCF_PREFETCH_L2(p); }
 
-/* Bring the ways up from k leaves into the inner caches, a level of all of them at a time: the waits for memory overlap. */
+/* Prefetch the paths up from k leaves into the inner caches, one level of all paths at a time, so that the waits for memory overlap. */
 static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
     for (int g = 0; g < k; g++) {
         const rcf_tree *t = paths[g].tree;
@@ -231,7 +232,7 @@ static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
     }
 }
 
-/* order[begin:end] with the rows at or below the cut first, each side in its old order; returns where the second begins. */
+/* Partition order[begin:end] with the rows at or below the cut first; each side keeps its order. Returns the begin of the second. */
 static int32_t rcf_partition(const float *rows, int32_t *order, int32_t *spare, int32_t begin, int32_t end,
                              int32_t dim, float cut, int stride) {
     int32_t left = begin, right = 0;
@@ -256,18 +257,18 @@ static inline float rcf_float_before(float c) {
     return c;
 }
 
-/* The largest float at or below v, at least `base` and below `top`: a cut between them, whatever the rounding.
- * Rounding down keeps the law exact: no float lies between v and the cut. */
+/* The largest float at or below v, at least `base` and below `top`, so that it is a valid cut for any rounding.
+ * Rounding down keeps the distribution exact, because no float lies between v and the cut. */
 static inline float rcf_cut_between(double v, float base, float top) {
     float c = (float)v, before = rcf_float_before(c);
-    c = (double)c > v ? before : c; /* half the time: a branch would be guessed wrong */
+    c = (double)c > v ? before : c; /* half the time of a branch, which would be mispredicted */
     if (c >= top) c = rcf_float_before(top);
     if (!(c >= base)) c = base;
     assert(base <= c && c < top);
     return c == 0 ? 0.0f : c;
 }
 
-/* ---- records at the door ------------------------------------------------------------------------------------ */
+/* ---- incoming records --------------------------------------------------------------------------------------- */
 
 /* row = x - origin, as floats, padded with zeros. Adding zero turns -0.0 into 0.0: equal values have equal bits. */
 static inline void rcf_narrow(float *row, const double *x, const double *origin, int dims, int stride) {

@@ -1,7 +1,7 @@
 """A random cut tree: built from rows, and changed one record at a time.
 
-Guha, Mishra, Roy and Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams" (ICML 2016):
-whatever the order of insertions and deletions, the tree has the distribution of one built from what remains.
+Guha, Mishra, Roy and Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams" (ICML 2016): for any order of insertions
+and deletions, the tree has the distribution of a tree built from the remaining records.
 """
 
 from libc.math cimport fabs
@@ -142,7 +142,7 @@ cdef extern from "_native/isa.h" nogil:
 # ---- memory ----------------------------------------------------------------------------------------------------
 
 cdef inline size_t tree_bytes(int32_t capacity, int32_t stride, bint low_memory) noexcept nogil:
-    """Of the arrays of a tree of `capacity` leaves, and what it takes to start on a cache line.
+    """Bytes of the arrays of a tree with `capacity` leaves, including the alignment to a cache line.
 
     In low-memory mode boxes are allocated separately, and nodes with at most RCF_SMALL records (about three in four) have none: their
     box is recomputed from the points below them.
@@ -152,7 +152,7 @@ cdef inline size_t tree_bytes(int32_t capacity, int32_t stride, bint low_memory)
 
 
 cdef inline size_t box_bytes(const rcf_tree* t) noexcept nogil:
-    """Of the boxes that lie elsewhere."""
+    """Bytes of the boxes that are allocated separately."""
     return <size_t>t.box_room * 2 * sizeof(float) * t.stride + 63 if t.box_room else 0
 
 
@@ -170,7 +170,7 @@ cdef inline void tree_clear(rcf_tree* t) noexcept nogil:
 
 
 cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept nogil:
-    """Move the tree into zeroed memory of tree_bytes(capacity); the old memory is the owner's to free."""
+    """Move the tree into zeroed memory of tree_bytes(capacity). The owner must free the old memory."""
     cdef rcf_tree old = t[0]
     # boxes first, on a cache line: up to 8 features a box is one line
     cdef char* at = <char*>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
@@ -201,7 +201,7 @@ cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept
 
 
 cdef inline void tree_copy(rcf_tree* to, const rcf_tree* of) noexcept nogil:
-    """All of a tree into one with room for it."""
+    """Copy a tree into one with enough room."""
     cdef rcf_tree old = to[0]
     if of.n_leaves > 0:
         memcpy(to.boxes, of.boxes, <size_t>(of.n_boxes if of.small else of.n_nodes) * 2 * of.stride * sizeof(float))
@@ -259,7 +259,7 @@ cdef inline void free_leaf(rcf_tree* t, int32_t leaf) noexcept nogil:
 # ---- small steps -----------------------------------------------------------------------------------------------
 
 cdef inline void corners_of(const rcf_tree* t, int32_t v, float* scratch, const float** lower, const float** upper) noexcept nogil:
-    """The corners of the box of node v; of a leaf, both are its point. `scratch` is for a box that is not in memory."""
+    """The corners of the box of node v; for a leaf, both are its point. `scratch` is used for a box that is not stored."""
     if v < 0:
         lower[0] = upper[0] = t.points + <size_t>(~v) * t.stride
         return
@@ -272,7 +272,7 @@ cdef inline void corners_of(const rcf_tree* t, int32_t v, float* scratch, const 
 
 
 cdef inline float* new_box(rcf_tree* t, int32_t v) noexcept nogil:
-    """Where the box of node v, new and of known mass, is to be written: scratch, if it is not kept."""
+    """The place for the box of the new node v with known mass: scratch space, if the box is not stored."""
     if not t.small:
         return rcf_box(t, v)
     return rcf_box_take(t, v) if t.nodes[v].mass > t.small else t.boxes
@@ -294,7 +294,7 @@ cdef inline void set_parent(rcf_tree* t, int32_t v, int32_t parent) noexcept nog
 
 
 cdef inline void replace_child(rcf_tree* t, int32_t parent, int32_t old, int32_t new) noexcept nogil:
-    """Where `old` hung below `parent` (-1: as the root), hang `new`."""
+    """Replace the child `old` of `parent` (or the root, if `parent` is -1) by `new`."""
     if parent < 0:
         t.root = new
     else:
@@ -314,7 +314,7 @@ cdef inline bint same_point(const rcf_tree* t, int32_t leaf, const float* x) noe
 # ---- insert ------------------------------------------------------------------------------------------------------
 
 cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, double u) noexcept nogil:
-    """Make x the sibling of v. u, uniform in [0, excess), says where in the gaps between x and the box of v the cut lies."""
+    """Make x the sibling of v. u, uniform in [0, excess), determines the place of the cut in the gaps between x and the box of v."""
     cdef const float* lower
     cdef const float* upper
     cdef int32_t parent = parent_of(t, v), node, dim
@@ -342,13 +342,13 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
 
 cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t leaf, int32_t n, rcf_step* open,
                                 rcf_step* scratch) noexcept nogil:
-    """Insert x and return its leaf; the caller has made room. -1 where there is no memory for a box: then nothing has changed.
+    """Insert x and return its leaf; the caller has made room. Returns -1, with nothing changed, if there is no memory for a box.
 
-    `leaf`, `n` and `open` are what a walk of x found: the leaf that x comes to and the boxes on the way up that do not contain it.
-    With more than RCF_STEPS they are looked for again, in `scratch`, which holds a step per level of the tree.
+    `leaf`, `n` and `open` are the results of a walk of x: the leaf that x reaches and the boxes on the way up that do not contain it.
+    If there are more than RCF_STEPS, they are searched again in `scratch`, which holds a step per level of the tree.
 
-    The paper goes down and stops at the first box that a cut separates from x. Each box on the way draws on
-    its own, so the boxes that do not contain x are found from the leaf up, and then asked from the top down.
+    The algorithm of the paper goes down and stops at the first box that a cut separates from x. The boxes draw independently, so this
+    code finds the boxes that do not contain x from the leaf up, and then draws for them from the top down.
     """
     cdef int32_t beside, k, i
     cdef double u, size
@@ -382,7 +382,7 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
             n -= k + 1
             break
     if beside < 0:
-        # no box was separated: the leaf is
+        # no box was separated, so the leaf is
         size = 0.0
         point = t.points + <size_t>(~beside) * t.stride
         for i in range(t.dims):
@@ -398,7 +398,7 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
 # ---- forget ------------------------------------------------------------------------------------------------------
 
 cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
-    """Take one record out of a leaf. An empty leaf goes: its sibling takes the place of their parent."""
+    """Remove one record from a leaf. An empty leaf is removed, and its sibling replaces their parent."""
     cdef int32_t parent = t.leaves[leaf].parent, v, sibling
     expect(t.leaves[leaf].mass > 0)
     t.mass -= 1
@@ -432,7 +432,7 @@ cdef struct Span:
 
 
 cdef inline int32_t build_leaf(rcf_tree* t, const float* rows, const int32_t* order, const Span* span, int32_t* items) noexcept nogil:
-    """A leaf of the equal rows of the span."""
+    """Create a leaf for the equal rows of the span."""
     cdef int32_t leaf = new_leaf(t, rows + <size_t>order[span.begin] * t.stride), i
     t.leaves[leaf].mass = span.end - span.begin
     t.leaves[leaf].parent = span.parent
@@ -442,7 +442,7 @@ cdef inline int32_t build_leaf(rcf_tree* t, const float* rows, const int32_t* or
 
 
 cdef inline int32_t build_node(rcf_tree* t, const float* box, double size, const Span* span, Rng* rng) noexcept nogil:
-    """A node of the rows of the span, whose hull is `box`, and its cut. Its box, if it has one and is not there yet, is copied."""
+    """Create a node for the rows of the span, whose box is `box`, and its cut. Its box is copied, if it has one and it is not set yet."""
     cdef int32_t v = t.n_nodes, i, dim = -1
     cdef double u, side
     cdef const float* upper = box + t.stride
@@ -468,10 +468,10 @@ cdef inline int32_t build_node(rcf_tree* t, const float* box, double size, const
 
 
 cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* items, Rng* rng) noexcept nogil:
-    """Build from n >= 1 rows of `stride` floats; items[i] becomes the leaf of row i. False where memory fails.
+    """Build from n >= 1 rows of `stride` floats; items[i] becomes the leaf of row i. False if memory fails.
 
-    The caller has made room. Nodes are numbered in the order of a descent that keeps to the left, which keeps
-    a path within few cache lines.
+    The caller has made room. Nodes are numbered in the order of a descent that visits left children first, which keeps a path
+    within few cache lines.
     """
     cdef int32_t* order
     cdef int32_t* spare
@@ -488,7 +488,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
     order = <int32_t*>(stack + n)
     spare = order + n
     tree_clear(t)
-    if t.small and not rcf_box_reserve(t, 2 + n // 4):  # about what it will come to
+    if t.small and not rcf_box_reserve(t, 2 + n // 4):  # the approximate final size
         free(scratch)
         return False
     t.mass = n
@@ -511,7 +511,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
         else:
             v = build_node(t, box, size, &span, rng)
             middle = rcf_partition(rows, order, spare, span.begin, span.end, t.cuts[v].dim, t.cuts[v].value, t.stride)
-            expect(span.begin < middle < span.end)  # no side of a cut is empty
+            expect(span.begin < middle < span.end)  # neither side of a cut is empty
             stack[top] = Span(middle, span.end, v, 1)
             stack[top + 1] = Span(span.begin, middle, v, 0)
             top += 2

@@ -1,4 +1,4 @@
-/* What walks work on: pairs of a tree and a record, or a batch of rows in one tree. */
+/* Data of walks: pairs of a tree and a record, or a batch of rows in one tree. */
 #ifndef RCF_WALK_H
 #define RCF_WALK_H
 
@@ -13,26 +13,26 @@ typedef struct {
 enum {
     RCF_PAIRS = 128, /* pairs that are scored at a time */
     RCF_CODISP_PAIRS = 16, /* of the codisp, which needs room for each level of each: this stays in the cache */
-    RCF_STEPS = 24   /* open boxes that are kept of a pair; more are looked for again */
+    RCF_STEPS = 24   /* number of open boxes that are kept for a pair; further ones are searched again */
 };
 
 /* Where the trees of the pairs are: all pairs have one tree, or their trees are near (in the inner caches), or each has a tree of its own,
  * far away. */
 enum { RCF_ONE_TREE, RCF_NEAR_TREES, RCF_FAR_TREES };
 
-/* A tree, and a record that is to go through it. */
+/* A tree, and a record that walks through it. */
 typedef struct {
     const rcf_tree *tree;
     const float *x;
 } rcf_pair;
 
-/* Pairs that are scored together, and what the walk found. */
+/* Pairs that are scored together, and the results of the walk. */
 typedef struct {
     rcf_pair pair[RCF_PAIRS];
     double score[RCF_PAIRS];
     int32_t leaf[RCF_PAIRS];   /* that x comes to */
-    int32_t n_open[RCF_PAIRS]; /* of the pairs whose open boxes are kept: how many there are, from the leaf up */
-    rcf_step open[RCF_PAIRS][RCF_STEPS + 1]; /* the first RCF_STEPS; the last place takes what is too much */
+    int32_t n_open[RCF_PAIRS]; /* number of open boxes of each pair whose open boxes are kept, from the leaf up */
+    rcf_step open[RCF_PAIRS][RCF_STEPS + 1]; /* the first RCF_STEPS; the last place receives the rest */
 } rcf_walk;
 
 static inline void rcf_keep_step(rcf_walk *w, int p, int32_t node, double excess) {
@@ -43,21 +43,21 @@ static inline void rcf_keep_step(rcf_walk *w, int p, int32_t node, double excess
     w->n_open[p] = k + (excess != 0.0);
 }
 
-/* The rows of a batch that come to a node of the tree. */
+/* The rows of a batch that reach a node of the tree. */
 typedef struct {
     int32_t node;
     int32_t begin, end;
     int32_t depth;
-    int32_t first;  /* whether rows come to the first child: its span is then the next */
+    int32_t first;  /* whether rows reach the first child, whose span is then the next one */
     int32_t second; /* the span of the second child, -1 for none */
     double above;   /* M of the codisp */
 } rcf_span;
 
-/* Room for a batch of rows on their way through a tree; each array has 8 places more than there are rows. */
+/* Scratch space for a batch of rows in a tree; each array has 8 places more than there are rows. */
 typedef struct {
     int32_t *order, *spare, *done_row;
     double *value, *done_value;
-    rcf_span *spans, *waiting; /* one for each node that rows come to: twice as many as rows */
+    rcf_span *spans, *waiting; /* one for each node that rows reach: twice as many as rows */
     float *box;                /* scratch, for a box that is not in memory */
 } rcf_sweep;
 

@@ -114,7 +114,7 @@ static void rcf_build_boxes(rcf_index *x, int32_t v, int32_t *slots, int32_t n) 
             return;
         }
         double cut = rcf_select(x, slots, n, (n - 1) / 2, dim), top = rcf_upper(x, v)[dim];
-        if (cut == top) { /* half of them or more are there: they go right, the rest left */
+        if (cut == top) { /* at least half of the records have this value: they go right, the others left */
             cut = rcf_lower(x, v)[dim];
             for (int32_t i = 0; i < n; i++) {
                 double value = rcf_row(x, slots[i])[dim];
@@ -167,8 +167,8 @@ static void rcf_rebuild_boxes(rcf_index *x, int32_t v) {
     rcf_build_boxes(x, v, x->spare, n);
 }
 
-/* Worth building anew: one side holds most of it, and half of it has changed since it was built. Without the second
- * condition a node over many equal records, which no cut can share out, would be built for every record. */
+/* A node is rebuilt if one side holds most of its records and half of them have changed since it was built. Without the second
+ * condition, a node over many equal records, which no cut can divide, would be rebuilt for every record. */
 static inline int rcf_lopsided(const rcf_index *x, int32_t v) {
     const rcf_box_node *node = &x->nodes[v];
     int32_t a = x->nodes[node->child[0]].mass, b = x->nodes[node->child[1]].mass;

@@ -1,18 +1,17 @@
 /* DBSCAN of the last records of a stream, kept up to date record by record.
  *
- * A record with at least min_points records within the radius, itself included, is a core. Cores within the radius of
- * each other are of one region. Any other record within the radius of a core is a border record of the region of its
- * nearest core, of equally near ones the older; the rest is noise. All of this depends on the records of the window
- * and their order alone, not on what came before.
+ * A record with at least min_points records within the radius, including itself, is a core. Cores within the radius of each other belong
+ * to one region. Any other record within the radius of a core is a border record of the region of its nearest core (the older one, if two
+ * are equally near). All other records are noise. This depends only on the records of the window and their order, not on earlier records.
  *
- * A record that comes adds one to the counts around it. One that reaches min_points joins the regions of the cores it
- * sees (gain). A record that goes takes one from the counts; a core that falls below is lost (lose), and the cores
- * around it may have been connected through it alone: if they do not see each other directly, a search starts from each
- * group of them at once, a step of each in turn, and ends when all have met or all but one have come to an end. So it
- * costs as much as the smaller part, and only the smaller part is given another region. (A ring that opens costs the
- * whole ring: the searches meet at its far side.)
+ * A new record adds one to the counts of its neighbours. A record that reaches min_points becomes a core and joins the regions of its
+ * neighbouring cores (gain). A record that leaves subtracts one from the counts. A core that falls below min_points is lost (lose), and
+ * its neighbouring cores may have been connected only through it. If they are not neighbours of each other, a search starts from each
+ * group of them. The searches take turns, and end when all have met or all but one have ended. So the cost is that of the smaller part,
+ * and only the smaller part gets another region. (If a ring opens, the cost is that of the whole ring, because the searches meet at its
+ * far side.)
  *
- * Regions keep their number as they change; see rcf_after_entry and rcf_after_exit.
+ * Regions keep their ids as they change; see rcf_after_entry and rcf_after_exit.
  */
 #ifndef RCF_DBSCAN_H
 #define RCF_DBSCAN_H
@@ -28,7 +27,7 @@ static void rcf_gain(rcf_window *w, int32_t slot) {
     for (int32_t i = 0; i < n; i++) {
         if (!w->near_b[i]->core) continue;
         int32_t r = rcf_record_at(&w->index, w->near_b[i]->slot)->owner;
-        /* the largest stays, so that few change hands */
+        /* the largest region stays, so that few records change their region */
         if (target < 0 || w->regions[r].n_cores > w->regions[target].n_cores) target = r;
     }
     if (target < 0) target = rcf_new_region(w);
@@ -65,11 +64,11 @@ static inline void rcf_concatenate(rcf_window *w, int32_t *head, int32_t *end, i
     *end = more_end;
 }
 
-/* The k cores `seeds` of a region have lost a core that they all saw: find the parts that are no longer connected. */
+/* The k cores `seeds` of a region have lost a common neighbouring core. Find the parts that are no longer connected. */
 static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
     int32_t n_groups = 0, reached = 0, i = 0;
     rcf_group *groups = w->groups;
-    while (reached < k) { /* groups of seeds that see each other */
+    while (reached < k) { /* groups of seeds that are neighbours of each other */
         rcf_group *g = &groups[n_groups];
         g->todo = g->done = g->todo_end = g->done_end = -1;
         g->met = n_groups;
@@ -88,7 +87,7 @@ static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
             rcf_record_at(&w->index, seeds[j]->slot)->mark = w->mark + 1 + g->met;
             rcf_append(w, &g->todo, &g->todo_end, seeds[j]->slot);
         }
-        g->ended = reached; /* for now, where the next group begins */
+        g->ended = reached; /* temporarily: the begin of the next group */
     }
     int64_t base = w->mark + 1;
     int32_t open = n_groups;
@@ -147,7 +146,7 @@ static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
     }
 }
 
-/* `slot` is no longer a core; if `gone`, it is about to leave. */
+/* Make `slot` a non-core; if `gone`, the record is about to leave. */
 static void rcf_lose(rcf_window *w, int32_t slot, int gone) {
     int32_t n = rcf_within(&w->index, rcf_point_at(&w->index, slot), w->near_b, w->far_b), k = 0;
     int32_t r = rcf_record_at(&w->index, slot)->owner, orphan = rcf_record_at(&w->index, slot)->borders;
@@ -202,7 +201,7 @@ static void rcf_move_id(rcf_region *from, rcf_region *to) {
     from->id = old.id, from->start = old.start, from->shown = old.shown;
 }
 
-/* Numbers for the regions without one, in the order of their oldest cores; forget those that are no more. */
+/* Assign ids to the regions without one, in the order of their oldest cores, and forget regions that no longer exist. */
 static int rcf_give_ids(rcf_window *w, int kind) {
     int fine = 1;
     for (;;) {
@@ -244,8 +243,8 @@ static int rcf_give_ids(rcf_window *w, int kind) {
     return fine;
 }
 
-/* A record that enters only makes regions, and joins them. Of those that are joined the one with the most records
- * before keeps its number; of equals the one with the smallest number. */
+/* A record that enters can only create and join regions. Among joined regions, the one that had the most records keeps its id; among
+ * equals, the one with the smallest id. */
 static int rcf_after_entry(rcf_window *w) {
     int fine = 1;
     for (int32_t i = 0; i < w->n_touched; i++) {
@@ -264,8 +263,8 @@ static int rcf_after_entry(rcf_window *w) {
     return rcf_give_ids(w, RCF_BORN) && fine;
 }
 
-/* A record that leaves only ends regions, and splits them. The part with the most records keeps the number, of equals
- * the one with the oldest core. */
+/* A record that leaves can only end and split regions. The part with the most records keeps the id; among equals, the part with the
+ * oldest core. */
 static int rcf_after_exit(rcf_window *w) {
     int fine = 1;
     for (int32_t i = 0; i < w->n_touched; i++) {
@@ -351,7 +350,7 @@ static int rcf_remove_oldest(rcf_window *w) {
     return rcf_after_exit(w);
 }
 
-/* Make room for `more` records; 0 if there is no memory, and then nothing has changed. */
+/* Make room for `more` records. Returns 0, with nothing changed, if there is no memory. */
 static int rcf_window_reserve(rcf_window *w, int64_t more) {
     int64_t n = w->size + more + 1;
     if (n > w->length) n = w->length;
@@ -415,9 +414,9 @@ static int rcf_window_push(rcf_window *w, const double *record, int64_t more) {
     return fine;
 }
 
-/* Fill a new window, which has room for them, with n records of which it is known how many neighbours each has, and, of a core, which
- * region (0 .. n_regions - 1, each with a core), else the core that it is a border record of, or -1. What is not so
- * makes wrong regions, and does no harm. */
+/* Fill a new window, which has room for them, with n records. Given are the number of neighbours of each record, and for a core its region
+ * (0 .. n_regions - 1, each with a core), for any other record the core that it borders on, or -1. False data give wrong regions but do
+ * no harm. */
 static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, const int32_t *counts, const int32_t *owners,
                               int32_t n_regions) {
     for (int32_t r = 0; r < n_regions; r++) rcf_new_region(w);

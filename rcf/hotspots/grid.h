@@ -6,10 +6,10 @@
 
 #include "points.h"
 
-/* Cells are numbered from the first record; what lies beyond this many shares the outermost cells. */
+/* Cells are numbered from the first record. Records farther away than this many cells share the outermost cells. */
 #define RCF_FAR 1099511627776.0 /* 2^40 */
 
-/* One more factor than the radius: with numbers of cells below 2^40 the rounding of a difference is below 2^-12 cells. */
+/* Cells are slightly wider than the radius: with cell numbers below 2^40, the rounding error of a difference is below 2^-12 cells. */
 #define RCF_CELL_MARGIN (1.0 + 1.0 / 1024)
 
 /* A block is 2^bits cells long in each direction, by the number of features. */
@@ -52,7 +52,7 @@ static void rcf_enter_table(rcf_index *x, int32_t b) {
 static void rcf_leave_table(rcf_index *x, int32_t b) {
     uint32_t hole = rcf_hash(x, rcf_block_at(x, b)->at) & x->mask;
     while (x->table[hole] != b) hole = (hole + 1) & x->mask;
-    /* what follows without a gap moves up where its own place allows it, so that no search ends early */
+    /* the following entries without a gap move up if their own place allows it, so that no search ends too early */
     for (uint32_t i = (hole + 1) & x->mask; x->table[i] >= 0; i = (i + 1) & x->mask) {
         uint32_t home = rcf_hash(x, rcf_block_at(x, x->table[i])->at) & x->mask;
         if (((i - home) & x->mask) >= ((i - hole) & x->mask)) {
@@ -107,7 +107,7 @@ static rcf_entry *rcf_grid_insert(rcf_index *x, int32_t slot, const double *poin
     return entry;
 }
 
-/* The oldest record of all is the oldest of its cell. */
+/* The oldest record is also the oldest of its cell. */
 static void rcf_grid_remove(rcf_index *x, int32_t slot) {
     int64_t at[RCF_AXES];
     int32_t c = rcf_record_at(x, slot)->place / RCF_CHUNK;

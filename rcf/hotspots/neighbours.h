@@ -21,14 +21,14 @@ static inline rcf_entry *rcf_index_insert(rcf_index *x, int32_t slot, const doub
     return entry;
 }
 
-/* Take out the oldest record. */
+/* Remove the oldest record. */
 static inline void rcf_index_remove(rcf_index *x, int32_t slot) {
     x->size--;
     if (x->dims <= RCF_AXES) rcf_grid_remove(x, slot);
     else rcf_tree_index_remove(x, slot);
 }
 
-/* The records within the radius of the point, with their squared distances; returns how many. */
+/* Find the records within the radius of the point, with their squared distances; returns their number. */
 static inline int32_t rcf_within(const rcf_index *x, const double *point, rcf_entry **found, double *distance2) {
     rcf_look look;
     if (x->dims > RCF_AXES) return rcf_tree_within(x, point, found, distance2);

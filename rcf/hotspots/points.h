@@ -93,9 +93,9 @@ typedef struct {
     int32_t capacity, size;
 
     rcf_lines blocks;
-    int32_t *table;     /* open addressing: block or -1 */
+    int32_t *table;     /* open addressing: number of a block, or -1 */
     uint32_t mask;
-    uint64_t salt;      /* of the hash: records cannot be made up so that all their cells meet in it; decides nothing else */
+    uint64_t salt;      /* seed of the hash, so that nobody can construct records whose cells all collide; it has no other effect */
     int32_t n_blocks, free_block;
 
     rcf_box_node *nodes;
@@ -139,7 +139,7 @@ static inline rcf_entry *rcf_entry_of(const rcf_index *x, int32_t slot) { return
 
 static inline double *rcf_point_at(const rcf_index *x, int32_t slot) { return rcf_entry_of(x, slot)->point; }
 
-/* Make *array hold n items; 0 if there is no memory, and then it is as it was. */
+/* Resize *array to n items. Returns 0, with nothing changed, if there is no memory. */
 static int rcf_resize(void *array, size_t n, size_t item) {
     void *old, *fresh;
     memcpy(&old, array, sizeof old);
@@ -150,12 +150,12 @@ static int rcf_resize(void *array, size_t n, size_t item) {
     return 1;
 }
 
-/* Ask for large pages, where the system gives them: with a million records in the window, looks miss the cache of page numbers too.
- * Returns the memory. */
+/* Request large pages if the system supports them, because with a million records in the window, lookups also miss the cache of page
+ * addresses. Returns the memory. */
 static void *rcf_large_pages(void *memory, size_t size) {
 #ifdef MADV_HUGEPAGE
     size_t page = (size_t)2 << 20, start = ((uintptr_t)memory + page - 1) & ~(page - 1), end = ((uintptr_t)memory + size) & ~(page - 1);
-    if (memory != NULL && start < end) madvise((void *)start, end - start, MADV_HUGEPAGE); /* a wish; where it is not granted, all goes on */
+    if (memory != NULL && start < end) madvise((void *)start, end - start, MADV_HUGEPAGE); /* a hint that the system may ignore */
 #else
     (void)size;
 #endif

@@ -79,7 +79,7 @@ static inline double *rcf_lower_corner(const rcf_window *w, int32_t r) {
 static inline double *rcf_upper_corner(const rcf_window *w, int32_t r) { return rcf_lower_corner(w, r) + w->columns; }
 static inline double *rcf_sum(const rcf_window *w, int32_t r) { return rcf_lower_corner(w, r) + 2 * w->columns; }
 
-/* The numbers of a record, as they came. */
+/* The original numbers of a record. */
 static inline double *rcf_given(const rcf_window *w, int32_t slot) {
     return w->sphere ? w->places + (size_t)slot * 2 : rcf_point_at(&w->index, slot);
 }
@@ -122,15 +122,15 @@ static int32_t rcf_new_region(rcf_window *w) {
     return r;
 }
 
-/* Sum += value, with what rounding loses kept beside it: after 10^9 records have come and gone the mean is still that
- * of the records held. */
+/* Sum += value, with the rounding error stored separately, so that after 10^9 records have come and left the mean is still that of the
+ * held records. */
 static inline void rcf_add(double *sum, double *error, double value) {
     double s = *sum + value, part = s - *sum;
     *error += (*sum - (s - part)) + (value - part);
     *sum = s;
 }
 
-/* Add a record to the sum (sign 1), or take it away (-1). */
+/* Add a record to the sum (sign 1), or subtract it (sign -1). */
 static inline void rcf_add_point(rcf_window *w, int32_t r, int32_t slot, double sign) {
     int d = w->index.dims;
     const double *p = rcf_point_at(&w->index, slot);
@@ -217,7 +217,7 @@ static void rcf_drop_border(rcf_window *w, int32_t slot) {
     rcf_record_at(&w->index, slot)->owner = -1;
 }
 
-/* Border of the nearest core among those found, of equally near ones the oldest; noise if there is none. */
+/* Make the record a border record of the nearest core found (the oldest, if several are equally near), or noise if there is none. */
 static void rcf_settle(rcf_window *w, int32_t slot, rcf_entry *const *found, const double *distance2, int32_t n) {
     int32_t best = -1;
     for (int32_t i = 0; i < n; i++)
@@ -258,7 +258,7 @@ static void rcf_merge(rcf_window *w, int32_t from, int32_t into) {
     a->merged = into;
 }
 
-/* Make the box of a region that around its records. */
+/* Compute the box of a region from its records. */
 static void rcf_tighten(rcf_window *w, int32_t r) {
     int straight = w->sphere ? 1 : w->columns; /* columns whose numbers lie on a line */
     double *lower = rcf_lower_corner(w, r), *upper = rcf_upper_corner(w, r);

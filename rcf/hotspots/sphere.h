@@ -1,9 +1,8 @@
 /* Places on the earth, given as latitude and longitude in degrees.
  *
- * A place becomes a point of the unit sphere in three dimensions. The straight line between two such points is a function of
- * the distance along the great circle that only grows, so whoever finds neighbours by straight lines finds those of the
- * haversine formula, over the date line and at the poles too. The sines are computed here from sums and products,
- * because those of C libraries differ in the last bit from one CPU to the next.
+ * A place becomes a point of the unit sphere in three dimensions. The length of the straight line between two such points grows with the
+ * distance along the great circle. So the neighbours by straight lines are those of the haversine formula, also across the date line and
+ * at the poles. The sines are computed here from sums and products, because those of C libraries differ in the last bit between CPUs.
  */
 #ifndef RCF_SPHERE_H
 #define RCF_SPHERE_H
@@ -18,7 +17,7 @@
 static inline void rcf_turn(double degrees, double *cosine, double *sine) {
     double quarters = floor(degrees / 90.0 + 0.5);
     double x = (degrees - 90.0 * quarters) * RCF_DEGREE, x2 = x * x, s = 0.0, c = 0.0;
-    /* Taylor series: the first term left out is below 3e-18 on [-pi / 4, pi / 4] */
+    /* Taylor series: the first omitted term is below 3e-18 on [-pi / 4, pi / 4] */
     for (int i = 16; i > 0; i -= 2) {
         c = (1.0 + c) * (-x2 / (i * (i - 1)));
         s = (1.0 + s) * (-x2 / (i * (i + 1)));
@@ -60,7 +59,7 @@ static inline void rcf_on_sphere(const double *place, double *point) {
     point[2] = up;
 }
 
-/* The straight line on the unit sphere that belongs to a distance in metres along the surface. */
+/* The length of the straight line in the unit sphere for a distance in metres along the surface. */
 static double rcf_chord(double metres) {
     double half = metres / (2.0 * RCF_EARTH) / RCF_DEGREE, cosine, sine;
     if (half >= 90.0) return 3.0; /* half the way around: everything is within */
@@ -88,8 +87,8 @@ static int rcf_ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The shortest arc that holds n >= 1 longitudes, each from -180 to below 180, which are sorted; of equally short ones the one
- * that does not cross the date line, or that begins farthest west. Its east end is above 180 if it crosses. */
+/* The shortest arc that contains n >= 1 sorted longitudes, each from -180 to below 180. Among equally short arcs, take one that does not
+ * cross the date line, or the one that begins farthest west. The east end is above 180 if the arc crosses the date line. */
 static void rcf_arc(double *longitudes, int32_t n, double *west, double *east) {
     qsort(longitudes, n, sizeof *longitudes, rcf_ascending);
     double widest = longitudes[0] + 360.0 - longitudes[n - 1];

@@ -94,7 +94,7 @@ cdef enum:
 
 
 def check_finite(const double[:, ::1] X):
-    """Raise for the first number that is not finite, naming its row and feature."""
+    """Raise an error for the first number that is not finite; the message names its row and feature."""
     cdef ptrdiff_t i, n = X.shape[0] * X.shape[1]
     cdef double nothing = 0.0
     cdef const double* x = &X[0, 0] if n else NULL
@@ -178,7 +178,7 @@ cdef class Window:
     # ---- the stream --------------------------------------------------------------------------------------------
 
     def push(self, const double[:, ::1] X, bint log=False):
-        """The rows, finite, in turn; with `log` returns what they changed, an array of dtype CHANGE."""
+        """Add the rows, which must be finite, in order. With `log`, returns their changes as an array of dtype CHANGE."""
         cdef int64_t n = X.shape[0], done = 0, end
         cdef bint fine = True
         cdef uint8_t[::1] raw
@@ -208,13 +208,13 @@ cdef class Window:
             return changes
 
     def slide(self, int64_t window_size):
-        """From the next record on, hold this many, at most as many as at first."""
+        """Hold this many records from the next record on, at most as many as at first."""
         if not 1 <= window_size < self.w.length:
             raise ValueError("a window can only become smaller")
         self.w.window = <int32_t>window_size
 
     def renumber(self):
-        """Number the regions from 0 in the order of their oldest cores; the numbers that were are forgotten."""
+        """Number the regions from 0 in the order of their oldest cores, and forget the previous ids."""
         cdef int64_t i
         cdef rcf_region* region
         with self.lock:
@@ -238,7 +238,7 @@ cdef class Window:
         return <int32_t>(i - self.w.length if i >= self.w.length else i)
 
     def report(self):
-        """What has changed since the last report: numbers of the regions that ended, and
+        """The changes since the last report: the ids of the regions that ended, and
         (id, count, lower, upper, mean) of those that began or changed."""
         cdef int64_t i
         cdef int32_t r
@@ -342,10 +342,10 @@ cdef class Window:
     # ---- saving ------------------------------------------------------------------------------------------------
 
     def state(self):
-        """All that is needed to go on: numbers, and arrays of the records, what each is to the others, and the regions' sums.
+        """The state of the window: numbers, and arrays with the records, their relations, and the sums of the regions.
 
-        `counts` says how many neighbours a record has, itself included, `ids` the number of its region (-1 for noise), and `cores`
-        of a border record which core it goes with, by its place in the window (-1 for all others).
+        `counts` holds the number of neighbours of each record, including itself, and `ids` the id of its region (-1 for noise). `cores`
+        holds for each border record the position of its core in the window (-1 for all other records).
         """
         cdef int64_t i
         cdef int32_t r
@@ -378,8 +378,8 @@ cdef class Window:
     def restore(cls, state, sphere=False):
         """The Window of a state.
 
-        What its records are to each other is taken from it and held only to be possible: to find it again would cost what all the
-        records together once cost, which for a million equal ones is hours. A false state gives false regions and no worse.
+        The relations between the records are read from the state and only checked for consistency. Computing them again would cost as
+        much as adding all records, which takes hours for a million equal ones. A false state gives false regions but does no other harm.
         """
         cdef Window self
         cdef int32_t r
