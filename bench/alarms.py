@@ -22,7 +22,7 @@ Record = dict[str, Any]
 Floats = NDArray[np.float64]
 KEYS = ["part", "case", "figure"]
 BEFORE = Path(__file__).parent / "before.csv"
-PEER_SEEDS = 1  # the peers are for orientation
+PEER_SEEDS = 1  # the peers are only for comparison
 
 
 # ---- labelled streams

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 WARM_UP = 20_000  # records that a forest has learned before it is measured
-BATCH = 1_000  # records a call of update_batch
+BATCH = 1_000  # records per call of update_batch
 FROZEN = 10_000  # records scored by a forest that does not learn
 
 

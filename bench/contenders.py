@@ -18,7 +18,7 @@ from .corpora import Stream
 from .peers import PEERS
 
 Floats = NDArray[np.float64]
-SHINGLE, TREES, SAMPLES = 8, 50, 256  # of the peers' forests: the defaults of ours
+SHINGLE, TREES, SAMPLES = 8, 50, 256  # sizes of the peers' forests: the defaults of rcf
 WINDOW = 100  # records of the moving mean and standard deviation
 REFIT, KEPT = 1000, 2560  # records between two fits of the isolation forest, and the records that it is fitted to
 
@@ -29,8 +29,8 @@ class Verdict:
 
     evidence: Floats  # (n,), alarms are computed from it
     score: Floats  # (n,), records are ranked by it
-    alarms: NDArray[np.bool_] | None = None  # (n,), its own; None if it has no threshold
-    refused: bool = False  # it refused the time stamps, so it ran without them
+    alarms: NDArray[np.bool_] | None = None  # (n,), its own alarms; None if it has no threshold
+    refused: bool = False  # whether it refused the time stamps and ran without them
 
 
 def stream_detector(stream: Stream, seed: int) -> Verdict:

@@ -14,7 +14,7 @@ from .cases import BATCH, WARM_UP, Floats, waves
 from .memory import resident
 from .speed import Record, timed
 
-# names are permanent; so is the stream: one channel of noisy waves, a default detector
+# names and stream are permanent: one channel of noisy waves and a default detector
 CASES = ("forest-T50-S256-1x8", "update-1x8", "update_many-1x8", "update_many-read-1x8", "keyed-100-1x8")
 RATIOS = {
     "update-1x8": "forest-T50-S256-1x8",

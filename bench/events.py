@@ -31,8 +31,8 @@ class Findings:
     """The alarms at every possible threshold."""
 
     events: Floats  # the highest evidence of each event and the records of grace after it
-    others: Floats  # the evidence of each record outside, where there is any
-    alarms: Floats  # the evidence of every record, where there is any
+    others: Floats  # the positive evidence of records outside events
+    alarms: Floats  # the positive evidence of all records
     judged: int  # records
 
     def at(self, threshold: float) -> dict[str, float]:

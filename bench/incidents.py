@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
 
 DAY = 1440
-SOON = 10  # records within which a step is to be found
-GRACE = 10  # records after an incident in which an alarm is still right
+SOON = 10  # a step must be found within this many records
+GRACE = 10  # an alarm within this many records after an incident is still right
 
 # ---- noise: stationary (the random walk aside), so that every alarm is false
 
@@ -150,7 +150,7 @@ def incident(kind: str, sigma: float, seed: int) -> tuple[Floats, int, int]:
         eps[at:end] *= 2.0
     elif kind == "leak of 2 MB a minute":
         end = at + 800
-        level = 4000.0 * (1.0 + (level / 25.0 - 1.0) / 3.0)  # a memory of 4 GB swings and trembles less than a latency
+        level = 4000.0 * (1.0 + (level / 25.0 - 1.0) / 3.0)  # memory of 4 GB varies less than latency
         level[at:end] += 2.0 * np.arange(1, 801)
         eps /= 6.0
     x = level * np.exp(eps)

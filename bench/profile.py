@@ -22,7 +22,7 @@ import rcf
 from . import cases
 
 OPERATIONS = ["update_one", "update_batch", "score"]
-# Which function of the core does what, the first that fits.
+# The part of each function of the core; the first pattern that matches counts.
 PARTS = {
     "descents": r"rcf_descend",
     "boxes on the way up": r"rcf_climb|rcf_walk",

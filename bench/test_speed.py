@@ -20,7 +20,7 @@ def models() -> dict[Setting, Any]:
 def test_speed(benchmark: Any, models: dict[Setting, Any], case: Case) -> None:
     setting = case.setting
     if setting not in models:
-        models.clear()  # one at a time in memory
+        models.clear()  # one case at a time, to save memory
         models[setting] = warmed(setting, Rcf)
     model = models[setting]
     records = stream(setting, setting.warm_up + SPARE)[setting.warm_up :]

@@ -10,7 +10,7 @@ from rcf import RandomCutForest
 from .cases import FROZEN, Floats, clusters
 from .speed import Record, timed
 
-# Names are permanent; so are the data: ten normal clusters, fitted and scored on different rows, T=100, S=256.
+# Names and data are permanent: ten normal clusters, fitted and scored on different rows, T=100, S=256.
 KINDS = ("depth", "codisp", "displacement", "opensearch")
 FEATURES = (1, 8, 32, 48)
 CASES = [f"{kind}-T100-S256-d{features}" for features in FEATURES for kind in KINDS]
@@ -30,7 +30,7 @@ def visitor(kind: str) -> Any:
 
 
 def measure(rounds: int) -> Iterator[Record]:
-    """The core and the walk in turn, again and again; compiled before."""
+    """Time the core and the compiled walk in turn, for several rounds."""
     for features in FEATURES:
         forest, rows = frozen(features)
         for kind in KINDS:

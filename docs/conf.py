@@ -1,5 +1,6 @@
 """The site: ``python -m sphinx -W docs docs/_build`` (needs the extra "docs")."""
 
+import inspect
 import os
 import warnings
 
@@ -93,3 +94,16 @@ sphinx_gallery_conf = {
 }
 suppress_warnings = ["config.cache"]  # sphinx-gallery's settings hold a class
 warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
+
+
+def setup(app):
+    """Show the parameters of a class whose base is mocked; the mock's own `__new__` would hide them."""
+
+    def signature_of(app, what, name, obj, options, signature, return_annotation):
+        if what == "class" and signature == "(*args, **kwargs)" and "__init__" in vars(obj):
+            parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
+            bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+            return str(inspect.Signature(bare)), return_annotation
+        return None
+
+    app.connect("autodoc-process-signature", signature_of)

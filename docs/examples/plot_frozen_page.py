@@ -8,6 +8,7 @@ program runs in a browser. A web page can then score records without a server, a
 
 import base64
 import html
+import re
 import shutil
 import subprocess
 import tempfile
@@ -52,14 +53,12 @@ ax.set(xlabel="x", ylabel="y")
 # Compile the runtime. This is needed only once, for all models. It needs clang with wasm-ld, from Debian's packages ``clang`` and
 # ``lld``.
 
-COMMAND = (
-    "clang --target=wasm32 -std=c99 -O3 -ffp-contract=off -msimd128 -mbulk-memory -nostdlib -Wl,--no-entry "
-    "-Wl,--export=rcf_open,--export=rcf_score,--export=rcf_attribution,--export=__heap_base "
-    "-o rcf_frozen.wasm rcf_frozen.c"
-)
+source = (place / "rcf_frozen.mjs").read_text(encoding="utf-8")
+command = re.search(r"clang .*?rcf_frozen\.c", source, re.DOTALL)[0].replace("\\\n *", "")  # the file names its command
+print(" ".join(command.split()))
 wasm = b""
 if shutil.which("clang") and shutil.which("wasm-ld"):
-    subprocess.run(COMMAND.split(), cwd=place, check=True)
+    subprocess.run(command.split(), cwd=place, check=True)
     wasm = (place / "rcf_frozen.wasm").read_bytes()
     print(f"rcf_frozen.wasm {len(wasm)} bytes")
 else:
@@ -86,7 +85,7 @@ const lowest = Math.min(...scores), highest = Math.max(...scores)
 
 const canvas = document.getElementById("plane"), brush = canvas.getContext("2d"), size = canvas.width / side
 scores.forEach((score, k) => {
-  brush.fillStyle = score > forest.threshold ? "#d55e00" : "#ffffff"
+  brush.fillStyle = score > forest.threshold ? "#d55e00" : "#56b4e9"
   brush.globalAlpha = 0.15 + 0.85 * (score - lowest) / (highest - lowest)
   brush.fillRect(k % side * size, Math.floor(k / side) * size, size, size)
 })
@@ -110,7 +109,7 @@ class Page:
     """The web page, which notebooks and this site show in a frame."""
 
     def __init__(self):
-        runtime = (place / "rcf_frozen.mjs").read_text(encoding="utf-8").replace("export class", "class")
+        runtime = source.replace("export class", "class")
         model = (place / "model.frz").read_bytes()
         self.text = PAGE.replace("RUNTIME", runtime)
         for name, data in (("WASM", wasm), ("MODEL", model)):

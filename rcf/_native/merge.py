@@ -22,12 +22,12 @@ def merged_records(mine: State, theirs: State) -> State:
     for state, name in ((mine, "this one"), (theirs, "the other")):
         if state["seen"] == 0:
             raise ValueError(f"cannot merge a forest that has seen nothing: {name} of the two")
-    # by how much the keys move in time: those of the other by the length of this stream
+    # shift of the keys in time: the keys of the other forest move by the length of this stream
     before, after = mine["seen"], 0
     if before + theirs["seen"] >= 2**62:
         raise ValueError(f"two streams of {before} and {theirs['seen']} records are too long to count")
     if mine["table"] == before and theirs["table"] == theirs["seen"]:
-        after = theirs["seen"]  # all rows of both came as the last record: none is the older
+        after = theirs["seen"]  # all rows of both count as the last record, so none is older
     growing, head, origin = _common_origin(mine, theirs)
     points = _points_from(origin, mine, theirs)
     sizes, thresholds = np.empty(n_trees, dtype=np.int32), np.empty(n_trees)
@@ -44,7 +44,7 @@ def merged_records(mine: State, theirs: State) -> State:
             )
         key = np.concatenate([mine["key"][one] - decay * after, theirs["key"][two] - decay * before])
         record = np.concatenate([mine["record"][one], theirs["record"][two] + len(mine["arrival"])])
-        # above this key one of the two has left records out
+        # above this key, one of the two has dropped records
         thresholds[i] = min(mine["threshold"][i] - decay * after, theirs["threshold"][i] - decay * before)
         kept = np.flatnonzero(key <= thresholds[i])
         kept = kept[np.argsort(key[kept], kind="stable")][:capacity][::-1]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 LIMIT = 1.7e38  # half of the largest float: the difference of two such numbers is still a float
-HEAD = 16  # records after which the origin is settled
+HEAD = 16  # number of records after which the origin is determined
 
 SCALARS: tuple[tuple[str, type | tuple[type, ...]], ...] = (
     ("n_trees", int),
@@ -117,7 +117,7 @@ def _check_lengths(state: Mapping[str, Any]) -> None:
 
 def _check_values(state: Mapping[str, Any]) -> None:
     seen, arrival = state["seen"], state["arrival"]
-    # numbers up to LIMIT come in; two of them differ by at most twice that
+    # inputs are at most LIMIT, so two numbers differ by at most twice that
     for name, most in (
         ("origin", LIMIT),
         ("head", LIMIT),

@@ -17,8 +17,8 @@ from ..text.cells import number_like
 from ..text.dates import forms_of
 from ..text.dialect import Dialect, first_line_is_data, rows_of, separator, sniff
 
-BLOCK = 1 << 20  # bytes that are read at once
-LONGEST = 1 << 26  # bytes in which a quoted cell must end
+BLOCK = 1 << 20  # bytes per read
+LONGEST = 1 << 26  # longest quoted cell in bytes
 _BLANK = re.compile(rb"^[ \t]*\r?\n", re.MULTILINE)
 _NAMED = ("--header if it names the columns", "--no-header if it is a record")
 
@@ -74,7 +74,7 @@ class CsvFile:
     def pieces(self, wanted: Callable[[list[str]], list[str]]) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
         """Row numbers and text cells, piece by piece of BLOCK bytes. `wanted` selects the columns from their names."""
         names: list[str] | None = None
-        number = 1  # of the next row
+        number = 1  # number of the next row
         for block in self._blocks():
             lines, skipped = _without_blank_lines(block)
             if names is None:
@@ -222,7 +222,7 @@ def _without_blank_lines(block: bytes) -> tuple[bytes, list[int]]:
     kept, numbers, at, lines = [], [], 0, 0
     for start, end in blank:
         kept.append(block[at:start])
-        lines += sum(part.count(b"\n") for part in block[at:start].split(b'"')[::2])  # those not in a quoted cell
+        lines += sum(part.count(b"\n") for part in block[at:start].split(b'"')[::2])  # line breaks outside quoted cells
         numbers.append(lines)
         lines, at = lines + 1, end
     return b"".join([*kept, block[at:]]), numbers

@@ -19,8 +19,8 @@ from ..detector import Detection, Detections
 from .tables import Piece
 
 Floats = NDArray[np.float64]
-KEPT = 1000  # of the strongest events, however many there are
-RECENT = 1 << 13  # records, by which an event may have begun before it is told
+KEPT = 1000  # number of strongest events that are kept
+RECENT = 1 << 13  # records: an event may have begun this long before it is reported
 FIELDS = ("start", "end", "peak", "cause", "came", "expected", "severity")
 
 
@@ -29,8 +29,8 @@ class Place:
     """The position of a record in the file."""
 
     row: int
-    time: str | None  # as it stands there
-    moment: float  # seconds, or the row where there are no times
+    time: str | None  # as in the file
+    moment: float  # seconds, or the row number if there are no times
 
     def __str__(self) -> str:
         return str(self.row) if self.time is None else self.time
@@ -42,7 +42,7 @@ class Event:
 
     start: Place
     end: Place
-    peak: float  # the value that lay farthest out
+    peak: float  # the most extreme value
     feature: str
     side: str
     came: float

@@ -141,7 +141,7 @@ def _scan(
                 spots = _begin(window, radius, min_points, metric, waiting)
                 for one in waiting:
                     feed(spots, one)
-        if spots is None:  # less than a window
+        if spots is None:  # the file is shorter than a window
             spots = _begin(window, radius, min_points, metric, waiting)
             for one in waiting:
                 feed(spots, one)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from .csvfile import TableError
 
-_SPECIAL = r'[",\r\n]|^\s|\s$'  # in a cell that must be quoted
+_SPECIAL = r'[",\r\n]|^\s|\s$'  # characters that require quotes
 
 
 class TableWriter:

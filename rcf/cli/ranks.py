@@ -17,8 +17,8 @@ from ..shingle import shingle as windows_of
 from .events import number
 
 Floats = NDArray[np.float64]
-ENOUGH = 10  # rows of a short file, below which none is flagged
-BLOCK = 256  # windows between two copies of the forest, which are what the causes are asked of
+ENOUGH = 10  # in a file with fewer rows, none is flagged
+BLOCK = 256  # windows between two copies of the forest, which compute the causes
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class Peak:
     """A window whose score no overlapping window exceeds."""
 
     score: float
-    row: int  # the window's last, from 0
+    row: int  # last row of the window, from 0
     attribution: Floats | None = None  # (size, d, 2)
     where: Any = None  # of its cause
     came: float = np.nan

@@ -24,21 +24,19 @@ from .times import TimeColumn, is_numeric, is_text
 
 Floats = NDArray[np.float64]
 ROWS = 1 << 12  # to a piece
-COUNTED = 10  # rows at least, in which a column that counts them shows itself
+COUNTED = 10  # a column is recognised as a row counter from this many rows on
 
 
 class Piece(NamedTuple):
     """Some rows of a table."""
 
-    rows: NDArray[np.int64]  # their numbers: from 1, after the header, blank lines counted
-    cells: pa.Table  # the time, the key and the columns to score, as they stand in the file
-    values: Floats  # (n, d); NaN where the value is missing
-    times: Floats | None  # seconds since 1970, or the numbers as they stand
-    stamps: (
-        Any  # the time stamps as a detector takes them: it tells dates with a zone, dates without one and numbers apart
-    )
-    done: float | None  # the share of the file that ends with it; None where that is not known
-    keys: pa.DictionaryArray | None = None  # the series that each row belongs to, where the file has several
+    rows: NDArray[np.int64]  # row numbers, from 1 after the header, including blank lines
+    cells: pa.Table  # the time, the key and the columns to score, as in the file
+    values: Floats  # (n, d); NaN if the value is missing
+    times: Floats | None  # seconds since 1970, or the original numbers
+    stamps: Any  # the time stamps in the form for a detector, which distinguishes dates with a zone, dates without one, and numbers
+    done: float | None  # the share of the file up to its end; None if unknown
+    keys: pa.DictionaryArray | None = None  # the series of each row, if the file has several
 
     def by_key(self) -> Iterator[tuple[str, NDArray[np.intp]]]:
         """Each key in the order in which they come, and the places of its rows."""
@@ -217,7 +215,7 @@ class TableReader:
             file = pq.ParquetFile(self._file)
             names = file.schema_arrow.names
             taken = self._taken(names)
-            # an index of pandas is a column like others here, but nothing to score unless it is named
+            # a pandas index is a normal column here, but it is scored only if it is named
             index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
             dropped = {name for name in index if isinstance(name, str)} - {self.time, self.key, *self.columns}
             start, taken = 0, [name for name in taken if name not in dropped]
@@ -283,7 +281,7 @@ class TableReader:
         if forms_of(cell):
             return f"holds times such as {_short(cell)}" + ("" if self.time else " (--time takes them)")
         if bad.mean() <= 0.5 and np.isfinite(values).any():
-            return None  # a column of numbers with a cell that is none, which is named when it is read
+            return None  # a column of numbers with an invalid cell, which raises an error when it is read
         told = problem(cell, self._decimal_mark())
         return (
             f"holds text such as {_short(cell)}" if told == "is not a number" else f"holds {_short(cell)}, which {told}"

@@ -60,7 +60,7 @@ class Analogues:
         windows = windows - level
         off = np.abs(self.points[:, :, known] - windows[:, None, known]).sum(axis=2)
         off[self.masses == 0] = np.inf
-        # of equally near ones the heaviest
+        # the heaviest of equally near points
         nearest = np.where(off == off.min(axis=1, keepdims=True), self.masses, -1).argmax(axis=1)
         points = self.points[np.arange(len(self)), nearest]
         gaps = windows - points

@@ -16,15 +16,15 @@ Floats = NDArray[np.float64]
 DAY = 86400.0  # seconds
 WEEK = 7.0 * DAY
 MONDAY = 4.0 * DAY  # seconds after 1970-01-01, a Thursday
-GAPS = 15  # time steps whose median is the interval
-LEARNING = 64  # stamps, from which the interval is known as a rule
-HOUR = 3600.0  # by which the wall's clock is put back
+GAPS = 15  # the interval is the median of this many steps
+LEARNING = 64  # the interval is usually known after this many stamps
+HOUR = 3600.0  # a clock is set back by at most this
 # What a step may have, unless the user says otherwise: so many intervals, or a year. A sensor that reports every second is switched
 # off for a night, which 10 000 intervals do not reach; a stamp in milliseconds lies beyond either.
 LONGEST, YEAR = 10_000, 366 * DAY
-AGREED = 3  # refusals in a row that agree with each other, of which the last begins a new clock
+AGREED = 3  # the last of this many consistent refusals in a row starts a new clock
 ORDERS = ("clock", "strict")
-GAP = 2**62  # records missing: more than any window holds
+GAP = 2**62  # number of missing records that exceeds any window
 _ADVICE = "or give each series a key of its own (KeyedDetector)"
 _GOES_ON = "after three in a row that agree, `update` goes on from there"
 _MISSING = "the records before had time stamps (an index of dates counts as such): this one needs one too"
@@ -46,11 +46,11 @@ class Clock:
     def __init__(self, interval: float | None, rules: Rules) -> None:
         self.interval, self.rules = interval, rules
         self.now: float | None = None
-        self.offset = 0.0  # seconds of the wall's clock ahead of `now`
+        self.offset = 0.0  # seconds by which the local time is ahead of `now`
         self.steps: list[float] = []
-        self.refused: float | None = None  # the last time that was refused, and how many in a row agree with it
+        self.refused: float | None = None  # the last refused time, and the number of consistent refusals in a row
         self.refusals = 0
-        self._fresh = False  # the next time begins a new clock
+        self._fresh = False  # whether the next time starts a new clock
 
     # ---- what goes on ------------------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ class Clock:
         step = moment.time - before
         if self.rules.order == "strict":
             return 0.0 < step <= self.most
-        # equal stamps are further records; local time goes back by up to an hour where a clock is put back
+        # equal stamps are allowed; local time may go back by an hour when a clock is set back
         return 0.0 <= step <= self.most or (moment.local and -HOUR <= step < 0.0)
 
     def admit(self, timestamp: Any) -> Moment | None:
@@ -138,7 +138,7 @@ class Clock:
         if times is not None:
             return times, np.zeros(n), False
         if self.interval is None and isinstance(given, np.ndarray) and n > 2 * LEARNING:
-            # the first stamps tell the interval, by which the others can be checked as a whole
+            # the first stamps determine the interval; then the others can be checked at once
             first, offsets, fresh = self.admit_many(given[:LEARNING], LEARNING, note)
             learner = self._learner(fresh)
             for time in first.tolist():
@@ -181,7 +181,9 @@ class Clock:
             return None
         steps = np.diff(times, prepend=self.now)
         least = np.nextafter(0.0, 1.0) if self.rules.order == "strict" else 0.0
-        return times if bool(((steps >= least) & (steps <= self.most)).all()) else None  # NaN is neither
+        return (
+            times if bool(((steps >= least) & (steps <= self.most)).all()) else None
+        )  # NaN is neither before nor after
 
     def begin_anew(self) -> None:
         """Let the next time start a new clock."""

@@ -13,7 +13,7 @@ from .._core import Forest
 Floats = NDArray[np.float64]
 WHOLE = 5.0 / 8.0  # exponent of the trees that see the window in the score
 TINY = 5e-324
-WARM_UP = 64  # records before the first score: with fewer in a tree, scores of ordinary records scatter widely
+WARM_UP = 64  # number of records before the first score, because scores from smaller trees vary widely
 
 
 class Scores(NamedTuple):

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 from .._validate import finite, whole_number
 from .findings import Finding, signed_log
 
-HOLD = 30  # records back to usual that end an event; the same number that an alarm must exceed
-APART = 0.25  # of the way to what was usual: a value so far from all known ones is new itself
+HOLD = 30  # an event ends after this many usual records; an alarm must exceed the same number of records
+APART = (
+    0.25  # if a value is at least this share of the way to the usual value away from all known values, it is new itself
+)
 USUAL = "back to usual"
 LEVEL = "the new level has become usual"
 SIDES = ("high", "low", "stuck")
@@ -74,8 +76,9 @@ class Running:
         self.feature, self.side, self.kind = feature, side, kind
         self.start, self.since, self.last = start, since, start
         self.peak, self.usual, self.unit = came, usual, unit
-        self.middle = middle  # a value beyond it belongs to the event: a logarithm, or of a season half of the residual
-        self.off = off  # half of the first residual, 0 if there was none on this side: a smaller one does not belong to the event
+        # values beyond this limit belong to the event; it is a logarithm, or for a season half of the residual
+        self.middle = middle
+        self.off = off  # half of the first residual, 0 if there was none on this side; smaller residuals do not belong to the event
 
     def holds(self, value: float, left: float, now: float) -> bool:
         """Whether a value, or its residual from the season, is still unusual.
@@ -88,7 +91,7 @@ class Running:
         if self.kind in (
             "day",
             "week",
-        ):  # the newest value may lie on the other side of what is usual than those before
+        ):  # the newest value may be on the other side of the usual value than those before
             return left >= self.middle if self.middle > 0.0 else left <= self.middle
         where, high = signed_log(value, self.unit), self.side == "high"
         if self.off != 0.0 and (now < self.off if high else now > self.off):
@@ -177,7 +180,7 @@ class Events:
         ):
             usual = (
                 alarm.level
-            )  # the value itself is new, so what was known of values tells more than what was of changes
+            )  # the value itself is new, so the known values are a better reference than the known changes
         if alarm.kind in ("day", "week"):
             middle = 0.5 * left[alarm.feature]
         else:

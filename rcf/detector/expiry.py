@@ -24,8 +24,10 @@ class Expiry:
 
     def __init__(self, *, shared: bool) -> None:
         self._shared = shared
-        self._last: dict[Hashable, tuple[float, float]] = {}  # the key's own time, and the reading when it came
-        # One entry per key, at a reading no later than its last: a key that came again is put back when its entry is reached.
+        self._last: dict[
+            Hashable, tuple[float, float]
+        ] = {}  # time of the key's last record, and what the clock showed then
+        # One entry per key, not later than its last record. A key with a newer record is put back when its entry is reached.
         self._heap: list[tuple[float, int, Hashable]] = []
         self._pushed = 0  # orders entries of equal times, because keys need not be comparable
         self._leader: Hashable = None

@@ -64,7 +64,7 @@ def _alternatives(trees: Ensemble, window: Floats, missing: list[int]) -> Floats
     """(k, len(missing)): what stands in these places of the window, in the points that fit its other places best."""
     forest = trees.whole or trees.point
     assert forest is not None
-    if trees.whole is None or len(missing) == len(window):  # nothing is known: all that the forest holds
+    if trees.whole is None or len(missing) == len(window):  # nothing is known, so all records of the forest count
         return np.concatenate([forest.points(i)[:, missing] for i in range(forest.n_trees)])
     found = forest.complete(window, missing, True)
     return found if len(found) else window[missing].reshape(1, -1)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 VIEWS = ("none", "value", "logarithm", "change", "move")
 KINDS = ("none", "stuck", "day", "week")
-MEMORY = 5000  # records that the nets look back
+MEMORY = 5000  # memory of the nets in records
 
 
 class Finding(NamedTuple):
@@ -16,13 +16,13 @@ class Finding(NamedTuple):
     kind: str  # of VIEWS or KINDS
     feature: int
     came: float
-    usual: float  # what would have been known in that view; for a stuck sensor the value itself
+    usual: float  # the nearest known number in that view; for a stuck sensor the value itself
     level: float  # the nearest known value
-    unit: float  # of the feature's logarithm
-    near: float  # the nearest known place in the view
-    run: int  # equal values in a row, and the longest such run before
+    unit: float  # unit of the feature's logarithm
+    near: float  # the nearest known point in the view
+    run: int  # number of equal values in a row, and the longest run before
     longest: int
-    seen: int  # records before
+    seen: int  # number of earlier records
 
     @property
     def side(self) -> str:

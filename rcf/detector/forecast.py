@@ -14,8 +14,8 @@ from .analogues import Analogues
 from .views import Views
 
 Floats = NDArray[np.float64]
-OUTSIDE = 0.2  # of the records, beyond the 10 and 90 % points
-RATE = 0.05  # about 100 errors settle the factor
+OUTSIDE = 0.2  # share of the records outside the 10 % and 90 % quantiles
+RATE = 0.05  # the factor converges after about 100 errors
 
 
 class Forecast:
@@ -99,7 +99,8 @@ class Calibration:
 
     def __init__(self) -> None:
         self.factors: list[float] = []
-        self.pending: list[tuple[int, Forecast]] = []  # of which records are still to come: made after so many
+        # forecasts of records that have not come, by the number of records after which they were made
+        self.pending: list[tuple[int, Forecast]] = []
 
     def widen(self, now: int, made: Forecast) -> Forecast:
         """Remember the forecast made after `now` records, to compare it with the records that come."""

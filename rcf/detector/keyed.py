@@ -95,12 +95,10 @@ class KeyedDetector(Savable):
         self.ttl = None if ttl is None else not_negative("ttl", ttl)
         self.on_evict, self.on_miss = on_evict, on_miss
         self._overrides: dict[Hashable, dict[str, Any]] = {}
-        self._held: OrderedDict[Hashable, StreamDetector] = OrderedDict()  # the one used longest ago first
+        self._held: OrderedDict[Hashable, StreamDetector] = OrderedDict()  # in the order of last use, the oldest first
         self._stamps, self._arrivals = Expiry(shared=False), Expiry(shared=True)
         self._lock, self._saving = RLock(), Lock()
-        self._snapshot: dict[Hashable, bytes | None] | None = (
-            None  # models of a save that is under way; None: not yet taken
-        )
+        self._snapshot: dict[Hashable, bytes | None] | None = None  # models of a save in progress; None: not stored yet
 
     def override(self, key: Hashable, **params: Any) -> None:
         """Set parameters for the detector of one key. The others come from the template. The key must not have started yet.
@@ -148,7 +146,7 @@ class KeyedDetector(Savable):
             except ValueError as error:
                 raise ValueError(f"key {key!r}: {error}") from error
             if held is None and len(self._held) == self.max_keys:
-                self.evict(next(iter(self._held)))  # if it raises, the new detector is dropped with what it learned
+                self.evict(next(iter(self._held)))  # if this raises, the new detector is dropped
             result.key = key
             self._held[key] = detector
             self._held.move_to_end(key)
@@ -357,7 +355,7 @@ class KeyedDetector(Savable):
                 with self._lock:
                     self._snapshot = None
         data = [model for model in models.values() if model is not None]
-        # One array: a table of contents with those of ten thousand detectors would be larger than they are.
+        # One array, because a header with the arrays of ten thousand detectors would be larger than the arrays.
         state["ends"] = np.cumsum([len(model) for model in data], dtype=np.int64)
         state["models"] = np.frombuffer(b"".join(data), dtype=np.uint8)
         return state

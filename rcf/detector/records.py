@@ -17,7 +17,7 @@ from .._core import LIMIT
 from .._validate import check_columns, many_for_one
 
 Floats = NDArray[np.float64]
-UNNAMED = "x0"  # as a cause calls the first feature
+UNNAMED = "x0"  # the name of the first feature in a cause
 _TIMES = "a number of seconds or a date (as text in ISO form, such as 2026-01-31T12:00:00Z)"
 Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
 
@@ -28,7 +28,7 @@ def values_of(record: Any) -> list[float]:
         values = [record]
     elif isinstance(record, np.ndarray) and record.ndim <= 1 and record.dtype == np.float64:
         values = record.tolist() if record.ndim else [float(record)]
-    elif record is None:  # which numpy would take for NaN
+    elif record is None:  # numpy would convert it to NaN
         raise ValueError("a record must be a number or a vector of numbers, got None; NaN marks a missing value")
     else:
         try:
@@ -75,9 +75,9 @@ def plain_time(timestamp: Any) -> float | str | None:
 class Moment(NamedTuple):
     """A time stamp as numbers."""
 
-    time: float  # seconds since 1970 UTC; of a date without a zone, as if it were UTC
-    offset: float  # seconds by which the clock on the wall is ahead of that
-    local: bool  # a date without a zone, so the wall's clock itself
+    time: float  # seconds since 1970 UTC; a date without a zone counts as UTC
+    offset: float  # seconds by which the local time is ahead of it
+    local: bool  # whether it is a date without a zone, which is local time
 
 
 def seconds(timestamp: Any) -> float:

@@ -50,7 +50,7 @@ def checked_settings(params: dict[str, Any]) -> Settings:
     rate = not_negative("anomaly_rate", params["anomaly_rate"])
     if not 0.0 < rate <= 0.5:
         raise ValueError(f"anomaly_rate must be above 0 and at most 0.5, got {params['anomaly_rate']}")
-    # what is flagged is explained, so the method must have an attribution
+    # flagged records are explained, so the method must have an attribution
     for name, allowed in (("method", ATTRIBUTED), ("transform", KINDS)):
         if not isinstance(params[name], str) or params[name] not in allowed:
             choice = ", ".join(map(repr, allowed))
@@ -107,7 +107,7 @@ def plain(params: dict[str, Any]) -> dict[str, Any]:
     seed, weights = params["random_state"], params["weights"]
     return {
         **params,
-        # used up: the forests carry their own streams
+        # already used: the forests have their own random numbers
         "random_state": seed if seed is None or isinstance(seed, (int, np.integer)) else None,
         "weights": None if weights is None else [float(w) for w in weights],
     }

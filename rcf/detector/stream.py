@@ -456,7 +456,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             return explain(self._trees, views.p, window.row(), list(window.moments), result.score, decided is not None)
         if decided is None:
             raise RuntimeError("there is no full window yet to explain")
-        # after a gap: the nets alone know what was usual
+        # after a gap, only the nets know what is usual
         past = np.array(window.last[-1])
         expected = past.copy()
         expected[decided.feature] = decided.usual
@@ -601,7 +601,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         able = np.flatnonzero(self._evidence.may_alarm(rows))
         i = 0
         while i < n:
-            # Trees can explain the last record that they learned: they stop at each record that may be flagged, or, where
+            # Trees can explain only the last record that they learned. So they stop at each record that may be flagged, or, if
             # there are many, a copy follows them.
             at, beyond = np.searchsorted(able, (i, i + PIECE))
             behind = None

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-PAIRS = 64  # of windows, in each half: beside a season the drift is then known as well as 1 in 100, with 32 to 1.4
-AGREE = 0.75  # of the pairs. If but 16 of them are independent, chance does that in both halves once in 300 times
+PAIRS = 64  # number of windows in each half: with a season, the error of the drift is then 1 in 100, and with 32 windows 1.4
+AGREE = 0.75  # share of the pairs. If only 16 of them are independent, this happens by chance in both halves once in 300 cases
 LEAST = 16
 
 
@@ -52,7 +52,7 @@ def _slopes(shapes: NDArray[np.float32], levels: Floats, times: NDArray[np.int64
     n = len(times) // 2
     late = np.arange(n, 2 * n, max(1, n // PAIRS))
     off, gap = np.zeros((2, len(late), n), dtype=np.float32)
-    for record in shapes:  # not as a product of matrices, whose rounding depends on the machine
+    for record in shapes:  # no matrix product, because its rounding depends on the machine
         np.subtract(record[late, None], record[:n], out=gap)
         off += np.abs(gap, out=gap)
     early = off.argmin(axis=1)

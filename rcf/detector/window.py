@@ -13,16 +13,16 @@ from ..shingle._core import RingCore
 
 Values = list[float]
 Floats = NDArray[np.float64]
-# of a record: as it came, what is to be added to its change, centre, scale: the way back from what the forest saw; a tuple,
-# for one is made for every record and few are looked at
+# For each record: the original values, the base of its change, the centre and the scale, to convert its numbers back. It is a
+# tuple, because one is created for every record and few are read.
 Step = tuple[Values, Values, Values, Values]
 
 
 class Fate(NamedTuple):
     """How a record is processed."""
 
-    full: bool  # the window that ends in it is full
-    doubtful: bool  # it is scored and not learned: more than half of its window was filled in, or it bridges a gap
+    full: bool  # the window that ends with it is full
+    doubtful: bool  # it is scored but not learned, because more than half of its window was filled, or it bridges a gap
 
 
 class Window:
@@ -34,14 +34,14 @@ class Window:
         self.size, self.d = size, d
         self.ring = RingCore(size, d)
         self.moments: deque[Step] = deque(maxlen=size)
-        self.filled: deque[float] = deque(maxlen=size)  # the share of each that was filled in; empty while none was
+        self.filled: deque[float] = deque(maxlen=size)  # the share of each record that was filled; empty if none was
         self.any_filled = False
-        self.last: list[Values] = []  # the last two as they came, filled; NaN of a feature that has been silent so far
-        self.held: list[Fate] = []  # of each record that is held back
+        self.last: list[Values] = []  # the last two records with filled values; NaN for a feature without values so far
+        self.held: list[Fate] = []  # one entry for each record that is held back
 
     @property
     def full(self) -> bool:
-        # a gap while the first records are held back empties `moments` alone
+        # a gap while the first records are held back empties only `moments`
         return bool(self.ring.seen >= self.size and len(self.moments) == self.size)
 
     @property

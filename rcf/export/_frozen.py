@@ -38,7 +38,7 @@ from ..persist import ModelFileError
 from ._tables import Ints, Tables
 
 MAGIC = b"rcffrz\x1a\x01"
-METHODS = ("depth", "codisp", "displacement", "opensearch", "path")  # in the order of rcf_frozen.h
+METHODS = ("depth", "codisp", "displacement", "opensearch", "path")  # the same order as in rcf_frozen.h
 MOST = 1 << 27  # records in all trees
 HEADER = struct.Struct("<8sIIQd5I4B")
 

@@ -213,7 +213,7 @@ def add_forest(graph: Graph, tables: Tables, dtype: str, x: str, outputs: Sequen
     walks = Walks(g, tables, dtype, x)
     trees = walks.number(len(tables.sizes))
     if tables.method == "path":
-        empty = walks.number((tables.sizes == 0).sum())  # each counts as a path of mean length
+        empty = walks.number((tables.sizes == 0).sum())  # each counts as a path of the mean length
         mean = g.add("Div", g.add("Add", walks.added(g, walks.path_lengths(), 1), empty), trees)
         score = g.add("Exp", g.add("Mul", mean, walks.number(-np.log(2))))
     else:

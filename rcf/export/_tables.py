@@ -23,7 +23,7 @@ class Nodes(NamedTuple):
     children: Ints  # (n, 2): an inner node, or ~leaf
     depth: Ints  # 0 at the roots
     first: Ints  # the leftmost leaf below
-    leaves: Ints  # how many leaves lie below
+    leaves: Ints  # number of leaves below
     levels: list[Ints]  # the inner nodes of each depth, the roots first
 
 
@@ -187,7 +187,7 @@ def _bytes_of(rows: NDArray[np.float32]) -> NDArray[np.void]:
 def _left_counts(inner: list[bool]) -> list[int]:
     """For each inner node, in the order of the flags, the number of leaves below its first child."""
     counts: list[int] = []
-    below: list[int] = []  # a stack of subtrees, on top the one that begins next
+    below: list[int] = []  # a stack of subtrees; the next one is on top
     for flag in reversed(inner):
         if flag:
             left = below.pop()

@@ -18,10 +18,10 @@ class Values(NamedTuple):
     For "path", both values of a leaf are the length of its path as a share of the mean length.
     """
 
-    extent: Floats  # of inner nodes: the sum of the sides of the box
-    here: Floats  # of inner nodes: for a record that is separated from the box
-    separated: Floats  # of leaves: for a record inside all boxes that differs from the leaf
-    equal: Floats  # of leaves: for a record that equals the leaf
+    extent: Floats  # for inner nodes: the sum of the sides of the box
+    here: Floats  # for inner nodes: the value for a record that is separated from the box
+    separated: Floats  # for leaves: the value for a record that is inside all boxes but differs from the leaf
+    equal: Floats  # for leaves: the value for a record that equals the leaf
 
 
 def values_of(tables: Tables) -> Values:

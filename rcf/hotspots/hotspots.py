@@ -412,7 +412,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
         if "_reading" in state:
-            state = {**state, "_spots": {}}  # a restored window reports all of its regions anew
+            state = {**state, "_spots": {}}  # a restored window reports all of its regions again
             del state["_reading"]
         return state
 

@@ -91,7 +91,7 @@ def scores(
         for panel in axes:
             panel.axvspan(start, end, color=FLAGGED, alpha=0.15, linewidth=1.0, label=None if number else "event")
     if marked.any() or threshold is not None or len(events):
-        axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # beside the data, not over it
+        axes[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # the legend is beside the data
     axes[-1].set_ylabel("score")
     axes[-1].set_xlabel("record" if times is None else "time")
     axes[-1].set_ylim(bottom=0)
@@ -275,7 +275,7 @@ def attribution(
     axes.barh(at, rows[:, 0], color=FLAGGED, label="high")
     axes.barh(
         at, rows[:, 1], left=rows[:, 0], color=SERIES, hatch="//", edgecolor="white", label="low"
-    )  # told apart in grey
+    )  # distinguishable in grey
     axes.set_yticks(at, labels)
     axes.invert_yaxis()
     axes.set_xlabel(f"part of the score ({shares.sum():.3g})")

@@ -24,7 +24,7 @@ from .protocols import Message, Position, Record, Rejected, StreamError
 from .settings import Settings, codec_of, model_of, options_of
 from .worker import Worker
 
-CHUNK = 1 << 16  # bytes that are read at once
+CHUNK = 1 << 16  # bytes per read
 LONGEST = 1 << 24  # bytes of a line; a longer one is rejected
 SHOWN = 1 << 10  # bytes of a rejected line that are kept
 

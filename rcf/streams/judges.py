@@ -129,7 +129,7 @@ class DetectorJudge:
 
         The first record of a new key is a part by itself, because it may evict another key and sets the names of its features.
         """
-        if self._explain == "explanations":  # which can be had only until the next record
+        if self._explain == "explanations":  # available only until the next record
             yield from ([row] for row in rows)
             return
         begin = 0

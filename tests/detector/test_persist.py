@@ -529,7 +529,7 @@ def test_signals_among_saves_lose_nothing(values, whole, tmp_path):
     for part in np.array_split(np.array(values), 8):
         with started(state, "--save-every", "0.1") as run:
             got += feed(run, part.tolist())
-            time.sleep(0.1)  # about when it is saved
+            time.sleep(0.1)  # near the time when it is saved
             run.terminate()
             assert run.wait() == 0
             assert run.stderr.read() == ""

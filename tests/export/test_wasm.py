@@ -5,9 +5,11 @@ import html
 import http.server
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,24 +106,45 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_browser(folder, forest_and_queries, tmp_path):
+def chromium():
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium")
+    return browser
+
+
+def dumped(browser, page, folder):
+    """The process that prints the page after its scripts have run."""
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={folder}"]
+    command = [browser, *flags, "--virtual-time-budget=20000", "--dump-dom", page]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_browser(folder, forest_and_queries, tmp_path):
+    browser = chromium()
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         page = f"http://127.0.0.1:{server.server_port}/page.html"
-        flags = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            f"--user-data-dir={tmp_path}",
-        ]
-        command = [browser, *flags, "--virtual-time-budget=20000", "--dump-dom", page]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        found = dumped(browser, page, tmp_path)
         server.shutdown()
     text = re.search(r'<pre id="out">(.*?)</pre>', found.stdout, re.DOTALL)
     assert text, found.stdout + found.stderr
     check(html.unescape(text[1]), *forest_and_queries)
+
+
+def test_the_page_of_the_gallery(folder, tmp_path, monkeypatch):
+    """The page of docs/examples/plot_frozen_page.py shows the score and the parts of the core."""
+    browser = chromium()
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    example = Path(__file__).parents[2] / "docs" / "examples" / "plot_frozen_page.py"
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    made = runpy.run_path(str(example))
+    pyplot.close("all")
+    page = tmp_path / "page.html"
+    page.write_text(made["page"].text, encoding="utf-8")
+    found = dumped(browser, page.as_uri(), tmp_path / "profile")
+    place = [[-4.0, -4.0]]
+    score, parts = made["forest"].anomaly_score(place)[0], made["forest"].attribution(place)[0].sum(axis=1)
+    expected = f"scores {score:.3f}: an outlier. x adds {parts[0]:.2f}, y adds {parts[1]:.2f}."
+    assert expected in html.unescape(found.stdout), found.stdout[-500:] + found.stderr
