@@ -48,7 +48,7 @@ def kind(request):
 def grown(kind):
     """grown(method, d, trees=10) -> (forest, queries).
 
-    Half of the queries are records of the forest; the others lie near or far.
+    The queries are records of the forest, rows near and far from them, and rows on cuts.
     """
 
     def make(method, d, trees=10):
@@ -57,6 +57,10 @@ def grown(kind):
         rng = np.random.default_rng(2)
         near = held + rng.normal(size=held.shape) * rng.choice([1e-6, 0.3], (len(held), 1))
         far = held[:20] + 10.0 ** rng.integers(1, 8, (min(20, len(held)), 1))
-        return forest, np.concatenate([held, near, far, -far])
+        state = forest._forest.state()
+        cut, dim = state["cut"][:60], state["dim"][:60]
+        on_cuts = np.resize(held, (len(cut), d))
+        on_cuts[np.arange(len(cut)), dim] = state["origin"][dim] + cut
+        return forest, np.concatenate([held, near, far, -far, on_cuts])
 
     return make

@@ -120,10 +120,9 @@ def test_nothing_of_a_c_library_but_memcpy(tmp_path):
 # ---- damage -------------------------------------------------------------------------------------------------------
 
 
-def small_model(seed=0):
-    rng = np.random.default_rng(seed)
-    X = np.round(rng.normal(size=(200, 3)), 1)
-    return freeze(RandomCutForest(3, 40, random_state=seed).fit(X)), X
+def small_model(method="depth"):
+    X = np.round(np.random.default_rng(0).normal(size=(200, 3)), 1)
+    return freeze(RandomCutForest(3, 40, method=method, random_state=0).fit(X)), X
 
 
 def signed(data):
@@ -132,9 +131,10 @@ def signed(data):
     return data[:8] + struct.pack("<I", zlib.crc32(data[12:])) + data[12:]
 
 
-@pytest.mark.parametrize("many", [3000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_damaged_files_in_c(many, drivers, tmp_path):
-    data, X = small_model()
+@pytest.mark.parametrize("method", ["depth", "codisp"])
+@pytest.mark.parametrize("many", [1500, pytest.param(50_000, marks=pytest.mark.slow)])
+def test_damaged_files_in_c(many, method, drivers, tmp_path):
+    data, X = small_model(method)
     (tmp_path / "model").write_bytes(data)
     X.tofile(tmp_path / "x")
     command = [drivers("sanitized"), "damage", tmp_path / "model", tmp_path / "x", str(many)]
