@@ -47,7 +47,8 @@ class Labeller:
     ) -> None:
         self.schema, self.codec = schema or Schema(), codec or Json()
         self.output = dict(KINESIS if output is None else output)
-        if len(set(self.output.values())) != len(self.output):
+        self._columns = frozenset(self.output.values())
+        if len(self._columns) != len(self.output):
             raise ValueError(f"output has two results for one column: {self.output}")
         if isinstance(model, KeyedDetector) != (self.schema.key is not None):
             raise ValueError("a KeyedDetector needs a schema with a key, and a key needs a KeyedDetector")
@@ -100,6 +101,8 @@ class Labeller:
         return good, rejected
 
     def _check_names(self, record: Record) -> None:
+        if self._columns.isdisjoint(record.fields):
+            return
         for result, column in self.output.items():
             if column in record.fields:
                 raise PoisonError(
