@@ -338,8 +338,8 @@ static void rcf_tree_attribution(const rcf_model *m, const rcf_room *room, rcf_s
     path[0] = root;
     rcf_descend(m, room->row, &path, &h, 1);
     rcf_subtree leaf = path[h], hull;
-    double own = rcf_mass(m, &leaf), factor = rcf_scale(method, rcf_mass(m, &root)), total = 1.0;
     uint32_t same = rcf_same(m, room->row, rcf_point(m, leaf.a)), beside = 0; /* the depth of the sibling in the tree without the leaf */
+    double own = rcf_mass(m, &leaf), factor = rcf_scale(method, rcf_mass(m, &root)), total = same ? 0.0 : 1.0;
     rcf_zero(room->parts, width * sizeof(double));
     if (same) {
         factor *= rcf_equal(method, own, h, leaf.above, rcf_mass(m, &root));
@@ -355,13 +355,13 @@ static void rcf_tree_attribution(const rcf_model *m, const rcf_room *room, rcf_s
     hull = path[h];
     rcf_begin(m, room->box, rcf_point(m, hull.a));
     for (uint32_t k = h + 1; k-- > 0;) {
-        uint32_t around = same && k < beside; /* a subtree that the leaf is taken out of */
+        uint32_t around = k < beside; /* whether the subtree holds the leaf, which is taken out of it */
         if (around && k + 1 == beside) hull = parent; /* its other leaves are in the box */
         rcf_widen(m, room->box, &hull, path + k);
         double mass = rcf_mass(m, path + k) - (around ? own : 0.0);
         if (!rcf_blend(m, room, rcf_separated(method, mass, k, path[k].above))) break;
     }
-    for (uint32_t i = 0; same && i < width; i++) total = (i > 0 ? total : 0.0) + room->parts[i];
+    for (uint32_t i = 0; same && i < width; i++) total += room->parts[i];
     for (uint32_t i = 0; i < width; i++) out[i] += factor * (room->parts[i] / total);
 }
 

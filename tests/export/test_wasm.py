@@ -30,12 +30,14 @@ const bits = numbers => Array.from(new BigUint64Array(Float64Array.from(numbers)
 export async function answer(wasm, model, queries) {
   const module = await WebAssembly.compile(wasm)
   const forest = new FrozenForest(module, model)
+  const bare = new FrozenForest(module, model, { boxes: false })
   let refused = ""
   try { new FrozenForest(module, model.slice(0, model.byteLength - 8)) } catch (error) { refused = error.message }
   let narrow = ""
   try { forest.score([1]) } catch (error) { narrow = error.message }
   return JSON.stringify({
     scores: bits(queries.map(x => forest.score(x))),
+    bare: bits(queries.map(x => bare.score(x))),
     parts: queries.map(x => bits(forest.attribution(x))),
     features: forest.features, threshold: forest.threshold, refused, narrow,
     nan: Number.isNaN(forest.score([NaN, 0, 0])),
@@ -84,6 +86,7 @@ def check(text, forest, queries):
         return np.array([int(word, 16) for word in words], dtype=np.uint64).view(np.float64)
 
     np.testing.assert_array_equal(numbers(found["scores"]), forest.anomaly_score(queries))
+    assert found["bare"] == found["scores"], "the same without boxes in memory"
     parts = np.array([numbers(words) for words in found["parts"]]).reshape(len(queries), 3, 2)
     np.testing.assert_array_equal(parts, forest.attribution(queries))
     assert (found["features"], found["threshold"], found["nan"]) == (3, -forest.offset_, True)
