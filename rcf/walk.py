@@ -30,7 +30,7 @@ try:
 except ImportError as error:
     raise ImportError("visitors are compiled by numba: pip install 'rcf[numba]'") from error
 
-_ROWS = 8192, 4096  # per pass through a tree, as in the core: with up to 16 features, with more
+_ROWS = 8192, 4096  # rows per pass through a tree, as in the core: with up to 16 features, and with more
 
 
 class Visitor(NamedTuple):
@@ -304,7 +304,7 @@ def _compiled(visitor: Visitor, stride: int) -> Any:
     @njit(nogil=True)
     def walk(root, n, cuts, nodes, leaf_mass, boxes, points, rows, room, out):  # type: ignore[no-untyped-def]
         order, _, value, _, spans, _ = room
-        # rows still on their way stand in the first half of order, value and gap, those that have arrived in the second
+        # the first half of order, value and gap holds the rows that are still walking, the second half those that have arrived
         half, count = np.uint64(len(order) // 2), np.uint64(len(out))
         for r in range(count):
             order[r] = r

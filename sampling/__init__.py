@@ -1,6 +1,6 @@
 """Time-decayed, weighted, mergeable reservoir sampling."""
 
-if __name__ == "sampling":  # found under its bare name, in a checkout: hand back the real one
+if __name__ == "sampling":  # imported by its bare name in a checkout: return the real package
     import sys
 
     import rcf.sampling

@@ -1,6 +1,6 @@
 """Shingles: windows of consecutive records as points."""
 
-if __name__ == "shingle":  # found under its bare name, in a checkout: hand back the real one
+if __name__ == "shingle":  # imported by its bare name in a checkout: return the real package
     import sys
 
     import rcf.shingle

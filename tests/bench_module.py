@@ -16,6 +16,6 @@ def of_bench(name):
         pytest.skip("no bench/ beside tests/", allow_module_level=True)
     spec = importlib.util.spec_from_file_location(f"bench_{name}", file)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module in sys.modules
     spec.loader.exec_module(module)
     return module

@@ -291,7 +291,7 @@ def run(at: Path, *files: str) -> str | None:
         return f"{files[0]} (does not end)"
     if done.returncode == 0:
         return None
-    if done.returncode in (3, 4, 5):  # pytest did not come to run a test: that finds nothing
+    if done.returncode in (3, 4, 5):  # pytest could not run a test, so no test found the fault
         sys.exit(f"pytest could not run {' '.join(files)}:\n{(done.stdout + done.stderr)[-2000:]}")
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
     return lines[0].split(" - ")[0].split(" ", 1)[1] if lines else f"{' '.join(files)} (exit {done.returncode})"
@@ -318,7 +318,10 @@ def main() -> int:
         built = [
             path.relative_to(ROOT) for ending in ("so", "pyd", "c") for path in (ROOT / "rcf").rglob(f"*.{ending}")
         ]
-        for file in [*filter(None, known.decode().split("\0")), *built]:  # with what is built, if it is not older
+        for file in [
+            *filter(None, known.decode().split("\0")),
+            *built,
+        ]:  # with the built extensions, if they are not older
             if (ROOT / file).exists():
                 (at / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / file, at / file)
@@ -336,7 +339,7 @@ def main() -> int:
             path = at / fault.file
             right = path.read_text()
             path.write_text(right.replace(fault.old, fault.new))
-            failure = build(at)  # and takes the last fault out again
+            failure = build(at)  # also removes the last fault
             found = "does not build" if failure else run(at, *test_files(fault))
             path.write_text(right)
             missed += found is None or failure is not None

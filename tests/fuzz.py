@@ -171,7 +171,7 @@ def from_bytes(data):
         at = data.ConsumeIntInRange(0, len(raw) - 5)
         if data.ConsumeBool():
             raw[at] = data.ConsumeIntInRange(0, 255)
-        else:  # the numbers that the header is made of
+        else:  # the numbers of the header
             digits = [i for i in range(at, min(at + 200, len(raw) - 4)) if chr(raw[i]).isdigit()]
             if digits:
                 raw[digits[0]] = ord("0") + data.ConsumeIntInRange(0, 9)
@@ -185,7 +185,7 @@ def from_bytes(data):
         return
     COUNTS[type(restored).__name__] = COUNTS.get(type(restored).__name__, 0) + 1
     restored.to_bytes()
-    with contextlib.suppress(ValueError, TypeError):  # another number of features, a time stamp that is due
+    with contextlib.suppress(ValueError, TypeError):  # the model may need another number of features, or a time stamp
         match restored:
             case RandomCutForest():
                 restored.anomaly_score(np.zeros((1, 3)))
@@ -223,8 +223,8 @@ COUNTS: dict[str, int] = {}  # damaged files that could be read
 
 
 def one(raw):
-    # The C code is not instrumented, so short inputs are not grown by what they reach: a random tail, which
-    # depends on the input, stands in for that.
+    # The C code is not instrumented, so the fuzzer cannot grow short inputs by coverage. A random tail that depends on the input
+    # replaces this.
     data = atheris.FuzzedDataProvider(raw + np.random.default_rng([1, *raw]).bytes(4096))
     data.PickValueInList([from_bytes, from_bytes, drive, drive, drive_detector, drive_spots])(data)
 

@@ -18,7 +18,7 @@ KINDS = (
     "codisp",
     "displacement",
     "opensearch",
-)  # of scores that each tree gives, and that have an attribution
+)  # methods with a score per tree and an attribution
 METHODS = (*KINDS, "path")
 
 
@@ -42,7 +42,7 @@ class Node:
     left: "Node | Leaf"
     right: "Node | Leaf"
     mass: int = field(init=False)
-    points: np.ndarray = field(init=False)  # the distinct ones
+    points: np.ndarray = field(init=False)  # distinct points
 
     def __post_init__(self):
         self.mass = self.left.mass + self.right.mass
@@ -119,7 +119,7 @@ def check(arrays):
     live = points[sorted(used_leaves)]
     assert len(np.unique(live, axis=0)) == len(live), "equal points share a leaf"
     assert not np.signbit(live[live == 0]).any(), "-0.0 is 0.0"
-    # those that are not used are free, and hang together in one list
+    # unused ones are free and form one list
     for items, used, links in ((nodes, used_nodes, cuts["child"][:, 0]), (leaves, used_leaves, leaves["parent"])):
         free = [i for i in range(len(items)) if items[i]["mass"] == 0]
         assert set(free) == set(range(len(items))) - used

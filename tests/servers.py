@@ -53,7 +53,7 @@ def killed_at_random(command, progress, n, times, rng, seconds=120.0, step=0.002
             assert run.poll() is None, run.stderr.read()
             os.kill(run.pid, signal.SIGKILL)
     with process(command, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr.readline()  # it has begun, and takes signals
+        assert run.stderr.readline()  # it has started and handles signals
         wait_until(lambda: progress() >= n or run.poll() is not None, seconds, step)
         assert run.poll() is None, run.stderr.read()
         run.send_signal(signal.SIGTERM)

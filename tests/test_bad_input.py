@@ -51,7 +51,7 @@ BAD = {
     "sparse matrix": (sparse.csr_matrix(GOOD), TypeError, "dense data is required.*toarray"),
     "sparse array": (sparse.coo_array(GOOD), TypeError, "dense data is required.*toarray"),
 }
-# what a table may hold and a stream may not
+# values that a table may hold but a stream may not
 STREAMS_ALONE = {"NaN", "pandas NA", "sparse matrix", "sparse array"}
 TABLES_ALONE = {"infinity in a sparse matrix", "beyond float32 in a sparse array"}
 LEARN = {
@@ -81,7 +81,7 @@ def state(forest):
         for method in [*LEARN, *READ]
         for what in BAD
         if what not in (TABLES_ALONE if method in ("partial_fit", "update_many") else STREAMS_ALONE)
-        # a new forest has nothing to read; it takes any width, and so does fit
+        # a new forest cannot score yet and accepts any width, and so does fit
         if not (grown == "new" and method in READ) and not ("too" in what and (grown == "new" or method == "fit"))
     ],
 )

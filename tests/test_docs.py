@@ -24,7 +24,7 @@ MODULES = [
     for module in pkgutil.walk_packages(rcf.__path__, "rcf.")
     if not module.name.split(".")[-1].startswith("_")
 ]
-MODULES += sorted({f"rcf.{home}" for home in rcf._HOMES.values()} - set(MODULES))  # the homes of public names
+MODULES += sorted({f"rcf.{home}" for home in rcf._HOMES.values()} - set(MODULES))  # the modules of public names
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -32,7 +32,7 @@ def test_doctests(name):
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        if "pip install" not in str(error):  # which names the extra of a package that needs another library
+        if "pip install" not in str(error):  # this text names the extra to install
             raise
         pytest.skip(str(error))
     assert doctest.testmod(module).failed == 0
@@ -51,7 +51,12 @@ def blocks(language):
 
 
 PAGES = [README, *sorted((README.parent / "docs").rglob("*.md"))]
-ELSEWHERE = ("_build", "coming_from_sagemaker", "coming_from_kinesis", "index.md")  # tests of their own, or no code
+ELSEWHERE = (
+    "_build",
+    "coming_from_sagemaker",
+    "coming_from_kinesis",
+    "index.md",
+)  # pages with their own tests, or without code
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_contamination_auto_is_three_sigma(X):
     large = np.random.default_rng(0).normal(size=(20_000, 2))
     forest.fit(large)
     scores = forest.anomaly_score(large)
-    # of 2048 rows: the standard error of mean + 3 sd is near 3 sd / sqrt(2 * 2048)
+    # the standard error of mean + 3 sd from 2048 rows is about 3 sd / sqrt(2 * 2048)
     assert -forest.offset_ == pytest.approx(scores.mean() + 3 * scores.std(), abs=4 * 3 * scores.std() / 64)
 
 
@@ -204,7 +204,7 @@ def test_the_line_of_auto_lies_below_what_a_far_record_scores(method, values):
     """With few rows, mean + 3 sd is above any possible score."""
     forest = RandomCutForest(30, method=method, random_state=0).fit(np.array(values)[:, None])
     far = [[max(values) + 1e6], [min(values) - 1e6]]
-    if method == "path":  # a record beyond the others falls into the leaf of the outermost, and scores as that does
+    if method == "path":  # a record beyond all others reaches the leaf of the outermost record and gets its score
         assert -forest.offset_ < forest.anomaly_score(far).max()
         return
     assert forest.predict(far).tolist() == [-1, -1]
@@ -500,7 +500,7 @@ def test_one_row(method):
     forest = RandomCutForest(10, method=method, random_state=0).fit([[1.0, 2.0]])
     assert forest.max_samples_ == 1
     assert np.isfinite(forest.anomaly_score([[1.0, 2.0], [3.0, 4.0]])).all()
-    if method in ("depth", "path"):  # "depth" is in units of log2(1), a path has no node
+    if method in ("depth", "path"):  # "depth" is in units of log2(1), and a path has no node
         with pytest.warns(UserWarning, match=f"method='{method}' and 1 records in a tree.*more rows"):
             assert forest.predict([[1.0, 2.0], [3.0, 4.0]]).tolist() == [1, 1]
     else:
@@ -611,7 +611,7 @@ def test_names_of_what_is_learned_are_those_of_the_features(grown):
         forest.update(pd.Series([1.0, 2.0, 3.0], index=list("abz")))
     assert pickle.dumps(forest.__dict__) == before
     twin = pickle.loads(before)["_forest"]
-    for row in (frame.iloc[3], pd.Series([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]):  # what has no names goes by position
+    for row in (frame.iloc[3], pd.Series([1.0, 2.0, 3.0]), [1.0, 2.0, 3.0]):  # data without names are used by position
         assert forest.update(row) == twin.update_record(np.array(row, dtype=float), forest.method)
     assert RandomCutForest(5, 16).partial_fit(frame.to_numpy()).update(other.iloc[0]) >= 0
 

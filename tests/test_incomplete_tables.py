@@ -154,7 +154,7 @@ def test_of_a_large_sparse_table_rows_are_drawn(monkeypatch):
     held = np.concatenate(held)
     assert len(held) == 40 * 128
     counts = np.histogram(held, 10, (0.5, n + 0.5))[0]
-    # 512 a tenth, sd 21.5 at most: 5 sd
+    # 512 is a tenth, and the standard deviation is at most 21.5: 5 standard deviations
     assert np.abs(counts - 512).max() < 108
     weights = np.where(np.arange(n) < n // 2, 1e-9, 1.0)
     assert RandomCutForest(1, 128, random_state=0).fit(X, sample_weight=weights)._forest.points(0).min() > n // 2

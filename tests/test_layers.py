@@ -26,8 +26,8 @@ LAYERS = [
     ["__init__", "__main__"],
 ]
 RANK = {place: rank for rank, places in enumerate(LAYERS) for place in places}
-# What is compiled into the core declares the sampler and the ring in .pxd files beside their Python faces, and both use the
-# core's random numbers: these files count as parts of rcf/_native.
+# The .pxd files of the sampler and the ring are compiled into the core and use its random numbers, so they count as parts of
+# rcf/_native.
 NATIVE = {"sampling": "_native", "shingle": "_native"}
 
 
@@ -118,7 +118,7 @@ def test_the_files_are_where_the_test_looks():
 def test_imports_point_down(path):
     place = place_of(path)
     assert place in RANK, f"{place} has no layer yet: give it one here and a line in CONTRIBUTING.md"
-    if place in IGNORED:  # `import rcf.sampling` in the branch that hands the package back under its bare name
+    if place in IGNORED:  # `import rcf.sampling` in the branch that returns the real package
         return
     for below in imports_of(path) - {place}:
         assert RANK.get(below, len(LAYERS)) < RANK[place], f"{place} imports {below}, which is not below it"

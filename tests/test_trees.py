@@ -92,7 +92,7 @@ def test_rrcf_loads_it_and_works_with_it(forest, X, rrcf):
         assert json.loads(json.dumps(theirs.to_dict())) == json.loads(json.dumps(tree.to_dict()))
         for i in list(theirs.leaves):
             np.testing.assert_allclose(theirs.leaves[i].x, X[i], rtol=1e-7, atol=1e-7)
-        # its displacement of a record that it holds: our masses, our shape
+        # rrcf's displacement of a held record depends on the masses and the shape of the tree
         codisp = {i: theirs.codisp(i) for i in theirs.leaves}
         for i, leaf in zip((tree.arrivals - 1).tolist(), tree.leaf.tolist(), strict=True):
             v, above = ~leaf, int(tree.leaf_parent[leaf])

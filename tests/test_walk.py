@@ -21,7 +21,7 @@ def forest_and_queries(request):
     forest = RandomCutForest(13, capacity, random_state=0).partial_fit(X)
     for x in X[-20:-5]:
         forest.forget(x)
-    return forest, np.r_[X[-50:], rng.normal(size=(9000, d)) * 3 + 1e6]  # more than pass through a tree at a time
+    return forest, np.r_[X[-50:], rng.normal(size=(9000, d)) * 3 + 1e6]  # more rows than one pass through a tree
 
 
 @pytest.mark.parametrize("kind", ["depth", "codisp", "displacement", "opensearch", "path"])
@@ -196,11 +196,11 @@ def test_density_of_a_normal_cloud(d):
     forest = RandomCutForest(100, 256, random_state=0).fit(X)
     queries = np.random.default_rng(6).normal(size=(400, d))
     true, found = norm.pdf(queries).prod(axis=1), forest.density(queries)
-    # as well as the distances to the eighth neighbour in a sample of the size that a tree has
+    # as well as the distance to the eighth neighbour in a sample of the size of a tree
     distances = NearestNeighbors(n_neighbors=8).fit(X[:256]).kneighbors(queries)[0][:, -1]
     assert spearmanr(true, found).statistic > spearmanr(true, -distances).statistic
     assert 0.3 < np.median(found / true) < 3
-    # a record that is held is seen like any other
+    # a held record gets the same density as any other
     held = forest._held(400)
     assert 0.3 < np.median(forest.density(held) / norm.pdf(held).prod(axis=1)) < 3
 

@@ -69,7 +69,7 @@ cdef class Views:
     cdef double* base          # added to the window's number of the last record, it gives the record
     cdef double* average       # the last record, or the moving average; NaN before the first value
     cdef double* numbers       # scaled numbers of the last record, for the next change
-    cdef double* held          # (HEAD, 2 d + 1): the first records filled, as they came, and their second of the week
+    cdef double* held          # (HEAD, 2 d + 1): the first records with filled values, the same as they came, and their second of the week
     cdef readonly int d
     cdef readonly int64_t n, day  # number of records; records in a day, 0 if unknown
     cdef int64_t block
@@ -402,7 +402,7 @@ cdef class Views:
                 scales.append((i + 1, self.centre, self.scale))
         return z, p, found, left, base, scales
 
-    # ---- the way back ------------------------------------------------------------------------------------------
+    # ---- conversion back ---------------------------------------------------------------------------------------
 
     def last_base(self):
         """The numbers that, added to the window's numbers of the last record, give the record."""

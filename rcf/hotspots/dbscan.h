@@ -373,7 +373,7 @@ static int rcf_window_reserve(rcf_window *w, int64_t more) {
     return 1;
 }
 
-/* The next record of the stream, for which there is room and which `more` others follow in memory; 0 if there was no memory to
+/* Add the next record of the stream, for which there is room; `more` others follow it in memory. Returns 0 if there was no memory to
  * tell what it changed. */
 static int rcf_window_push(rcf_window *w, const double *record, int64_t more) {
     int fine = 1;

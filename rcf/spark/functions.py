@@ -66,7 +66,7 @@ def register(spark: SparkSession) -> None:
 class _Analyzed(AnalyzeResult):
     """Results of the query analysis, which the workers need."""
 
-    places: list[int] = field(default_factory=list)  # of the columns that are scored
+    places: list[int] = field(default_factory=list)  # positions of the scored columns
     columns: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
 

@@ -56,7 +56,7 @@ class DynamoStore:
         self._client, self._table, self._application = client, table, application
         self._s3, self._bucket, self._prefix = s3, bucket, prefix
         self._owner = secrets.token_hex(8)
-        self._objects: dict[str, str] = {}  # of each partition the object that its item points to
+        self._objects: dict[str, str] = {}  # the object to which the item of each partition points
         self._made = False
 
     def _key(self, partition: str) -> dict[str, Any]:

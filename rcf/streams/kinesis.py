@@ -23,10 +23,10 @@ except ImportError as error:
     raise ImportError('rcf.streams.kinesis needs boto3: python -m pip install "rcf[kinesis]"') from error
 
 log = logging.getLogger("rcf.streams")
-MOST = 10_000  # records that GetRecords gives at once
+MOST = 10_000  # largest number of records per GetRecords
 LONGEST_KEY = 1024  # bytes of a partition key, 256 characters
-TRIES = 10  # of a put, with pauses that double from 0.05 s to 5 s
-CHECKPOINT_EVERY = 10.0  # seconds; what is read since then comes again after a crash
+TRIES = 10  # attempts of a put, with pauses that double from 0.05 s to 5 s
+CHECKPOINT_EVERY = 10.0  # seconds between checkpoints; later records are read again after a crash
 
 
 class KinesisSource:
@@ -56,7 +56,7 @@ class KinesisSource:
         self._after: str | None = None  # sequence number
         self._iterator: str | None = None
         self._lag: float | None = None
-        self._next = 0.0  # when the shard may be asked again: it allows five reads a second
+        self._next = 0.0  # time of the next allowed read: a shard allows five reads per second
 
     def seek(self, position: Position | None) -> Position | None:
         self._after = None if position is None else str(position)

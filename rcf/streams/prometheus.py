@@ -191,7 +191,7 @@ class Watch:
         self._ahead: dict[
             Labels, tuple[int, Band]
         ] = {}  # for each series: samples learned before the forecast; the forecast
-        self._now: float | None = None  # of the last tick
+        self._now: float | None = None  # results of the last step
         self._lock = Lock()
         self._stop = Event()
         self._saved = time.monotonic()

@@ -18,7 +18,7 @@ class Replay:
 
     def __init__(self) -> None:
         self._seen: dict[Hashable, tuple[float, int]] = {}
-        self._due: dict[Hashable, tuple[float, int]] = {}  # what may still come again
+        self._due: dict[Hashable, tuple[float, int]] = {}  # records that may be repeated
 
     def note(self, row: Row) -> None:
         """Note that a record was learned."""

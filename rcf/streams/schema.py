@@ -27,7 +27,9 @@ class Row(NamedTuple):
     values: list[float]
     key: Hashable
     time: float | None  # seconds since 1970; a date without a zone counts as UTC
-    stamp: Any = None  # as a model takes it: a date without a zone may go back when clocks do, a number may not
+    stamp: Any = (
+        None  # in the form for a model: a date without a zone may go back when clocks are set back, a number may not
+    )
 
 
 def number(value: Any, name: str, decimal: str = ".") -> float:

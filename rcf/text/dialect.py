@@ -10,7 +10,7 @@ from .dates import forms_of
 
 SEPARATORS = (",", ";", "\t", "|")
 WORDS = {"comma": ",", "semicolon": ";", "tab": "\t", "\\t": "\t", "space": " ", "pipe": "|"}
-LINES = 200  # that are looked at
+LINES = 200  # number of lines that are examined
 
 
 class Dialect(NamedTuple):

@@ -114,7 +114,7 @@ def test_a_server_answers_every_kind_of_body_alike(mlflow, post, tmp_path, names
     forest, _ = fitted(names)
     save_model(forest, tmp_path / "model")
     ask = post(tmp_path / "model")
-    rows = X[:3].astype(int).tolist()  # whole numbers, of features that are doubles
+    rows = X[:3].astype(int).tolist()  # whole numbers for features of type double
     inputs = {"a": [row[0] for row in rows], "b": [row[1] for row in rows]} if names else rows
     bodies = [
         ("application/json", json.dumps({"inputs": inputs})),

@@ -26,7 +26,7 @@ def test_one_record_and_many_alike():
         assert apart.fit_partial(x, 1) is apart
     assert found == scores.tolist()
     assert scores[0] == 0.0
-    assert (scores[2:32] > 0).any()  # it goes by what little it knows
+    assert (scores[2:32] > 0).any()  # the score uses the few records that the forest knows
     np.testing.assert_array_equal(forest.fit(X, None).score(X[:50]), batch.score(X[:50]))
     ours = rcf.RandomCutForest(20, 32, method="codisp", random_state=4)
     np.testing.assert_array_equal(ours.update_many(X)[32:], scores[32:])

@@ -18,7 +18,7 @@ def test_a_peak_is_above_every_value_held(e, hold):
     expected = [v if v > max([0.0, *e[max(0, t - hold) : t]]) else 0.0 for t, v in enumerate(e)]
     found = events.peaks(e, hold)
     assert found.tolist() == expected
-    assert events.peaks(found, hold).tolist() == expected  # evidence that is peaks already stays as it is
+    assert events.peaks(found, hold).tolist() == expected  # evidence that already consists of peaks does not change
 
 
 def slow(series, threshold):

@@ -96,7 +96,7 @@ def test_the_breakdown_agrees_with_thresholds_tried_one_by_one():
     left_out = 0.0
     for category in "abc":
         others = sum(g for name, g in gains.items() if name[0] != category)
-        chosen = int(np.argmax(others))  # the first of equals, as the highest threshold
+        chosen = int(np.argmax(others))  # among equals the first, which is the highest threshold
         left_out += sum(g[chosen] for name, g in gains.items() if name[0] == category)
     assert found["leave one out"] == pytest.approx(100 * left_out / possible)
     best = int(np.argmax(sum(gains.values())))

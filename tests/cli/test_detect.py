@@ -115,7 +115,7 @@ def test_noise_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "-"])
 def test_output_is_what_the_detector_says(table, tmp_path, form):
-    """Bit for bit, with gaps in the time and missing cells."""
+    """The flags are equal, bit for bit, with gaps in the time and missing cells."""
     frame = pd.read_csv(table)
     frame.loc[[70, 800, 801], "a"] = np.nan
     frame = frame.drop(index=range(1200, 1203))
@@ -204,7 +204,9 @@ def test_an_error_of_time_names_the_key(tmp_path):
     lines = path.read_text().splitlines()
     lines[2000], lines[2002] = lines[2002], lines[2000]
     path.write_text("\n".join(lines))
-    assert rcf("detect", path, "--time", "when").returncode == 0  # by a minute, as a clock may
+    assert (
+        rcf("detect", path, "--time", "when").returncode == 0
+    )  # by a minute, which is allowed when a clock is set back
     done = rcf("detect", path, "--time", "when", "--key", "host", "--time-order", "strict")
     assert done.returncode == 1
     assert re.search(
@@ -377,7 +379,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, timeout=300)
         assert done.returncode == 0, done.stderr
         peaks.append(int(done.stderr.split()[-1]) / 1024)
-    # the numbers alone of the longer file take 10 MB, and twice that with scores and output
+    # the numbers of the longer file take 10 MB, and 20 MB with scores and output
     assert peaks[1] - peaks[0] < 12
 
 

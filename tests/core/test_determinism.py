@@ -63,7 +63,7 @@ def test_threads_and_batches(d, kind):
     for n_jobs in (1, 2, 5):
         for size in (1, 7, 1000, len(X)):
             if n_jobs > 1 and size < 1000:
-                size = 500  # a pool of threads for each record would take minutes and show nothing else
+                size = 500  # using threads for each record would take minutes and test nothing more
             forest = Forest(11, 64, d, 1 / 640, [SEED])
             found.add(digest(forest, in_batches(forest, X, size, kind, n_jobs), *all_of(forest, X[:40], n_jobs)))
     forest = Forest(11, 64, d, 1 / 640, [SEED])

@@ -28,7 +28,7 @@ def test_boxes_one_ulp_wide(around):
         else:
             held.append(rng.choice(values, 2))
             forest.update(held[-1][None], None, None, 1)
-            assert (forest.score(held[-1][None], "displacement", 1) == 0).all()  # it is found where it is
+            assert (forest.score(held[-1][None], "displacement", 1) == 0).all()  # it is found in its leaf
         if step % 4 == 0:
             whole(forest)
     whole(forest)

@@ -68,7 +68,7 @@ class ForestMachine(RuleBasedStateMachine):
     )
     def start(self, d, capacity, decay, seed):
         self.forest = Forest(3, capacity, d, decay, [seed], self.low_memory)
-        self.twin = Forest(3, capacity, d, decay, [seed])  # the same, fed in another way
+        self.twin = Forest(3, capacity, d, decay, [seed])  # the same records in another call
         self.d, self.capacity = d, capacity
         self.records = {}
         self.n_seen = 0

@@ -27,7 +27,7 @@ def ulps(got, exact):
         ("log", 1e-320, 1e308, 1.0),
         ("log2", 1.0, 2e9, 1.5),
         ("exp", -700, 709, 1.0),
-        # where they change over to log(1 + x) and exp(x) - 1, these round twice
+        # near the point where they switch to log(1 + x) and exp(x) - 1, which round twice
         ("log1p", -0.9999, 1e6, 2.5),
         ("expm1", -40, 700, 3.0),
     ],

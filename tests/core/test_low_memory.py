@@ -49,7 +49,7 @@ def life(forest, X):
     yield [forest.forget(x) for x in X[n // 2 : n]]
     yield inside(forest)
     yield forest.update(X, np.linspace(0.5, 2.0, len(X)), "depth", 2)
-    for queries in (X[:5], X):  # row by row, and rows parted at each node
+    for queries in (X[:5], X):  # row by row, and with rows partitioned at each node
         for kind in (*KINDS, "path"):
             yield forest.score(queries, kind)
     for kind in KINDS:

@@ -139,10 +139,12 @@ def test_a_stream_after_a_table_is_the_newer():
         first = RandomCutForest(100, 30, random_state=0).fit(X[:2000])
         second = getattr(RandomCutForest(100, 30, random_state=1), build)(X[2000:])
         if build == "fit":
-            first.update([1.0])  # a table no longer
+            first.update([1.0])  # no longer a table
         whole = first.merge(second)
         arrivals = np.concatenate([whole._forest.tree(i)["slots"]["arrival"] for i in range(100)])
-        assert (arrivals > 2000).mean() > 0.99  # 2000 records at 1/300 each: exp(-6.7) is left of the first
+        assert (
+            arrivals > 2000
+        ).mean() > 0.99  # after 2000 records with a decay of 1/300, the first has the weight exp(-6.7)
 
 
 def test_scores_are_those_of_the_whole():

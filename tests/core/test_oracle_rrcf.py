@@ -20,7 +20,7 @@ ROUNDS = 600
 def rrcf():
     if importlib.util.find_spec("rrcf") is None:
         pytest.skip("rrcf is not installed")
-    # rrcf 0.4.4 asks pkg_resources, which setuptools no longer has, for its own version
+    # rrcf 0.4.4 reads its own version from pkg_resources, which setuptools no longer has
     added = types.ModuleType("pkg_resources")
     added.get_distribution = lambda name: types.SimpleNamespace(version="unknown")
     known = sys.modules.setdefault("pkg_resources", added)

@@ -33,7 +33,7 @@ def test_taxi(taxi):
         assert scores.max() <= np.log2(206)
         found.append([scores.mean(), scores.std(), cutoff, scores.max(), (scores > cutoff).sum()])
     mean, sd = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
-    # half a unit of the last digit that is published, and three standard deviations
+    # half a unit of the last published digit plus three standard deviations
     for value, digit, m, s in zip(
         [0.89, 0.252, 1.65, 4.6, 236], [0.005, 0.0005, 0.005, 0.05, 4], mean, sd, strict=True
     ):

@@ -200,5 +200,5 @@ def test_a_forked_child_works():
         os.kill(child, 9)
     os.waitpid(child, 0)
     os.close(out)
-    assert said == b"same"  # nothing said: the child hung or died
+    assert said == b"same"  # no output: the child hung or died
     assert np.array_equal(forest.update_many(X[2000:]), expected)

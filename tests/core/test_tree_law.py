@@ -120,7 +120,7 @@ def test_built(n, d, trees):
     assert_law(forest, points)
 
 
-@few_and(TREES // 3)  # each of three orders
+@few_and(TREES // 3)  # for each of three orders
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_inserted_in_any_order(n, d, trees):
     points = points_of(n, d)
@@ -154,7 +154,7 @@ def test_every_point_inserted_then_forgotten(n, d, trees):
     assert_law(forest, points)
 
 
-@few_and(TREES // 2)  # each of two histories
+@few_and(TREES // 2)  # for each of two histories
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_random_history(n, d, seed, trees):
@@ -297,7 +297,7 @@ def test_depths_are_those_of_a_built_tree(how):
     b, _ = depths_and_first_separation(grown(how, points, 4000, 41))
     for i in range(len(points)):
         assert same_law(a[:, i].tolist(), b[:, i].tolist()) > ALPHA / len(points)
-    # and the mean depth of the forest as a whole, where small errors add up
+    # also the mean depth of the whole forest, in which small errors add up
     assert stats.ttest_ind(a.mean(axis=1), b.mean(axis=1)).pvalue > ALPHA
 
 

@@ -61,7 +61,9 @@ def test_novelty_is_that_of_the_oracle(kind):
         rows = viewed(x, cuts=cuts)
         np.testing.assert_allclose(rows[:, 0], novelty[64:], rtol=1e-9, atol=1e-12)
         same = views[64:] == rows[:, COLUMNS.index("view")]
-        assert same[novelty[64:] > 0].mean() > 0.99  # of views that are equally new, but for rounding, any may be named
+        assert (
+            same[novelty[64:] > 0].mean() > 0.99
+        )  # if several views are equally new up to rounding, any of them may be named
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,7 +111,7 @@ def test_evidence_is_that_of_the_oracle():
         rows[:, 1] = np.where(rng.random(4000) < 0.01, 0.5, 0.0)
         rows[1000:1050] = 0.0  # equal evidence
         forest[1000:1050] = 1.0
-        forest[:192] = rows[:192, 1] = 0.0  # before the trees are full the evidence counts in part
+        forest[:192] = rows[:192, 1] = 0.0  # before the trees are full, only a part of the evidence counts
         due = evidence_of(forest, rows[:, 0], rows[:, 1], begin=0)
         one, many = (Evidence(2.0, method, 256) for _ in range(2))
         e, likelihood, alarm, beside = many.steps(forest, np.zeros(4000), 257, rows)
@@ -126,7 +128,7 @@ def test_other_methods_are_put_on_the_scale_of_depth():
     rows[0, 0] = 0.98
     for h in range(9):
         e = Evidence(2.0, "displacement", 256).steps(np.array([256 / 2.0**h]), np.zeros(1), 1000, rows)[0]
-        assert e[0] == pytest.approx(8 / (h + 1) * 64 / 256)  # of the first record that is judged
+        assert e[0] == pytest.approx(8 / (h + 1) * 64 / 256)  # position of the first record that is judged
 
 
 def test_the_rate_sets_the_threshold():
@@ -167,7 +169,7 @@ def held_to_the_oracle(name, X):
     if d > 1:
         rows[:, 1] = 0.0
     e, _, alarm, _ = Evidence(2.0, "depth", 256).steps(forest[64:].copy(), np.zeros(len(X) - 64), 65, rows)
-    # what a stuck sensor shows in the first 256 records is 0 in both
+    # the evidence of a stuck sensor in the first 256 records is 0 in both
     np.testing.assert_allclose(e, due[64:], rtol=0, atol=1e-9, err_msg=name)
     np.testing.assert_array_equal(alarm, alarms_of(due)[64:], err_msg=name)
     return int(alarm.sum())
@@ -196,7 +198,7 @@ def test_the_oracle_itself():
     assert net.take(0.5) == (0.5, 1.0)
     assert net.take(0.5)[0] == 0.0
     assert net.take(9.0) == (1.0, 1.0)
-    assert net.take(8.0) == (1.0, 1.0)  # the far one does not count to the range
+    assert net.take(8.0) == (1.0, 1.0)  # the distant value does not belong to the range
 
 
 def test_noise_does_not_alarm_when_the_third_block_begins():

@@ -74,7 +74,7 @@ def test_a_stamp_from_the_future_costs_few_records(ahead):
         except ValueError:
             refused.append(i)
         if i == 101:
-            detector = StreamDetector.from_bytes(detector.to_bytes())  # what is refused is saved too
+            detector = StreamDetector.from_bytes(detector.to_bytes())  # refused stamps are saved too
     assert refused in ([100], [101, 102])
     assert detector._clock.now == t + 60.0 * 399
 

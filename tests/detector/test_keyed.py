@@ -59,7 +59,7 @@ def test_a_key_that_cannot_go_lets_no_other_in():
             keyed.update(key, 1.0, 2.0)
         assert keyed.to_bytes() == before
     keyed.ttl = 5.0
-    for key in ("a", "c"):  # by age, and for room
+    for key in ("a", "c"):  # because of age, and because of max_keys
         before = keyed.to_bytes()
         with pytest.raises(OSError, match="the disk is full"):
             keyed.update(key, 1.0, 5.5)

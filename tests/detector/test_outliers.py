@@ -17,8 +17,8 @@ BEFORE = {
     "an hour": lambda x, r: x.__setitem__(slice(600, 660), r.uniform(15_000, 30_000, 60)),
     "five in a day": lambda x, r: x.__setitem__(np.sort(r.integers(100, 1400, 5)), r.uniform(15_000, 30_000, 5)),
 }
-# Of 20 hosts. Measured 17 and more at the noise of .06; at .12, 11 of 20 after many outliers, because of these the whole
-# range is made for a day.
+# Number of 20 hosts. With noise of .06, at least 17 were measured. With .12 and many outliers it was 11, because the outliers
+# determine the whole range for a day.
 DUE = {
     0.06: dict(zip(BEFORE, (19, 19, 19, 18, 19, 19, 18, 15, 19), strict=True)),
     0.12: dict(zip(BEFORE, (18, 17, 18, 13, 17, 15, 10, 10, 16), strict=True)),
@@ -79,7 +79,7 @@ def test_silent_features_do_not_silence_the_others(fill, silent):
     assert result[1500].cause == ("x0", 0, "high")
     assert len(result.anomalies) < 8
     assert result.confidence[1999] == 1.0
-    # one that begins late is watched from then on
+    # a feature that begins late is judged from then on
     later = np.random.default_rng(1).normal(size=(600, 3)) * [1.0, 1.0, 50.0]
     later[500, 2] = 1000.0
     after = detector.update_many(later)

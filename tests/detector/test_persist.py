@@ -210,7 +210,7 @@ def test_keys_within_keys_are_not_looked_at():
 @pytest.mark.parametrize("begin", ["stream", "fit", "nothing"])
 def test_hot_spots_go_on_bit_for_bit(d, begin, tmp_path):
     rng = np.random.default_rng(d)
-    # two places at a time, which change
+    # two positions at a time, which change
     place = (np.arange(2600) // 150 + rng.integers(2, size=2600) * 2) % 5
     X = rng.normal(size=(2600, d)) * 0.4 + place[:, None] * 2.5
     spots = HotSpots(200, 0.25 * d**0.8, 6)
@@ -231,8 +231,8 @@ def test_hot_spots_go_on_bit_for_bit(d, begin, tmp_path):
     np.testing.assert_array_equal(again.labels_, spots.labels_)
     assert again.n_seen_ == spots.n_seen_
     one, two = spots._window.state(), again._window.state()
-    # A region's sums are kept as a float and what it lacks; a record that moves many is added in an order that a file
-    # does not hold, which parts them otherwise.
+    # The sums of a region are stored as a float and its rounding error. If a record moves many others, these are added in an order
+    # that a file does not hold, so the two parts can differ.
     np.testing.assert_array_equal(*(sums[:, :d] + sums[:, d:] for sums in (one.pop("sums"), two.pop("sums"))))
     assert_same_state(one, two)
     assert pickle.loads(pickle.dumps(spots)).hot_spots_ == spots.hot_spots_
@@ -346,7 +346,7 @@ def test_mutated_files_are_refused_or_harmless(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_many_mutations_are_refused_or_harmless(name):
-    # RCF_MUTATIONS=100000 takes three minutes of CPU time for all; every model went through as many once
+    # RCF_MUTATIONS=100000 takes three minutes of CPU time for all models, and was run once
     fuzz(name, int(os.environ.get("RCF_MUTATIONS", 15_000)), seed=1)
 
 

@@ -63,7 +63,7 @@ def test_spike_on_a_constant(size):
     for seed in range(3):
         found = StreamDetector(size, random_state=seed).update_many(x)
         assert found.anomalies[0] == 900
-        # the recent mean, which the fourth net measures from, takes a hundred records to come back
+        # the recent mean, from which the fourth net measures, needs a hundred records to return
         assert all(t < 1100 for t in found.anomalies)
         cause = found[900].cause
         assert (cause.feature, cause.lag, cause.side) == ("x0", 0, "high")
@@ -101,7 +101,7 @@ def test_a_second_anomaly_in_the_window_is_seen_and_the_echo_is_not():
     x = 10 * np.sin(np.arange(1500) / 5)
     x[1000] += 40
     once = StreamDetector(random_state=0).update_many(x)
-    # a wave without noise begins every block anew: in the third, values look rare until they have come again
+    # a wave without noise starts again in every block: in the third block, values look rare until they have come again
     assert once.anomalies[once.anomalies > 384].tolist() == [1000]
     x[1004] -= 55
     twice = StreamDetector(random_state=0).update_many(x)
@@ -432,9 +432,9 @@ def test_what_is_filled_in_among_the_records_held_back_is_not_learned():
     x[20:28] = np.nan
     detector = StreamDetector(8, n_estimators=4, random_state=0)
     detector.update_many(x)
-    # of the windows that end in 24 to 30 five records or more are missing
+    # in the windows that end at records 24 to 30, at least five records are missing
     assert detector._trees.whole.n_seen == 80 - 7 - 7
-    # the last of those held back is made up: the ones before it are learned all the same
+    # the last record that was held back is filled; those before it are learned nevertheless
     keep = np.r_[0:60, 67:70]
     detector = StreamDetector(8, n_estimators=4, interval=1.0, random_state=0)
     detector.update_many(x[np.r_[28:80, 0:11]], keep.astype(float))
@@ -481,9 +481,9 @@ def test_forecast_goes_on_at_the_level_of_now():
         detector.update_many(x[i : i + 5])
     assert (
         abs(np.mean(errors, axis=0)).max() < 0.3
-    )  # what the trees hold is twenty records old in the mean, and 10 lower
+    )  # the records in the trees are twenty records old on average, and 10 lower
     assert np.std(errors, axis=0).max() < 2.0  # twice the noise
-    # a spike is no level
+    # a spike does not change the level
     detector.update(x[1990] + 500)
     assert abs(detector.forecast(1).median[0, 0] - x[1991]) < 3.0
 
@@ -713,7 +713,7 @@ def test_a_flat_feature_at_a_new_level_is_one_alarm_for_good(jump):
         x[:, 0] = 5.0
         x[2000:, 0] += jump
         found = StreamDetector(random_state=seed).update_many(x)
-        # the recent mean comes to the new level within some 100 records
+        # the recent mean reaches the new level within about 100 records
         called = [t for t in found.anomalies if found[int(t)].cause.feature == "x0" and t < 20_000]
         assert called[0] == 2000
         assert all(t < 2100 for t in called)
@@ -732,7 +732,7 @@ def test_called_records_of_runs_are_explained_as_they_would_have_been_singly(mon
     one, many = StreamDetector(random_state=0), StreamDetector(random_state=0)
     singly = [one.update(row) for row in x]
     found = many.update_many(x[:1200])
-    many.update_many(x[1200:])  # the detector moves on before anything is read
+    many.update_many(x[1200:])  # the detector continues before any result is read
     assert {700, 1100} <= set(found.anomalies.tolist())
     same(singly[:1200], list(pickle.loads(pickle.dumps(found))))
     same(singly[:1200], list(found))
@@ -843,7 +843,9 @@ def test_a_calibrated_forecast_is_compared_with_the_steps_that_it_was_made_for()
         return detector, detector.forecast(4, calibrate=True)
 
     detector, made = begun()
-    detector.update(float(made.median[2, 0]), 702.0)  # right for the third step, far outside for the first
+    detector.update(
+        float(made.median[2, 0]), 702.0
+    )  # correct for the third step, and far outside the band of the first
     assert detector._calibration.factors[0] == 1.0
     assert detector._calibration.factors[2] < 1.0
     assert [700 - then for then, _ in detector._calibration.pending] == [2]

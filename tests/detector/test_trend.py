@@ -84,7 +84,7 @@ def test_forecast_of_a_trend_with_a_season(rate, period, transform):
             errors.append(ahead.median[:, 0] - x[i : i + 12])
             inside.append((ahead.lower[:, 0] <= x[i : i + 12]) & (x[i : i + 12] <= ahead.upper[:, 0]))
             detector.update_many(x[i : i + 37])
-    # the noise alone is 1, as it is beside the season without a trend: 1.1 at first, 1.1 and 1.4 at 12
+    # the noise alone gives 1, and with a season but no trend 1.1 for the first step, and 1.1 and 1.4 for step 12
     rms = np.sqrt(np.mean(np.square(errors), axis=0))
     assert rms[0] < 1.4
     assert rms[11] < 2.0

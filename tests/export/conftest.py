@@ -15,7 +15,7 @@ def _rows(kind, n, d, seed=0):
         X = X + 1e9
     elif kind == "constant":
         X = np.full((n, d), 3.25)
-    elif kind == "deep":  # the first cuts of each feature take single points off
+    elif kind == "deep":  # the first cuts of each feature separate single points
         X = np.exp2(-rng.integers(0, 120, (n, d)).astype(float)) * rng.choice([-1.0, 1.0], (n, d))
     return X
 

@@ -158,7 +158,7 @@ def test_damaged_files_in_python(many):
             damaged = signed(damaged)
         try:
             FrozenForest.from_bytes(damaged).anomaly_score(X)
-        except (ModelFileError, ValueError):  # a score or a feature more: the queries no longer fit
+        except (ModelFileError, ValueError):  # with one more score or feature, the queries no longer fit
             refused += 1
     assert refused > many / 3
 

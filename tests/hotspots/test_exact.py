@@ -36,7 +36,7 @@ def cluster(points, radius, min_points):
     for i in np.flatnonzero(~core):
         seen = np.flatnonzero(near[i] & core)
         if len(seen):
-            region[i] = region[seen[np.argmin(squared[i, seen])]]  # the first, so the older, of equals
+            region[i] = region[seen[np.argmin(squared[i, seen])]]  # among equals the first, which is the older
     return [
         (
             frozenset(keys[i] for i in np.flatnonzero(core & (region == r))),
@@ -109,7 +109,7 @@ def same_as_naive(X, window_size, radius, min_points):
         }, i
         assert set(oldest + np.flatnonzero(fast.cores())) == set().union(*(c for c, _ in slow.regions.values())), i
         if i % 3 == 2 and i != len(X) - 1:
-            continue  # reports now and then, so that changes add up between them
+            continue  # reports at intervals, so that several changes accumulate between them
         ended, changed = fast.report()
         for id in ended:
             del shown[id]

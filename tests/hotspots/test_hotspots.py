@@ -143,11 +143,11 @@ def test_the_life_of_regions():
     spots = HotSpots(window_size=6, scan_radius=1, min_points=2)
     told = spots.follow([[0], [1], [5], [6], [3]])
     assert told == [Change(1, "born", 0, None, 2), Change(3, "born", 1, None, 2)]
-    # 2 joins 0, 1 and 3; 4 joins those and 5, 6, as the 0 leaves. The older of two equal ones stays
+    # 2 joins 0, 1 and 3; 4 joins these and 5 and 6, while 0 leaves. Of two equal regions the older stays
     assert spots.follow([[2]]) == [Change(5, "grown", 0, None, 4)]
     assert spots.follow([[4]]) == [Change(6, "grown", 0, None, 6), Change(6, "merged", 1, 0, 0)]
     assert [spot.id for spot in spots.hot_spots_] == [0]
-    # 1 and 5 leave, which leaves the 6 alone; then the 6
+    # 1 and 5 leave, so that only 6 remains; then 6 leaves
     assert spots.follow([[100], [100], [100]]) == [
         Change(7, "shrunk", 0, None, 5),
         Change(8, "born", 2, None, 2),
@@ -363,7 +363,7 @@ def test_interleaved_regions_exactly_a_radius_apart(d):
         spots.update_many(X)
         assert len(spots.hot_spots_) == regions
         assert_like_dbscan(X, spots.labels_, radius, 3, exact_numbers=True)
-        for x in X:  # each leaves and comes again
+        for x in X:  # each record leaves and comes again
             spots.update(x)
             assert len(spots.hot_spots_) == regions
 
@@ -391,7 +391,7 @@ def test_any_scale_and_offset(d, scale):
     plain.update_many(X)
     scaled.update_many(X * scale)
     np.testing.assert_array_equal(plain.labels_, scaled.labels_)
-    # 10^9 and an extent of 24: doubles have 7 digits left behind the point, a grid that counts from 0 would have them too
+    # at 10^9 with an extent of 24, doubles have 7 digits after the point, and so would a grid that counts from 0
     shifted = HotSpots(200, 1.0, 4)
     grid = np.round(X * 16) / 16
     plain.fit(grid)

@@ -204,7 +204,7 @@ def test_a_box_over_the_date_line():
     assert json.loads(spots.kinesis_json())["hotspots"][0]["maxValues"] == [-16.0, 181.5]
     width, height = 3.5 * math.cos(math.radians(16.75)), 1.5
     assert spot.density == pytest.approx(4 / (width * height * math.radians(EARTH_RADIUS) ** 2), rel=1e-3)
-    # one after the other, and as they leave: a box is never that of what has been
+    # also record by record and while records leave, because a box must not include former records
     stream = HotSpots(2, 3e5, 2, metric="haversine")
     boxes = [
         [(s.min_values[1], s.max_values[1]) for s in stream.update([0.0, x])] for x in (179.0, 181.0, 180.5, 179.5)

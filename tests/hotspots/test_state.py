@@ -62,7 +62,9 @@ def test_a_false_state_does_no_harm(d):
 def test_a_hub_whose_arms_were_never_one_region():
     """The state has as many regions as fit, all of them false. The hub that leaves would split its arms into more."""
     d, n = 9, 400
-    arms = 0.9 * np.r_[np.eye(d), -np.eye(d)]  # all see the hub, none another
+    arms = (
+        0.9 * np.r_[np.eye(d), -np.eye(d)]
+    )  # the hub is a neighbour of all arms, and no arm is a neighbour of another
     points = np.r_[np.zeros((1, d)), arms, 100.0 + 10 * np.arange(n - 1 - 2 * d)[:, None] * np.ones(d)]
     window = Window.restore({
         "window_size": n, "scan_radius": 1.0, "min_points": 5, "seen": n, "next_id": n, "points": points,

@@ -88,7 +88,7 @@ def check(namespace, printed):
     scores = namespace["scores"]
     assert "\n".join(f'{{"score":{score!r}}}' for score in scores[:2].tolist()) in printed
     called = np.flatnonzero(scores > namespace["cutoff"])
-    first, last = namespace["anomalies"][2]  # the outage, the one whose values come nowhere else
+    first, last = namespace["anomalies"][2]  # the outage, whose values occur nowhere else
     assert set(called) & set(range(first, last))
     namespace["runtime"].close()
 

@@ -194,6 +194,6 @@ def test_answers_to_the_byte():
 @given(st.lists(st.floats(0.0, 20.0), min_size=1, max_size=50))
 def test_answers_are_rounded_as_python_rounds(scores):
     found = json.loads(formats.encode(np.array(scores), formats.JSON))["scores"]
-    # numpy rounds x * 1e10 to even; Python the exact decimal: they differ by one unit at most where x is halfway
+    # numpy rounds x * 1e10 to even and Python rounds the exact decimal, so they differ by at most one unit
     assert all(abs(a["score"] - round(b, 10)) <= 1.0001e-10 for a, b in zip(found, scores, strict=True))
     assert all(a["score"] == float(f"{a['score']:.10f}") for a in found)

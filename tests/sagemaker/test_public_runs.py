@@ -110,7 +110,7 @@ def test_the_run_of_4032_rows(job, command, serving, tmp_path, requests):
         ours.append(forest.anomaly_score(values))
         found = forest.anomaly_score(requests)
         if seed == 0:
-            assert np.array_equal(np.round(found, 10), scores)  # the wire adds nothing
+            assert np.array_equal(np.round(found, 10), scores)  # the transfer changes nothing
         flagged.append((found > found.mean() + 3 * found.std(ddof=1)).sum())
         depths.append(np.mean([max(depth for _, depth in tree.walk()) + 1 for tree in forest.trees_]))
     mean, sd = np.mean(ours, axis=0), np.std(ours, axis=0, ddof=1)
@@ -147,7 +147,7 @@ def test_the_taxi_notebook(job, command, serving, tmp_path, taxi):
     sd = np.std(others, axis=0, ddof=1)
     cutoff = scores.mean() + 3 * scores.std(ddof=1)
     found = [scores.mean(), scores.std(ddof=1), cutoff, scores.max(), (scores > cutoff).sum()]
-    # the notebook's figures, half a unit of the last digit that is published, and three standard deviations of ours over seeds
+    # the notebook's figures, half a unit of the last published digit, and three standard deviations of rcf over seeds
     for value, digit, ours, deviation in zip(
         [0.89, 0.252, 1.65, 4.6, 236], [0.005, 0.0005, 0.005, 0.05, 4], found, sd, strict=True
     ):

@@ -316,7 +316,7 @@ def test_100_000_damaged_frames(rng):
     refused = compared = 0
     for i in range(100_000):
         data = bytearray(valid[i % len(valid)])
-        in_payload = i // len(valid) % 2  # half of them with a sound head, for what lies behind it
+        in_payload = i // len(valid) % 2  # half of them with a valid head, so that the code after it is tested
         for _ in range(1 if in_payload else rng.integers(1, 4)):
             at = int(rng.integers(8 if in_payload else 0, len(data)))
             what = rng.integers(3 if in_payload else 4)

@@ -98,7 +98,7 @@ def test_the_union_of_hosts_is_drawn_as_one_host_would():
     law = stats.hypergeom(1200, 300, 200)
     assert abs(np.mean(from_first) - law.mean()) < 5 * law.std() / runs**0.5
     assert abs(np.std(from_first) / law.std() - 1) < 5 / (2 * runs) ** 0.5
-    # and every place, so every tree, gets its share of the first host
+    # every place, and so every tree, gets its share of rows from the first host
     statistic = ((places - runs / 4) ** 2 / (runs * 3 / 16)).sum()
     assert 1e-6 < stats.chi2.sf(statistic, 199) < 1 - 1e-6
 

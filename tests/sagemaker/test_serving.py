@@ -146,7 +146,7 @@ LONG = b",".join(b"%s%s" % (number, b"0" * 500) for number in (b"1.25", b"2.5", 
 def test_a_client_that_leaves(forest, served, caplog):
     """This is not an error of the endpoint: nothing is logged, and the next request is answered."""
     with served(rcf.sagemaker.application(forest)) as url:
-        logging.getLogger("uvicorn.error").addHandler(caplog.handler)  # which passes nothing on to the root
+        logging.getLogger("uvicorn.error").addHandler(caplog.handler)  # which passes no messages to the root logger
         host, port = url.removeprefix("http://").split(":")
         for path in ("/invocations", "/endpoints/rcf/invocations"):
             with socket.create_connection((host, int(port))) as connection:
@@ -252,7 +252,7 @@ def test_sigterm_drains(model, serving, workers):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
             connection.connect((host, int(port)))
             head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall(head.encode() + body[:-1000])  # ends when the server has read the most of it
+            connection.sendall(head.encode() + body[:-1000])  # ends when the server has read most of it
             process.send_signal(signal.SIGTERM)
             with pytest.raises(OSError, match=r"refused|reset|timed out|closed"):  # noqa: PT012
                 deadline = time.monotonic() + 60

@@ -237,7 +237,7 @@ def test_cross_validation_with_labels(spark):
     from pyspark.ml.evaluation import BinaryClassificationEvaluator
     from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 
-    # a dense clump of anomalies: trees that hold many rows take it for normal, small samples do not
+    # a dense cluster of anomalies looks normal to trees with many rows, but not to small samples
     rows = np.r_[
         np.random.default_rng(3).normal(size=(1500, 2)), np.random.default_rng(4).normal(4, 0.05, size=(150, 2))
     ]
@@ -302,7 +302,7 @@ def test_rows_that_cannot_be_used_are_named(rows, message):
     column = pa.array(rows, pa.list_(pa.float64()))
     with pytest.raises(ValueError, match=message):
         columns.table(column, "features", 0, " of partition 0")
-    # behind other rows, in a slice of a longer array
+    # the bad row is in a slice of a longer array
     longer = pa.concat_arrays([pa.array([[0.0, 0.0], None, [7.0, 7.0]], pa.list_(pa.float64())), column])
     first = 98
     moved = re.sub(r"row (\d)", lambda found: f"row {first + 1 + int(found[1])}", message)

@@ -171,7 +171,7 @@ def test_rows_out_of_order_are_named(monkeypatch, rows):
     times[1234] = 1000
     with pytest.raises(ValueError, match="row 1234, column 't': 1000 comes after 1233; sort the relation"):
         random_cut_forest(table().set_column(0, "t", pa.array(times)), ["x"], order="t", **SMALL).read_all()
-    # each key has an order of its own
+    # each key has its own order
     blocks = table().take(pa.array(np.r_[0:2000:4, 1:2000:4]))
     assert len(scores(random_cut_forest(blocks, ["x"], key="k", order="t", **SMALL))) == 1000
     missing = pa.array([None if i == 77 else i for i in range(2000)])
@@ -210,7 +210,7 @@ def test_a_relation_of_duckdb_there_and_back(con):
     con.register("found", found)
     top = con.sql("SELECT t, ANOMALY_SCORE FROM found ORDER BY ANOMALY_SCORE DESC LIMIT 1").fetchall()
     assert top[0][0] == 1500
-    # as of a table, whose answer the tests above hold to `update_many`
+    # the same as for a table, which the tests above compare with `update_many`
     expected = random_cut_forest(table(), ["x", "y"], key="k", **SMALL).read_all()
     assert top[0][1] == expected["ANOMALY_SCORE"].to_numpy().max()
 

@@ -174,7 +174,7 @@ def test_a_second_worker_takes_over_and_the_first_commits_nothing_more(topics, h
     run_until_read(second, 200)
     second.close()
     rows = topics.written()
-    if not hides_aborted:  # what the first had sent of its last batch
+    if not hides_aborted:  # the records of its last batch that the first worker had sent
         rows = [*rows[:100], *rows[-100:]]
     assert [row["n"] for row in rows] == list(range(200))
     assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(values)
@@ -239,7 +239,7 @@ def test_the_end_is_a_place_that_a_crash_does_not_move(topics, before):
     values = waves(80)
     for record in loads(
         [0.5] * before
-    ):  # alone: Tansu 0.6 gives the first offset of the last batch, plus 1, for the end
+    ):  # a single record, because Tansu 0.6 returns the first offset of the last batch plus 1 as the end
         topics.put([record])
 
     def worker():

@@ -102,7 +102,7 @@ def test_killed_while_shards_are_split(service, times):
     (first,) = service.shards()
     service.put(loads(values[: n // 2]))
     service.split(first)
-    service.put(loads(values[: n // 2], "a"))  # all of one key: one child has them all
+    service.put(loads(values[: n // 2], "a"))  # all records have one key, so one child has them all
     command = [*WORKER, "kinesis", "in", "--output", "out", "-c", "load", *FLAGS, "--set", "worker.batch=20",
                "--set", "worker.checkpoint_every=0.2", "--set", "kinesis.discover_every=0.1"]  # fmt: skip
     killed_at_random(command, service.count, n, times, np.random.default_rng(times), step=0.05)
@@ -116,7 +116,7 @@ def test_latest_is_a_place_that_a_crash_does_not_move(service):
     """A worker that dies before its first checkpoint with a position has nevertheless settled where the stream begins."""
     values = waves(120)
     service.put(loads([0.5] * 7))
-    time.sleep(1.1)  # the place is known to the second
+    time.sleep(1.1)  # the position is known to the second
     first = service.group(start="LATEST", checkpoint_every=3600, batch=20)
     first._discover()
     service.put(loads(values[:60]))

@@ -95,7 +95,7 @@ def test_what_stays_open_is_refused():
     with pytest.raises(AmbiguousDates):
         Dates().seconds_of("01.02.2025")
     assert Dates("%d.%m.%Y").seconds_of("01.02.2025") == seconds("2025-02-01")
-    assert Dates().look(["2025-02-01", "x"])  # nothing is open
+    assert Dates().look(["2025-02-01", "x"])  # nothing is ambiguous
 
 
 def test_a_column_may_mix_forms_but_not_with_a_given_one():

@@ -163,7 +163,7 @@ def stream():
     x, y = np.resize([0.0, 0.0, 1.0, 1.0], 3000) + rng.normal(0, 0.05, 3000), np.zeros(3000, dtype=int)
     windows = [(at, at + 19) for at in range(700, 2980, 190)]
     for first, last in windows:
-        # no value and no change that is not usual: only a window shows it
+        # all values and changes are usual; only a window shows the anomaly
         x[first : first + 10] = np.resize([0.0, 1.0], 10) + rng.normal(0, 0.05, 10)
         y[first : last + 1] = 1
     return x.reshape(-1, 1), y, windows
