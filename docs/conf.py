@@ -4,6 +4,8 @@ import inspect
 import os
 import warnings
 
+from sphinx.ext.autodoc.mock import undecorate
+
 import rcf
 
 os.environ["MPLBACKEND"] = "agg"
@@ -101,7 +103,7 @@ def setup(app):
 
     def signature_of(app, what, name, obj, options, signature, return_annotation):
         if what == "class" and signature == "(*args, **kwargs)" and "__init__" in vars(obj):
-            parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
+            parameters = list(inspect.signature(undecorate(obj.__init__)).parameters.values())[1:]
             bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
             return str(inspect.Signature(bare)), return_annotation
         return None

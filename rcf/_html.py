@@ -40,7 +40,8 @@ def sparkline(values: NDArray[np.float64], marked: NDArray[np.intp]) -> str:
     y = HEIGHT - 2 - (HEIGHT - 6) * np.maximum(line, 0.0) / top
     x = np.linspace(0, WIDTH, len(line)) if len(line) > 1 else np.zeros(1)
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    at = np.unique(marked * len(line) // n)
+    ends = np.cumsum([len(part) for part in parts])
+    at = np.unique(np.searchsorted(ends, marked, side="right"))
     dots = "".join(f'<circle cx="{x[i]:.1f}" cy="{y[i]:.1f}" r="3" fill="#D55E00"/>' for i in at)
     return (
         f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="scores">'

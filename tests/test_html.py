@@ -37,6 +37,9 @@ def test_detections_show_the_scores_and_the_flagged_records():
     points = page.find(".//polyline").get("points").split()
     assert len(points) == 480
     assert "x0" in "".join(page.itertext())
+    [dot] = page.findall(".//circle")
+    highest = min(points, key=lambda point: float(point.split(",")[1]))
+    assert (dot.get("cx"), dot.get("cy")) == tuple(highest.split(",")), "the dot is on the peak of the flagged record"
 
 
 def test_nothing_is_shown_of_nothing():
