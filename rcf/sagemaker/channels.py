@@ -101,12 +101,11 @@ class Channel:
 
     def _rows_of(self, file: BinaryIO, n_features: int) -> Iterator[Rows]:
         if self.content_type == formats.RECORDIO:
-            number = 0
-            for rows in recordio.blocks_of_file(file, n_features):
-                formats.check_finite(rows.X, number, "frame")
-                yield rows
-                number += len(rows.X)
-            return
+            yield from formats.checked(recordio.blocks_of_file(file, n_features), "frame")
+        else:
+            yield from formats.checked(self._csv_rows_of(file, n_features))
+
+    def _csv_rows_of(self, file: BinaryIO, n_features: int) -> Iterator[Rows]:
         before = 0
         for text in recordio.payloads(file) if self.wrapped else _lines(file):
             for rows in formats.csv_rows(

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from .._core import LIMIT
 from . import recordio
 from .recordio import BLOCK_VALUES, Rows
 
@@ -43,18 +44,29 @@ def decode(body: bytes, content_type: str, n_features: int) -> Iterator[Rows]:
     """The rows of a request body, in blocks. ValueError names the row and the fault."""
     kind, parameters = media_type(content_type)
     if kind == CSV:
-        yield from csv_rows(body.rstrip(b"\r\n"), label_size(parameters, 0), n_features)
+        found, name = csv_rows(body.rstrip(b"\r\n"), label_size(parameters, 0), n_features), "row"
     elif kind == JSON:
-        yield from _instances(_parse(body, "the body"), n_features)
+        found, name = _instances(_parse(body, "the body"), n_features), "instance"
     elif kind == LINES:
-        yield from _lines(body, n_features)
+        found, name = _lines(body, n_features), "line"
     else:
         assert kind == RECORDIO
-        number = 0
-        for rows in recordio.blocks(body, n_features):
-            check_finite(rows.X, number, "frame")
-            yield rows
-            number += len(rows.X)
+        found, name = recordio.blocks(body, n_features), "frame"
+    return checked(found, name)
+
+
+def checked(blocks: Iterator[Rows], name: str = "row") -> Iterator[Rows]:
+    """The blocks. ValueError for a number that a forest cannot hold; it counts the rows of all blocks and calls them `name`."""
+    before = 0
+    for rows in blocks:
+        bad = ~(np.abs(rows.X) <= LIMIT)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            number = rows.X[row, column]
+            fault = "beyond the range of float32" if np.isfinite(number) else "not a finite number"
+            raise ValueError(f"{name} {before + row + 1}, feature {column + 1}: {number} is {fault}")
+        yield rows
+        before += len(rows.X)
 
 
 def encode(scores: NDArray[np.float64], accept: str) -> bytes:
@@ -70,13 +82,6 @@ def encode(scores: NDArray[np.float64], accept: str) -> bytes:
     if accept == JSON:
         return b'{"scores":[' + b",".join(parts) + b"]}"
     return b"\n".join(part.replace(b"},{", b"}\n{") for part in parts)
-
-
-def check_finite(X: NDArray[np.float64], before: int, what: str = "row") -> None:
-    """Raise ValueError for NaN and infinities. The message counts rows from the first of the body; `before` rows came earlier."""
-    if not np.isfinite(X).all():
-        row, column = np.argwhere(~np.isfinite(X))[0]
-        raise ValueError(f"{what} {before + row + 1}, feature {column + 1}: {X[row, column]} is not a finite number")
 
 
 # ---- CSV -------------------------------------------------------------------------------------------------------

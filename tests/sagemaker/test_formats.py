@@ -173,6 +173,26 @@ def test_infinities_of_recordio_are_named():
         read(recordio.write(X), formats.RECORDIO, 2)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(formats.CSV, "row"), (formats.JSON, "instance"), (formats.LINES, "line"), (formats.RECORDIO, "frame")],
+)
+def test_numbers_that_a_forest_cannot_hold_are_named(kind, name):
+    """In any block, and whichever reader reads it."""
+    for n in (5, 9000):
+        X = np.zeros((n, 2))
+        X[n - 2, 1] = -1e300
+        rows = X.tolist()
+        body = {
+            formats.CSV: "\n".join(",".join(map(repr, row)) for row in rows).encode(),
+            formats.JSON: json.dumps({"instances": [{"features": row} for row in rows]}).encode(),
+            formats.LINES: "\n".join(json.dumps({"features": row}) for row in rows).encode(),
+            formats.RECORDIO: recordio.write(X),
+        }[kind]
+        with pytest.raises(ValueError, match=rf"^{name} {n - 1}, feature 2: -1e\+300 is beyond the range of float32$"):
+            read(body, kind, 2)
+
+
 def test_sparse_instances_come_in_blocks():
     instance = {"data": {"features": {"keys": [5], "shape": [10_000], "values": [1]}}}
     for kind, body in (

@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 for library in ("orjson", "pyarrow", "starlette", "uvicorn"):
@@ -96,6 +97,7 @@ def test_every_way_in_gives_the_same_model(job, X, tmp_path):
     assert again(a=gzip.compress(csv_of(X))) == first
     assert again(mode="FastFile", a=csv_of(X).replace(b"\n", b"\r\n")) == first
     assert again(RECORDIO, a=recordio.write(X)) == first
+    assert again(RECORDIO, a=recordio.write(sparse.csr_matrix(X))) == first
     assert again(RECORDIO, a=gzip.compress(recordio.write(X[:900])), b=recordio.write(X[900:], np.zeros(1100))) == first
     assert again("text/csv;label_size=1", a=csv_of(X, np.arange(2000))) == first
     del job.channels["train"]["ContentType"]
@@ -116,6 +118,7 @@ def test_every_way_in_gives_the_same_model(job, X, tmp_path):
         ("text/csv", "RecordIO", lambda X: b"".join(recordio.frame(csv_of(part)) for part in (X[:5], X[5:]))),
         (RECORDIO, "None", lambda X: recordio.write(X)),
         (RECORDIO, "RecordIO", lambda X: recordio.write(X)),
+        (RECORDIO, "None", lambda X: recordio.write(sparse.csr_matrix(X))),
     ],
 )
 def test_pipes(job, X, monkeypatch, content_type, wrapper, make):
@@ -139,6 +142,24 @@ def test_pipes(job, X, monkeypatch, content_type, wrapper, make):
     feeder.join()
     expected = rcf.RandomCutForest(100, "disjoint", random_state=0).fit(X)
     assert np.array_equal(forest.anomaly_score(X), expected.anomaly_score(X))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_labelled_channel_from_a_pipe(job, X, labelled, capsys):
+    """Its metrics are those of the same rows from a file."""
+    data, labels = labelled
+    job.hyperparameters(feature_dim=3).channel("train", data=csv_of(X))
+    job.channel("test", RECORDIO, data=recordio.write(data, labels))
+    trained(job)
+    expected = re.findall(r"^test:.*$", capsys.readouterr().out, re.M)
+    job.channel("test", RECORDIO, "Pipe")
+    pipe = job.root / "input" / "data" / "test_0"
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=lambda: pipe.write_bytes(recordio.write(data, labels)))
+    feeder.start()
+    trained(job)
+    feeder.join()
+    assert re.findall(r"^test:.*$", capsys.readouterr().out, re.M) == expected != []
 
 
 def test_a_pipe_that_never_comes(job, capsys, monkeypatch):
@@ -297,6 +318,8 @@ def test_files_that_are_refused(job, X, capsys):
     failed(job, "there are 0 rows, fewer than num_trees=100", capsys)
     job.channel("train", data=csv_of(X[:99]))
     failed(job, "there are 99 rows, fewer than num_trees=100", capsys)
+    job.channel("train", data=csv_of(X) + b"1,2,1e39\n")
+    failed(job, "train/data: row 2001, feature 3: 1e[+]39 is beyond the range of float32", capsys)
     job.channel("train", data=csv_of(X) + b"1,2,x\n")
     failed(job, "train/data: row 2001, column 3: 'x' is not a finite number", capsys)
     job.channel("train", data=gzip.compress(csv_of(X))[:-100])
