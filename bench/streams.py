@@ -1,6 +1,6 @@
 """Rates and memory of workers on streams.
 
-    python -m bench.streams [files] [redis] [kinesis] [keys] [soak] [--records N]
+    python -m bench.streams [files] [redis] [kinesis] [keys] [hosts] [watch] [soak] [--records N]
 
 Each rate is the number of records divided by the CPU time of the worker's thread, so that servers on the same machine do not count.
 Redis needs redis-server; Kinesis runs against moto's server.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import resource
 import shutil
@@ -137,11 +138,12 @@ def kinesis(n: int, folder: Path) -> dict[str, float]:
         return until_read(worker, n)
 
 
-def keys(n: int, folder: Path, count: int = 10_000) -> dict[str, float]:
+def keys(n: int, folder: Path, count: int = 10_000, template: StreamDetector | None = None) -> dict[str, float]:
     """Many keys in one worker, with small detectors, and one checkpoint at the end."""
     with (folder / "in").open("w") as file:
         file.writelines(f'{{"host": "h{i % count}", "load": {v}}}\n' for i, v in enumerate(values(n)))
-    model = KeyedDetector(StreamDetector(4, n_estimators=10, max_samples=64, random_state=0), max_keys=count)
+    small = StreamDetector(4, n_estimators=10, max_samples=64, random_state=0)
+    model = KeyedDetector(template or small, max_keys=count)
     store = FileStore(folder / "state.rcf")
     worker = Worker(
         model, LineSource(folder / "in"), LineSink(folder / "out"), store, schema=Schema(["load"], key="host"),
@@ -158,6 +160,41 @@ def keys(n: int, folder: Path, count: int = 10_000) -> dict[str, float]:
     worker.close()
     return {"records": n, "keys": len(model), "records/s of CPU": n / cpu, "seconds to save": save,
             "state in MB": (folder / "state.rcf").stat().st_size / 1e6, "memory in MB": peak()}  # fmt: skip
+
+
+def hosts(n: int, folder: Path) -> dict[str, float]:
+    """Fewer keys with the default detectors, so that each comes several times in a batch."""
+    return keys(n, folder, 50, StreamDetector(random_state=0))
+
+
+def watch(n: int, folder: Path) -> dict[str, float]:
+    """One tick of `rcf watch` over `n` series, without Prometheus: CPU until the answers are there, and until it ends."""
+    from rcf.streams.prometheus import Labels, Watch
+
+    step, length = 60.0, 303
+    names: list[Labels] = [(("host", f"h{i}"),) for i in range(n)]
+    series = [values(length)[i % 100 :] + values(length)[: i % 100] for i in range(n)]
+
+    class Client:
+        def at(self, query: str, when: float) -> dict[Labels, float]:
+            return {name: one[int(when // step)] for name, one in zip(names, series, strict=True)}
+
+        def between(self, query: str, start: float, end: float, step: float) -> Iterator[dict[Labels, Any]]:
+            times = np.arange(start, end + 1, step).tolist()
+            yield {name: [(t, one[int(t // step)]) for t in times] for name, one in zip(names, series, strict=True)}
+
+    found = Watch(Client(), "load", step=step, history=(length - 3) * step)  # type: ignore[arg-type]
+    logging.getLogger("rcf.streams").setLevel(logging.ERROR)
+    found.start(now=(length - 3) * step)
+    found.tick(now=(length - 3) * step)
+    found.tick(now=(length - 2) * step)
+    cpu = time.thread_time()
+    found.stop()  # leaves out the forecasts of the next tick
+    found.tick(now=(length - 1) * step)
+    answers, cpu = time.thread_time() - cpu, time.thread_time()
+    for name in names:
+        found._expected(name)
+    return {"series": n, "seconds to the answers": answers, "seconds of the next forecasts": time.thread_time() - cpu}
 
 
 def peak() -> float:
@@ -190,7 +227,7 @@ def soak(n: int, folder: Path) -> dict[str, float]:
 
 CASES: dict[str, tuple[Callable[[int, Path], dict[str, float]], int]] = {
     "files": (files, 200_000), "redis": (redis, 50_000), "kinesis": (kinesis, 20_000), "keys": (keys, 200_000),
-    "soak": (soak, 1_000_000),
+    "hosts": (hosts, 100_000), "watch": (watch, 1000), "soak": (soak, 1_000_000),
 }  # fmt: skip
 
 

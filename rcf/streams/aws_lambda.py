@@ -115,7 +115,8 @@ def kinesis(event: dict[str, Any], context: Any) -> dict[str, Any]:
     if output and records:
         from .kinesis import KinesisSink
 
-        KinesisSink(_client("kinesis"), output, label.codec).write(records)
+        for one in KinesisSink(_client("kinesis"), output, label.codec).write(records):
+            log.warning("%s is not written: %s", one.message.place, one.reason)
     for record in records:
         if record.result["IS_ANOMALY"]:
             log.warning("anomaly: %s", label.codec.encode(record).decode().rstrip())

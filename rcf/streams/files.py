@@ -224,9 +224,11 @@ class LineSink:
         try:
             while view:
                 view = view[os.write(self._descriptor, view) :]
-        except OSError:
-            if self._own and stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                os.ftruncate(self._descriptor, begin)  # the next line would be appended to an incomplete one
+        except OSError as error:
+            if self._own:
+                error.filename = self.name
+                if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                    os.ftruncate(self._descriptor, begin)  # the next line would be appended to an incomplete one
             raise
 
     def mark(self) -> int | None:
@@ -234,7 +236,11 @@ class LineSink:
         if not self._own or not stat.S_ISREG(os.fstat(self._descriptor or 0).st_mode):
             return None
         assert self._descriptor is not None
-        os.fsync(self._descriptor)
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            error.filename = self.name
+            raise
         return os.fstat(self._descriptor).st_size
 
     def rewind(self, mark: int | None) -> None:
@@ -300,7 +306,11 @@ class FileStore:
         return found
 
     def save(self, checkpoint: Checkpoint) -> None:
-        checkpoint.save(self.path)
+        try:
+            checkpoint.save(self.path)
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            raise
 
     def close(self) -> None:
         if self._lock is not None:

@@ -156,7 +156,8 @@ class Watch:
     max_keys : int, default=10000
         The largest number of series. If there are more, the series that has been absent longest is dropped.
     band : bool, default=True
-        Whether to forecast each sample before it comes. This takes ten times as long as the score, about 1 ms per series.
+        Whether to forecast each sample before it comes. This takes ten times as long as the score, about 1 ms per series. The
+        forecasts of the next step are made after the answers of a step are public, which take 0.1 s for 1000 series.
 
     Attributes
     ----------

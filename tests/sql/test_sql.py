@@ -259,7 +259,7 @@ def resident():
 
 def run(n):
     con = duckdb.connect()
-    con.sql("SET threads = 1")
+    con.sql("SET threads = 1; SET enable_progress_bar = false")  # the bar would go to standard output
     rows = con.cursor().sql(f"SELECT i, sin(i / 10.0) AS v, hash(i) % 1000 AS w FROM range({n}) t(i)")
     con.register("found", random_cut_forest(rows, ["v", "w"], order="i", number_of_trees=1, sub_sample_size=16))
     return con.sql("SELECT count(*), sum(ANOMALY_SCORE) FROM found").fetchall()[0][0]
