@@ -39,7 +39,7 @@ METHODS = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLAC
 ATTRIBUTED = [method for method in METHODS if method != "path"]  # those that measure boxes
 
 cdef enum:
-    BATCH = 16384   # rows held as floats, and as scores by block, at a time
+    BATCH = 16384   # number of rows that are stored as floats, and as scores by block, at a time
 
 cdef int HEAD = _HEAD
 
@@ -196,7 +196,7 @@ cdef class Forest:
         cdef int i
         cdef int64_t most = 0
         for i in range(self.trees.n_trees):
-            # slots and leaves are never more than the records held
+            # there are never more slots or leaves than records
             most = max(most, <int64_t>self.trees.sample[i].size)
         for i in range(self.trees.n_trees):
             self.reserve(i, most + more + 1)
@@ -315,7 +315,7 @@ cdef class Forest:
         for j in range(self.trees.n_features):
             self.trees.origin[j] = middle[j]
         for i in range(self.trees.n_trees):
-            self.reserve_boxes(i, HEAD)  # as many as they may come to
+            self.reserve_boxes(i, HEAD)  # the largest possible number
         self._grow(0, self.trees.n_trees, <uintptr_t>self.trees.head, self.trees.n_features)
         free(self.trees.head)
         self.trees.head = NULL
@@ -393,7 +393,7 @@ cdef class Forest:
             self.trees.warm_up = 0
             self.trees.table = n if decay == 0.0 else 0
             at, step = <uintptr_t>&X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
-            # the first sample tells where the data lie
+            # the first sample shows where the data lie
             self._sample_rows(0, 1, n, w_at, cumulative_at, decay, disjoint)
             taken = [self.trees.sample[0].slots[i].arrival - 1 for i in range(self.trees.sample[0].size)]
             middle = np.median(np.asarray(X)[np.sort(taken)], axis=0)

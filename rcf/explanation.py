@@ -20,7 +20,7 @@ def explanation_json(attribution: ArrayLike, names: Sequence[str], *, directiona
     names : sequence of str
         Names of the d columns. The keys of the JSON object have this order.
     directionality : bool, default=True
-        Write DIRECTION and STRENGTH too. The function's argument withDirectionality is the same.
+        Write DIRECTION and STRENGTH too. In Kinesis, the argument withDirectionality does this.
 
     Returns
     -------

@@ -29,7 +29,7 @@ cdef struct Slot:
     double key
     int64_t arrival   # the number of the record in the stream
     int32_t item      # the owner's data: a leaf, an index
-    int32_t spare     # keeps the size the same everywhere
+    int32_t spare     # makes the size equal on all machines
 
 
 cdef struct Sample:

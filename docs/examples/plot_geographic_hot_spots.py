@@ -2,7 +2,7 @@
 Taxi pickups
 ============
 
-Where do passengers gather, and when? The pickups are made up: a city, an airport, a station in the rush hours, and a concert
+Where do passengers gather, and when? The pickups are synthetic: a city, an airport, a station in the rush hours, and a concert
 that ends at 22:30. With ``metric="haversine"`` records are latitudes and longitudes in degrees, and the radius is in metres.
 """
 
@@ -37,7 +37,7 @@ day = day[np.argsort(day[:, 0])]
 hours, places = day[:, 0], day[:, 1:]
 
 # %%
-# The last 1500 pickups count. A region needs 40 pickups within 150 m.
+# The window holds the last 1500 pickups. A region needs 40 pickups within 150 m.
 
 spots = HotSpots(window_size=1500, scan_radius=150, min_points=40, metric="haversine")
 changes = spots.follow(places)
@@ -47,7 +47,7 @@ for change in changes:
         print(f"{int(hour):02}:{int(60 * hour % 60):02}  region {change.id} {change.kind}")
 
 # %%
-# The picture at 23:15, when the concert is over. Regions are labelled with id, count and density.
+# The picture shows the regions at 23:15, after the concert. They are labelled with id, count and density.
 
 late = HotSpots(window_size=1500, scan_radius=150, min_points=40, metric="haversine")
 late.update_many(places[hours < 23.25])

@@ -41,8 +41,8 @@ cdef struct Climb:
     const rcf_tree* tree
     const float* x
     int32_t at          # the node or leaf that the last box belongs to
-    int32_t top         # where the subtree of the sibling ends, if `own` > 0
-    int32_t own         # records equal to x, which count as if the tree did not hold them
+    int32_t top         # the root of the sibling's subtree, if `own` > 0
+    int32_t own         # number of records equal to x, which are treated as if the tree did not hold them
     bint started
     bint hulls          # boxes are hulls without x from here on
     float* scratch      # for a box that is not in memory
@@ -188,7 +188,7 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
     leaf = rcf_descend_from(t, t.root, x, &depth)
     equal = same_point(t, leaf, x)
     if equal and t.leaves[leaf].parent < 0:
-        for k in range(n):  # the tree holds a single value: no length, any side
+        for k in range(n):  # the tree holds a single value, so the length is 0 and the sides are equal
             sums[k] = <double>t.mass / n
             sums[2 * n + k] = 1.0 / n
     else:

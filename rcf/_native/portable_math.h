@@ -27,7 +27,7 @@ static inline double rcf_log1p_small(double f) {
     double middle = (1.0 / 11 + z * (1.0 / 13)) + z2 * (1.0 / 15 + z * (1.0 / 17));
     double high = (1.0 / 19 + z * (1.0 / 21)) + z2 * (1.0 / 23);
     double p = z * ((low + z4 * middle) + z8 * high);
-    /* 2s + 2sp, with 2s = f - sf, so that a small f keeps all of its digits */
+    /* 2s + 2sp with 2s = f - sf, so that a small f loses no digits */
     return f - s * (f - 2.0 * p);
 }
 

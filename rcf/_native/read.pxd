@@ -15,7 +15,7 @@ from rcf._native.work cimport Work
 
 cdef enum:
     FEW = 16        # rows that are scored by all trees together
-    SWEEP = 8192    # rows that go through a frozen tree at a time: the more come to a leaf the better; a few MB
+    SWEEP = 8192    # number of rows per sweep of a frozen tree: more rows per leaf are faster; a few MB
 
 
 cdef inline int64_t rows_at_once(const Trees* f) noexcept nogil:

@@ -183,7 +183,7 @@ typedef __mmask8 RCF_ISA(pm);
 /* The first n >= 1 pairs, all of them if n is larger. */
 RCF_LOCAL __mmask8 RCF_ISA(first)(int32_t n) { return n >= 8 ? 0xff : (__mmask8)((1 << n) - 1); }
 RCF_LOCAL __mmask8 RCF_ISA(both)(__mmask8 a, __mmask8 b) { return a & b; }
-/* a without b, which is part of a. */
+/* a without b, where b is a subset of a. */
 RCF_LOCAL __mmask8 RCF_ISA(without)(__mmask8 a, __mmask8 b) { return (__mmask8)(a & ~b); }
 RCF_LOCAL int RCF_ISA(count)(__mmask8 which) { return __builtin_popcount(which); }
 

@@ -60,7 +60,7 @@ typedef struct {
     float value[RCF_TOP];
     int32_t dim[RCF_TOP];
     int32_t end[RCF_TOP];
-    int32_t depth[RCF_TOP]; /* of the ends */
+    int32_t depth[RCF_TOP]; /* depths of the ends */
 } rcf_top;
 
 typedef struct {

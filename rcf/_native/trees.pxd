@@ -8,7 +8,7 @@ from rcf._native.tree cimport rcf_tree, tree_clear, RCF_SMALL
 from sampling._reservoir cimport Sample, sample_clear, sample_foresee
 
 cdef enum:
-    BLOCK = 4       # trees whose scores are added up together; part of the result, so never to be changed
+    BLOCK = 4       # number of trees whose scores are summed together; it affects the last bits, so it must never change
     GROUP = 8       # trees that score and learn together
 
 
@@ -26,7 +26,7 @@ cdef struct Trees:
     int32_t depth_room     # no tree is deeper
     int64_t seen
     int64_t warm_up        # update() scores the records before this one as 0
-    int64_t table          # so many records of a table came together, without an order, and nothing before them
+    int64_t table          # number of records of a table, which came together without an order and before all others
     # of the one record that is learned
     float* row
     double* row_scores

@@ -30,7 +30,7 @@ typedef struct {
 typedef struct {
     rcf_pair pair[RCF_PAIRS];
     double score[RCF_PAIRS];
-    int32_t leaf[RCF_PAIRS];   /* that x comes to */
+    int32_t leaf[RCF_PAIRS];   /* that x reaches */
     int32_t n_open[RCF_PAIRS]; /* number of open boxes of each pair whose open boxes are kept, from the leaf up */
     rcf_step open[RCF_PAIRS][RCF_STEPS + 1]; /* the first RCF_STEPS; the last place receives the rest */
 } rcf_walk;

@@ -134,7 +134,7 @@ static void rcf_build_boxes(rcf_index *x, int32_t v, int32_t *slots, int32_t n) 
         node->child[0] = a;
         node->child[1] = b;
         x->nodes[a].parent = x->nodes[b].parent = v;
-        if (left <= n - left) { /* recursion into the smaller part is at most log2 n deep */
+        if (left <= n - left) { /* recursion only into the smaller part is at most log2 n deep */
             rcf_build_boxes(x, a, slots, left);
             v = b;
             slots += left;
@@ -269,7 +269,7 @@ static inline int rcf_box_within(const rcf_index *x, int32_t v, const double *po
     for (int j = 0; j < x->dims; j++) {
         double out = lower[j] > point[j] ? lower[j] - point[j] : point[j] > upper[j] ? point[j] - upper[j] : 0.0;
         sum += out * out;
-        /* sums in another order than the distance: leave room for its rounding */
+        /* the order of summation differs from that of the distance, so allow for rounding */
         if (sum > x->radius2 * (1.0 + 1e-12)) return 0;
     }
     return 1;

@@ -1,4 +1,4 @@
-/* A hashed grid, for up to 3 features, with cells a little wider than the radius: whatever is near lies in the cell of a point or next
+/* A hashed grid, for up to 3 features, with cells slightly wider than the radius: all neighbours are in the cell of a point or next
  * to it. Cells are gathered in blocks, of which a look meets few.
  */
 #ifndef RCF_GRID_H
@@ -195,7 +195,7 @@ static inline int rcf_newest_chunks(const rcf_index *x, const rcf_look *look, in
         int32_t found = rcf_find_block(x, look->at[b], look->home[b]);
         if (found < 0) continue;
         const rcf_block *block = rcf_block_at(x, found);
-        for (int a = 0; a < RCF_AXES; a++) { /* the part of the 3^d cells that lies in this block */
+        for (int a = 0; a < RCF_AXES; a++) { /* those of the 3^d cells that belong to this block */
             int64_t first = look->at[b][a] * ((int64_t)1 << bits[a]), last = first + (1 << bits[a]) - 1;
             from[a] = (look->low[a] > first ? look->low[a] : first) - first;
             to[a] = (look->high[a] < last ? look->high[a] : last) - first;

@@ -1,4 +1,4 @@
-/* The records within a radius of a point, while records come and go, the oldest first: by the grid up to 3 features, else by
+/* Search for the records within a radius of a point, while records come and the oldest leave: by the grid with up to 3 features, else by
  * the tree.
  *
  * "Within" is sum (x - y)^2 <= radius^2 in doubles, for up to 3 features added in the order of the features: then also

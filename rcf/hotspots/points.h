@@ -22,7 +22,7 @@
 #endif
 
 enum {
-    RCF_AXES = 3,     /* features that the grid can take */
+    RCF_AXES = 3,     /* largest number of features of the grid */
     RCF_CELLS = 16,   /* cells of a block: a ball meets 2.25 blocks on average in the plane */
     RCF_LINE = 128,   /* bytes that are fetched together: two cache lines */
     RCF_CHUNK = 8,    /* places in a chunk */
@@ -66,7 +66,7 @@ typedef struct {
     double cut;
     int32_t mass;     /* records below */
     int32_t changes;  /* records that came or went since it was built */
-    int32_t bucket;   /* of a leaf: the bucket that takes the next record */
+    int32_t bucket;   /* of a leaf: the bucket for the next record */
 } rcf_box_node;
 
 typedef struct {

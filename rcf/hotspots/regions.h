@@ -5,7 +5,7 @@
 #include "neighbours.h"
 #include "sphere.h"
 
-/* A window of so many records does not lie in the near caches: looks are prepared while the records before are taken in, a stage for
+/* A window of this many records does not fit into the near caches: lookups are prepared while earlier records are processed, a stage for
  * each record, so that they wait for memory together. */
 enum { RCF_AHEAD = 4, RCF_LARGE = 1 << 16 };
 
@@ -19,7 +19,7 @@ typedef struct {
     int32_t start;   /* the count before this record of the stream */
     int32_t merged;  /* the region that it went into, or -1 */
     int32_t origin;  /* the region from which this record of the stream split it, or itself */
-    int32_t holder;  /* of an origin: the part that keeps the number */
+    int32_t holder;  /* of an origin: the part that keeps the id */
     uint8_t touched; /* by this record of the stream */
     uint8_t stale;   /* changed since the last report, and in the list of those */
     uint8_t shown;   /* its number has been reported */
@@ -34,7 +34,7 @@ typedef struct {
 
 typedef struct {
     int32_t todo, todo_end, done, done_end; /* lists through rcf_record.follow */
-    int32_t met;     /* the group that it is part of now */
+    int32_t met;     /* its current group */
     int32_t ended;
 } rcf_group;
 
@@ -53,12 +53,12 @@ typedef struct {
     int32_t n_regions, free_region;
     int64_t next_id;
     int32_t *touched, *stale, n_touched, n_stale;
-    int64_t *ended;     /* numbers that were reported and are gone */
+    int64_t *ended;     /* ids that were reported and no longer exist */
     int32_t n_ended;
     rcf_entry **near_a, **near_b, **near_c;
     int32_t *turned;
-    double *fresh;      /* (index.dims) the point of the record that comes */
-    rcf_look coming[RCF_AHEAD], going[RCF_AHEAD]; /* looks around the next records and the oldest, by the number of the record */
+    double *fresh;      /* (index.dims) the point of the new record */
+    rcf_look coming[RCF_AHEAD], going[RCF_AHEAD]; /* prepared lookups around the next records and the oldest, by the number of the record */
     double *far_a, *far_b, *far_c;
     rcf_group *groups;
     int64_t mark;
@@ -84,7 +84,7 @@ static inline double *rcf_given(const rcf_window *w, int32_t slot) {
     return w->sphere ? w->places + (size_t)slot * 2 : rcf_point_at(&w->index, slot);
 }
 
-/* Keep a record that comes; its point is then in `fresh`. */
+/* Store a new record; its point is then in `fresh`. */
 static inline void rcf_take(rcf_window *w, int32_t slot, const double *record) {
     double *x = w->sphere ? w->places + (size_t)slot * 2 : w->fresh;
     for (int j = 0; j < w->columns; j++) x[j] = record[j] + 0.0; /* -0.0 is 0.0 */
@@ -168,7 +168,7 @@ static void rcf_quit(rcf_window *w, int32_t r, int32_t slot) {
         if (value == lower[j] || value == upper[j]) w->regions[r].loose = 1;
         if (w->sphere && j == 1 && value + 360.0 == upper[j]) w->regions[r].loose = 1;
     }
-    /* an arc of more than half a circle may also become another one, whose gap is where the record was */
+    /* an arc of more than half a circle may also become another arc, whose gap is at the place of the record */
     if (w->sphere && upper[1] - lower[1] > 180.0) w->regions[r].loose = 1;
     rcf_add_point(w, r, slot, -1.0);
 }

@@ -72,7 +72,7 @@ static double rcf_box_area(const double *lower, const double *upper, double leas
     double cosine, height, width, unused;
     rcf_turn(0.5 * (lower[0] + upper[0]), &cosine, &unused);
     rcf_turn(0.5 * (upper[0] - lower[0]), &unused, &height);
-    height *= 2.0 * RCF_EARTH; /* of the band, seen from the equator: its area is the same as that of a cylinder */
+    height *= 2.0 * RCF_EARTH; /* height of the band, because its area equals that of a cylinder */
     width = (upper[1] - lower[1]) * RCF_DEGREE * RCF_EARTH * cosine;
     return (height > 0.0 ? height : least) * (width > 0.0 ? width : least);
 }

@@ -367,7 +367,7 @@ cdef class Window:
                 if self.w.regions[r].n_cores:
                     regions.append(self.w.regions[r].id)
                     sums.append([rcf_sum(&self.w, r)[j] for j in range(2 * d)])
-        order = np.argsort(np.array(regions, dtype=np.int64))  # where a region stands in memory decides nothing
+        order = np.argsort(np.array(regions, dtype=np.int64))  # the place of a region in memory has no effect
         return {
             "window_size": int(self.w.window), "scan_radius": self.radius, "min_points": int(self.w.min_points),
             "seen": int(self.w.seen), "next_id": int(self.w.next_id), "points": points, "ids": ids, **state,
