@@ -221,8 +221,8 @@ static void rcf_set_range(const rcf_model *m, rcf_box *box) {
 
 /* Extend the box of the leaves of *hull, which are some of those of `at`, to all leaves of `at`. */
 static void rcf_widen(const rcf_model *m, rcf_box *box, rcf_subtree *hull, const rcf_subtree *at) {
-    for (uint32_t a = at->a; a < at->a + at->n; a++)
-        if (a < hull->a || a >= hull->a + hull->n) rcf_join(m, box, rcf_point(m, a), rcf_point(m, a));
+    for (uint32_t a = at->a; a < hull->a; a++) rcf_join(m, box, rcf_point(m, a), rcf_point(m, a));
+    for (uint32_t a = hull->a + hull->n; a < at->a + at->n; a++) rcf_join(m, box, rcf_point(m, a), rcf_point(m, a));
     rcf_set_range(m, box);
     *hull = *at;
 }
