@@ -14,6 +14,9 @@ class Replay:
     For each key it keeps the latest time stamp and the number of records with this stamp. After a restart it skips the older
     records of the key, and as many records with this stamp as were seen before. The first other record ends the replay of the
     key. Records without time stamps are never skipped.
+
+    It does badly if the clock of the stream was set back between the two runs: records up to the old time are then skipped,
+    and the worker logs how many.
     """
 
     def __init__(self) -> None:
