@@ -77,7 +77,7 @@ assert quality["5 components + distance"]["shuffled"] > 0.98
 assert min(quality["20 components + distance"].values()) > 0.98
 
 # %%
-# The scores of the shuffled images with 5 components are below those of the digits without the distance, and above them with it.
+# Without the distance, the shuffled images score below the digits. With the distance, they score above them.
 fig, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
 for ax, name in zip(axes, ("5 components", "5 components + distance"), strict=True):
     bins = np.linspace(0.4, 3.0, 53)

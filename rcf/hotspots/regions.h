@@ -282,7 +282,7 @@ static void rcf_tighten(rcf_window *w, int32_t r) {
     if (n) rcf_arc(w->far_a, n, &lower[1], &upper[1]);
 }
 
-/* The mean of the records of a region whose box is tight; on the sphere the place below the mean of the points. */
+/* The mean of the records of a region whose box is tight; on the sphere, the direction of the mean of the points. */
 static void rcf_center(const rcf_window *w, int32_t r, double *center) {
     int d = w->index.dims;
     double mean[3];

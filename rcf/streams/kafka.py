@@ -34,7 +34,7 @@ log = logging.getLogger("rcf.streams")
 PART = 900_000  # bytes of a checkpoint in one message: brokers take 1 MB by default
 # every call of a producer after the error that ended it raises _FATAL
 FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FATAL)
-OVERHEAD = 1000  # bytes of a message beside key and value, at most
+OVERHEAD = 1000  # largest number of bytes of a message in addition to key and value
 TIMEOUT = 30.0  # seconds
 
 

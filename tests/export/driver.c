@@ -65,7 +65,7 @@ static void damage(const unsigned char *whole, size_t size, const double *x, siz
             uint64_t value = below(2) ? below(256) : bytes[at] ^ UINT64_C(1) << below(8);
             bytes[at] = (unsigned char)value;
         }
-        if (below(4) != 0 && left >= 56) { /* mostly with a size and a checksum that fit, or nothing else would be reached */
+        if (below(4) != 0 && left >= 56) { /* most have a valid size and checksum, because otherwise no other check would be reached */
             uint64_t length = left;
             memcpy(bytes + 16, &length, 8);
             uint32_t crc = crc_of(bytes + 12, left - 12);
