@@ -58,8 +58,8 @@ DEPENDS = {
     "rcf._core": ["rcf/_native/*.[ph]*", "sampling/*.pxd"],
     "rcf.sampling._core": ["rcf/_native/rng.pxd", "rcf/_native/portable_math.h", "sampling/*.pxd"],
     "rcf.shingle._core": ["shingle/*.pxd"],
-    "rcf.detector.evidence": [],
-    "rcf.detector.views": ["rcf/detector/*.pxd"],
+    "rcf.detector.evidence": ["rcf/_native/bits.*"],
+    "rcf.detector.views": ["rcf/detector/*.pxd", "rcf/_native/bits.*"],
     "rcf.hotspots.window": ["rcf/hotspots/*.h"],
 }
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from .speed import timed, warmed
 SETTING = Setting("1x8", trees=50)
 CASES = ("to_bytes", "from_bytes", "save", "load")
 MARKS = {"kB": 350, "ms": 5}
+# Detectors of one feature, of which services keep one for each key.
+DETECTORS: dict[str, dict[str, Any]] = {
+    "10 x 256, no windows": {"shingle_size": 1, "n_estimators": 10},
+    "30 x 128, shingle 4": {"shingle_size": 4, "n_estimators": 30, "max_samples": 128},
+    "50 x 256, shingle 8": {},
+}
 # Tables of `rcf detect`: columns, and whether there are time stamps. Noise on a sine, with a spike every 5000 rows.
 TABLES = {"1 column": (1, False), "1 column, times": (1, True), "4 columns": (4, False)}
 RATIO = 1.3  # the target: CPU time without that of the start, divided by the CPU time of update_many
@@ -76,6 +83,44 @@ def table(measured: pd.DataFrame) -> pd.DataFrame:
         out[f"{case}, ms"] = cpu[case]
     out["save, wall ms"], out["load, wall ms"] = wall["save"], wall["load"]
     return out.reset_index()
+
+
+def some_detector(params: dict[str, Any], records: int) -> rcf.StreamDetector:
+    """A detector that has learned noise on a sine."""
+    detector = rcf.StreamDetector(random_state=0, **params)
+    detector.update_many(5 * np.sin(np.arange(records) / 15) + np.random.default_rng(0).normal(size=records))
+    return detector
+
+
+def detectors(rounds: int, keys: int) -> pd.DataFrame:
+    """A row per detector: kB, medians of CPU time in microseconds, and seconds for 10 000 such keys, taken from fewer."""
+    found = []
+    for name, params in DETECTORS.items():
+        detector = some_detector(params, 5000)
+        data = detector.to_bytes()
+        many = rcf.KeyedDetector(rcf.StreamDetector(**params), max_keys=keys)
+        for key in range(keys):
+            many._held[key] = detector
+        file = many.to_bytes()
+        work: dict[str, Callable[[], Any]] = {
+            "to_bytes": detector.to_bytes,
+            "from_bytes": partial(rcf.StreamDetector.from_bytes, data),
+            "keys saved": many.to_bytes,
+            "keys restored": partial(rcf.KeyedDetector.from_bytes, file),
+            "restored lazily": partial(rcf.KeyedDetector.from_bytes, file, lazy=True),
+        }
+        times: dict[str, list[float]] = {case: [] for case in work}
+        for number in range(rounds):
+            for case, run in work.items():
+                if "bytes" in case or number < 3:  # a thousand keys take a second
+                    times[case].append(timed(run)[1])
+        cpu = {case: float(np.median(taken)) for case, taken in times.items()}
+        found.append({
+            "detector": name, "kB": len(data) / 1e3,
+            **{f"{case}, µs": 1e6 * cpu[case] for case in ("to_bytes", "from_bytes")},
+            **{f"10 000 {case}, s": 1e4 / keys * cpu[case] for case in ("keys saved", "keys restored", "restored lazily")},
+        })  # fmt: skip
+    return pd.DataFrame(found)
 
 
 def write_table(path: Path, rows: int, columns: int, times: bool) -> Any:

@@ -802,7 +802,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
             fitted["_offset"], fitted["_offset_for"] = (offset, line.n_seen), (method, line.contamination)
         if "feature_names_in_" in fitted:
             fitted["feature_names_in_"] = list(fitted["feature_names_in_"])
-        return {"params": params, "fitted": fitted, "forest": self._forest.state() if self._grown else None}
+        return {"params": params, "fitted": fitted, "forest": self._forest.to_bytes() if self._grown else None}
 
     @classmethod
     def _from_state(cls, state: dict[str, Any]) -> Self:
@@ -811,7 +811,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         fitted = state["fitted"]
         if state["forest"] is None:
             return self
-        forest = Forest.from_state(state["forest"], bool(self.low_memory))
+        forest = Forest.from_bytes(state["forest"], bool(self.low_memory))
         names, offset, given = (fitted.get(name) for name in ("feature_names_in_", "_offset", "_given_offset"))
         method, contamination = fitted.get("_offset_for", (self.method, self.contamination))
         if not (

@@ -141,18 +141,177 @@ def test_the_package_safetensors_reads_it(tmp_path):
     for build in FORESTS.values():
         forest = build()
         tensors = safetensors.load(forest.to_bytes())
-        state = forest._forest.state()
-        np.testing.assert_array_equal(tensors["forest.threshold"], state["threshold"])
-        np.testing.assert_array_equal(tensors["forest.origin"], state["origin"])
-        name = "forest.points"
-        if name in tensors:
-            points = tensors[name]
-        else:  # as the notes on the format say
-            planes = [tensors[f"{name}/{i}"].tobytes() for i in range(4)]
-            longest = max(map(len, planes))
-            planes = [zlib.decompress(p, -15) if len(p) < longest else p for p in planes]
-            points = np.frombuffer(bytes(b for four in zip(*planes, strict=True) for b in four), "<f4")
-        np.testing.assert_array_equal(points, state["points"].reshape(-1))
+        assert tensors["forest"].tobytes() == forest._forest.to_bytes()
+        assert set(tensors) == {"forest", "crc32"}
+
+
+def test_planes_are_as_the_notes_say(things):
+    safetensors = pytest.importorskip("safetensors.numpy", reason="the package safetensors is not installed")
+    points = np.round(stream(3000, 2)).astype(np.float32)
+    tensors = safetensors.load(Thing(points).to_bytes())
+    planes = [tensors[f"content/{i}"].tobytes() for i in range(4)]
+    assert min(map(len, planes)) < points.size
+    planes = [zlib.decompress(p, -15) if len(p) < points.size else p for p in planes]
+    found = np.frombuffer(bytes(b for four in zip(*planes, strict=True) for b in four), "<f4")
+    np.testing.assert_array_equal(found, points.reshape(-1))
+
+
+class Bits:
+    """The notes in packed.pxd and records.pxd, read one bit after the other: a forest as bytes, as `Forest.state` tells it."""
+
+    def __init__(self, data):
+        self.bits, self.at = int.from_bytes(data, "little"), 0
+        self.where = {}  # (first bit, width) of all that have a name
+
+    def take(self, width, name=None):
+        self.where.setdefault(name, []).append((self.at, width))
+        found = self.bits >> self.at & ((1 << width) - 1)
+        self.at += width
+        return found
+
+    def number(self):
+        return self.take(self.take(6))
+
+    def double(self, name=None):
+        return struct.unpack("<d", struct.pack("<Q", self.take(64, name)))[0]
+
+    def forest(self):
+        n_trees, capacity, d, step = (self.take(32) for _ in range(4))
+        growing, decay = bool(self.take(1)), self.double()
+        seen, warm_up, table = self.number(), self.number(), self.number()
+        origin = [self.double() for _ in range(d)]
+        head = [[self.double() for _ in range(d)] for _ in range(seen if growing else 0)]
+        arrival, points = self.records(d, step, origin)
+        sizes = [self.number() for _ in range(n_trees)]
+        trees = [self.tree(size, arrival, points, seen) for size in sizes]
+        joined = {
+            name: [value for tree in trees for value in tree[name]] for name in ("key", "record", "inner", "cut", "dim")
+        }
+        single = {
+            name: [tree[name] for tree in trees] for name in ("rng", "threshold", "budget", "next", "settled", "leaves")
+        }
+        return {
+            "n_trees": n_trees, "capacity": capacity, "n_features": d, "time_decay": decay, "seen": seen, "warm_up": warm_up,
+            "table": table, "growing": growing, "origin": origin, "head": head, "size": sizes, "arrival": arrival, "points": points,
+            **joined, **single,
+        }  # fmt: skip
+
+    def records(self, d, step, origin):
+        rows = self.number()
+        columns = [(self.take(5), self.take(5), self.take(31)) for _ in range(d)]
+        arrival, points = [0], []
+        for row in range(rows):
+            distance = 1 if self.take(1) else self.number()
+            arrival.append(arrival[-1] + distance)
+            shift = d if row == 0 or step == 0 else step * distance
+            values = []
+            for k, (zeros, width, least) in enumerate(columns):
+                code = self.take(2) if k + shift < d else 2
+                if code == 2:
+                    sign = self.take(1)
+                    bits = (self.take(width) + least) << zeros | sign << 31
+                    values.append(struct.unpack("<f", struct.pack("<I", bits))[0])
+                else:
+                    value = np.float32(points[-1][k + shift] + origin[k + shift] - origin[k])
+                    values.append(
+                        float(
+                            [
+                                value,
+                                np.nextafter(value, np.float32(np.inf)),
+                                0,
+                                np.nextafter(value, -np.float32(np.inf)),
+                            ][code]
+                        )
+                    )
+            points.append(values)
+        return arrival[1:], points
+
+    def tree(self, size, arrival, points, seen):
+        found = {"rng": [self.take(64, "rng") for _ in range(4)]}
+        found |= {"threshold": self.double("threshold"), "budget": self.double("budget")}
+        leaves = self.number()
+        found |= {"leaves": leaves, "next": self.number() + seen + 1, "settled": seen - self.number()}
+        found |= {"inner": [], "dim": [], "key": [], "record": [], "cut": []}
+        if size == 0:
+            return found
+        d = len(points[0])
+        children = {}  # of each inner node; of a leaf, ~number stands there
+
+        def below(first, many):
+            """The node of so many leaves, read with all that is below."""
+            found["inner"].append(many > 1)
+            if many == 1:
+                return ~first
+            node = len(found["dim"])
+            left = 1 + self.take((many - 2).bit_length(), "left")
+            found["dim"].append(self.take((d - 1).bit_length(), "dim"))
+            children[node] = [below(first, left), below(first + left, many - left)]
+            return node
+
+        below(0, leaves)
+        least, width = self.take(64, "least key"), self.take(7, "key width")
+        held = {}
+        for _ in range(size):
+            rank = least + self.take(width, "key")
+            rank ^= 1 << 63 if rank >> 63 else (1 << 64) - 1
+            found["key"].append(struct.unpack("<d", struct.pack("<Q", rank))[0])
+            found["record"].append(self.take((len(points) - 1).bit_length(), "record"))
+            held.setdefault(~self.take((leaves - 1).bit_length(), "leaf"), []).append(points[found["record"][-1]])
+        cuts = {}
+        for node in range(leaves - 2, -1, -1):
+            left, right = (held[child] for child in children[node])
+            held[node] = left + right
+            k = found["dim"][node]
+            low, high = rank_of(max(x[k] for x in left)), rank_of(min(x[k] for x in right))
+            rank = low + self.take((high - low - 1).bit_length(), "cut" if high - low & high - low - 1 else "whole cut")
+            rank ^= 1 << 31 if rank >> 31 else (1 << 32) - 1
+            cuts[node] = struct.unpack("<f", struct.pack("<I", rank))[0]
+        found["cut"] = [cuts[node] for node in range(leaves - 1)]
+        return found
+
+
+def rank_of(x):
+    (bits,) = struct.unpack("<I", struct.pack("<f", x))
+    return bits ^ (0xFFFFFFFF if bits >> 31 else 0x80000000)
+
+
+def test_a_forest_is_as_the_notes_on_its_bits_say(forest):
+    assert_as_noted(forest._forest)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3])
+@pytest.mark.parametrize("n", [5, 40, 900])
+def test_windows_that_overlap_stand_once(step, n):
+    """Whatever is said of how far a window moves: where it is wrong the bytes are more."""
+    x = np.random.default_rng(0).normal(size=(n + 2, 2)).cumsum(axis=0)
+    forest = Forest(3, 64, 6, 0.02, [1])
+    forest.update(np.lib.stride_tricks.sliding_window_view(x, 3, axis=0).transpose(0, 2, 1).reshape(n, 6), None, None)
+    assert_as_noted(forest, step)
+    if n == 900:
+        assert (len(forest.to_bytes(step)) < 0.9 * len(forest.to_bytes())) == (step == 2)
+
+
+def test_whole_numbers_take_few_bits():
+    X = np.round(stream(2000, 4))
+    whole, other = (
+        RandomCutForest(4, 128, random_state=0).fit(table)._forest for table in (X, X + 0.1 * stream(2000, 4))
+    )
+    assert_as_noted(whole)
+    assert len(whole.to_bytes()) < 0.8 * len(other.to_bytes())
+
+
+def assert_as_noted(forest, step=0):
+    data, state = forest.to_bytes(step), forest.state()
+    bits = Bits(data)
+    told = bits.forest()
+    assert 0 <= 8 * len(data) - bits.at < 8
+    assert told.keys() == state.keys()
+    for name, value in state.items():
+        found = np.array(told[name], dtype=np.asarray(value).dtype).reshape(np.shape(value))
+        np.testing.assert_array_equal(found, value, err_msg=name)
+    again = Forest.from_bytes(data)
+    assert_same_state(again.state(), state)
+    assert again.to_bytes(step) == data
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------------
@@ -255,7 +414,7 @@ ARRAYS = [
 
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype}{a.shape}")
 def test_every_array_comes_back(things, array):
-    again = persist._unpack(Thing(array).to_bytes()).content
+    again = persist.unpack(Thing(array).to_bytes()).content
     assert again.dtype == array.dtype.newbyteorder("=")
     assert again.shape == array.shape
     assert again.tobytes() == np.ascontiguousarray(array).astype(again.dtype).tobytes()
@@ -275,7 +434,14 @@ def test_scalars_and_nested_objects_come_back(things):
     assert np.isnan(Thing.from_bytes(Thing(float("nan")).to_bytes()).content)
 
 
-@pytest.mark.parametrize("content", [object(), {1: 2}, {"$array": 1}, b"bytes", {"a": [np.array(["x"])]}, 1j])
+@pytest.mark.parametrize("data", [b"", b"\0bytes", bytes(100_000)])
+def test_bytes_come_back(things, data):
+    assert bytes(Thing.from_bytes(Thing({"deep": [data, data]}).to_bytes()).content["deep"][1]) == data
+
+
+@pytest.mark.parametrize(
+    "content", [object(), {1: 2}, {"$array": 1}, {"$bytes": 1}, bytearray(b"bytes"), {"a": [np.array(["x"])]}, 1j]
+)
 def test_other_things_are_refused(things, content):
     with pytest.raises(TypeError, match="cannot be saved"):
         Thing(content).to_bytes()
@@ -328,7 +494,8 @@ def checked(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h["__metadata__"].update(version="2"), "version '2' and was written by rcf"),
+        (lambda h: h["__metadata__"].update(version="1"), "version '1' and was written by rcf"),
+        (lambda h: h["__metadata__"].update(version="3"), "version '3' and was written by rcf"),
         (lambda h: h["__metadata__"].update(format="pt"), "safetensors file of something else"),
         (lambda h: h.pop("__metadata__"), "safetensors file of something else"),
         (lambda h: h["__metadata__"].update(kind="os.system"), "holds a 'os.system'"),
@@ -337,9 +504,9 @@ def checked(data):
         (lambda h: h["__metadata__"].update(state='{"a":NaN}'), "NaN is not JSON"),
         (lambda h: h["__metadata__"].update(state='{"a":1,"a":2}'), "comes twice"),
         (lambda h: h["__metadata__"].update(state="{}"), "belongs to nothing"),
-        (lambda h: h["forest.origin"].update(dtype="F16"), "not described"),
-        (lambda h: h["forest.origin"].update(shape=[3]), "does not lie"),
-        (lambda h: h["forest.origin"].update(data_offsets=[0, 10**15]), "does not lie"),
+        (lambda h: h["forest"].update(dtype="F16"), "not described"),
+        (lambda h: h["forest"].update(shape=[3]), "does not lie"),
+        (lambda h: h["forest"].update(data_offsets=[0, 10**15]), "does not lie"),
         (lambda h: h.pop("crc32"), "cut off"),
     ],
 )
@@ -348,25 +515,30 @@ def test_hostile_headers(change, message):
         RandomCutForest.from_bytes(rewritten(fitted_on_table().to_bytes(), change_header=change))
 
 
-def array_of(shape):
-    return lambda s: s["forest"]["points"].update(shape=shape)
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([10**14, 8], "impossible shape|cannot hold|are due"),
+        ([-1, 8], "impossible shape"),
+        ([2.0], "impossible shape"),
+        ([10**13], "cannot hold|are due"),
+    ],
+)
+def test_hostile_shapes(things, shape, message):
+    for array in (np.arange(3.0), np.zeros(100_000)):
+        with pytest.raises(ModelFileError, match=message):
+            Thing.from_bytes(
+                rewritten(Thing(array).to_bytes(), change_state=lambda s: s["content"].update(shape=shape))
+            )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (array_of([10**14, 8]), "impossible shape|cannot hold|are due"),
-        (array_of([-1, 8]), "impossible shape"),
-        (array_of([2.0]), "impossible shape"),
-        (array_of([10**13]), "cannot hold|are due"),
-        (lambda s: s["forest"].pop("points"), "belongs to nothing"),
-        (lambda s: s["forest"].update(n_trees=10**9), "impossible|entries"),
-        (lambda s: s["forest"].update(n_trees=True), "n_trees is"),
-        (lambda s: s["forest"].update(n_features=2**30), "wide"),
-        (lambda s: s["forest"].update(time_decay="x" * 10**6), "time_decay is"),
-        (lambda s: s["forest"].update(capacity=2**29, warm_up=-1), "impossible counts"),
-        (lambda s: s["forest"].update(seen=10**4000), "impossible counts"),
-        (lambda s: s["forest"].pop("seen"), "seen is missing"),
+        (lambda s: s.pop("forest"), "belongs to nothing"),
+        (lambda s: s.update(forest={"$bytes": "else"}), "there are no such bytes"),
+        (lambda s: s.update(forest={"$bytes": {}}), "there are no such bytes"),
+        (lambda s: s["params"].update(forest={"$bytes": "forest"}), "there are no such bytes"),
         (lambda s: s["params"].update(n_estimators="many"), "n_estimators"),
         (lambda s: s["params"].update(surprise=1), "surprise"),
         (lambda s: s["fitted"].update(surprise=1), "fitted attributes"),
@@ -428,6 +600,78 @@ def test_arrays_that_are_not_a_forest(change, message):
     change(state)
     with pytest.raises(ModelStateError, match=message):
         Forest.from_state(state)
+
+
+def bits_changed(data, at, width, value):
+    """The bytes with the `width` bits from `at` on replaced."""
+    bits = int.from_bytes(data, "little")
+    return (bits & ~(((1 << width) - 1) << at) | value << at).to_bytes(len(data), "little")
+
+
+@pytest.mark.parametrize(
+    ("at", "width", "value", "message"),
+    [
+        (0, 32, 0, "impossible sizes"),
+        (0, 32, 2**32 - 1, "impossible sizes"),
+        (0, 32, 2**31 - 2, "end too early"),
+        (32, 32, 2**31, "impossible sizes"),
+        (32, 32, 10, "warm-up|impossible counts|larger than its capacity"),
+        (64, 32, 2**31 - 2, "end too early"),
+        (96, 32, 2**32 - 1, "impossible step"),
+        (128, 1, 1, "is settled"),
+        (129, 64, 0x7FF8 << 48, "impossible step or time_decay"),
+        (193, 6, 63, "impossible counts|end too early|not finite"),
+    ],
+)
+def test_bits_that_are_not_a_forest(at, width, value, message):
+    data = fitted_on_table()._forest.to_bytes()
+    before = peak_memory()
+    with pytest.raises(ModelStateError, match=message):
+        Forest.from_bytes(bits_changed(data, at, width, value))
+    assert peak_memory() - before < 100
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rng", [0] * 4, "random words are all zero"),
+        ("threshold", [0x7FF8 << 48], "threshold or budget"),
+        ("budget", [0xBFF0 << 48], "threshold or budget"),
+        ("dim", [3], "a feature that is not there"),
+        ("left", [63], "more leaves on one side"),
+        ("least key", [2**64 - 1], "a key is not finite|not a heap"),
+        ("key width", [65], "keys are too wide"),
+        ("key", [0], "not a heap"),
+        ("record", [None, 0], "held twice"),
+        ("record", [2**9 - 1], "not there"),
+        ("leaf", [None, 0], "different records in one leaf"),
+        ("leaf", [63], "a record or a leaf that is not there|different records"),
+        ("cut", [-1], "beyond what it parts"),
+    ],
+)
+def test_bits_that_are_not_a_tree(name, value, message):
+    """Values of the first fields of that name: None is as it was, 0 of a record or leaf that of the one before, -1 all ones."""
+    data = RandomCutForest(20, 64, random_state=1).fit(stream(300, 3))._forest.to_bytes()
+    bits = Bits(data)
+    bits.forest()
+    for k, new in enumerate(value):
+        at, width = bits.where[name][k]
+        if new is not None:
+            before = bits.where[name][k - 1]
+            if new == 0 and k > 0 and name != "rng":
+                new = bits.bits >> before[0] & ((1 << before[1]) - 1)
+            data = bits_changed(data, at, width, (1 << width) - 1 if new == -1 else new)
+    with pytest.raises(ModelStateError, match=f"tree 0: .*({message})"):
+        Forest.from_bytes(data)
+
+
+def test_bits_cut_short_or_too_many():
+    data = fitted_on_table()._forest.to_bytes()
+    for n in [*range(0, 40), *range(40, len(data), 97), len(data) - 1]:
+        with pytest.raises(ModelStateError):
+            Forest.from_bytes(data[:n])
+    with pytest.raises(ModelStateError, match="belong to nothing"):
+        Forest.from_bytes(data + b"\0")
 
 
 def test_files_cut_short_or_of_something_else(tmp_path):
@@ -564,6 +808,7 @@ def use(forest):
         forest.attribution(X[:3], kind)
     forest.forget(X[-1])
     Forest.from_state(forest.state())
+    Forest.from_bytes(forest.to_bytes())
 
 
 def peak_memory():
@@ -579,12 +824,7 @@ def fuzz(n, seed):
         RandomCutForest(2, 8, random_state=0).partial_fit(stream(10, 2)),
         RandomCutForest(4, 32, method="codisp", random_state=0).fit(np.round(stream(200, 5))),
     ]
-    kept = persist._SMALL
-    persist._SMALL = 64  # so that small files have planes too
-    try:
-        files = [forest.to_bytes() for forest in forests]
-    finally:
-        persist._SMALL = kept
+    files = [forest.to_bytes() for forest in forests]
     states = [forest._forest.state() for forest in forests]
     loaded = refused = 0
     for i in range(n):
@@ -603,6 +843,20 @@ def fuzz(n, seed):
     assert loaded > n // 50, "the mutations are all so coarse that nothing is tried"
     assert refused > n // 3
     assert peak_memory() - before < 300, "megabytes more than before"
+
+
+def test_every_bit_of_a_forest_is_refused_or_harmless():
+    """What is read decides how what follows is read: a bit changes all or a number."""
+    data = RandomCutForest(2, 8, random_state=0).partial_fit(stream(40, 2))._forest.to_bytes()
+    found = 0
+    for at in range(8 * len(data)):
+        try:
+            forest = Forest.from_bytes(bits_changed(data, at, 1, 1 - (data[at // 8] >> at % 8 & 1)))
+        except ModelStateError:
+            continue
+        use(forest)
+        found += 1
+    assert len(data) < found < 7 * len(data)
 
 
 def test_mutations_are_refused_or_harmless():

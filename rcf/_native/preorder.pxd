@@ -88,7 +88,7 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
     A record is a row of `arrival` and `points`; holder[record] becomes the number of the tree that held it last.
     """
     cdef const float* x
-    cdef int32_t k, leaf, v, large = 0
+    cdef int32_t k, leaf
     for k in range(n):
         if not 0 <= record[k] < n_records:
             return b"a record that is not there"
@@ -108,9 +108,22 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
     for leaf in range(t.n_leaves):
         if t.leaves[leaf].mass == 0:
             return b"a leaf that no record falls into"
+    s.size = n
+    return weigh_nodes(t)
+
+
+cdef inline int32_t mass_at(const rcf_tree* t, int32_t v) noexcept nogil:
+    """mass_of(), in a tree that has a node, without a branch: half of the children are leaves, so it would be guessed wrong."""
+    cdef int32_t leaf = v >> 31
+    return (t.nodes[v & ~leaf].mass & ~leaf) | (t.leaves[~v & leaf].mass & leaf)
+
+
+cdef inline const char* weigh_nodes(rcf_tree* t) noexcept nogil:
+    """Masses and boxes of a tree whose leaves have theirs; what is wrong, or NULL."""
+    cdef int32_t v, large = 0
     # children come after their parents, so go from the last node up
     for v in range(t.n_nodes - 1, -1, -1):
-        t.nodes[v].mass = mass_of(t, t.cuts[v].child[0]) + mass_of(t, t.cuts[v].child[1])
+        t.nodes[v].mass = mass_at(t, t.cuts[v].child[0]) + mass_at(t, t.cuts[v].child[1])
         large += t.nodes[v].mass > t.small
     if t.small and not rcf_box_reserve(t, large + 2):
         return b"no memory for its boxes"
@@ -118,6 +131,5 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
         if t.small:
             t.box_at[v] = 0
         t.nodes[v].range = rcf_walks.hull_of_children(t, v, new_box(t, v))
-    t.mass = n
-    s.size = n
+    t.mass = mass_of(t, t.root)
     return NULL

@@ -157,10 +157,11 @@ class Ensemble:
         forests = [None if forest is None else forest.copy() for forest in (self.whole, self.point)]
         return Ensemble(forests[0], forests[1], self.method)
 
-    def state(self) -> dict[str, Any]:
+    def state(self, d: int) -> dict[str, Any]:
+        """Both forests as bytes; a record of d features moves the window by d numbers."""
         return {
-            "whole": None if self.whole is None else self.whole.state(),
-            "point": None if self.point is None else self.point.state(),
+            "whole": None if self.whole is None else self.whole.to_bytes(d),
+            "point": None if self.point is None else self.point.to_bytes(),
         }
 
     @classmethod
@@ -168,7 +169,7 @@ class Ensemble:
         """The trees of a state, which must fit the shape."""
         forests = []
         for name, (trees, width) in zip(("whole", "point"), shape.forests(), strict=True):
-            found = None if state[name] is None else Forest.from_state(state[name], shape.low_memory)
+            found = None if state[name] is None else Forest.from_bytes(state[name], shape.low_memory)
             due = (trees, shape.samples, width, shape.decay) if trees else None
             if due != (found and (found.n_trees, found.capacity, found.n_features, found.time_decay)):
                 raise ValueError("the forests are not those of the parameters")

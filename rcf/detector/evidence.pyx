@@ -7,12 +7,14 @@ and with few high scores. A record alarms if its evidence exceeds the threshold 
 
 import numpy as np
 
-from rcf._validate import finite, whole_number
-
-from libc.math cimport log2, pow, sqrt
-from libc.stdint cimport int64_t, uint8_t
+from libc.math cimport INFINITY, log2, pow, sqrt
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memmove
+from libc.string cimport memmove, memset
+
+from rcf._native.bits cimport (
+    rcf_get_double, rcf_get_number, rcf_left, rcf_make_room, rcf_put_double, rcf_put_number, rcf_reader, rcf_writer, rcf_written,
+)
 
 cdef enum:
     HOLD = 30        # number of records that an alarm must exceed: event AP .588; with 100 records .567, with 16 .589 at a lower F1
@@ -184,29 +186,49 @@ cdef class Evidence:
         return may
 
     def state(self):
+        """Everything that future results depend on, as bytes."""
+        cdef rcf_writer bits
         cdef int64_t k
-        return {
-            "t": self.t,
-            "last": [self.last[k] for k in range(HOLD)],
-            "when": np.array([self.when[k] for k in range(self.held)], dtype=np.int64),
-            "high": np.array([self.high[k] for k in range(self.held)], dtype=np.float64),
-        }
+        memset(&bits, 0, sizeof(bits))
+        try:
+            if not rcf_make_room(&bits, 30 + 8 * HOLD + 17 * self.held):
+                raise MemoryError
+            rcf_put_number(&bits, self.t)
+            rcf_put_number(&bits, self.held)
+            for k in range(HOLD):
+                rcf_put_double(&bits, self.last[k])
+            for k in range(self.held):
+                rcf_put_number(&bits, self.t - self.when[k])
+                rcf_put_double(&bits, self.high[k])
+            return (<char*>bits.data)[:rcf_written(&bits)]
+        finally:
+            free(bits.data)
 
-    def restore(self, state):
+    def restore(self, const uint8_t[::1] state not None):
         """Restore a state; ValueError if it is not valid."""
-        cdef int64_t k
-        t = whole_number("t of the evidence", state["t"], 0, 2**62)
-        last = finite("last of the evidence", state["last"], (HOLD,), 0.0).tolist()
-        high = finite("high of the evidence", state["high"], (LONGEST + 1,), 0.0)
-        when = [whole_number("a time of the evidence", int(at), 0, t) for at in np.asarray(state["when"]).tolist()]
-        if len(last) != HOLD or len(when) != len(high) or (np.diff(high) >= 0.0).any() or (np.diff(when) <= 0).any():
-            raise ValueError("the evidence does not fall with its times")
-        if (when[len(when) - 1] if when else -1) != t - 1:
-            raise ValueError("the evidence does not end with the last record")
-        self.t, self.held = t, 0
+        cdef rcf_reader bits
+        cdef int64_t held, ago, before, k
+        memset(&bits, 0, sizeof(bits))
+        bits.size = 8 * <uint64_t>state.shape[0]
+        if bits.size > 0:
+            bits.data = &state[0]
+        self.t, held = rcf_get_number(&bits), rcf_get_number(&bits)
+        if self.t > <int64_t>1 << 62 or held > min(self.t, <int64_t>LONGEST + 1) or (held == 0) != (self.t == 0):
+            raise ValueError("the counts of the evidence are impossible")
         for k in range(HOLD):
-            self.last[k] = last[k]
-        for at, value in zip(when, high.tolist()):
+            self.last[k] = rcf_get_double(&bits)
+            if not 0.0 <= self.last[k] < INFINITY:
+                raise ValueError("an evidence is not a number of at least 0")
+        before = self.t + 1
+        self.held = 0
+        for k in range(held):
             self.make_room()
-            self.when[self.held], self.high[self.held] = at, value
+            ago, self.high[k] = rcf_get_number(&bits), rcf_get_double(&bits)
+            if not 1 <= ago < before or not 0.0 <= self.high[k] < INFINITY or (k > 0 and self.high[k] >= self.high[k - 1]):
+                raise ValueError("the evidence does not fall with its times")
+            self.when[k], before = self.t - ago, ago
             self.held += 1
+        if held and before != 1:
+            raise ValueError("the evidence does not end with the last record")
+        if bits.over or rcf_left(&bits) >= 8:
+            raise ValueError("not an evidence")

@@ -8,19 +8,22 @@ feature.pxd, and values that are unusual for the time of the day or week by seas
 
 import numpy as np
 
-from rcf._validate import finite, whole_number
-
 from libc.math cimport NAN, fabs, sqrt
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
+
+from rcf._native.bits cimport (
+    rcf_get, rcf_get_double, rcf_get_number, rcf_left, rcf_make_room, rcf_put, rcf_put_double, rcf_put_number, rcf_reader, rcf_writer,
+    rcf_written,
+)
 
 from rcf.detector.feature cimport (
-    CHECKS, CLIP, ENOUGH, HEAD, NO_VIEW, RUN_BLOCKS, Feature, Finding, Scale, clipped, feature_check, feature_clear, feature_judge,
+    CLIP, ENOUGH, HEAD, NO_VIEW, Feature, Finding, Scale, clipped, feature_check, feature_clear, feature_judge,
     feature_settle, feature_start, robust_scale, scale_follow, scaled, signed_exp, signed_log, usual_unit,
 )
-from rcf.detector.net cimport POINTS, Net
-from rcf.detector.season cimport SPAN, Last, Profile, Season, season_close, season_open
+from rcf.detector.packed cimport finite, get_feature, get_scale, get_season, known, put_feature, put_scale, put_season
+from rcf.detector.season cimport season_close, season_open
 
 LIMIT = 1.7e38  # the same as in the forest
 HELD_BACK = HEAD
@@ -430,200 +433,82 @@ cdef class Views:
 
     # ---- state -------------------------------------------------------------------------------------------------
 
-    cdef list numbers_of(self, int j):
-        cdef Feature* f = &self.features[j]
-        return [f.value.centre, f.value.size, f.log.centre, f.log.size, f.unit, f.contradiction, f.first, f.before, f.mean,
-                f.mass, self.changes[j].centre, self.changes[j].size, self.base[j], self.average[j], self.numbers[j],
-                f.value.mean, f.value.square, f.log.mean, f.log.square, self.changes[j].mean, self.changes[j].square]
-
-    cdef list counts_of(self, int j):
-        cdef Feature* f = &self.features[j]
-        return [f.n_recent, f.checks, f.contradicted, f.settled, f.seen, f.runs.run, f.runs.block, f.runs.seen]
-
     def state(self):
-        """Everything that future results depend on, as arrays; NaN marks unknown numbers."""
-        cdef int j, d = self.d
-        cdef int held = min(self.n, HEAD) if self.held != NULL else 0
-        cdef list seasons = []
-        head = np.empty((held, 2 * d + 1))
-        cdef double[:, ::1] rows = head
-        for j in range(held):
-            memcpy(&rows[j, 0], self.held + j * (2 * d + 1), (2 * d + 1) * sizeof(double))
-        if self.day > 0:
-            seasons = [season_state(self.features[j].season) for j in range(d)]
-        return {
-            "n": self.n,
-            "day": self.day,
-            "fresh": bool(self.fresh),
-            "held": head,
-            "numbers": np.array([self.numbers_of(j) for j in range(d)], dtype=np.float64),
-            "counts": np.array([self.counts_of(j) for j in range(d)], dtype=np.int64),
-            "recent": np.concatenate([<double[:HEAD]>self.features[j].recent for j in range(d)]).reshape(d, HEAD),
-            "runs": np.concatenate([<int32_t[:RUN_BLOCKS]>self.features[j].runs.longest for j in range(d)]).reshape(d, RUN_BLOCKS),
-            "nets": [net_state(&self.features[j].nets[k]) for j in range(d) for k in range(4)],
-            "seasons": seasons,
-        }
+        """Everything that future results depend on, as bytes."""
+        cdef rcf_writer bits
+        memset(&bits, 0, sizeof(bits))
+        try:
+            if not self.put(&bits):
+                raise MemoryError
+            return (<char*>bits.data)[:rcf_written(&bits)]
+        finally:
+            free(bits.data)
 
-    def restore(self, state):
+    cdef bint put(self, rcf_writer* w) noexcept nogil:
+        cdef int j, d = self.d
+        cdef int64_t k, many = (2 * d + 1) * self.n if self.held != NULL else 0
+        if not rcf_make_room(w, 40 + 8 * many):
+            return False
+        rcf_put_number(w, self.n)
+        rcf_put_number(w, self.day)
+        rcf_put(w, self.fresh, 1)
+        for k in range(many):
+            rcf_put_double(w, self.held[k])
+        for j in range(d):
+            if not (put_feature(w, &self.features[j]) and rcf_make_room(w, 60)):
+                return False
+            put_scale(w, &self.changes[j])
+            rcf_put_double(w, self.base[j])
+            rcf_put_double(w, self.average[j])
+            rcf_put_double(w, self.numbers[j])
+            if self.day > 0 and not put_season(w, self.features[j].season):
+                return False
+        return True
+
+    def restore(self, const uint8_t[::1] state not None):
         """Restore a state; ValueError if it is not valid."""
-        cdef int j, k, d = self.d
-        cdef Feature* f
-        n, day = whole_number("n of the views", state["n"], 0, 2**62), whole_number("day", state["day"], 0, 2**40)
-        many = n if n < HEAD else 0
-        numbers = state["numbers"]
-        if type(state["fresh"]) is not bool or len(state["nets"]) != 4 * d or len(state["seasons"]) != (d if day else 0):
-            raise ValueError(f"not the views of {d} features")
-        head = known("held", state["held"], (many, 2 * d + 1), True)
-        numbers = known("numbers", state["numbers"], (d, 21), True)
-        recent, counts = known("recent", state["recent"], (d, HEAD)), whole("counts", state["counts"], (d, 8), -CHECKS)
-        runs = whole("runs", state["runs"], (d, RUN_BLOCKS), 0).astype(np.int32)
-        if (counts[:, [0, 1, 3, 4, 5, 6, 7]] < 0).any() or (numbers[:, [1, 3, 4, 9, 11, 16, 18, 20]] < 0.0).any():
-            raise ValueError("a count, a scale or a unit is negative")
-        if np.isnan(numbers[:, [0, 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, *range(14, 21)]]).any():
-            raise ValueError("a scale is not a number")
-        if (counts[:, 0] >= HEAD).any() or (counts[:, 1:3] > CHECKS).any() or (counts[:, 3] > 1).any():
-            raise ValueError("a count is larger than it can be")
-        if (counts[:, 5] > 2**30).any() or (counts[:, 6] >= RUN_BLOCKS).any() or (counts[:, [4, 7]] > n).any():
-            raise ValueError("a run is longer than the stream")
-        if n < HEAD and counts[:, 3].any():
-            raise ValueError("a scale was settled before its time")
+        cdef rcf_reader bits
+        cdef const char* wrong
+        cdef int64_t day
+        memset(&bits, 0, sizeof(bits))
+        bits.size = 8 * <uint64_t>state.shape[0]
+        if bits.size > 0:
+            bits.data = &state[0]
+        self.n, day = rcf_get_number(&bits), rcf_get_number(&bits)
+        if self.n > <int64_t>1 << 62 or day > <int64_t>1 << 40:
+            raise ValueError("the count of records, or of those in a day, is impossible")
         if day:
             self.open_seasons(day)
-        self.n, self.fresh = n, state["fresh"]
-        cdef double[:, ::1] rows = head, values = numbers, last = recent
-        cdef int64_t[:, ::1] ints = counts
-        cdef int32_t[:, ::1] longest = runs
-        for j in range(many):
-            memcpy(self.held + j * (2 * d + 1), &rows[j, 0], (2 * d + 1) * sizeof(double))
-        if n >= HEAD:
+        wrong = self.get(&bits)
+        if wrong != NULL:
+            raise ValueError(wrong.decode())
+        if bits.over or rcf_left(&bits) >= 8:
+            raise ValueError(f"not the views of {self.d} features")
+        if self.n >= HEAD:
             free(self.held)
             self.held = NULL
-        for j in range(d):
-            f = &self.features[j]
-            (f.value.centre, f.value.size, f.log.centre, f.log.size, f.unit, f.contradiction, f.first, f.before, f.mean,
-             f.mass, self.changes[j].centre, self.changes[j].size, self.base[j], self.average[j], self.numbers[j],
-             f.value.mean, f.value.square, f.log.mean, f.log.square, self.changes[j].mean, self.changes[j].square) = (
-                numbers[j].tolist())
-            f.n_recent, f.checks, f.contradicted, f.settled = ints[j, 0], ints[j, 1], ints[j, 2], ints[j, 3]
-            f.seen, f.runs.run, f.runs.block, f.runs.seen = ints[j, 4], ints[j, 5], ints[j, 6], ints[j, 7]
-            memcpy(f.recent, &last[j, 0], HEAD * sizeof(double))
-            memcpy(f.runs.longest, &longest[j, 0], RUN_BLOCKS * sizeof(int32_t))
-            f.runs.most = runs[j].max()
-            for k in range(4):
-                restore_net(&f.nets[k], state["nets"][4 * j + k], n, self.block)
-            if day:
-                restore_season(f.season, state["seasons"][j], n, self.block)
         self.refresh()
 
-
-def known(name, values, shape, missing=False):
-    """Saved numbers of exactly that shape: finite, or NaN if they may be missing."""
-    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.shape != shape:
-        raise ValueError(f"{name} is not {shape} numbers")
-    if not (np.isfinite(values) | (missing & np.isnan(values))).all():
-        raise ValueError(f"{name} has a number that is not finite")
-    return np.array(values)
-
-
-def whole(name, values, shape, least):
-    """Saved whole numbers of exactly that shape, at least `least`."""
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "iu" or values.shape != shape:
-        raise ValueError(f"{name} is not {shape} whole numbers")
-    if values.size and (values.min() < least or values.max() > 2**62):
-        raise ValueError(f"{name} has a number that is out of range")
-    return np.array(values, dtype=np.int64)
-
-
-cdef dict net_state(const Net* net):
-    return {
-        "place": np.array([net.place[i] for i in range(net.size)], dtype=np.float64),
-        "weight": np.array([net.weight[i] for i in range(net.size)], dtype=np.float32),
-        "last": np.array([net.last[i] for i in range(net.size)], dtype=np.int32),
-        "blocks": net.blocks,
-        "seen": net.seen,
-    }
-
-
-cdef int restore_net(Net* net, state, int64_t n, int64_t block) except -1:
-    cdef int i
-    seen = whole_number("values of a net", state["seen"], 0, n)
-    size = len(state["place"])
-    place, last = known("place", state["place"], (size,)), whole("last", state["last"], (size,), 0)
-    weight, blocks = state["weight"], float(finite("blocks of a net", state["blocks"], (), 0.0))
-    if size > POINTS or (size == 0) != (seen == 0) or (np.diff(place) < 0.0).any():
-        raise ValueError("the points of a net do not ascend, or are too many")
-    if not isinstance(weight, np.ndarray) or weight.dtype != np.float32 or weight.shape != (size,):
-        raise ValueError("the points of a net have no weights")
-    if not (np.isfinite(weight) & (weight > 0.0)).all() or (size and last.max() > seen // block):
-        raise ValueError("a point of a net has no weight, or lies in the future")
-    net.size, net.blocks, net.seen, net.stale = size, blocks, seen, 1
-    for i in range(net.size):
-        net.place[i], net.weight[i], net.last[i] = place[i], weight[i], last[i]
-    return 0
-
-
-cdef dict last_state(const Last* last):
-    return {"value": [last.value[i] for i in range(last.size)], "next": last.next}
-
-
-cdef int restore_last(Last* last, state) except -1:
-    cdef int i
-    values = finite("the last values of a season", state["value"], (SPAN,)).tolist()
-    where = whole_number("next of a season", state["next"], 0, SPAN - 1)
-    if len(values) < SPAN and where != len(values):
-        raise ValueError("the last values of a season are cut")
-    last.size, last.next = len(values), where
-    for i in range(last.size):
-        last.value[i] = values[i]
-    return 0
-
-
-cdef dict profile_state(const Profile* profile):
-    return {
-        "level": np.array([profile.level[i] for i in range(profile.bins)], dtype=np.float64),
-        "visits": np.array([profile.visits[i] for i in range(profile.bins)], dtype=np.uint8),
-        "numbers": [profile.slow, profile.inside, profile.around],
-        "counts": [profile.bin, profile.taken, profile.told],
-    }
-
-
-cdef int restore_profile(Profile* profile, state, int64_t n) except -1:
-    cdef int i
-    level, visits = known("level", state["level"], (profile.bins,)), state["visits"]
-    if not isinstance(visits, np.ndarray) or visits.dtype != np.uint8 or visits.shape != (profile.bins,):
-        raise ValueError("a profile has no visits")
-    numbers = finite("numbers of a profile", state["numbers"], (3,)).tolist()
-    bin, taken, told = state["counts"]
-    bin = whole_number("bin of a profile", bin, -1, max(profile.bins - 1, 0))
-    taken, told = (whole_number("a count of a profile", count, 0, n) for count in (taken, told))
-    if len(numbers) != 3 or numbers[1] < 0.0 or numbers[2] < 0.0:
-        raise ValueError("a profile has numbers that are out of range")
-    profile.slow, profile.inside, profile.around = numbers
-    profile.bin, profile.taken, profile.told = bin, taken, told
-    for i in range(profile.bins):
-        profile.level[i], profile.visits[i] = level[i], visits[i]
-    return 0
-
-
-cdef dict season_state(const Season* season):
-    return {
-        "day": profile_state(&season.day),
-        "week": profile_state(&season.week),
-        "last": [last_state(&season.levels), last_state(&season.day_left), last_state(&season.week_left)],
-        "nets": [net_state(&season.level_net), net_state(&season.day_net), net_state(&season.week_net)],
-    }
-
-
-cdef int restore_season(Season* season, state, int64_t n, int64_t block) except -1:
-    restore_profile(&season.day, state["day"], n)
-    restore_profile(&season.week, state["week"], n)
-    levels, day_left, week_left = state["last"]
-    restore_last(&season.levels, levels)
-    restore_last(&season.day_left, day_left)
-    restore_last(&season.week_left, week_left)
-    level_net, day_net, week_net = state["nets"]
-    restore_net(&season.level_net, level_net, n, block)
-    restore_net(&season.day_net, day_net, n, block)
-    restore_net(&season.week_net, week_net, n, block)
-    return 0
-
+    cdef const char* get(self, rcf_reader* r) noexcept nogil:
+        cdef int j, d = self.d
+        cdef int64_t k
+        cdef const char* wrong
+        self.fresh = rcf_get(r, 1)
+        for k in range((2 * d + 1) * self.n if self.n < HEAD else 0):
+            self.held[k] = rcf_get_double(r)
+            if not known(self.held[k]):
+                return b"a record that is held back is not finite"
+        for j in range(d):
+            wrong = get_feature(r, &self.features[j], self.n, self.block)
+            if wrong == NULL:
+                wrong = get_scale(r, &self.changes[j])
+            if wrong != NULL:
+                return wrong
+            self.base[j], self.average[j], self.numbers[j] = rcf_get_double(r), rcf_get_double(r), rcf_get_double(r)
+            if not (finite(self.base[j]) and known(self.average[j]) and finite(self.numbers[j])):
+                return b"a number of a feature is not finite"
+            if self.day > 0:
+                wrong = get_season(r, self.features[j].season, self.n, self.block)
+                if wrong != NULL:
+                    return wrong
+        return NULL

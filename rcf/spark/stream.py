@@ -61,8 +61,8 @@ def detect_stream(
     Use longer batches (`trigger`) to wait for late rows. No watermark is used, because it would drop late rows silently.
 
     **Cost.** The detector of a key is read and written once per batch, which takes longer than judging 50 rows, so use long
-    batches. A full detector takes ``len(detector.to_bytes())`` bytes: about 70 kB for ``shingle_size=4, n_estimators=30,
-    max_samples=128`` and 250 kB with the defaults. Set
+    batches. A full detector takes ``len(detector.to_bytes())`` bytes: about 80 kB for ``shingle_size=4, n_estimators=30,
+    max_samples=128`` and 240 kB with the defaults. Set
     ``spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled`` to write only changes.
 
     **Kafka** needs Spark's package ``spark-sql-kafka-0-10``, which is not on PyPI: use ``spark.readStream.format("kafka")``,

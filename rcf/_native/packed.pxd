@@ -1,0 +1,370 @@
+"""A forest as a string of bits: all that its future depends on, and nothing that follows from it.
+
+The masses, boxes and ranges of nodes follow from the records below them. A cut lies between the two boxes that it separates, so it
+is stored as its rank among the floats there. What is read back is then a tree, whatever the bits. A value takes as many bits as the
+count of its possible values needs. A *number* has no known limit: 6 bits with its width precede it.
+
+=====================  ===============================================================================================================
+forest                 n_trees, capacity, n_features, step: 32 bits each; growing: 1 bit; time_decay: a double;
+                       seen, warm_up, table: numbers; the origin, and while growing the first records: doubles
+each feature           after the number of records: how its floats are stored (Column): zeros and width, 5 bits each; least, 31
+each record            by arrival. The arrival as the distance to the one before: bit 1 for 1, or bit 0 and a number. The features:
+                       floats; those that the window of `step` numbers a record shares with the last one take 2 bits (put_row)
+each tree              after the sizes of all samples, numbers: 4 words of the generator, 64 bits each; threshold and budget:
+                       doubles; leaves, next - seen - 1, seen - settled: numbers
+its nodes              from the root down, left before right, without the leaves: how many leaves are on the left, less 1, of
+                       as many as there can be; the feature of the cut
+its sample             the least key, 64 bits, and the width of the others, 7 bits; then for each place of the heap the key, less the
+                       least (both as ranks among the doubles), the record, and the leaf that holds it
+its cuts               from the last node to the first: floats between the largest value below on the left and the cut
+=====================  ===============================================================================================================
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from rcf._native.bits cimport *
+from rcf._native.preorder cimport count_leaves, weigh_nodes
+from rcf._native.records cimport all_read, put_records
+from rcf._native.tree cimport corners_of, rcf_box, rcf_fill_top, rcf_tree, same_point, tree_clear
+from rcf._native.trees cimport Trees
+from sampling._reservoir cimport Sample
+
+cdef enum:
+    OF_TREE = 390    # bits that a tree takes at least
+
+
+# ---- writing -----------------------------------------------------------------------------------------------------
+
+cdef inline int32_t leaves_below(const int32_t* leaves, int32_t v) noexcept nogil:
+    """Of a node, for which `leaves` has them, or 1 of a leaf; half of the children are leaves, so a branch would be guessed wrong."""
+    cdef int32_t leaf = v >> 31
+    return (leaves[v & ~leaf] - 1 & ~leaf) + 1
+
+
+cdef inline void put_nodes(rcf_writer* w, const rcf_tree* t, int32_t n_leaves, int dim_bits, int32_t* node, int32_t* place) noexcept nogil:
+    """node[k] becomes the k-th inner node; place[t.n_nodes + leaf] the number of a leaf, counted from the left.
+
+    `node` has room for the nodes twice and `place` for nodes, leaves and nodes.
+    """
+    cdef int32_t* stack = node + n_leaves
+    cdef int32_t* leaves = place + t.n_nodes + t.n_leaves
+    cdef int32_t top = 1 if t.root >= 0 else 0, nodes = 0, v, k, left, right, many
+    cdef int width
+    stack[0] = t.root
+    while top > 0:
+        top -= 1
+        v = stack[top]
+        node[nodes] = v
+        nodes += 1
+        stack[top] = t.cuts[v].child[1]
+        top += stack[top] >= 0
+        stack[top] = t.cuts[v].child[0]
+        top += stack[top] >= 0
+    for k in range(nodes - 1, -1, -1):
+        v = node[k]
+        leaves[v] = leaves_below(leaves, t.cuts[v].child[0]) + leaves_below(leaves, t.cuts[v].child[1])
+    place[t.root if t.root >= 0 else t.n_nodes + ~t.root] = 0
+    for k in range(nodes):
+        v = node[k]
+        left, right = t.cuts[v].child[0], t.cuts[v].child[1]
+        many = leaves_below(leaves, left)
+        place[(left ^ left >> 31) + (t.n_nodes & left >> 31)] = place[v]
+        place[(right ^ right >> 31) + (t.n_nodes & right >> 31)] = place[v] + many
+        width = rcf_width(leaves[v] - 2)
+        rcf_put(w, <uint64_t>(many - 1) | <uint64_t>t.cuts[v].dim << width, width + dim_bits)
+
+
+cdef inline float corner(const rcf_tree* t, int32_t v, int32_t dim, bint upper, float* scratch) noexcept nogil:
+    """A bound of the box of v in one feature."""
+    cdef const float* low
+    cdef const float* high
+    cdef uintptr_t leaf = -<uintptr_t>(v < 0), point, box
+    if t.small:
+        corners_of(t, v, scratch, &low, &high)
+        return high[dim] if upper else low[dim]
+    # without a branch, as above
+    point = <uintptr_t>(t.points + (<size_t>(~v) & leaf) * t.stride)
+    box = <uintptr_t>(rcf_box(t, v & ~(v >> 31)) + t.stride * upper)
+    return (<const float*>(point & leaf | box & ~leaf))[dim]
+
+
+cdef inline void put_tree(rcf_writer* w, const Trees* f, int b, const int32_t* record, int record_bits, int32_t* scratch,
+                          float* box) noexcept nogil:
+    """`scratch` has room for six times the nodes, `box` for a box."""
+    cdef const rcf_tree* t = &f.tree[b]
+    cdef const Sample* s = &f.sample[b]
+    cdef int32_t n_leaves = count_leaves(t), v, k
+    cdef int32_t* node = scratch
+    cdef int32_t* place = node + 2 * n_leaves + 2
+    cdef int dim_bits = rcf_width(f.n_features - 1), leaf_bits, key_bits
+    cdef uint64_t least, most
+    cdef uint32_t low, high
+    for k in range(4):
+        rcf_put(w, f.rng[b].s[k], 64)
+    rcf_put_double(w, s.threshold)
+    rcf_put_double(w, s.budget)
+    rcf_put_number(w, n_leaves)
+    rcf_put_number(w, s.next - f.seen - 1)
+    rcf_put_number(w, f.seen - s.settled)
+    if s.size == 0:
+        return
+    put_nodes(w, t, n_leaves, dim_bits, node, place)
+    least, most = rcf_rank_of_double(s.slots[0].key), rcf_rank_of_double(s.slots[0].key)
+    for k in range(s.size // 2, s.size):  # the lower half of the heap
+        least = min(least, rcf_rank_of_double(s.slots[k].key))
+    key_bits, leaf_bits = rcf_width(most - least), rcf_width(n_leaves - 1)
+    rcf_put(w, least, 64)
+    rcf_put(w, key_bits, 7)
+    for k in range(s.size):
+        rcf_put(w, rcf_rank_of_double(s.slots[k].key) - least, key_bits)
+        rcf_put(w, record[k] | <uint64_t>place[t.n_nodes + s.slots[k].item] << record_bits, record_bits + leaf_bits)
+    for k in range(n_leaves - 2, -1, -1):
+        v = node[k]
+        low = rcf_rank_of_float(corner(t, t.cuts[v].child[0], t.cuts[v].dim, True, box))
+        high = rcf_rank_of_float(corner(t, t.cuts[v].child[1], t.cuts[v].dim, False, box))
+        rcf_put(w, rcf_rank_of_float(t.cuts[v].value) - low, rcf_width(high - low - 1))
+
+
+cdef inline bint put_forest(rcf_writer* w, const Trees* f, int step) noexcept nogil:
+    """False where there is no memory; w.data is the caller's to free all the same."""
+    cdef int32_t* record = NULL
+    cdef int32_t* scratch
+    cdef int32_t* next_record
+    cdef int32_t most = 0
+    cdef int64_t k, rows
+    cdef int b
+    cdef bint fine = rcf_make_room(w, 200 + sizeof(double) * <size_t>f.n_features * (1 + (f.seen if f.head != NULL else 0)))
+    if not fine:
+        return False
+    rcf_put(w, f.n_trees, 32)
+    rcf_put(w, f.capacity, 32)
+    rcf_put(w, f.n_features, 32)
+    rcf_put(w, step, 32)
+    rcf_put(w, f.head != NULL, 1)
+    rcf_put_double(w, f.time_decay)
+    rcf_put_number(w, f.seen)
+    rcf_put_number(w, f.warm_up)
+    rcf_put_number(w, f.table)
+    for k in range(f.n_features):
+        rcf_put_double(w, f.origin[k])
+    for k in range(f.seen * f.n_features if f.head != NULL else 0):
+        rcf_put_double(w, f.head[k])
+    for b in range(f.n_trees):
+        most = max(most, f.tree[b].n_leaves, f.tree[b].n_nodes)
+    scratch = <int32_t*>malloc(6 * (<size_t>most + 1) * sizeof(int32_t) + 2 * f.stride * sizeof(float))
+    rows = put_records(w, f, step, &record) if scratch != NULL else -1
+    fine = rows >= 0 and rcf_make_room(w, 5 * <size_t>f.n_trees)
+    if fine:
+        for b in range(f.n_trees):
+            rcf_put_number(w, f.sample[b].size)
+        next_record = record
+        for b in range(f.n_trees):
+            # 16 bytes a slot and 9 a node are more than they take
+            fine = rcf_make_room(w, 100 + 16 * <size_t>f.sample[b].size + 9 * <size_t>f.tree[b].n_leaves)
+            if not fine:
+                break
+            put_tree(w, f, b, next_record, rcf_width(max(rows - 1, <int64_t>0)), scratch, <float*>(scratch + 6 * (most + 1)))
+            next_record += f.sample[b].size
+    free(record)
+    free(scratch)
+    return fine
+
+
+# ---- reading -----------------------------------------------------------------------------------------------------
+# What is wrong with the bits, or NULL.
+
+cdef struct Head:
+    int64_t n_trees, capacity, n_features, step, seen, warm_up, table
+    bint growing
+    double time_decay
+    const char* wrong
+
+
+cdef inline const char* get_head(rcf_reader* r, Head* head, int n_head) noexcept nogil:
+    """What a forest that holds nothing is made of; no forest that it allows takes more memory than 60 times the bits."""
+    cdef double doubles
+    head.n_trees, head.capacity = <int64_t>rcf_get(r, 32), <int64_t>rcf_get(r, 32)
+    head.n_features, head.step = <int64_t>rcf_get(r, 32), <int64_t>rcf_get(r, 32)
+    head.growing, head.time_decay = rcf_get(r, 1), rcf_get_double(r)
+    head.seen, head.warm_up = <int64_t>rcf_get_number(r), <int64_t>rcf_get_number(r)
+    head.table = <int64_t>rcf_get_number(r)
+    if not (1 <= head.n_trees < 0x7fffffff and 1 <= head.capacity < 1 << 30 and 1 <= head.n_features < 0x7fffffff):
+        return b"impossible sizes"
+    if not (head.step < 0x7fffffff and 0.0 <= head.time_decay <= 1e300):
+        return b"an impossible step or time_decay"
+    if not (head.seen < <int64_t>1 << 62 and head.warm_up <= head.capacity and head.table <= head.seen):
+        return b"impossible counts"
+    if head.growing and head.seen >= n_head:
+        return b"the origin of a forest that has seen so much is settled"
+    doubles = <double>head.n_features * (1 + (head.seen if head.growing else 0))
+    if r.over or head.n_trees * OF_TREE + 64.0 * doubles > rcf_left(r):
+        return b"its bits end too early"
+    return NULL
+
+
+cdef inline const char* get_origin(rcf_reader* r, Trees* f, double most) noexcept nogil:
+    cdef int64_t k
+    for k in range(f.n_features):
+        f.origin[k] = rcf_get_double(r)
+        if not -most <= f.origin[k] <= most:
+            return b"its origin is not finite"
+    for k in range(f.seen * f.n_features if f.head != NULL else 0):
+        f.head[k] = rcf_get_double(r)
+        if not -most <= f.head[k] <= most:
+            return b"its first records are not finite"
+    return NULL
+
+
+cdef inline const char* get_sizes(rcf_reader* r, const Trees* f, int64_t rows, int32_t* size, int32_t* most) noexcept nogil:
+    """How many records each tree holds."""
+    cdef int b
+    cdef uint64_t many, slots = 0
+    most[0] = 0
+    for b in range(f.n_trees):
+        many = rcf_get_number(r)
+        if many > <uint64_t>min(min(<int64_t>f.capacity, f.seen), rows):
+            return b"a sample is larger than its capacity or the records"
+        size[b] = <int32_t>many
+        most[0] = max(most[0], size[b])
+        slots += many
+    if r.over or <double>slots * rcf_width(max(rows - 1, <int64_t>0)) > rcf_left(r):
+        return b"its bits end too early"
+    return NULL
+
+
+cdef inline const char* get_nodes(rcf_reader* r, rcf_tree* t, int32_t n_leaves, int dim_bits, int32_t dims,
+                                  int32_t* scratch) noexcept nogil:
+    """The nodes of a tree that is empty. `scratch` has room for twice the leaves, and the tree for a node and a leaf to spare.
+
+    An inner node comes before those below it, and its leaves lie side by side, so their counts tell where everything stands.
+    """
+    cdef int32_t* many = scratch             # leaves below a node
+    cdef int32_t* first = scratch + n_leaves # the first of them
+    cdef int32_t v, left, right, inner, spare = n_leaves - 1
+    cdef int width
+    cdef uint64_t both
+    tree_clear(t)
+    t.n_nodes, t.n_leaves, t.root = n_leaves - 1, n_leaves, 0 if n_leaves > 1 else -1
+    t.nodes[0].parent = t.leaves[0].parent = -1
+    many[0], first[0] = n_leaves, 0
+    for v in range(n_leaves - 1):
+        width = rcf_width(many[v] - 2)
+        both = rcf_get(r, width + dim_bits)
+        left = 1 + <int32_t>(both & ((<uint64_t>1 << width) - 1))
+        right = many[v] - left
+        t.cuts[v].dim = <int32_t>(both >> width)
+        if right < 1:
+            return b"more leaves on one side than there are"
+        if t.cuts[v].dim >= dims:
+            return b"a cut of a feature that is not there"
+        # without branches: half of the children are leaves. What does not apply goes to the spare node and leaf.
+        inner = -<int32_t>(left > 1)
+        t.cuts[v].child[0] = (v + 1 & inner) | (~first[v] & ~inner)
+        t.nodes[(v + 1 & inner) | (spare & ~inner)].parent = v
+        t.leaves[(n_leaves & inner) | (first[v] & ~inner)].parent = v
+        many[(v + 1 & inner) | (spare & ~inner)] = left
+        first[(v + 1 & inner) | (spare & ~inner)] = first[v]
+        inner = -<int32_t>(right > 1)
+        t.cuts[v].child[1] = (v + left & inner) | (~(first[v] + left) & ~inner)
+        t.nodes[(v + left & inner) | (spare & ~inner)].parent = v
+        t.leaves[(n_leaves & inner) | (first[v] + left & ~inner)].parent = v
+        many[(v + left & inner) | (spare & ~inner)] = right
+        first[(v + left & inner) | (spare & ~inner)] = first[v] + left
+    t.nodes[spare].parent = t.leaves[n_leaves].parent = 0
+    if n_leaves == 1:
+        t.leaves[0].parent = -1
+    return NULL
+
+
+cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, int64_t rows, const int64_t* arrival,
+                                 const float* point, int32_t* holder, int32_t* scratch) noexcept nogil:
+    """A tree, for which there is room. holder[record] becomes the count of trees up to the last that holds it."""
+    cdef rcf_tree* t = &f.tree[b]
+    cdef Sample* s = &f.sample[b]
+    cdef int32_t k, v, n_leaves, leaf
+    cdef int64_t record
+    cdef int record_bits = rcf_width(max(rows - 1, <int64_t>0)), dim_bits = rcf_width(f.n_features - 1), leaf_bits, key_bits
+    cdef uint64_t least, leaves, next_one, settled, both
+    cdef uint32_t low, high
+    cdef const char* wrong
+    cdef const float* x
+    for k in range(4):
+        f.rng[b].s[k] = rcf_get(r, 64)
+    s.threshold, s.budget = rcf_get_double(r), rcf_get_double(r)
+    leaves, next_one, settled = rcf_get_number(r), rcf_get_number(r), rcf_get_number(r)
+    if not (f.rng[b].s[0] or f.rng[b].s[1] or f.rng[b].s[2] or f.rng[b].s[3]):
+        return b"its random words are all zero"
+    if s.threshold != s.threshold or not s.budget >= 0.0:
+        return b"its threshold or budget is not a number"
+    if leaves > <uint64_t>size or (leaves == 0) != (size == 0):
+        return b"more leaves than records, or none"
+    if next_one > <uint64_t>(<int64_t>0x7fffffffffffffff - f.seen - 1) or settled > <uint64_t>f.seen:
+        return b"the next record to enter lies in the past"
+    s.next, s.settled = <int64_t>next_one + f.seen + 1, f.seen - <int64_t>settled
+    if size == 0:
+        return all_read(r)
+    n_leaves = <int32_t>leaves
+    wrong = get_nodes(r, t, n_leaves, dim_bits, f.n_features, scratch)
+    if wrong != NULL:
+        return wrong
+    least, key_bits, leaf_bits = rcf_get(r, 64), <int>rcf_get(r, 7), rcf_width(leaves - 1)
+    if key_bits > 64:
+        return b"its keys are too wide"
+    for k in range(size):
+        s.slots[k].key = rcf_double_of_rank(least + rcf_get(r, key_bits))
+        both = rcf_get(r, record_bits + leaf_bits)
+        record, leaf = <int64_t>(both & ((<uint64_t>1 << record_bits) - 1)), <int32_t>(both >> record_bits)
+        if not -1e300 <= s.slots[k].key <= 1e300:
+            return b"a key is not finite"
+        if k > 0 and s.slots[k].key > s.slots[(k - 1) // 2].key:
+            return b"the keys are not a heap"
+        if record >= rows or leaf >= n_leaves:
+            return b"a record or a leaf that is not there"
+        if holder[record] == b + 1:
+            return b"a record held twice"
+        holder[record] = b + 1
+        x = point + record * f.n_features
+        if t.leaves[leaf].mass == 0:
+            memcpy(t.points + <size_t>leaf * t.stride, x, f.n_features * sizeof(float))
+        elif not same_point(t, leaf, x):
+            return b"different records in one leaf"
+        t.leaves[leaf].mass += 1
+        s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = arrival[record], leaf, 0
+    for leaf in range(n_leaves):
+        if t.leaves[leaf].mass == 0:
+            return b"a leaf that no record falls into"
+    s.size = size
+    wrong = weigh_nodes(t)
+    if wrong != NULL:
+        return wrong
+    for v in range(t.n_nodes - 1, -1, -1):
+        low = rcf_rank_of_float(corner(t, t.cuts[v].child[0], t.cuts[v].dim, True, t.boxes))
+        high = rcf_rank_of_float(corner(t, t.cuts[v].child[1], t.cuts[v].dim, False, t.boxes))
+        if not low < high:
+            return b"a cut that parts nothing"
+        t.cuts[v].value = rcf_float_of_rank(low + <uint32_t>rcf_get(r, rcf_width(high - low - 1))) + <float>0.0
+        if not rcf_rank_of_float(t.cuts[v].value) < high:
+            return b"a cut that lies beyond what it parts"
+    rcf_fill_top(t)
+    return all_read(r)
+
+
+cdef inline size_t scratch_of_trees(int64_t rows, int32_t most) noexcept nogil:
+    """Bytes for a number of each record, and two for each of the most leaves that a tree has."""
+    return sizeof(int32_t) * (<size_t>rows + 2 * <size_t>most + 2)
+
+
+cdef inline int64_t get_trees(rcf_reader* r, Trees* f, const int32_t* size, int64_t rows, const int64_t* arrival, const float* point,
+                              void* scratch, const char** wrong) noexcept nogil:
+    """All trees, for which there is room. `scratch` holds zeros. Returns the number of the tree that something is wrong with."""
+    cdef int32_t* holder = <int32_t*>scratch
+    cdef int b
+    for b in range(f.n_trees):
+        wrong[0] = get_tree(r, f, b, size[b], rows, arrival, point, holder, holder + rows)
+        if wrong[0] != NULL:
+            return b
+    if rcf_left(r) >= 8:
+        wrong[0] = b"bits that belong to nothing"
+    return -1
