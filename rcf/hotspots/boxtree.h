@@ -1,5 +1,5 @@
 /* A tree of boxes, for more features than the grid takes: 3^d cells are too many to look at. Each box is around the records below it,
- * split at the median of its widest side; the tree is built anew, part by part, where it has grown lopsided.
+ * split at the median of its widest side; parts of the tree that have become unbalanced are rebuilt.
  */
 #ifndef RCF_BOXTREE_H
 #define RCF_BOXTREE_H

@@ -65,7 +65,7 @@ def test_a_clock_that_is_put_back():
 
 @pytest.mark.parametrize("ahead", [2 * 3600.0, 30 * 86400.0, 1.7e12])
 def test_a_stamp_from_the_future_costs_few_records(ahead):
-    """In seconds two hours, a month, and as if in milliseconds."""
+    """Stamps in seconds that are two hours ahead, a month ahead, or in milliseconds by mistake."""
     detector, t, refused = small(), 1.7e9, []
     for i in range(400):
         stamp = t + 60.0 * i

@@ -173,7 +173,7 @@ def test_ten_thousand_random_histories(history):
 
 @pytest.mark.parametrize(("d", "sphere"), [(1, False), (2, False), (3, False), (4, False), (2, True)])
 def test_a_window_too_large_for_the_caches(d, sphere):
-    """Looks around the records to come are prepared there: in batches, alone, and in what is restored they find the same."""
+    """Lookups around later records are prepared there. Batches, single records and restored windows give the same results."""
     n, window_size, min_points = 76_000, 66_000, 12
     rng = np.random.default_rng(d)
     side = (n / 8) ** (1 / d)

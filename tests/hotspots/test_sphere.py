@@ -26,7 +26,7 @@ def distances(X):
 
 
 def clear_of(metres, radius):
-    """A radius near the given one at which no two of the places are, so that rounding decides nothing."""
+    """A radius near the given one that is not the distance of any two places, so that rounding has no effect."""
     for _ in range(50):
         if not (np.abs(metres - radius) < 1e-6 * radius + 1e-6).any():
             return radius
