@@ -205,8 +205,8 @@ FAULTS = [
           "&& upper[1] - lower[1] > 180.0)", "&& upper[1] - lower[1] > 360.0)"),
     Fault("a latitude beyond a pole comes in", "rcf/hotspots/window.pyx", "hotspots/sphere",
           "if not -90.0 <= X[i, 0] <= 90.0:", "if not -180.0 <= X[i, 0] <= 180.0:"),
-    Fault("a look that was prepared for another record is taken", "rcf/hotspots/dbscan.h", "hotspots/exact",
-          "if (look->number == number) return rcf_grid_within", "if (look->number >= 0) return rcf_grid_within"),
+    Fault("a look is prepared for another record", "rcf/hotspots/dbscan.h", "hotspots/exact",
+          "record + 3 * w->columns", "record + 2 * w->columns"),
     # ---- model files
     Fault("the checksum of a model file is not looked at", "rcf/persist.py", "persist",
           "[0] != zlib.crc32(view[:-4])", "[0] == -1"),
