@@ -124,7 +124,6 @@ class Detection:
         "confidence",
         "events",
         "evidence",
-        "grade",
         "is_anomaly",
         "key",
         "likelihood",
@@ -143,7 +142,6 @@ class Detection:
         self.threshold = threshold
         self.likelihood = likelihood
         self.is_anomaly = is_anomaly
-        self.grade = grade(evidence, threshold) if is_anomaly else 0.0
         self.confidence = confidence
         self.events = events
         self.timestamp = timestamp
@@ -158,7 +156,6 @@ class Detection:
     def flag(self, decided: Finding, names: Any) -> None:
         """Flag the record with its finding, and explain it."""
         self.is_anomaly, self._finding, self._names = True, decided, names
-        self.grade = grade(self.evidence, self.threshold)
         self._explained()
 
     def _explained(self) -> Explanation:
@@ -177,6 +174,10 @@ class Detection:
                     found = found._replace(expected=expected)
             self._found = found
         return self._found
+
+    @property
+    def grade(self) -> float:
+        return grade(self.evidence, self.threshold) if self.is_anomaly else 0.0
 
     @property
     def event(self) -> Event | None:

@@ -16,12 +16,9 @@ TINY = 5e-324
 WARM_UP = 64  # number of records before the first score, because scores from smaller trees vary widely
 
 
-class Scores(NamedTuple):
-    """The scores of a record: that of both views together, and that of the trees of each view."""
-
-    joint: float
-    point: float
-    whole: float
+# The scores of a record: that of both views together, and those of the trees that see the record and of those that see the window.
+# A tuple, because one is made for every record.
+Scores = tuple[float, float, float]
 
 
 class Shape(NamedTuple):
@@ -109,10 +106,10 @@ class Ensemble:
         if not self.warm:
             self.warm = all(f is None or f.n_seen > f.warm_up for f in (self.whole, self.point))
         if not self.warm or (window is None and self.whole is not None):
-            return Scores(0.0, point, whole)
+            return 0.0, point, whole
         if self.whole is None or self.point is None:
-            return Scores(point + whole, point, whole)
-        return Scores(sqrt(sqrt(sqrt(_eighth(point, whole)))), point, whole)
+            return point + whole, point, whole
+        return sqrt(sqrt(sqrt(_eighth(point, whole)))), point, whole
 
     def _score(self, forest: Forest, row: Floats) -> float:
         return float(forest.score(row.reshape(1, -1), self.method)[0]) if forest.n_seen > forest.warm_up else 0.0

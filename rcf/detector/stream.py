@@ -387,7 +387,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         ready = views.push(known, came, second)
         fate = window.take((known, views.last_base(), views.centre, views.scale), share, bridged)
         if ready == 1:
-            return self._learn(views.z, views.p, fate.full, fate.doubtful)
+            return self._learn(views.z, views.p, *fate)
         window.held.append(fate)
         if ready == 0:
             return None
@@ -406,8 +406,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     @property
     def _confidence(self) -> float:
-        sure = max(self._sure, self._views.day)
-        return self._window.known_share * min(1.0, self._views.n / sure)
+        seen = self._views.n / max(self._sure, self._views.day)
+        return self._window.known_share * (seen if seen < 1.0 else 1.0)
 
     def _judge(self, scores: Scores | None, values: list[float], late: str | None, stamp: Any) -> Detection:
         """The detection of the record that the forests have just scored and learned."""
@@ -415,14 +415,13 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         views, evidence = self._views, self._evidence
         if self._calibration.pending:
             self._calibration.compare(self.n_seen_, values)
-        e, likelihood, alarm, beside = evidence.step(
-            scores.point, scores.whole, self._trees.n_seen, views.novelty, views.floor
-        )
+        score, point, whole = scores
+        e, likelihood, alarm, beside = evidence.step(point, whole, self._trees.n_seen, views.novelty, views.floor)
         why = late
-        if scores.joint == 0.0 and why is None:
+        if score == 0.0 and why is None:
             why = "warming up" if not self._trees.warm else None if self._window.full else "gap"
         result = Detection(
-            scores.joint,
+            score,
             e,
             evidence.threshold,
             likelihood,
@@ -431,7 +430,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             why,
             self,
             self.n_seen_,
-            timestamp=stamp,
+            None,
+            None,
+            (),
+            stamp,
         )
         if alarm or self._events.running:
             decided = finding(views.row.tolist(), beside, values, views.units, self.n_seen_ - 1) if alarm else None

@@ -80,6 +80,7 @@ cdef class Views:
     cdef bint scales, fresh    # fresh: no record before it shows a change
     cdef double most
     cdef readonly list centre, scale
+    cdef list zeros
     cdef readonly object z, p, row, left
     cdef double[::1] z_view, p_view, row_view, left_view, came_view, filled_view
 
@@ -104,6 +105,7 @@ cdef class Views:
                 self.changes[j].size = 1.0
         self.n = self.day = 0
         self.fresh = True
+        self.zeros = [0.0] * d
         self.z, self.p, self.row, self.left = np.zeros(d), np.zeros(3 * d), np.zeros(N_COLUMNS), np.full(2 * d, NAN)
         self.z_view, self.p_view, self.row_view, self.left_view = self.z, self.p, self.row, self.left
         self.came_view, self.filled_view = np.empty(d), np.empty(d)
@@ -409,7 +411,7 @@ cdef class Views:
 
     def last_base(self):
         """The numbers that, added to the window's numbers of the last record, give the record."""
-        return [self.base[j] for j in range(self.d)]
+        return self.zeros if self.origin == ZERO else [self.base[j] for j in range(self.d)]
 
     def next_base(self):
         """The same for the next record."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,9 @@ Floats = NDArray[np.float64]
 Step = tuple[Values, Values, Values, Values]
 
 
-class Fate(NamedTuple):
-    """How a record is processed."""
-
-    full: bool  # the window that ends with it is full
-    doubtful: bool  # it is scored but not learned, because more than half of its window was filled, or it bridges a gap
+# What becomes of a record: whether its window is full, and whether it is scored but not learned, because more than half of its
+# window was filled or it fills a gap. A tuple, because one is made for every record.
+Fate = tuple[bool, bool]
 
 
 class Window:
@@ -70,7 +68,7 @@ class Window:
             if not self.any_filled:
                 self.filled.clear()
         doubtful = bridged or (self.any_filled and self.filled_share > 0.5)
-        return Fate(len(self.moments) == self.size, doubtful)
+        return len(self.moments) == self.size, doubtful
 
     def settle(self, centre: Values, scale: Values) -> list[Fate]:
         """Process the records that were held back, because their scale is known now."""
@@ -118,7 +116,7 @@ class Window:
         self.last = last.tolist()
         self.moments.extend((raw, base, centre, scale) for raw, base, centre, scale in moments.tolist())
         self.filled.extend(filled.tolist())
-        self.held = [Fate(full, doubtful) for full, doubtful in state["held"]]
+        self.held = [(full, doubtful) for full, doubtful in state["held"]]
         if len(self.held) != held_back or not all(type(part) is bool for fate in self.held for part in fate):
             raise ValueError(f"held does not say what becomes of the {held_back} records held back")
         self.any_filled = any(self.filled)
