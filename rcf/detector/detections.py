@@ -81,7 +81,8 @@ class Detection:
         (feature, lag, side). For a flagged record, what decided and when it came; for any other record, the largest part of its
         score. `side` is the sign of ``past - expected`` as "high" or "low", or it is "stuck".
     severity : float
-        The distance of the cause's feature from the expected value, in its units.
+        The distance of the cause's feature from the expected value, in its units. It is 0 for a stuck sensor, because its value is
+        usual; only the time that it lasts is not.
     expected, past : ndarray of shape (d,)
         The record that the forest expected at the time of the cause, given the rest of the window, and the record that came, in
         the units of the data.
@@ -164,14 +165,16 @@ class Detection:
                 raise RuntimeError(GONE)
             found = self._source._explanation(self)
             decided = self._finding
-            if decided is not None and decided.side != "stuck":
-                off = found.past[decided.feature] - found.expected[decided.feature]
+            if decided is not None:
+                j, expected = decided.feature, found.expected.copy()
+                off = found.past[j] - expected[j]
                 agrees = off > 0.0 if decided.side == "high" else off < 0.0
-                if not agrees or decided.kind in ("day", "week"):
+                if decided.side == "stuck":
+                    expected[j] = found.past[j]  # the value is usual; the forest gives it rounded to float32
+                elif not agrees or decided.kind in ("day", "week"):
                     # the forest expects the value on another side than the nets, or it does not know the season
-                    expected = found.expected.copy()
-                    expected[decided.feature] = decided.usual
-                    found = found._replace(expected=expected)
+                    expected[j] = decided.usual
+                found = found._replace(expected=expected)
             self._found = found
         return self._found
 
