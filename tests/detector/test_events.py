@@ -170,7 +170,8 @@ def test_a_stuck_sensor_is_found_and_named():
         assert found.is_anomaly[1015]
         one = found[1015]
         assert one.cause == ("x1", 15, "stuck")
-        assert one.severity == 0.0 and one.expected[1] == one.past[1]
+        assert one.severity == 0.0
+        assert one.expected[1] == one.past[1]
         assert one.reason.startswith("x1 has been ")
         assert one.reason.endswith("for 16 records; the longest run of equal values before was 1")
         assert found[1300].event is None or found[1300].event.side == "stuck"
