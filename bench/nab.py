@@ -7,8 +7,8 @@ Benchmark", ICMLA 2015, and the benchmark's public scoring configuration):
 * The earlier a detection is inside a labelled window, the higher is its value:
   ``sigma(-(right - i + 1) / width) / sigma(-1)``, with ``sigma(y) = 2 / (1 + exp(5 y)) - 1``. Only the best
   detection of a window counts; a window without one costs the weight of a missed window.
-* A detection outside a window costs ``sigma(distance past the last window / (width - 1))``. This is little just after a
-  window, and the full weight from three widths on and before the first window.
+* A detection outside a window costs ``sigma(distance past the last window / (width - 1))``. The cost is small just after a
+  window. It is the full weight from three widths after a window on, and before the first window.
 * One threshold is used for the whole corpus: the one with the highest total. The total is scaled so that a detector without
   detections has 0, and a detector that finds exactly the first record of every window has 100.
 """
@@ -109,7 +109,7 @@ def curve(found: ArrayLike, series: Series, profile: Profile) -> Curve:
     order = np.argsort(-scores[probation(n) :], kind="stable") + probation(n)
     worth, window_of = worth[order], window_of[order]
     # As the threshold falls, records are detected in this order. A record outside the windows adds its value. A record
-    # inside adds its improvement over the best record of the window so far, which starts at the cost of a miss.
+    # inside a window adds its improvement over the best record of the window so far. The first one improves on a miss.
     numbers = np.unique(window_of[window_of >= 0])
     for number in numbers:
         members = np.flatnonzero(window_of == number)

@@ -167,7 +167,7 @@ cdef class Forest:
     # ---- memory ------------------------------------------------------------------------------------------------
 
     cdef int reserve(self, int i, int64_t leaves) except -1:
-        """Room in tree i for that many leaves (a full tree takes the new record in before the old one goes) and slots."""
+        """Make room in tree i for this many leaves and slots. A full tree adds the new record before it removes the old one."""
         cdef rcf_tree* t = &self.trees.tree[i]
         cdef int64_t most = <int64_t>self.trees.capacity + 1
         cdef int32_t room
@@ -189,13 +189,13 @@ cdef class Forest:
         return self.reserve_boxes(i, 2)
 
     cdef int reserve_boxes(self, int i, int32_t boxes) except -1:
-        """Room for that many boxes in a tree that keeps few."""
+        """Make room for this many boxes in tree i, in low-memory mode."""
         if self.trees.low_memory and not rcf_box_reserve(&self.trees.tree[i], boxes):
             raise MemoryError("no memory for the boxes of a tree")
         return 0
 
     cdef int reserve_all(self, int64_t more) except -1:
-        """Room for that many more records: the same in every tree, so that update_record() need ask only one."""
+        """Make room for this many more records, equally in all trees, so that update_record() needs to check only one tree."""
         cdef int i
         cdef int64_t most = 0
         for i in range(self.trees.n_trees):
@@ -206,7 +206,7 @@ cdef class Forest:
         return 0
 
     cdef const double[:, :] checked(self, const double[:, :] X):
-        """X, with the numbers of a row side by side; refused if one is not finite."""
+        """X with contiguous rows. Raises ValueError if a number is not finite."""
         cdef ptrdiff_t r, bad
         if X.shape[1] != self.trees.n_features:
             raise wrong_width(X.shape[1], self.trees.n_features, "RandomCutForest")
@@ -243,7 +243,7 @@ cdef class Forest:
             learn_blocks(&self.trees, first, last, <const float*>rows, n_rows, <const double*>weights, kind, <double*>out, &work)
 
     cdef of_means(self, int kind, double[::1] means):
-        """The scores of records for which the trees give these values in the mean."""
+        """The scores of records, from the mean value of the trees for each."""
         cdef ptrdiff_t r
         for r in range(means.shape[0]):
             means[r] = rcf_score_of_mean(kind, means[r])
@@ -338,7 +338,7 @@ cdef class Forest:
         return rcf_score_of_mean(kind, mean) if self.trees.seen > self.trees.warm_up else 0.0
 
     cdef int take_record(self, record) except -1:
-        """Check a record and put it into self.trees.row; the gate is closed behind it, and memory for the boxes is there."""
+        """Check a record and write it to self.trees.row. Then the caller holds the gate for writing, and there is memory for the boxes."""
         cdef Py_buffer view
         cdef ptrdiff_t bad
         cdef int i
@@ -835,7 +835,7 @@ cdef class Forest:
             self.trees.head = NULL
         refuse_bits(get_origin(&bits, &self.trees, LIMIT), -1)
         records = <int64_t>rcf_get_number(&bits)
-        # a record takes a bit, and another for each feature
+        # each record takes at least one bit, and one more for each feature
         if not records < 0x7fffffff or records * (1.0 + head.n_features) > rcf_left(&bits):
             refuse_bits(b"its bits end too early", -1)
         arrivals = Memory(records * sizeof(int64_t))
@@ -967,7 +967,7 @@ cdef class Forest:
 
 
 cdef int refuse_bits(const char* wrong, int64_t tree) except -1:
-    """Raise what is wrong, if anything is."""
+    """Raise ModelStateError if `wrong` is a message."""
     if wrong != NULL:
         raise ModelStateError(f"{'the forest' if tree < 0 else f'tree {tree}'}: {wrong.decode()}")
     return 0
@@ -987,7 +987,7 @@ cdef Forest bare(state, bint low_memory):
 
 
 # ---- for the tests -----------------------------------------------------------------------------------------------
-# Helpers that are inline and have no other way out, one call each.
+# One function for each inline helper that Python could not call otherwise.
 
 cdef extern from "_native/portable_math.h" nogil:
     double _log "rcf_log"(double x)

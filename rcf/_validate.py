@@ -56,11 +56,11 @@ def finite(
     """Saved numbers as float64: finite, from `low` to `high`, and of the given shape (the first axis may be shorter)."""
     array = np.array(values, dtype=np.float64, order="C")
     if array.ndim != len(shape) and array.size == 0:
-        array = array.reshape((0, *shape[1:]))  # of an empty list
+        array = array.reshape((0, *shape[1:]))  # an empty list has one dimension
     if array.shape[1:] != shape[1:] or array.ndim != len(shape) or array.shape[:1] > shape[:1]:
-        raise ValueError(f"{name} has the shape {array.shape} where at most {shape} is due")
+        raise ValueError(f"{name} has the shape {array.shape}, expected at most {shape}")
     if not (np.isfinite(array) & (low <= array) & (array <= high)).all():
-        raise ValueError(f"{name} has a number that is not finite or out of range")
+        raise ValueError(f"{name} has a number that is NaN, infinite or out of range")
     return array
 
 

@@ -77,7 +77,7 @@ class _Line(NamedTuple):
 
     n_seen: int
     contamination: float | Literal["auto"]
-    fitted: bool  # after `fit`, its contamination stays valid; on a stream the current parameter counts
+    fitted: bool  # True after `fit`, whose contamination stays valid; on a stream the current parameter is used
     offsets: dict[str, float | NDArray[np.float64]]
 
 
@@ -195,7 +195,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     **Sparse tables** in any of SciPy's formats are made dense: block by block in scoring, and up to 256 MB in `fit`. From a
     larger table `fit` draws as many rows as fit into 256 MB.
 
-    **Limits.** Anomalies whose features are all in the usual range, and only their combination is unusual, need large samples.
+    **Limits.** Anomalies need large samples if each feature is in its usual range and only the combination is unusual.
     Values are stored as 32-bit floats after a float64 origin, the median of the first records, is subtracted from each feature.
     A series around 1e9 therefore loses no precision, but a series that moves by 10^7 times its first spread does.
 
@@ -535,8 +535,9 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     def attribution(self, X: ArrayLike, method: Method | None = None) -> NDArray[np.float64]:
         """The part of each row's score that is due to each feature.
 
-        The probability that a cut separates the row is divided among the features, and for each feature between lying above and
-        lying below the box that is cut. A row that a tree holds is explained as if the tree did not hold it.
+        At each box, the probability that a cut separates the row is divided among the features. The part of a feature counts as
+        high if the row lies above the box, and as low if it lies below. A row that a tree holds is explained as if the tree did
+        not hold it.
 
         Parameters
         ----------
@@ -657,10 +658,10 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
             return np.where(mass > 0, mass / volume[:, None, None], 0.0)
 
     def neighbors(self, x: ArrayLike, max_distance: float | None = None) -> Neighbors:
-        """Approximate nearest neighbours: the record in the leaf of each tree that the given record falls into.
+        """Approximate nearest neighbours of a record, one from each tree.
 
-        Each tree returns one record, in a time that hardly depends on the size of the sample. The true nearest neighbour is
-        often, but not always, among them.
+        A tree returns the record in the leaf that `x` falls into, in a time that hardly depends on the size of the sample. The
+        true nearest neighbour is often, but not always, among them.
 
         Parameters
         ----------
@@ -797,7 +798,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         line = self.__dict__.get("_line")
         if line is not None and line.fitted and line.n_seen == self._forest.n_seen:
             method, offset = next(iter(line.offsets.items()))  # that of fit
-            if not isinstance(offset, float):  # the rows from which it will be computed are not saved
+            if not isinstance(offset, float):  # compute it now, because the rows that it needs are not saved
                 offset = self._offset_of(self._scores(offset, method), line.contamination, method)
             fitted["_offset"], fitted["_offset_for"] = (offset, line.n_seen), (method, line.contamination)
         if "feature_names_in_" in fitted:

@@ -255,9 +255,9 @@ def _fetch(node: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> NDArray[An
     """The array that a JSON node represents. Its tensors are removed from the dict."""
     name, shape = node["$array"], node.get("shape")
     if not isinstance(name, str) or not set(node) <= {"$array", "dtype", "shape", "stored", "steps", "bits"}:
-        raise ModelFileError("an array without a name, or with fields unheard of")
+        raise ModelFileError("an array without a name, or with unknown fields")
     if node.get("dtype") not in _NAMES or node.get("stored", "|u1") not in _NAMES:
-        raise ModelFileError(f"{name}: a type that is not known")
+        raise ModelFileError(f"{name}: unknown type")
     if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
         raise ModelFileError(f"{name}: an impossible shape")
     kind, size = np.dtype(node["dtype"]), math.prod(shape)
@@ -265,14 +265,14 @@ def _fetch(node: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> NDArray[An
     if bits != node.get("bits", False) or (
         (stored != kind or "steps" in node) and (kind.kind + stored.kind).strip("iu")
     ):
-        raise ModelFileError(f"{name}: {kind} cannot be stored so")
+        raise ModelFileError(f"{name}: stored, steps or bits does not suit an array of {kind}")
     if bits:
         stored = np.dtype(np.uint8)
     n = (size + 7) // 8 if bits else size
     if name in tensors:
         flat = tensors.pop(name)
         if flat.dtype != stored or flat.shape != (n,):
-            raise ModelFileError(f"{name}: {flat.size} numbers of {flat.dtype} where {n} of {stored} are due")
+            raise ModelFileError(f"{name}: expected {n} numbers of {stored}, got {flat.size} of {flat.dtype}")
     else:
         if n >= 2**48:
             raise ModelFileError(f"{name}: an impossible shape")
@@ -306,7 +306,7 @@ def _plane(name: str, n: int, tensors: dict[str, NDArray[Any]]) -> NDArray[np.ui
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflate.decompress(plane.tobytes(), n)
     if len(data) != n or not inflate.eof or inflate.unused_data:
-        raise ModelFileError(f"{name}: the deflated bytes do not hold {n}")
+        raise ModelFileError(f"{name}: the deflated bytes do not expand to {n} bytes")
     return np.frombuffer(data, dtype=np.uint8)
 
 
@@ -317,7 +317,7 @@ def _kind_of(thing: Savable) -> str:
     kind = type(thing).__name__
     if kind not in KINDS or getattr(importlib.import_module(KINDS[kind]), kind) is not type(thing):
         raise TypeError(
-            f"{type(thing).__module__}.{kind} cannot be saved: {', '.join(KINDS)} themselves can, not classes derived"
+            f"{type(thing).__module__}.{kind} cannot be saved: only {', '.join(KINDS)} can, and not their subclasses"
         )
     return kind
 
@@ -436,7 +436,7 @@ def _json(text: bytes | str, what: str) -> dict[str, Any]:
 
 
 def unpack(data: bytes | memoryview, due: type[Savable] = Savable, **options: Any) -> Any:
-    """The object in the bytes. If it is not of the expected class, its content is not read."""
+    """Restore an object from the bytes of a model file. If it is not of the class `due`, its content is not read."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"a model file is bytes, got {type(data).__name__}")
     view = memoryview(data).cast("B")
@@ -444,7 +444,7 @@ def unpack(data: bytes | memoryview, due: type[Savable] = Savable, **options: An
         raise ModelFileError("not a model file")
     (length,) = struct.unpack("<Q", view[:8])
     if length > len(view) - 12:
-        raise ModelFileError(f"cut off: {len(view)} bytes, and the header alone says {length}")
+        raise ModelFileError(f"cut off: the file has {len(view)} bytes, but its header alone should have {length}")
     header = _json(bytes(view[8 : 8 + length]), "header")
     about = header.pop("__metadata__", None)
     if (
@@ -492,7 +492,7 @@ def _tensors(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{name[:60]!r} is not described as a tensor") from error
         if not fits or end > len(data):
-            raise ModelFileError(f"{name[:60]!r} does not lie where its type and shape say")
+            raise ModelFileError(f"{name[:60]!r} is not at the position that its type and shape require")
         tensors[name] = np.frombuffer(data[begin:end], dtype=kind)
         expected = end
     if expected != len(data):

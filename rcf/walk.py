@@ -152,7 +152,8 @@ def _excess(stride: int) -> Any:
 def _descent(unequal: Any, excess: Any, wide: np.uint64) -> Any:
     """Make the function that partitions the rows at each node, from the root down. It returns the number of spans.
 
-    A span holds the rows that reach one node or leaf. At a leaf, each row gets the value of a row that differs from the leaf.
+    A span holds the rows that reach one node or leaf. At a leaf, each row gets the value of `unequal`.
+    Later, `_arrival` replaces this value for the rows that equal the leaf.
     """
 
     @njit(nogil=True)
@@ -211,11 +212,11 @@ def _descent(unequal: Any, excess: Any, wide: np.uint64) -> Any:
 
 
 def _arrival(equal: Any, excess: Any, wide: np.uint64) -> Any:
-    """Make the function that finds, among rows whose walk has ended at a leaf, those that equal it."""
+    """Make the function that gives the value of `equal` to those rows that equal their leaf."""
 
     @njit(nogil=True)
     def settle(span, n, leaf_mass, points, rows, order, value, begin, end):  # type: ignore[no-untyped-def]
-        """For the rows in order[begin:end]. Returns 3 * row, or 3 * row + 1 if `unequal` gave its NaN, or -1."""
+        """Returns 3 * row if `equal` returned NaN for a row, 3 * row + 1 if `unequal` did, otherwise -1."""
         leaf = np.uint64(~span.node)
         point = leaf * wide
         for i in range(begin, end):
@@ -232,9 +233,9 @@ def _arrival(equal: Any, excess: Any, wide: np.uint64) -> Any:
 
 
 def _climb(ancestor: Any, settle: Any, excess: Any, wide: np.uint64) -> Any:
-    """Make the function that takes the rows from the leaves up; all that come to a box meet it together.
+    """Make the function that moves the rows from the leaves up. All rows that reach a box are processed together.
 
-    It returns 3 * row + (the function that gave NaN), or -1, and the end of the finished rows.
+    It returns 3 * row + k if function k of the visitor returned NaN, otherwise -1, and the end of the finished rows.
     """
 
     @njit(nogil=True)
@@ -290,7 +291,7 @@ def _climb(ancestor: Any, settle: Any, excess: Any, wide: np.uint64) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _compiled(visitor: Visitor, stride: int) -> Any:
-    """The walk of all rows over one tree; returns 3 * row + (which function gave NaN), or -1.
+    """The walk of all rows over one tree. It returns 3 * row + k if function k of the visitor returned NaN, otherwise -1.
 
     As in the core, the rows are partitioned at each node from the root down, and climb from the leaves up. All rows that reach
     a box are computed together, so that no row waits for its previous step. Indices are unsigned, because numba checks each

@@ -505,8 +505,8 @@ def checked(data):
         (lambda h: h["__metadata__"].update(state='{"a":1,"a":2}'), "comes twice"),
         (lambda h: h["__metadata__"].update(state="{}"), "belongs to nothing"),
         (lambda h: h["forest"].update(dtype="F16"), "not described"),
-        (lambda h: h["forest"].update(shape=[3]), "does not lie"),
-        (lambda h: h["forest"].update(data_offsets=[0, 10**15]), "does not lie"),
+        (lambda h: h["forest"].update(shape=[3]), "not at the position"),
+        (lambda h: h["forest"].update(data_offsets=[0, 10**15]), "not at the position"),
         (lambda h: h.pop("crc32"), "cut off"),
     ],
 )
@@ -518,10 +518,10 @@ def test_hostile_headers(change, message):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ([10**14, 8], "impossible shape|cannot hold|are due"),
+        ([10**14, 8], "impossible shape|cannot hold|expected .* numbers of"),
         ([-1, 8], "impossible shape"),
         ([2.0], "impossible shape"),
-        ([10**13], "cannot hold|are due"),
+        ([10**13], "cannot hold|expected .* numbers of"),
     ],
 )
 def test_hostile_shapes(things, shape, message):

@@ -2,8 +2,8 @@
 Reading an attribution
 ======================
 
-An attribution divides the score of a record among its features: one part for each feature because its value is high, and one
-because it is low. All parts are at least 0, and together they are the score.
+An attribution divides the score of a record among its features. Each feature has two parts: one for a high value, and one for a
+low value. All parts are at least 0, and together they are the score.
 """
 
 import matplotlib.pyplot as plt

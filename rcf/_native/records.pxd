@@ -1,7 +1,7 @@
-"""The records that the trees of a forest hold, as bits: each stands once, in the order of arrival.
+"""The records that the trees of a forest hold, as bits: each is stored once, in the order of arrival.
 
-Records that are windows over a stream share most of their numbers with the one before, and whole numbers need few bits: both are made
-use of, exactly. packed.pxd has the layout.
+Records that are windows over a stream share most of their numbers with the previous record, and whole numbers need few bits. The format
+uses both, without loss. packed.pxd has the layout.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -22,7 +22,7 @@ cdef struct Place:
 cdef inline Place* by_arrival(Place* places, Place* spare, int64_t n, int64_t least, int64_t most) noexcept nogil:
     """The places in the order of their arrivals, which lie between `least` and `most`; they are in one of the two arrays.
 
-    A digit of 8 bits at a time, the lowest first: 3 ns a place and digit, where qsort() takes 60 ns a place.
+    A radix sort with digits of 8 bits, the lowest first. It takes 3 ns per place and digit; qsort() takes 60 ns per place.
     """
     cdef int64_t[257] begin
     cdef int64_t i, k
@@ -45,8 +45,8 @@ cdef inline Place* by_arrival(Place* places, Place* spare, int64_t n, int64_t le
     return places
 
 
-# How the values of a feature are stored: the sign, and what is left of the other 31 bits without the zeros at their end, which all have,
-# and less the least. A whole number takes 12 bits or so then.
+# How the values of a feature are stored: the sign, and the other 31 bits without the trailing zeros that all values have, minus the
+# smallest such number. A whole number then takes about 12 bits.
 cdef struct Column:
     int zeros, width
     uint32_t least
@@ -89,16 +89,16 @@ cdef inline float get_float(rcf_reader* r, const Column* column) noexcept nogil:
 
 
 cdef inline float moved(float value, double of, double to) noexcept nogil:
-    """A value seen from the origin `of`, as it is seen from `to`."""
+    """Convert a value relative to the origin `of` into one relative to the origin `to`."""
     return <float>((<double>value + of) - to) + <float>0.0
 
 
 cdef inline void put_row(rcf_writer* w, const Column* column, const float* x, const float* before, int64_t shift,
                          const double* origin, int n) noexcept nogil:
-    """The features of a record; `before` is the row of an earlier one, which stands `shift` places further on in the window.
+    """Write the features of a record. `before` is the row of an earlier record; before[k + shift] is the same number as x[k].
 
-    What they share differs by rounding alone, because each feature has an origin of its own: 2 bits say that it is what follows
-    from the row before, the float after it, the float before it, or something else, which then stands behind them.
+    A shared number can differ by rounding, because each feature has its own origin. So 2 bits say that a number is the one computed
+    from the earlier row, the next larger float, the next smaller float, or another number, which then follows the 2 bits.
     """
     cdef int k
     cdef int64_t off
@@ -114,7 +114,7 @@ cdef inline void put_row(rcf_writer* w, const Column* column, const float* x, co
 
 cdef inline bint get_row(rcf_reader* r, const Column* column, float* x, const float* before, int64_t shift, const double* origin, int n,
                          double most) noexcept nogil:
-    """False where a number is not finite or beyond `most`."""
+    """Read the features of a record. Returns False if a number is not finite or is beyond `most`."""
     cdef int k, off
     cdef uint32_t rank
     for k in range(n):
@@ -132,14 +132,14 @@ cdef inline bint get_row(rcf_reader* r, const Column* column, float* x, const fl
 
 
 cdef inline int64_t shift_of(int step, int64_t distance, int n) noexcept nogil:
-    """Places that a window of n numbers moves in so many records; n where it shares nothing."""
+    """Places by which a window of n numbers moves in `distance` records; n if the two windows share nothing."""
     return step * distance if step > 0 and distance < n else n
 
 
 cdef inline int64_t put_records(rcf_writer* w, const Trees* f, int step, int32_t** record) noexcept nogil:
-    """The table of records; returns its rows, or -1 where there is no memory.
+    """Write the table of records. Returns its number of rows, or -1 if there is no memory.
 
-    record[slot], counted through all trees, becomes the row of its record, and is the caller's to free.
+    record[slot], with the slots of all trees numbered in one sequence, becomes the row of its record; the caller must free it.
     """
     cdef int64_t n = 0, i = 0, k, rows = 0, least = 0x7fffffffffffffff, most = 0, before = 0
     cdef int32_t j
@@ -200,7 +200,7 @@ cdef inline const char* all_read(const rcf_reader* r) noexcept nogil:
 
 cdef inline const char* get_records(rcf_reader* r, const Trees* f, int step, int64_t rows, int64_t* arrival, float* point,
                                     Column* column, double most) noexcept nogil:
-    """The table of so many records, for which there is room."""
+    """Read a table of `rows` records, for which there is room."""
     cdef int64_t k, distance = 0, before = 0
     cdef int n = f.n_features
     for k in range(n):

@@ -222,11 +222,11 @@ RCF_LOCAL __m256i RCF_ISA(invert)(__m256i a) { return _mm256_xor_si256(a, _mm256
 RCF_LOCAL __mmask8 RCF_ISA(not_zero)(__m512d a) { return _mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_NEQ_OQ); }
 RCF_LOCAL __mmask8 RCF_ISA(negative)(__m256i a) { return (__mmask8)_mm256_movepi32_mask(a); }
 RCF_LOCAL __mmask8 RCF_ISA(not_negative)(__m512i a) { return _mm512_cmp_epi64_mask(a, _mm512_setzero_si512(), _MM_CMPINT_NLT); }
-/* Replace the nodes that are not masked by node 0. */
+/* Set the nodes outside the mask to node 0. */
 RCF_LOCAL __m512i RCF_ISA(or_node_0)(__m512i a, __mmask8 which) { return _mm512_maskz_mov_epi64(which, a); }
 RCF_LOCAL __m512i RCF_ISA(load_pn)(const int32_t *p) { return _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)p)); }
 RCF_LOCAL __m512i RCF_ISA(node)(__m256i a) { return _mm512_cvtepi32_epi64(a); }
-/* The element with that number of an array of elements of `size` bytes. */
+/* The address of an element of an array, by its number; an element has `size` bytes. */
 RCF_LOCAL __m512i RCF_ISA(element)(__m512i array, __m512i number, int64_t size) {
     __m512i offset = size == 16 ? _mm512_slli_epi64(number, 4) : _mm512_mullo_epi64(number, _mm512_set1_epi64(size));
     return _mm512_add_epi64(array, offset);
@@ -252,7 +252,7 @@ RCF_LOCAL __m512i RCF_ISA(parents)(const rcf_node *const *node) {
     return _mm512_srai_epi64(RCF_ISA(gather)(node, offsetof(rcf_node, mass)), 32); /* mass and parent are neighbours */
 }
 
-/* 1 / level, for levels from 1 on. Looked up, because a division of eight takes as long as half a box. */
+/* 1 / level, for levels from 1 on. Looked up in a table, because dividing eight numbers takes as long as half a box. */
 RCF_LOCAL __m512d RCF_ISA(inverses)(__m256i level) {
     const double *table = rcf_inverse_table; /* 1 / (i + 1) */
     if (_mm256_cmp_epi32_mask(level, _mm256_set1_epi32(32), _MM_CMPINT_NLE))
@@ -334,7 +334,7 @@ RCF_LOCAL double RCF_ISA(sums)(const RCF_ISA(d8) *lanes) { return RCF_ISA(sum8)(
 
 /* ---- the top of a tree ------------------------------------------------------------------------------------- */
 
-/* A bit for each cut at the top of a tree that x lies above. Rows must fit into registers: at most RCF_TOP_STRIDE floats. */
+/* Bit k is set if x lies above cut k of the top of a tree. Rows must fit into registers: at most RCF_TOP_STRIDE floats. */
 #if RCF_WIDTH == 512
 #define RCF_TOP_STRIDE 64
 

@@ -1,7 +1,7 @@
-"""The state of a forest as arrays, as `Forest.state` gives it: whether they describe one.
+"""Check that the arrays of a state, such as `Forest.state` returns, describe a forest.
 
-A model file may come from anywhere, so nothing is trusted. What hangs together within a tree (its nodes, where its records fall) is
-looked at while the tree is made, in _preorder.pxd; all else is here.
+A model file may come from anywhere, so nothing is trusted. The consistency of a tree (its nodes, and the leaves
+that its records fall into) is checked in preorder.pxd while the tree is built. All other checks are here.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class ModelStateError(ValueError):
 
 
 def check_state(state: Mapping[str, Any]) -> None:
-    """Refuse, by ModelStateError, what is no state of a forest."""
+    """Raise ModelStateError if this is not the state of a forest."""
     _check_types(state)
     _check_numbers(state)
     _check_lengths(state)
@@ -92,7 +92,7 @@ def _check_lengths(state: Mapping[str, Any]) -> None:
     if (sizes < 0).any() or (sizes > min(state["capacity"], seen)).any():
         raise ModelStateError("a sample is larger than its capacity or the stream")
     if (leaves < 0).any() or (leaves > sizes).any() or ((leaves == 0) != (sizes == 0)).any():
-        raise ModelStateError("a tree has more leaves than records, or none")
+        raise ModelStateError("a tree has more leaves than records, or records but no leaf")
     n_slots, n_leaves, n_records = sizes.sum(), leaves.sum(), len(state["arrival"])
     n_cuts = n_leaves - int((leaves > 0).sum())
     for name, many in (
@@ -110,7 +110,7 @@ def _check_lengths(state: Mapping[str, Any]) -> None:
         or len(state["origin"]) != n_features
         or state["head"].shape[1] != n_features
     ):
-        raise ModelStateError(f"points, origin or head are not {n_features} wide")
+        raise ModelStateError(f"points, origin or head does not have {n_features} columns")
     if len(state["head"]) != (seen if state["growing"] else 0):
         raise ModelStateError("head does not hold the first records")
 

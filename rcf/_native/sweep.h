@@ -29,7 +29,7 @@ RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restric
         if (i + RCF_TOGETHER <= end) {
             RCF_ISA(pack_pd)(s->value + to, out, value);
             RCF_ISA(pack_pi)(s->order + to, out, order);
-        } else { /* the places behind belong to another span */
+        } else { /* the places after these belong to another span */
             RCF_ISA(put_pd)(s->value + to, out, value);
             RCF_ISA(put_pi)(s->order + to, out, order);
         }

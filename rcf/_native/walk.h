@@ -12,7 +12,7 @@ typedef struct {
 
 enum {
     RCF_PAIRS = 128, /* pairs that are scored at a time */
-    RCF_CODISP_PAIRS = 16, /* of the codisp, which needs room for each level of each: this stays in the cache */
+    RCF_CODISP_PAIRS = 16, /* pairs at a time for the codisp: it stores a number per level and pair, and 16 stay in the cache */
     RCF_STEPS = 24   /* number of open boxes that are kept for a pair; further ones are searched again */
 };
 
@@ -30,9 +30,9 @@ typedef struct {
 typedef struct {
     rcf_pair pair[RCF_PAIRS];
     double score[RCF_PAIRS];
-    int32_t leaf[RCF_PAIRS];   /* that x reaches */
-    int32_t n_open[RCF_PAIRS]; /* number of open boxes of each pair whose open boxes are kept, from the leaf up */
-    rcf_step open[RCF_PAIRS][RCF_STEPS + 1]; /* the first RCF_STEPS; the last place receives the rest */
+    int32_t leaf[RCF_PAIRS];   /* the leaf that x reaches */
+    int32_t n_open[RCF_PAIRS]; /* number of open boxes of each pair, if they are kept */
+    rcf_step open[RCF_PAIRS][RCF_STEPS + 1]; /* the first RCF_STEPS of them, from the leaf up; all further ones overwrite the last place */
 } rcf_walk;
 
 static inline void rcf_keep_step(rcf_walk *w, int p, int32_t node, double excess) {

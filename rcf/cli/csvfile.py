@@ -67,7 +67,7 @@ class CsvFile:
         self._encoding = encoding
         self._sep = None if sep is None else separator(sep)
         if decimal not in (None, ".", ","):
-            raise ValueError(f"--decimal must be . or , and is {decimal!r}")
+            raise ValueError(f"--decimal must be '.' or ',', got {decimal!r}")
         self._decimal = decimal
         self._header = header
 
@@ -114,7 +114,9 @@ class CsvFile:
                 more = data
             if first:
                 if decoder is None and more[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                    raise TableError(f"{self._name}: not {self._encoding}, it looks like UTF-16: --encoding utf-16")
+                    raise TableError(
+                        f"{self._name}: not {self._encoding}; it looks like UTF-16: give --encoding utf-16"
+                    )
                 more, first = more.removeprefix(codecs.BOM_UTF8), False
             rest += more
             if not data:

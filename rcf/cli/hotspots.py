@@ -26,7 +26,7 @@ FILLS = ("previous", "linear", "zero")
 
 
 class Filling:
-    """Replaces missing values, by the records before.
+    """Replaces missing values with values from the previous records.
 
     Parameters
     ----------
@@ -54,7 +54,9 @@ class Filling:
                 if np.isnan(values[i]).any():
                     name = reader.columns[int(np.isnan(values[i]).argmax())]
                     where = f"{reader.name}: row {piece.rows[i]}, column {name!r}"
-                    raise TableError(f"{where}: a missing value, and none came before it: give --fill zero or a number")
+                    raise TableError(
+                        f"{where}: a missing value, and there is no value before it: give --fill zero or a number"
+                    )
             self._last = [*self._last, record][-2:]
         return piece._replace(values=values)
 

@@ -19,7 +19,7 @@ _SPECIAL = r'[",\r\n]|^\s|\s$'  # characters that require quotes
 
 
 class TableWriter:
-    """Write tables to a CSV file (``-`` is standard output) or a Parquet file. A file appears only when all are written."""
+    """Write tables to a CSV file (``-`` is standard output) or a Parquet file. The file appears when the last table is written."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -86,17 +86,17 @@ def _csv(table: pa.Table) -> memoryview:
 
 
 def check_output(option: str, path: str) -> None:
-    """Check before the work that a table can be written under this name; ValueError if not."""
+    """Check that a table can be written under this name, before any work is done; ValueError if not."""
     if path == "-":
         return
     if Path(path).suffix.lower() not in (".csv", ".parquet", ".pq"):
-        raise ValueError(f"{option} {path}: the name must end in .csv or .parquet, or be - for CSV to standard output")
+        raise ValueError(f"{option} {path}: the name must end in .csv or .parquet; - writes CSV to standard output")
     if not Path(path).absolute().parent.is_dir():
         raise ValueError(f"{option} {path}: no such folder")
 
 
 def check_plot(plot: Path) -> None:
-    """Check before the work that a plot can be written under this name; ValueError if not."""
+    """Check that a plot can be written under this name, before any work is done; ValueError if not."""
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ModuleNotFoundError as error:

@@ -176,7 +176,7 @@ def stream(
     cause: the feature, the side, how many records ago it came (lag; 0 is this record), the expected value and the value that came.
 
     A line that cannot be read is reported on stderr and skipped, and the exit code is then 1. If none of the first ten lines can
-    be read, the command stops. On SIGTERM, SIGINT, SIGHUP and a closed pipe, the command ends regularly: the state holds every
+    be read, the command stops. On SIGTERM, SIGINT, SIGHUP and a closed pipe, the command ends normally: the state holds every
     record whose line was written. The state is also saved at intervals. After a restart, repeated records are recognised by
     their time stamps (--time) and skipped. A file that is given by its name is continued where the last run ended.
 

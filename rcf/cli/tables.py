@@ -39,7 +39,7 @@ class Piece(NamedTuple):
     keys: pa.DictionaryArray | None = None  # the series of each row, if the file has several
 
     def by_key(self) -> Iterator[tuple[str, NDArray[np.intp]]]:
-        """Each key in the order in which they come, and the places of its rows."""
+        """Yield each key and the positions of its rows, in the order of first occurrence."""
         assert self.keys is not None
         codes = self.keys.indices.to_numpy()
         order = np.argsort(codes, kind="stable")
@@ -48,7 +48,7 @@ class Piece(NamedTuple):
             yield self.keys.dictionary[int(codes[at[0]])].as_py(), at
 
     def part(self, at: NDArray[np.intp]) -> Piece:
-        """The rows at some places."""
+        """The rows at the positions `at`."""
         times = None if self.times is None else self.times[at]
         stamps = self.stamps
         if stamps is not None:
@@ -340,7 +340,7 @@ def _numbers_in(column: pa.ChunkedArray, decimal: str) -> tuple[Floats, NDArray[
 
 
 def _keys_of(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """A column as keys: texts, an empty cell like others."""
+    """A column as keys. Keys are texts, and an empty cell is a key like any other."""
     texts = column.cast(pa.string()).fill_null("")
     return texts.combine_chunks().dictionary_encode()
 

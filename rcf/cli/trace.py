@@ -9,9 +9,10 @@ Floats = NDArray[np.float64]
 
 
 class Trace:
-    """Selects rows of a long series for a plot: from each of `bins` stretches the extremes of value and score, and a flagged row.
+    """Selects rows of a long series for a plot.
 
-    It holds only a few rows per bin, however long the series is.
+    The series is divided into `bins` stretches. From each, the rows with the lowest and the highest value and score are kept,
+    and one flagged row if there is one. It holds only a few rows per bin, however long the series is.
     """
 
     def __init__(self, bins: int = 1000) -> None:
@@ -28,7 +29,7 @@ class Trace:
         part["row"], part["time"], part["value"], part["score"], part["flag"] = rows, times, values, scores, flags
         self._parts.append(part)
         self._size += len(part)
-        if self._size > 4 * self.bins * (width + 2):  # twice what thinning leaves
+        if self._size > 4 * self.bins * (width + 2):  # twice as many as thinning leaves
             self._thin()
 
     def _thin(self) -> None:

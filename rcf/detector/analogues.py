@@ -14,11 +14,11 @@ Floats = NDArray[np.float64]
 class Analogues:
     """The windows that the trees of a forest hold, valid while the forest learns nothing.
 
-    Each tree answers with its window that is nearest in the known places (sum of absolute differences). If the series has a
-    trend, older windows lie lower by what it has risen since, and the nearest would be a window of the same height at another
-    place of the season. Therefore each window is first shifted by the :func:`trend` since it was learned. Then each feature of the
-    answer is shifted by the median of the remaining differences in the known records. It is a median because a spike in
-    the window is not a change of level.
+    Each tree answers with its window that is nearest in the known places (sum of absolute differences). If the series
+    has risen, older windows are lower, and the nearest would be a window of the same height at another time of the season.
+    Therefore each window is first shifted by the :func:`trend` since it was learned. Then each feature of the answer is shifted
+    by the median of the remaining differences in the known records. It is a median because a spike in the window is not a
+    change of level.
 
     Parameters
     ----------

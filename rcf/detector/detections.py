@@ -19,7 +19,7 @@ from .findings import Finding
 from .records import plain_time
 
 Floats = NDArray[np.float64]
-GONE = "this record was not called, and the detector has moved on: read it before the next update"
+GONE = "this record was not flagged, and the detector has learned another since: read the explanation before the next update"
 
 
 class Source(Protocol):
@@ -78,14 +78,14 @@ class Detection:
         A sentence that says why the record is flagged, or the reason why it is not ("near expected", "back to usual"), or why
         little is known ("warming up", "late start", "gap").
     cause : Cause
-        (feature, lag, side). For a flagged record, what decided and when it came; for any other record, the largest part of its
-        score. `side` is the sign of ``past - expected`` as "high" or "low", or it is "stuck".
+        (feature, lag, side). For a flagged record, the feature that decided and when its value came; for any other record, those of
+        the largest part of its score. `side` is the sign of ``past - expected`` as "high" or "low", or it is "stuck".
     severity : float
         The distance of the cause's feature from the expected value, in its units. It is 0 for a stuck sensor, because its value is
         usual; only the time that it lasts is not.
     expected, past : ndarray of shape (d,)
-        The record that the forest expected at the time of the cause, given the rest of the window, and the record that came, in
-        the units of the data.
+        `expected` is the record that the forest expected at the time of the cause, given the rest of the window. `past` is the
+        record that came then. Both are in the units of the data.
     lag : int
         How many records ago the cause began.
     attribution : ndarray of shape (size, d, 2)

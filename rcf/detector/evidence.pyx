@@ -68,7 +68,7 @@ cdef class Evidence:
     cdef int64_t capacity
     cdef readonly int64_t t          # records judged
     cdef double[HOLD] last
-    # records with none after them that is as high: their times, and how high they are, falling
+    # the records after which no record was as high: their times, and their heights, which descend
     cdef int64_t* when
     cdef double* high
     cdef int64_t held, room
@@ -90,7 +90,7 @@ cdef class Evidence:
         free(self.high)
 
     cdef int make_room(self) except -1:
-        """For one more."""
+        """Make room for one more record."""
         cdef void* when
         cdef void* high
         if self.held < self.room:
@@ -107,7 +107,7 @@ cdef class Evidence:
         return 0
 
     cdef double returned(self, double q) except -1.0:
-        """The number of records since one was as high, at most 1000. Afterwards this record is added."""
+        """The number of records since the last that was at least as high as q, at most 1000. Then the record is added."""
         cdef int64_t low = 0, high = self.held, middle, since
         while low < high:
             middle = (low + high) // 2
@@ -134,8 +134,8 @@ cdef class Evidence:
                       bint* beside) except -1.0:
         """The evidence of a record.
 
-        `counted` becomes the part that may alarm, which is 0 unless it exceeds the last records. `beside` becomes whether the evidence
-        comes from the floor, which does not depend on the forests.
+        `counted` is set to the evidence if it exceeds that of the last records, and otherwise to 0. `beside` is set to whether the
+        evidence comes from the floor, which does not depend on the forests.
         """
         cdef double mass = <double>max(min(seen, self.capacity), <int64_t>2), q, e, best = 0.0
         cdef int i
@@ -177,7 +177,7 @@ cdef class Evidence:
     def may_alarm(self, const double[:, ::1] rows):
         """Which records can alarm whatever the forests say, (n,) of bool: a score is at most the logarithm of the records held."""
         cdef Py_ssize_t n = rows.shape[0], i
-        # a billionth more, because what is compared is rounded
+        # the bound is a billionth higher, because the scores are rounded
         cdef double most = log2(<double>max(self.capacity, <int64_t>2) + 1.0), longest = sqrt(sqrt(<double>LONGEST)) * (1.0 + 1e-9)
         may = np.empty(n, dtype=np.bool_)
         cdef uint8_t[::1] flags = may.view(np.uint8)

@@ -90,5 +90,5 @@ class Expiry:
         now, latest, leader = state
         for time in (now, latest):
             if time is not None and (not isinstance(time, float) or isnan(time)):
-                raise ValueError(f"{time!r} is not a time of a clock")
+                raise ValueError(f"{time!r} is not a valid time of the clock")
         self._now, self._latest, self._leader = -inf if now is None else now, -inf if latest is None else latest, leader

@@ -127,7 +127,7 @@ class KeyedDetector(Savable):
             If a model file cannot hold the type of the key.
         """
         with self._lock:
-            # Times of the day mean the same after a restart, unlike those of the monotonic clock.
+            # The system time keeps its meaning after a restart, unlike the time of the monotonic clock.
             clock, other = (self._arrivals, self._stamps) if timestamp is None else (self._stamps, self._arrivals)
             now = time.time() if timestamp is None else seconds(timestamp)
             if key not in self._held:
@@ -393,7 +393,7 @@ class KeyedDetector(Savable):
         lazy : bool, default=False
             Restore the detector of a key when the key is first used. Ten thousand keys are then ready in a tenth of a second
             instead of a few seconds, and a save copies the models of keys that have not been used. The bytes stay in memory until
-            every key has been used. The checksum of the whole is verified at once, and each model when it is restored.
+            every key has been used. The checksum of the whole file is verified at once. Each model is verified when it is restored.
 
         Raises
         ------
@@ -417,21 +417,21 @@ class KeyedDetector(Savable):
         ):
             times = np.asarray(state[name])
             if times.dtype != np.float64 or times.shape != (len(keys), 2) or np.isinf(times).any():
-                raise ValueError(f"{name} are not a time and a reading of each key")
+                raise ValueError(f"{name} must hold a time and a clock reading for each key")
             last.append(times.tolist())
             now, latest, leader = saved
             clock.restore([now, latest, _loaded_key(leader)])
         data = memoryview(models)
         if len(keys) > self.max_keys or data.format != "B" or data.ndim != 1:
-            raise ValueError(f"{len(keys)} keys are held where {self.max_keys} may be, or their models are not bytes")
+            raise ValueError(f"{len(keys)} keys exceed max_keys={self.max_keys}, or their models are not bytes")
         if not isinstance(ends, np.ndarray) or ends.dtype != np.int64 or ends.shape != (len(keys),):
-            raise ValueError("ends does not say where the models end")
+            raise ValueError("ends must hold the end of each model")
         begin = 0
         for i, (key, end) in enumerate(zip(map(_loaded_key, keys), ends.tolist(), strict=True)):
             if key in self._held:
                 raise ValueError(f"the key {key!r} comes twice")
             if not begin < end <= len(data):
-                raise ValueError(f"the model of {key!r} lies outside")
+                raise ValueError(f"the model of {key!r} is empty, or lies outside the stored bytes")
             model = data[begin:end]
             self._held[key] = model if lazy else StreamDetector.from_bytes(model)
             for clock, times in zip((self._stamps, self._arrivals), last, strict=True):
@@ -508,4 +508,4 @@ def _loaded_key(saved: Any) -> Hashable:
         return tuple(_loaded_key(part) for part in saved)
     if saved is None or isinstance(saved, (bool, int, float, str)):
         return saved
-    raise TypeError(f"{str(saved)[:40]!r} is no key")
+    raise TypeError(f"{str(saved)[:40]!r} is not a valid key")

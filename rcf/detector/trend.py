@@ -6,19 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-PAIRS = 64  # number of windows in each half: with a season, the error of the drift is then 1 in 100, and with 32 windows 1.4
-AGREE = 0.75  # share of the pairs. If only 16 of them are independent, this happens by chance in both halves once in 300 cases
+PAIRS = 64  # windows in each half. With a season, the error of the drift is 1 in 100; with 32 windows it is 1.4 in 100
+# Share of the pairs with the same sign. If only 16 pairs are independent, this happens by chance in both halves once in 300 cases.
+AGREE = 0.75
 LEAST = 16
 
 
 def trend(windows: Floats, times: NDArray[np.int64], d: int) -> Floats:
     """The drift of each feature per record, (d,); 0 if the windows do not agree on its sign.
 
-    A series has a season, noise and a drift, and a line through the levels would take half a season for a drift. Therefore
+    A series has a season, noise and a drift. A line through the levels would mistake half a season for a drift. Therefore
     each window is compared with the earlier window that is nearest in shape after the level is subtracted. Both
     are at the same place of the season, so the difference of their levels is drift. The result is the median of many such
     slopes (as in the estimator of Theil and Sen). It is used only if two medians agree: from the last third of the time to the
-    middle third, and from the middle third to the first. A step of the level lies in only one of the two. If the scale
+    middle third, and from the middle third to the first. A step of the level affects only one of the two. If the scale
     was determined again, both have a drift, but in different units.
 
     Parameters

@@ -194,7 +194,7 @@ cdef class Views:
         return changed
 
     cdef void show(self, const double* filled, double* z, double* p) noexcept nogil:
-        """The numbers of a record for the trees that see the window, (d,), and for those that see the record, (3 d,)."""
+        """Write the numbers of a record: (d,) to z for the trees that see the window, (3 d,) to p for those that see the record."""
         cdef int j, d = self.d
         cdef double x, number, change
         cdef Feature* f

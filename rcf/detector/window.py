@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 Step = tuple[Values, Values, Values, Values]
 
 
-# What becomes of a record: whether its window is full, and whether it is scored but not learned, because more than half of its
-# window was filled or it fills a gap. A tuple, because one is made for every record.
+# Whether the window of a record is full, and whether the record is scored but not learned, because more than half of its window
+# was filled or it fills a gap. It is a tuple, because one is created for every record.
 Fate = tuple[bool, bool]
 
 
@@ -104,13 +104,13 @@ class Window:
         numbers = np.frombuffer(state["window"], dtype="<f8")
         ends = np.cumsum([prod(shape) for shape in shapes]).tolist()
         if len(numbers) != ends[-1] or np.isinf(numbers).any():
-            raise ValueError("the window does not hold its rows, or a number that is infinite")
+            raise ValueError("the window has the wrong number of values, or an infinite value")
         last, filled, moments, ring = (
             part.reshape(shape) for part, shape in zip(np.split(numbers, ends[:-1]), shapes, strict=True)
         )
         # a missing feature is NaN in what came and in its moment
         if np.isnan(ring).any() or not ((filled >= 0.0) & (filled <= 1.0)).all():
-            raise ValueError("the window shows a number that is missing, or a share that is none")
+            raise ValueError("the window has a missing value, or a share outside 0 to 1")
         for record in ring.astype(np.float64):
             self.ring.push(record)
         self.last = last.tolist()
@@ -118,5 +118,5 @@ class Window:
         self.filled.extend(filled.tolist())
         self.held = [(full, doubtful) for full, doubtful in state["held"]]
         if len(self.held) != held_back or not all(type(part) is bool for fate in self.held for part in fate):
-            raise ValueError(f"held does not say what becomes of the {held_back} records held back")
+            raise ValueError(f"held must have two booleans for each of the {held_back} records held back")
         self.any_filled = any(self.filled)

@@ -127,8 +127,8 @@ static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
 
     for (int32_t g = 0; g < n_groups; g++) {
         if (groups[g].met != g || !groups[g].ended) continue;
-        /* Two things that only a window restored from a false state needs, whose regions are not those of its records: what is known
-         * of this record of the stream may not be known of this region, and there may be no room for one more. */
+        /* Two precautions for a window that was restored from a false state, whose regions do not match its records: the region of
+         * this core may not be marked as touched yet, and there may be no room for one more region. */
         int32_t from = rcf_record_at(&w->index, groups[g].done)->owner;
         rcf_touch(w, from);
         if (w->free_region < 0 && w->n_regions == w->capacity) continue;
@@ -165,7 +165,7 @@ static void rcf_lose(rcf_window *w, int32_t slot, int gone) {
     if (k > 1) rcf_part(w, w->near_b, k);
 }
 
-/* ---- numbers of regions, and what is told of them ------------------------------------------------------------ */
+/* ---- ids of regions, and the log of their changes ------------------------------------------------------------ */
 
 static int rcf_tell(rcf_window *w, int kind, int64_t id, int64_t other, int32_t count) {
     if (!w->log) return 1;
@@ -289,12 +289,12 @@ static int rcf_after_exit(rcf_window *w) {
 
 /* ---- the window ---------------------------------------------------------------------------------------------- */
 
-static inline int32_t rcf_slot(const rcf_window *w, int64_t age) { /* of the age-th oldest */
+static inline int32_t rcf_slot(const rcf_window *w, int64_t age) { /* the slot of the record that has `age` older records */
     age += w->first;
     return (int32_t)(age >= w->length ? age - w->length : age);
 }
 
-/* The records around a point, by the look that was prepared for the record of this number if there is one. */
+/* Find the records within the radius of a point. If a look was prepared for the record with this number, use it. */
 static int32_t rcf_within_prepared(rcf_window *w, const rcf_look *looks, int64_t number, const double *point) {
     const rcf_look *look = &looks[number % RCF_AHEAD];
     if (look->number == number) return rcf_grid_within(&w->index, look, w->near_a, w->far_a);
@@ -310,7 +310,7 @@ static inline void rcf_prepare(rcf_window *w, rcf_look *looks, int64_t number, i
     else if (look->number == number) rcf_fetch_chunks(&w->index, look);
 }
 
-/* Prepare for the records after this one, of which `more` are known, and for those that leave after the oldest. */
+/* Prepare looks for the next records, of which `more` are known, and for the records that will leave next. */
 static void rcf_look_ahead(rcf_window *w, const double *record, int64_t more) {
     double point[RCF_AXES];
     int64_t oldest = w->seen - w->size;
@@ -373,8 +373,8 @@ static int rcf_window_reserve(rcf_window *w, int64_t more) {
     return 1;
 }
 
-/* Add the next record of the stream, for which there is room; `more` others follow it in memory. Returns 0 if there was no memory to
- * tell what it changed. */
+/* Add the next record of the stream, for which there is room; `more` others follow it in memory. Returns 0 if there was no memory to log
+ * the changes of regions. */
 static int rcf_window_push(rcf_window *w, const double *record, int64_t more) {
     int fine = 1;
     int64_t place = (int64_t)w->first + w->size;
@@ -414,9 +414,9 @@ static int rcf_window_push(rcf_window *w, const double *record, int64_t more) {
     return fine;
 }
 
-/* Fill a new window, which has room for them, with n records. Given are the number of neighbours of each record, and for a core its region
- * (0 .. n_regions - 1, each with a core), for any other record the core that it borders on, or -1. False data give wrong regions but do
- * no harm. */
+/* Fill a new window with n records, for which it has room. `counts` has the number of neighbours of each record. `owners` has the region of
+ * each core (0 .. n_regions - 1; every region has a core), the core that each border record belongs to, and -1 for noise. False data give
+ * wrong regions but do no harm. */
 static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, const int32_t *counts, const int32_t *owners,
                               int32_t n_regions) {
     for (int32_t r = 0; r < n_regions; r++) rcf_new_region(w);

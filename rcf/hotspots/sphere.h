@@ -1,7 +1,7 @@
 /* Places on the earth, given as latitude and longitude in degrees.
  *
  * A place becomes a point of the unit sphere in three dimensions. The length of the straight line between two such points grows with the
- * distance along the great circle. So the neighbours by straight lines are those of the haversine formula, also across the date line and
+ * distance along the great circle. So straight lines and the haversine formula give the same neighbours, also across the date line and
  * at the poles. The sines are computed here from sums and products, because those of C libraries differ in the last bit between CPUs.
  */
 #ifndef RCF_SPHERE_H
@@ -32,7 +32,7 @@ static inline void rcf_turn(double degrees, double *cosine, double *sine) {
     }
 }
 
-/* The angle of the vector (x, y) in degrees, from -180 to 180; 0 of the zero vector. */
+/* The angle of the vector (x, y) in degrees, from -180 to 180; 0 for the zero vector. */
 static double rcf_angle(double y, double x) {
     double a = fabs(x), b = fabs(y), t, t2, power, sum = 0.0, degrees = 0.0;
     if (a == 0.0 && b == 0.0) return 0.0;
@@ -59,10 +59,10 @@ static inline void rcf_on_sphere(const double *place, double *point) {
     point[2] = up;
 }
 
-/* The length of the straight line in the unit sphere for a distance in metres along the surface. */
+/* The length of the straight line between two points of the unit sphere, given their distance along the surface in metres. */
 static double rcf_chord(double metres) {
     double half = metres / (2.0 * RCF_EARTH) / RCF_DEGREE, cosine, sine;
-    if (half >= 90.0) return 3.0; /* half the way around: everything is within */
+    if (half >= 90.0) return 3.0; /* half the circumference or more: all points are within */
     rcf_turn(half, &cosine, &sine);
     return 2.0 * sine;
 }

@@ -86,11 +86,11 @@ KINDS = ("born", "split", "grown", "shrunk", "merged", "died")
 CHANGE = np.dtype([("at", np.int64), ("id", np.int64), ("other", np.int64), ("kind", np.int32), ("count", np.int32)])
 
 EARTH_RADIUS = RCF_EARTH
-# Below this the rounding of points on the unit sphere, about a nanometre, would be seen.
+# The smallest radius in metres. Points on the unit sphere are rounded by about a nanometre, which would affect smaller radii.
 LEAST_METRES = 1e-3
 
 cdef enum:
-    CHUNK = 4096  # rows between two looks for an interrupt
+    CHUNK = 4096  # rows between two checks for an interrupt
 
 
 def check_finite(const double[:, ::1] X):
@@ -233,7 +233,7 @@ cdef class Window:
     # ---- reading -----------------------------------------------------------------------------------------------
 
     cdef inline int32_t slot(self, int64_t i) noexcept nogil:
-        """Of the i-th oldest record."""
+        """The slot of the i-th oldest record."""
         i += self.w.first
         return <int32_t>(i - self.w.length if i >= self.w.length else i)
 
@@ -390,7 +390,7 @@ cdef class Window:
         if points.ndim != 2 or points.shape[1] < 1:
             raise ValueError("points must have two dimensions")
         n, d = points.shape
-        axes = 3 if sphere else d  # of what the sums are taken
+        axes = 3 if sphere else d  # number of coordinates that the sums have
         ids, regions = np.asarray(state["ids"], dtype=np.int64), np.asarray(state["regions"], dtype=np.int64)
         counts, cores = np.asarray(state["counts"], dtype=np.int64), np.asarray(state["cores"], dtype=np.int64)
         sums = np.asarray(state["sums"], dtype=np.float64)

@@ -46,7 +46,7 @@ def hotspots(
     Raises
     ------
     ValueError
-        If there is no such feature, or names for another number of features.
+        If a feature does not exist, or if `names` does not have one name per feature.
 
     Notes
     -----
@@ -73,7 +73,7 @@ def hotspots(
     across, up = features if d > 1 else (0, 0)
     for feature in (across, up):
         if not 0 <= feature < d:
-            raise ValueError(f"there are {d} features, no feature {feature}")
+            raise ValueError(f"no feature {feature}: the records have {d} features, counted from 0")
     if names is None:
         plainly = ["latitude", "longitude"] if earth else [f"feature {i}" for i in range(d)]
         names = list(getattr(spots, "feature_names_in_", plainly))
@@ -183,7 +183,7 @@ def k_distance(
     Raises
     ------
     ValueError
-        As `suggest_radius`.
+        In the same cases as `suggest_radius`.
 
     Examples
     --------

@@ -48,10 +48,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     transform.add_argument("input", type=Path, help="a file, or a folder of files")
-    transform.add_argument("output", type=Path, help="a folder; the answer to each file has its name and .out")
+    transform.add_argument(
+        "output", type=Path, help="a folder; the answer to each file is named after it, with .out added"
+    )
     transform.add_argument("--model", type=Path, help=model)
-    transform.add_argument("--content-type", default=formats.CSV, help="of the files (default: %(default)s)")
-    transform.add_argument("--accept", default=formats.LINES, help="of the answers (default: %(default)s)")
+    transform.add_argument(
+        "--content-type", default=formats.CSV, help="content type of the files (default: %(default)s)"
+    )
+    transform.add_argument("--accept", default=formats.LINES, help="content type of the answers (default: %(default)s)")
     transform.add_argument("--split-type", choices=batch.SPLITS, default="Line", help="default: %(default)s")
     transform.add_argument(
         "--batch-strategy", choices=batch.STRATEGIES, default="MultiRecord", help="default: %(default)s"
@@ -74,7 +78,7 @@ def _train(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     if options.model is not None:
         os.environ[serving.MODEL_PATH] = str(options.model)  # because the workers are separate processes
-    # In force until uvicorn installs its own handler, and again after uvicorn has drained, when it raises the signal once more.
+    # Works until uvicorn installs its own handler. After uvicorn has drained, it restores this one and raises the signal again.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     serving.serve(options.host, options.port)
     return 0

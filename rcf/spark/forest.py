@@ -55,8 +55,9 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
     maxSamples : int, default=256
         Number of rows that each tree holds.
     contamination : float, default=0.0
-        The share of training rows to flag as anomalies, at most 0.5. It is met to 1/8192 of the rows, and takes a second pass over
-        them. 0 sets the threshold to the mean plus three standard deviations of the scores of the rows that the trees hold.
+        The share of training rows to flag as anomalies, at most 0.5. The share is exact to 1/8192 of the rows, and needs a second
+        pass over them. With 0, the threshold is the mean plus three standard deviations of the scores of the rows that the trees
+        hold.
     method : {"depth", "path", "codisp", "displacement", "opensearch"}, default="depth"
         The kind of score; see :class:`rcf.RandomCutForest`.
     seed : int, default=0

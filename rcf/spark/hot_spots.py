@@ -116,7 +116,9 @@ def _finding(
         bad = ~np.isfinite(X)
         if bad.any():
             row, j = np.argwhere(bad)[0]
-            raise ValueError(f"key {[part.as_py() for part in key]}, column {values[j]!r}: {X[row, j]} (NULL is nan)")
+            raise ValueError(
+                f"key {[part.as_py() for part in key]}, column {values[j]!r}: {X[row, j]} (NULL appears as nan)"
+            )
         if metric == "haversine":
             try:
                 check_places(X)

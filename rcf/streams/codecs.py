@@ -126,7 +126,7 @@ class Csv:
         Names of the columns. None: the names in the header, or the column numbers from 1.
     header : bool, default=False
         Whether the first line holds the names. Lines that repeat it are skipped. If a later header has the same names in another
-        order, its lines are put into the order of the first.
+        order, the fields of the lines below it are rearranged into the order of the first header.
     delimiter : str, default=","
         The separator of fields.
     """
@@ -170,7 +170,7 @@ class Csv:
     def encode(self, record: Record) -> bytes:
         results = [
             json.dumps(v) if type(v) is list else v for v in record.result.values()
-        ]  # None is written as nothing
+        ]  # None becomes an empty field
         if record.form == "csv" and record.text is not None:
             return (record.text + self.delimiter + self._line(results) + "\n").encode()
         self._columns = self._columns or list(record.fields)

@@ -103,7 +103,7 @@ class DynamoStore:
     def _checkpoint(self, item: dict[str, Any]) -> Checkpoint | None:
         if "object" in item:
             if self._s3 is None:
-                raise StreamError(f"the checkpoint is in S3, {item['object']['S']}: it needs a bucket")
+                raise StreamError(f"the checkpoint is in S3, {item['object']['S']}: set a bucket to read it")
             data = self._s3.get_object(Bucket=self._bucket, Key=item["object"]["S"])["Body"].read()
         elif "checkpoint" in item:
             data = bytes(item["checkpoint"]["B"])

@@ -567,7 +567,7 @@ def test_a_plot_that_cannot_be_written(table, tmp_path):
 def test_output_is_refused_before_the_work(tmp_path, command, option):
     """The input file is not even opened."""
     for name, message in (
-        ("o.xlsx", "o.xlsx: the name must end in .csv or .parquet, or be - for CSV to standard output"),
+        ("o.xlsx", "o.xlsx: the name must end in .csv or .parquet; - writes CSV to standard output"),
         ("none/o.csv", "none/o.csv: no such folder"),
     ):
         done = rcf(command, tmp_path / "none.csv", option, tmp_path / name)

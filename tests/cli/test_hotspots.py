@@ -177,5 +177,8 @@ def test_missing_values_are_filled_on_request(run, tmp_path):
     holes.to_csv(tmp_path / "first.csv", index=False)
     result = run(tmp_path / "first.csv", "-r", 0.3, "--fill", "previous")
     assert result.exit_code == 1
-    assert "row 1, column 'y': a missing value, and none came before it: give --fill zero or a number" in result.output
+    assert (
+        "row 1, column 'y': a missing value, and there is no value before it: give --fill zero or a number"
+        in result.output
+    )
     assert run(tmp_path / "holes.csv", "--fill", "forest").exit_code == 2

@@ -185,7 +185,7 @@ def test_other_encodings(read, wrong):
     text = "größe\n1\n2\n"
     assert read(text.encode("latin-1"), encoding="latin-1")[1].columns == ["größe"]
     assert read(text.encode("utf-16"), encoding="utf-16")[0] == [[1], [2]]
-    assert wrong(text.encode("utf-16")).endswith("it looks like UTF-16: --encoding utf-16")
+    assert wrong(text.encode("utf-16")).endswith("it looks like UTF-16: give --encoding utf-16")
     assert "not utf-8" in wrong(text.encode("latin-1"))
 
 

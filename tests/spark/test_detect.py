@@ -165,7 +165,7 @@ def test_hot_spots_refuse_what_they_cannot_use(spark):
     ]:
         with pytest.raises(ValueError, match=message):
             hot_spots(given, **{**right, **changes})
-    with pytest.raises(Exception, match=r"key \['a'\], column 'y': nan \(NULL is nan\)"):
+    with pytest.raises(Exception, match=r"key \['a'\], column 'y': nan \(NULL appears as nan\)"):
         hot_spots(given, **right).collect()
     with pytest.raises(ValueError, match="key column 'id' has the name"):
         hot_spots(given.withColumnRenamed("key", "id"), **{**right, "keyCols": ["id"]})
