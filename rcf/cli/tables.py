@@ -307,7 +307,7 @@ class TableReader:
             i, j = (int(k) for k in np.argwhere(wrong)[0])
             cell = cells.column(self.columns[j])[i].as_py()
             if empty[i, j]:
-                told = "a missing value: --fill says what stands in for it, or leave the row out"
+                told = "a missing value: replace it with --fill, or leave the row out"
             elif bad[i, j]:
                 told = f"{_short(cell)} {problem(str(cell), self._decimal_mark())}"
             else:

@@ -170,9 +170,7 @@ def test_missing_values_are_filled_on_request(run, tmp_path):
             np.testing.assert_allclose(a["minValues"], b["minValues"], rtol=1e-12)
     result = run(tmp_path / "holes.csv", "-r", 0.3)
     assert result.exit_code == 1
-    assert (
-        "row 101, column 'x': a missing value: --fill says what stands in for it, or leave the row out" in result.output
-    )
+    assert "row 101, column 'x': a missing value: replace it with --fill, or leave the row out" in result.output
     holes.loc[0, "y"] = np.nan
     holes.to_csv(tmp_path / "first.csv", index=False)
     result = run(tmp_path / "first.csv", "-r", 0.3, "--fill", "previous")

@@ -148,7 +148,10 @@ def test_words_for_a_missing_value(read, word):
 
 
 def test_missing_values_are_refused_where_they_cannot_be_filled(wrong):
-    assert wrong("a,b\n1,2\n3,\n", missing=False) == "row 2, column 'b': a missing value: fill it, or leave the row out"
+    assert (
+        wrong("a,b\n1,2\n3,\n", missing=False)
+        == "row 2, column 'b': a missing value: replace it with --fill, or leave the row out"
+    )
 
 
 def test_a_column_that_is_empty_at_first_is_left_out_unless_it_is_named(read):
