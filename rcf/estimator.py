@@ -912,7 +912,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         return data
 
     def _record(self, x: Any) -> NDArray[np.float64]:
-        """One record as float64. The names of a Series are checked, with the messages that `predict` has."""
+        """One record as float64. The names of a Series are checked; the errors are those of `predict`."""
         names = names_of(x)
         known = list(getattr(self, "feature_names_in_", [])) if self._grown else None
         if names is not None and known != [] and known != names:

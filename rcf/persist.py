@@ -349,7 +349,9 @@ def _encode(value: Any, name: str, tensors: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str) or key.startswith("$"):
-                raise TypeError(f"{name or 'state'}: {key!r} cannot be saved as a name")
+                raise TypeError(
+                    f"{name or 'state'}: {key!r} cannot be saved: names must be strings that do not start with $"
+                )
         return {key: _encode(item, f"{name}.{key}" if name else key, tensors) for key, item in value.items()}
     if isinstance(value, Savable):
         return {"$kind": _kind_of(value), "state": _encode(value._state(), name, tensors)}

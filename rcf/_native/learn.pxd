@@ -67,10 +67,11 @@ cdef inline void fetch_ahead(const Trees* f, int* tree, int last, size_t* at) no
 
 cdef inline void learn_rows(Trees* f, int first, int last, int next_last, const float* rows, int64_t n_rows, int64_t seen,
                             const double* weights, int kind, Work* work) noexcept nogil:
-    """Trees first .. last - 1, at most GROUP, learn the rows in order, after `seen` earlier records. Trees up to next_last learn next.
+    """Trees first .. last - 1, at most GROUP, learn the rows in order, after `seen` earlier records.
 
     With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. A tree does not change until the
-    next row that enters it, so all rows up to that one are scored together, for all trees at once.
+    next row that enters it, so all rows up to that one are scored together, for all trees at once. Meanwhile the memory of the trees
+    last .. next_last - 1, which learn next, is prefetched.
     """
     cdef int n_trees = last - first, g, p, n, entering, share = pairs_at_once(kind) // n_trees
     cdef int64_t silent = n_rows if kind < 0 else min(max(f.warm_up - seen, <int64_t>0), n_rows), r

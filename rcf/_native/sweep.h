@@ -1,4 +1,4 @@
-/* Many rows through one tree that does not change meanwhile.
+/* Scores of many rows in one tree, which does not change meanwhile.
  *
  * The rows are partitioned at each node from the root down, and climb from the leaves up. All rows that reach a box are processed
  * together, so no row waits for its previous step, and the box stays in registers. If several rows reach each leaf, this takes 35 ns per

@@ -480,7 +480,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
     cdef int32_t top = 1, i, v, middle
     cdef double size
     cdef float* box
-    # order and spare n each, the stack never holds more than n spans
+    # room for order and spare (n each) and the stack, which never holds more than n spans
     cdef void* scratch = malloc(<size_t>n * (2 * sizeof(int32_t) + sizeof(Span)))
     if scratch == NULL:
         return False

@@ -27,14 +27,14 @@ cdef struct Trees:
     int64_t seen
     int64_t warm_up        # update() scores the records before this one as 0
     int64_t table          # number of records of a table, which came together without an order and before all others
-    # of the one record that is learned
+    # for update_record(), which learns one record
     float* row
     double* row_scores
-    int* order             # the trees, those that a record enters first
+    int* order             # numbers of the trees: those that the record enters come first
 
 
 cdef inline bint trees_open(Trees* f, int n_head) noexcept nogil:
-    """Trees that hold nothing, of the sizes that the fields say; False where there is no memory, and trees_free() is due all the same."""
+    """Make empty trees with the sizes in the fields. Returns False if there is no memory; then also call trees_free()."""
     cdef int i
     f.tree = <rcf_tree*>calloc(f.n_trees, sizeof(rcf_tree))
     f.sample = <Sample*>calloc(f.n_trees, sizeof(Sample))
@@ -61,7 +61,7 @@ cdef inline bint trees_open(Trees* f, int n_head) noexcept nogil:
 
 
 cdef inline void trees_free(Trees* f) noexcept nogil:
-    """All but the memory of trees and samples, which is their owner's."""
+    """Free everything except the memory of trees and samples, which belongs to the owner."""
     cdef int i
     for i in range(f.n_trees if f.tree != NULL else 0):
         free(f.tree[i].box_memory)

@@ -17,8 +17,8 @@ from ..shingle import shingle as windows_of
 from .events import number
 
 Floats = NDArray[np.float64]
-ENOUGH = 10  # in a file with fewer rows, none is flagged
-BLOCK = 256  # windows between two copies of the forest, which compute the causes
+ENOUGH = 10  # in a file with fewer rows, no row is flagged
+BLOCK = 256  # windows per copy of the forest; the copy computes their causes
 
 
 @dataclass(slots=True)

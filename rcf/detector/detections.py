@@ -170,7 +170,7 @@ class Detection:
                 off = found.past[j] - expected[j]
                 agrees = off > 0.0 if decided.side == "high" else off < 0.0
                 if decided.side == "stuck":
-                    expected[j] = found.past[j]  # the value is usual; the forest gives it rounded to float32
+                    expected[j] = found.past[j]  # a usual value: the forest would expect it too, but rounded to float32
                 elif not agrees or decided.kind in ("day", "week"):
                     # the forest expects the value on another side than the nets, or it does not know the season
                     expected[j] = decided.usual

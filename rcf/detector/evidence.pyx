@@ -43,8 +43,8 @@ METHODS = {"depth": DEPTH, "opensearch": DEPTH, "codisp": RATIO, "displacement":
 cdef inline double as_depth(Method method, double score, double mass) noexcept nogil:
     """Convert the score of another method to the scale of "depth", for which the threshold is made.
 
-    If a record is cut off at depth h, where ``mass / 2**h`` other records are left, its displacement is this number and its depth
-    score is ``log2(mass) / (h + 1)``.
+    If a record is cut off at depth h, where ``mass / 2**h`` other records are left, its displacement is ``mass / 2**h`` and its
+    depth score is ``log2(mass) / (h + 1)``.
     """
     if method == DEPTH or score <= 0.0:
         return score

@@ -13,21 +13,21 @@ enum { RCF_BORN, RCF_SPLIT, RCF_GROWN, RCF_SHRUNK, RCF_MERGED, RCF_DIED };
 
 typedef struct {
     int64_t id;      /* -1 until it is given one */
-    int32_t cores;   /* the first of them; of a free region, the next free one */
+    int32_t cores;   /* the first core; in a free region, the next free region */
     int32_t n_cores; /* 0: merged away or died */
     int32_t count;   /* cores and border records */
     int32_t start;   /* the count before this record of the stream */
-    int32_t merged;  /* the region that it went into, or -1 */
+    int32_t merged;  /* the region that it was merged into, or -1 */
     int32_t origin;  /* the region from which this record of the stream split it, or itself */
-    int32_t holder;  /* of an origin: the part that keeps the id */
-    uint8_t touched; /* by this record of the stream */
-    uint8_t stale;   /* changed since the last report, and in the list of those */
+    int32_t holder;  /* if parts were split from this region: the part that keeps the id */
+    uint8_t touched; /* changed by this record of the stream */
+    uint8_t stale;   /* changed since the last report, and listed in rcf_window.stale */
     uint8_t shown;   /* its number has been reported */
-    uint8_t loose;   /* its box has to be made anew from its records before it is read */
+    uint8_t loose;   /* its box must be computed from its records before it is read */
 } rcf_region;
 
 typedef struct {
-    int64_t at;      /* the record of the stream */
+    int64_t at;      /* the record of the stream that caused it */
     int64_t id, other;
     int32_t kind, count;
 } rcf_change;
@@ -40,12 +40,12 @@ typedef struct {
 
 typedef struct {
     rcf_index index;
-    int columns;        /* numbers of a record: two on the sphere, where the index has three, else those of the index */
+    int columns;        /* numbers of a record: two on the sphere, where the index has three; otherwise as many as in the index */
     int sphere;
     double *places;     /* (capacity, columns) on the sphere: the records as they came */
     int32_t window, min_points;
-    int32_t length;     /* of the ring of slots: window + 1, the new record enters before the oldest leaves */
-    int32_t first, size;/* slot of the oldest record, records held */
+    int32_t length;     /* length of the ring of slots: window + 1, because the new record enters before the oldest leaves */
+    int32_t first, size;/* slot of the oldest record, and number of records held */
     int64_t seen;
     int32_t capacity;   /* slots with memory */
     rcf_region *regions;
@@ -57,8 +57,8 @@ typedef struct {
     int32_t n_ended;
     rcf_entry **near_a, **near_b, **near_c;
     int32_t *turned;
-    double *fresh;      /* (index.dims) the point of the new record */
-    rcf_look coming[RCF_AHEAD], going[RCF_AHEAD]; /* prepared lookups around the next records and the oldest, by the number of the record */
+    double *fresh;      /* (index.dims): the point of the new record */
+    rcf_look coming[RCF_AHEAD], going[RCF_AHEAD]; /* prepared lookups for the next and the oldest records, at number % RCF_AHEAD */
     double *far_a, *far_b, *far_c;
     rcf_group *groups;
     int64_t mark;

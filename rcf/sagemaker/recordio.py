@@ -7,8 +7,8 @@ little-endian. The payload is a message of proto2's ``aialgs.data.Record``::
     Value   { oneof { Float32Tensor = 2; Float64Tensor = 3; Int32Tensor = 7; Bytes = 9 } }
     Tensor  { values = 1 (packed); uint64 keys = 2 (packed); uint64 shape = 3 (packed) }
 
-A row is ``features["values"]``: dense, or sparse where it has keys. Its label is ``label["values"]``. What `write` makes
-equals, byte for byte, what Google's protobuf and the SageMaker SDK (version 2) make of the same rows.
+A row is ``features["values"]``: dense, or sparse where it has keys. Its label is ``label["values"]``. For the
+same rows, `write` makes the same bytes as Google's protobuf and the SageMaker SDK (version 2).
 
 Consecutive frames that differ only in their floats, as those of a dense float table do, are read as a block, in 6 ns a value.
 Every other frame is parsed field by field, in about 12 µs.
@@ -187,10 +187,10 @@ def _next_record(data: bytes, at: int, whole: bool) -> tuple[bytes, int, int] | 
         if end > len(data):
             if not whole:
                 return None
-            raise ValueError(f"it says it has {length} bytes, and {len(data) - start} are left")
+            raise ValueError(f"its head says {length} bytes, but only {len(data) - start} are left")
         # Writers split a record where it contains the magic number, and omit the number there.
         if part not in ((_WHOLE, _FIRST) if pieces == 0 else (_MIDDLE, _LAST)):
-            raise ValueError(f"part {part} of a split record stands where it cannot")
+            raise ValueError(f"part {part} of a split record is out of order")
         payload += (MAGIC.to_bytes(4, "little") if pieces else b"") + data[start : start + length]
         at, pieces = end, pieces + 1
         if part in (_WHOLE, _LAST):
@@ -235,7 +235,7 @@ def to_row(
     else:
         width = len(values) if len(values) or not shape else shape[0]  # a sparse row of zeros has no keys
         if shape and shape[0] != width:
-            raise ValueError(f"its shape says {shape[0]} features, and it has {width} values")
+            raise ValueError(f"its shape says {shape[0]} features, but it has {width} values")
     if n_features is not None and width != n_features:
         raise ValueError(f"it has {width} features, expected {n_features}")
     assert width is not None
@@ -289,7 +289,7 @@ def _value(payload: bytes, start: int, end: int) -> _Tensor:
                 if wire != _BYTES and wire != (_FOUR if size == 4 else _EIGHT):
                     raise ValueError("its values are not packed as the numbers they should be")
                 if (last - first) % size:
-                    raise ValueError(f"its values take {last - first} bytes, no multiple of {size}")
+                    raise ValueError(f"its values take {last - first} bytes, which is not a multiple of {size}")
                 pieces.append((first, last))
             elif number in integers:
                 if wire == _BYTES:

@@ -68,8 +68,8 @@ def hot_spots(
     Raises
     ------
     ValueError, TypeError
-        Immediately, if a column does not exist or does not hold numbers, or if a parameter is out of range. While the rows are
-        read, if a value is NULL or not finite; the message names the key and the column.
+        If a column does not exist or does not hold numbers, or if a parameter is out of range; raised immediately. If a value is
+        NULL or not finite; raised while the rows are read, and the message names the key and the column.
 
     Examples
     --------

@@ -46,9 +46,11 @@ class Checkpoint(Savable):
         self = cls(**state)
         counts = (self.records, self.anomalies, self.rejected)
         if type(self.partition) is not str or not all(type(n) is int and n >= 0 for n in counts):
-            raise ValueError(f"partition {self.partition!r} or the counts {counts} are not what a worker saves")
+            raise ValueError(
+                f"partition must be a string and counts whole numbers of at least 0, got {self.partition!r} and {counts}"
+            )
         if not isinstance(self.model, Savable) or type(self.finished) is not bool or type(self.details) is not dict:
-            raise ValueError("model, finished or details are not what a worker saves")
+            raise ValueError("model, finished or details has a type that a worker does not save")
         if not (self.position is None or isinstance(self.position, (int, str, list))):
-            raise ValueError(f"{self.position!r} is not a position")
+            raise ValueError(f"{self.position!r} is not a valid position")
         return self

@@ -55,7 +55,7 @@ def search(
     estimator : RandomCutForest, a pipeline that ends in one, or StreamDetector
         Its parameters are the defaults that a point has to beat. It is not changed.
     X : array-like of shape (n, d)
-        Rows, or the records of a stream in order. Every fit takes all of them, because labels are not used for it.
+        Rows, or the records of a stream in order. Every fit uses all of them, because a fit does not use labels.
     y : array-like of shape (n,), or of shape (events, 2)
         1 or True for anomalies and 0 for the rest, or scikit-learn's -1 and 1. For a stream, also pairs with the first and the
         last record of each labelled window, counted from 0.

@@ -195,7 +195,7 @@ def test_split_records():
         for flag, piece in zip(flags, pieces, strict=True)
     )
     assert np.array_equal(recordio.read(data + recordio.write(X)).X, np.repeat(X, 2, axis=0).astype(float))
-    with pytest.raises(ValueError, match="frame 1: part 2 of a split record stands where it cannot"):
+    with pytest.raises(ValueError, match="frame 1: part 2 of a split record is out of order"):
         recordio.read(data[FRAMES.size + len(pieces[0]) + -len(pieces[0]) % 4 :])
 
 
@@ -233,9 +233,9 @@ def test_a_file_in_pieces(rng, monkeypatch):
         assert np.array_equal(found, expected)
         frames = list(recordio.payloads(io.BytesIO(data)))
         assert b"".join(map(recordio.frame, frames)) == data
-    with pytest.raises(ValueError, match="frame 500: it says it has"):
+    with pytest.raises(ValueError, match="frame 500: its head says"):
         list(recordio.blocks_of_file(io.BytesIO(data[:-8]), 3))
-    with pytest.raises(ValueError, match="frame 500: it says it has"):
+    with pytest.raises(ValueError, match="frame 500: its head says"):
         list(recordio.payloads(io.BytesIO(data[:-8])))
 
 
@@ -255,7 +255,7 @@ def test_sparse_rows_come_in_blocks():
         (record_of(np.array([1.0, 2.0]), keys=[2], width=3), "frame 1: it is sparse and has 1 keys for 2 values"),
         (record_of(np.array([1.0, 2.0]), keys=[2, 2], width=3), "frame 1: a key comes twice"),
         (record_of(np.array([1.0]), keys=[2], width=10**15), "frame 1: it has 1000000000000000 features"),
-        (record_of(np.array([1.0, 2.0]), keys=[], width=3), "frame 1: its shape says 3 features, and it has 2 values"),
+        (record_of(np.array([1.0, 2.0]), keys=[], width=3), "frame 1: its shape says 3 features, but it has 2 values"),
         (record_of(np.array([])), "frame 1: it has 0 features"),
     ],
 )
