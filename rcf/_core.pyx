@@ -16,7 +16,7 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo,
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memset
 
 from rcf._native.bits cimport rcf_get_number, rcf_left, rcf_reader, rcf_writer, rcf_written
 from rcf._native.complete cimport tree_complete
@@ -29,7 +29,7 @@ from rcf._native.read cimport FEW, attribute_rows, density_rows, rows_at_once, s
 from rcf._native.records cimport Column, get_records
 from rcf._native.rng cimport Rng, below, exponential, next_word, uniform
 from rcf._native.tree cimport *
-from rcf._native.trees cimport GROUP, Trees, n_blocks, trees_free, trees_open
+from rcf._native.trees cimport GROUP, Trees, n_blocks, slot_bytes, trees_free, trees_open
 from rcf._native.work cimport Work, sweep_bytes, sweep_lay, work_bytes, work_lay
 from sampling._reservoir cimport *
 
@@ -45,6 +45,15 @@ cdef enum:
     BATCH = 16384   # number of rows that are stored as floats, and as scores by block, at a time
 
 cdef int HEAD = _HEAD
+
+# Nodes and leaves as tree.h has them.
+CUT = np.dtype([("child", np.int32, 2), ("value", np.float32), ("dim", np.int32)])
+NODE = np.dtype([("range", np.float64), ("mass", np.int32), ("parent", np.int32)])
+LEAF = np.dtype([("mass", np.int32), ("parent", np.int32)])
+SHORT_NODE = np.dtype(
+    [("value", np.float32), ("child", np.int16, 2), *((name, np.int16) for name in ("dim", "box", "mass", "parent"))]
+)
+SHORT_LEAF = np.dtype([("mass", np.int16), ("parent", np.int16)])
 
 
 def use_instructions(str name):
@@ -136,8 +145,7 @@ cdef class Forest:
         Store no boxes of small nodes.
     """
     cdef Trees trees
-    cdef list memory       # per tree: its Memory
-    cdef list slot_memory
+    cdef list memory       # per tree: the Memory of its sample and of its arrays
     cdef Gate gate
 
     def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, bint low_memory=False):
@@ -148,7 +156,6 @@ cdef class Forest:
             raise ValueError(f"time_decay must be finite and not negative, got {time_decay}")
         self.trees.n_trees, self.trees.capacity, self.trees.n_features = n_trees, capacity, n_features
         self.trees.time_decay, self.trees.low_memory = time_decay, low_memory
-        self.trees.stride = 4 if n_features <= 4 else (n_features + 7) // 8 * 8
         if not gate_open(&self.gate) or not trees_open(&self.trees, HEAD):
             raise MemoryError
         for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_trees) if seed is not None else ()):
@@ -156,7 +163,6 @@ cdef class Forest:
             for j in range(4):
                 self.trees.rng[i].s[j] = words[j]
         self.memory = [None] * n_trees
-        self.slot_memory = [None] * n_trees
         for i in range(n_trees):
             self.reserve(i, 2)
 
@@ -171,27 +177,36 @@ cdef class Forest:
         cdef rcf_tree* t = &self.trees.tree[i]
         cdef int64_t most = <int64_t>self.trees.capacity + 1
         cdef int32_t room
-        cdef Memory memory, slots
+        cdef size_t of_slots
+        cdef char* at
+        cdef Memory memory
         if leaves > most:
             leaves = most
         if leaves <= t.capacity:
             return 0
         room = <int32_t>min(most, max(leaves, 2 * <int64_t>t.capacity))
-        memory = Memory(tree_bytes(room, self.trees.stride, self.trees.low_memory))
-        slots = Memory(<Py_ssize_t>room * sizeof(Slot))
+        of_slots = slot_bytes(t, room)
+        memory = Memory(of_slots + tree_bytes(t, room))
         self.trees.depth_room = max(self.trees.depth_room, room)
-        tree_move(t, memory.at, room)
+        at = rcf_aligned(t, memory.at)
+        tree_move(t, at + of_slots, room)
         if self.trees.sample[i].size:
-            memcpy(slots.at, self.trees.sample[i].slots, self.trees.sample[i].size * sizeof(Slot))
-        self.trees.sample[i].slots = <Slot*>slots.at
+            memcpy(at, self.trees.sample[i].slots, self.trees.sample[i].size * sizeof(Slot))
+        self.trees.sample[i].slots = <Slot*>at
         self.memory[i] = memory
-        self.slot_memory[i] = slots
         return self.reserve_boxes(i, 2)
 
     cdef int reserve_boxes(self, int i, int32_t boxes) except -1:
         """Make room for this many boxes in tree i, in low-memory mode."""
         if self.trees.low_memory and not rcf_box_reserve(&self.trees.tree[i], boxes):
             raise MemoryError("no memory for the boxes of a tree")
+        return 0
+
+    cdef int check_count(self, int64_t seen) except -1:
+        """Refuse a stream longer than can be counted."""
+        cdef int64_t most = most_arrivals(self.trees.capacity)
+        if seen >= most:
+            raise ValueError(f"a forest of {self.trees.capacity} records a tree counts at most {most - 1} records, got {seen}")
         return 0
 
     cdef int reserve_all(self, int64_t more) except -1:
@@ -272,6 +287,7 @@ cdef class Forest:
             blocks = sums
         gate_write(&self.gate)
         try:
+            self.check_count(f.seen + n)
             self.reserve_all(n)
             silent = min(max(f.warm_up - f.seen, <int64_t>0), n)  # number of records with the score 0
             while done < n:
@@ -332,6 +348,7 @@ cdef class Forest:
             # still growing
             return float(self.update(np.ascontiguousarray(record, dtype=np.float64).reshape(1, -1), None, method)[0])
         share_room(self.trees.capacity + 1)  # before the gate: it may fail
+        self.check_count(self.trees.seen + 1)
         self.take_record(record)
         mean = learn_record(&self.trees, kind, &shared)
         gate_write_done(&self.gate)
@@ -378,6 +395,7 @@ cdef class Forest:
         X = self.checked(X)
         if n == 0:
             raise ValueError("cannot fit on no rows")
+        self.check_count(n)
         if disjoint and n < self.trees.n_trees:
             raise ValueError(f"{n} rows cannot be shared out among {self.trees.n_trees} trees")
         if weights is not None:
@@ -398,7 +416,7 @@ cdef class Forest:
             at, step = <uintptr_t>&X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
             # the first sample shows where the data lie
             self._sample_rows(0, 1, n, w_at, cumulative_at, decay, disjoint)
-            taken = [self.trees.sample[0].slots[i].arrival - 1 for i in range(self.trees.sample[0].size)]
+            taken = [arrival_of(&self.trees.sample[0], i) - 1 for i in range(self.trees.sample[0].size)]
             middle = np.median(np.asarray(X)[np.sort(taken)], axis=0)
             for j in range(self.trees.n_features):
                 self.trees.origin[j] = middle[j]
@@ -541,7 +559,7 @@ cdef class Forest:
             s = &self.trees.sample[i]
             oldest = -1
             for j in range(s.size):
-                if s.slots[j].item == leaf and (oldest < 0 or s.slots[j].arrival < s.slots[oldest].arrival):
+                if item_of(s, j) == leaf and (oldest < 0 or arrival_of(s, j) < arrival_of(s, oldest)):
                     oldest = j
             sample_remove(s, oldest)
             tree_forget(&self.trees.tree[i], leaf)
@@ -569,7 +587,7 @@ cdef class Forest:
             grown = self.merged(self.snapshot(), theirs)
             # nothing can fail after this point
             self.trees, grown.trees = grown.trees, self.trees
-            self.memory, self.slot_memory = grown.memory, grown.slot_memory
+            self.memory = grown.memory
         finally:
             gate_write_done(&self.gate)
 
@@ -597,8 +615,7 @@ cdef class Forest:
                 if not tree_build(&grown.trees.tree[i], &rows[0, 0], n, &items[0], &grown.trees.rng[i]):
                     raise MemoryError
                 for k in range(n):
-                    s.slots[k].key, s.slots[k].arrival = key[at + k], arrivals[record[at + k]]
-                    s.slots[k].item, s.slots[k].spare = items[k], 0
+                    s.slots[k].key, s.slots[k].held = key[at + k], held_as(s, arrivals[record[at + k]], items[k])
                 s.size = n
                 at += n
             sample_next(s, grown.trees.seen, &grown.trees.rng[i])
@@ -704,13 +721,13 @@ cdef class Forest:
         cdef float[::1] cut_of = cut
         cdef int32_t[::1] dim_of = dim, stack = np.empty(most + 1, dtype=np.int32)
         cdef double[::1] key_of = key
-        cdef int64_t[::1] arrival_of = arrivals
+        cdef int64_t[::1] came_of = arrivals
         with nogil:
             slots = nodes = inner_nodes = 0
             for i in range(self.trees.n_trees):
                 s, t = &self.trees.sample[i], &self.trees.tree[i]
                 for n in range(s.size):
-                    key_of[slots + n], arrival_of[slots + n] = s.slots[n].key, s.slots[n].arrival
+                    key_of[slots + n], came_of[slots + n] = s.slots[n].key, arrival_of(s, n)
                 slots += s.size
                 write_nodes(t, &inner_of[nodes], &cut_of[inner_nodes], &dim_of[inner_nodes], &stack[0])
                 nodes += max(2 * leaves_of[i] - 1, 0)
@@ -725,7 +742,7 @@ cdef class Forest:
             for i in range(self.trees.n_trees):
                 s, t = &self.trees.sample[i], &self.trees.tree[i]
                 for n in range(s.size):
-                    memcpy(&point_of[record_of[slots + n], 0], t.points + <size_t>s.slots[n].item * t.stride,
+                    memcpy(&point_of[record_of[slots + n], 0], t.points + <size_t>item_of(s, n) * t.stride,
                            self.trees.n_features * sizeof(float))
                 slots += s.size
         head = np.empty((0, self.trees.n_features))
@@ -829,6 +846,8 @@ cdef class Forest:
             bits.data = &data[0]
         refuse_bits(get_head(&bits, &head, HEAD), -1)
         self = Forest(head.n_trees, head.capacity, head.n_features, head.time_decay, None, low_memory)
+        if head.seen >= most_arrivals(head.capacity):
+            refuse_bits(b"impossible counts: more records than can be counted", -1)
         self.trees.seen, self.trees.warm_up, self.trees.table = head.seen, head.warm_up, head.table
         if not head.growing:
             free(self.trees.head)
@@ -904,7 +923,7 @@ cdef class Forest:
     def nbytes(self):
         """The memory of the trees and their samples in bytes."""
         return (self.trees.n_trees * (sizeof(rcf_tree) + sizeof(Sample) + sizeof(Rng))
-                + sum(len(memoryview(m)) for m in self.memory + self.slot_memory)
+                + sum(len(memoryview(m)) for m in self.memory)
                 + sum(box_bytes(&self.trees.tree[i]) for i in range(self.trees.n_trees)))
 
     def points(self, int i):
@@ -921,48 +940,66 @@ cdef class Forest:
             gate_read_done(&self.gate)
 
     def tree(self, int i):
-        """Read-only views of the memory of tree i, which change as it learns. In low-memory mode `boxes` is a copy."""
+        """Read-only arrays of tree i: views of its memory, which change as it learns, or copies where the memory has another layout."""
         cdef rcf_tree* t
+        cdef const Sample* s
         cdef uintptr_t start
         cdef float[:, :, ::1] box_of
+        cdef double[::1] range_seen
+        cdef float[:, ::1] scratch
         cdef const float* lower
         cdef const float* upper
-        cdef int32_t v
+        cdef int32_t v, n
         if not 0 <= i < self.trees.n_trees:
             raise IndexError(f"tree {i} of {self.trees.n_trees}")
-        t = &self.trees.tree[i]
-        memory, slots = self.memory[i], self.slot_memory[i]
+        t, s = &self.trees.tree[i], &self.trees.sample[i]
+        memory = self.memory[i]
         start = <uintptr_t>(<Memory>memory).at
 
         def view(kind, uintptr_t at, *shape):
             return np.ndarray(shape, kind, memory, at - start)
 
-        if t.small:
-            boxes = np.zeros((t.n_nodes, 2, self.trees.stride), dtype=np.float32)
-            box_of = boxes
-            for v in range(t.n_nodes):
-                if t.nodes[v].mass > 0:
-                    corners_of(t, v, &box_of[v, 0, 0], &lower, &upper)
-                    memmove(&box_of[v, 0, 0], lower, 2 * self.trees.stride * sizeof(float))
-            boxes.flags.writeable = False
+        if t.compact:
+            narrow = view(SHORT_NODE, <uintptr_t>t.cuts, t.n_nodes)
+            cuts, nodes = as_wide(narrow, CUT), as_wide(narrow, NODE)
+            leaves = as_wide(view(SHORT_LEAF, <uintptr_t>t.leaves, t.n_leaves), LEAF)
         else:
-            boxes = view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, self.trees.stride)
-        cuts = np.dtype([("child", np.int32, 2), ("value", np.float32), ("dim", np.int32)])
-        nodes = np.dtype([("range", np.float64), ("mass", np.int32), ("parent", np.int32)])
-        leaves = np.dtype([("mass", np.int32), ("parent", np.int32)])
-        slot = np.dtype([("key", np.float64), ("arrival", np.int64), ("leaf", np.int32), ("spare", np.int32)])
+            cuts, nodes = view(CUT, <uintptr_t>t.cuts, t.n_nodes), view(NODE, <uintptr_t>t.nodes, t.n_nodes)
+            leaves = view(LEAF, <uintptr_t>t.leaves, t.n_leaves)
+        points = view(np.float32, <uintptr_t>t.points, t.n_leaves, t.stride)
+        if t.small:
+            boxes, ranges = np.zeros((t.n_nodes, 2, t.stride), dtype=np.float32), np.zeros(t.n_nodes)
+            scratch = np.empty((2, t.stride), dtype=np.float32)
+            box_of, range_seen = boxes, ranges
+            for v in range(t.n_nodes):
+                if mass_of(t, v) > 0:
+                    corners_of(t, v, &scratch[0, 0], &lower, &upper)
+                    memcpy(&box_of[v, 0, 0], lower, 2 * t.stride * sizeof(float))
+                    range_seen[v] = range_of(t, v, &scratch[0, 0])
+            if t.compact:
+                nodes["range"] = ranges
+                filled = (0, RCF_FEW - t.stride)
+                boxes, points = np.pad(boxes, [(0, 0), (0, 0), filled]), np.pad(points, [(0, 0), filled])
+        else:
+            boxes = view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, t.stride)
+        slots = np.zeros(s.size, dtype=[("key", np.float64), ("arrival", np.int64), ("leaf", np.int32)])
+        slots["key"] = [s.slots[n].key for n in range(s.size)]
+        slots["arrival"] = [arrival_of(s, n) for n in range(s.size)]
+        slots["leaf"] = [item_of(s, n) for n in range(s.size)]
+        for array in (cuts, nodes, leaves, boxes, points, slots):
+            array.flags.writeable = False
         return {
             "root": t.root,
             "mass": t.mass,
-            "cuts": view(cuts, <uintptr_t>t.cuts, t.n_nodes),
-            "nodes": view(nodes, <uintptr_t>t.nodes, t.n_nodes),
+            "cuts": cuts,
+            "nodes": nodes,
             "boxes": boxes[:, :, :self.trees.n_features],
-            "points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.trees.stride)[:, :self.trees.n_features],
+            "points": points[:, :self.trees.n_features],
             # with the zeros that fill up a row
             "wide_boxes": boxes,
-            "wide_points": view(np.float32, <uintptr_t>t.points, t.n_leaves, self.trees.stride),
-            "leaves": view(leaves, <uintptr_t>t.leaves, t.n_leaves),
-            "slots": np.ndarray((self.trees.sample[i].size,), slot, slots),
+            "wide_points": points,
+            "leaves": leaves,
+            "slots": slots,
         }
 
 
@@ -973,9 +1010,20 @@ cdef int refuse_bits(const char* wrong, int64_t tree) except -1:
     return 0
 
 
+def as_wide(narrow, kind):
+    """The fields of a compact array that an array of the wide layout has too; the others are 0."""
+    wide = np.zeros(len(narrow), dtype=kind)
+    for name in kind.names:
+        if name in narrow.dtype.names:
+            wide[name] = narrow[name]
+    return wide
+
+
 cdef Forest bare(state, bint low_memory):
     """An empty forest with the counts of a state."""
     cdef Forest forest = Forest(state["n_trees"], state["capacity"], state["n_features"], state["time_decay"], None, low_memory)
+    if state["seen"] >= most_arrivals(forest.trees.capacity):
+        raise ModelStateError(f"{state['seen']} records are more than a forest of {forest.trees.capacity} records a tree can count")
     forest.trees.seen, forest.trees.warm_up, forest.trees.table = state["seen"], state["warm_up"], state["table"]
     if state["growing"]:
         (<object>np.asarray(<double[:HEAD, :forest.trees.n_features]>forest.trees.head))[:forest.trees.seen] = state["head"]

@@ -15,9 +15,10 @@ class Tree:
     """The arrays of one random cut tree.
 
     Inner nodes and leaves are numbered separately, each from 0. Where a number can be either, as in `root` and `children`,
-    ``v >= 0`` is an inner node and ``v < 0`` is leaf ``~v``. The arrays are views, so taking them costs nothing. They
-    change or become outdated as the forest learns: take ``forest.trees_[i]`` again afterwards. A forest in low-memory mode does
-    not store all boxes, so there `boxes` is a copy.
+    ``v >= 0`` is an inner node and ``v < 0`` is leaf ``~v``. The arrays are views, so taking them costs little. They
+    change or become outdated as the forest learns: take ``forest.trees_[i]`` again afterwards. `keys`, `arrivals` and `leaf` are
+    copies. A forest in low-memory mode does not store all boxes, so there `boxes` is a copy, and with at most four features every
+    array is.
 
     Values in the tree are relative to `origin`, which the forest subtracts from each feature before it rounds to 32 bits.
 

@@ -4,12 +4,11 @@ import numpy as np
 
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 from rcf._native.rng cimport Rng
 from sampling._reservoir cimport *
 
-SLOT = np.dtype([("key", np.float64), ("arrival", np.int64), ("place", np.int32), ("spare", np.int32)])
+SLOT = np.dtype([("key", np.float64), ("arrival", np.int64), ("place", np.int32)])
 
 
 cdef class ReservoirCore:
@@ -40,6 +39,7 @@ cdef class ReservoirCore:
         """The place of the next record if it enters, else -1."""
         cdef int64_t n = self.n_seen + 1
         cdef int32_t place
+        self.check_count(1)
         self.n_seen = n
         if weight == 1.0:
             if n < self.sample.next:
@@ -47,23 +47,30 @@ cdef class ReservoirCore:
         elif not sample_admits(&self.sample, n, weight):
             return -1
         # the new record gets the place of the record that is dropped
-        place = self.sample.slots[0].item if self.sample.size == self.sample.capacity else self.sample.size
+        place = item_of(&self.sample, 0) if self.sample.size == self.sample.capacity else self.sample.size
         sample_enter(&self.sample, n, weight, place, &self.rng)
         return place
 
     def pass_by(self, int64_t n):
         """The number of the next n records of weight 1 before the next that enters; they are skipped."""
         cdef int64_t passed = min(n, self.sample.next - self.n_seen - 1)
+        self.check_count(passed)
         self.n_seen += passed
         return passed
+
+    cpdef int check_count(self, int64_t more) except -1:
+        """Refuse records beyond the last that can be counted."""
+        cdef int64_t most = most_arrivals(self.sample.capacity)
+        if self.n_seen > most - 1 - more:
+            raise ValueError(f"a reservoir of {self.sample.capacity} records counts at most {most - 1} records")
+        return 0
 
     @property
     def slots(self):
         """key, arrival and place of each record held."""
-        held = np.zeros(max(self.sample.size, 1), dtype=SLOT)
-        cdef char[::1] to = held.view(np.int8)
-        memcpy(&to[0], self.sample.slots, self.sample.size * sizeof(Slot))
-        return held[:self.sample.size]
+        cdef const Sample* s = &self.sample
+        cdef int32_t i
+        return np.array([(s.slots[i].key, arrival_of(s, i), item_of(s, i)) for i in range(s.size)], dtype=SLOT)
 
     @property
     def threshold(self):
@@ -73,8 +80,7 @@ cdef class ReservoirCore:
         """Set the slots (keys descending, places 0 .. size - 1) after n_seen records."""
         cdef int32_t k
         for k, (key, arrival) in enumerate(zip(slots["key"].tolist(), slots["arrival"].tolist())):
-            self.sample.slots[k].key, self.sample.slots[k].arrival = key, arrival
-            self.sample.slots[k].item, self.sample.slots[k].spare = k, 0
+            self.sample.slots[k].key, self.sample.slots[k].held = key, held_as(&self.sample, arrival, k)
         self.sample.size = len(slots)
         self.sample.threshold = threshold
         self.n_seen = n_seen
@@ -91,8 +97,8 @@ cdef class ReservoirCore:
         for j in range(4):
             self.rng.s[j] = words[j]
         for j in range(len(slots)):
-            self.sample.slots[j].key, self.sample.slots[j].arrival = slots["key"][j], slots["arrival"][j]
-            self.sample.slots[j].item = slots["place"][j]
+            self.sample.slots[j].key = slots["key"][j]
+            self.sample.slots[j].held = held_as(&self.sample, slots["arrival"][j], slots["place"][j])
         self.sample.size, self.sample.threshold, self.sample.next = len(slots), threshold, following
         self.sample.settled, self.sample.budget, self.n_seen = settled, budget, n_seen
 

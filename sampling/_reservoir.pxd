@@ -27,15 +27,14 @@ cdef enum:
 
 cdef struct Slot:
     double key
-    int64_t arrival   # the number of the record in the stream
-    int32_t item      # the owner's data: a leaf, an index
-    int32_t spare     # makes the size equal on all machines
+    uint64_t held     # the number of the record in the stream, and the owner's data, a leaf or an index; see `shift`
 
 
 cdef struct Sample:
     Slot* slots       # a heap with the largest key first; the owner holds memory for `capacity` slots
     int32_t size
     int32_t capacity
+    int32_t shift     # the item, counted from -1, takes so many bits of `held`, and the arrival the others
     double decay
     double growth     # exp(decay) - 1
     double threshold  # a record enters if its key is below this; infinite until a record has been dropped
@@ -46,7 +45,37 @@ cdef struct Sample:
     int64_t hazard_of
 
 
+cdef inline int32_t item_bits(int64_t capacity) noexcept nogil:
+    """That items from -1 to `capacity` take: with 256 records 9, which leaves the arrivals 55."""
+    cdef int32_t bits = 1
+    while (<int64_t>1 << bits) < capacity + 2:
+        bits += 1
+    return bits
+
+
+cdef inline int64_t most_arrivals(int64_t capacity) noexcept nogil:
+    """The number of records that can be counted."""
+    return <int64_t>1 << min(64 - item_bits(capacity), 62)
+
+
+cdef inline int64_t arrival_of(const Sample* s, int32_t i) noexcept nogil:
+    return <int64_t>(s.slots[i].held >> s.shift)
+
+
+cdef inline int32_t item_of(const Sample* s, int32_t i) noexcept nogil:
+    return <int32_t>(s.slots[i].held & ((<uint64_t>1 << s.shift) - 1)) - 1
+
+
+cdef inline uint64_t held_as(const Sample* s, int64_t arrival, int32_t item) noexcept nogil:
+    return <uint64_t>arrival << s.shift | <uint64_t>(item + 1)
+
+
+cdef inline void set_item(Sample* s, int32_t i, int32_t item) noexcept nogil:
+    s.slots[i].held = held_as(s, arrival_of(s, i), item)
+
+
 cdef inline void sample_clear(Sample* s) noexcept nogil:
+    s.shift = item_bits(s.capacity)
     s.growth = rcf_expm1(s.decay)
     s.size = 0
     s.threshold = RCF_INFINITY
@@ -205,14 +234,12 @@ cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t it
     cdef Slot slot
     cdef int32_t evicted = -1
     slot.key = sample_key(s, n, weight, rng)
-    slot.arrival = n
-    slot.item = item
-    slot.spare = 0
+    slot.held = held_as(s, n, item)
     if s.size < s.capacity:
         s.size += 1
         heap_up(s.slots, s.size - 1, slot)
     else:
-        evicted = s.slots[0].item
+        evicted = item_of(s, 0)
         heap_down(s.slots, s.size, 0, slot)
     sample_next(s, n, rng)
     return evicted
@@ -256,7 +283,7 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
             i = k + <int64_t>below(rng, n - k)
             row = table[i]
             table[i] = table[k]
-            s.slots[size - 1 - k].arrival = offset + row + 1
+            s.slots[size - 1 - k].held = held_as(s, offset + row + 1, -1)
     else:
         # draw again if a row was drawn before; the table of marks is at most a quarter full
         room = 8
@@ -274,13 +301,12 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
             if table[at] == row:
                 continue
             table[at] = row
-            s.slots[size - 1 - k].arrival = offset + row
+            s.slots[size - 1 - k].held = held_as(s, offset + row, -1)
             k += 1
     free(table)
     for k in range(size):
         e += exponential(rng) / <double>(n - k)
         s.slots[size - 1 - k].key = rcf_log(e) - s.decay * <double>now  # descending, which is a heap
-        s.slots[size - 1 - k].spare = 0
     sample_next(s, now, rng)
     return True
 

@@ -37,6 +37,7 @@ class Reservoir(Generic[T]):
     -----
     P. Efraimidis, P. Spirakis, "Weighted random sampling with a reservoir", Information Processing Letters 97 (2006).
     A record whose weight exceeds the sum of all others is nearly always held, and only once.
+    The number of a record and its place share 64 bits: a reservoir of a million places counts 2^43 records, one of 256 places 2^55.
 
     Examples
     --------
@@ -144,6 +145,7 @@ class Reservoir(Generic[T]):
         for name in ("capacity", "time_decay"):
             if getattr(self, name) != getattr(other, name):
                 raise ValueError(f"{name} differs: {getattr(self, name)} and {getattr(other, name)}")
+        self._core.check_count(other.n_seen)
         mine, theirs = self._core.slots, other._core.slots
         theirs["key"] -= self.time_decay * self.n_seen
         theirs["arrival"] += self.n_seen

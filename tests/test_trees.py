@@ -72,7 +72,7 @@ def test_views_not_copies_and_read_only(forest):
     for name, array in arrays.items():
         with pytest.raises(ValueError, match="read-only"):
             array[:] = 0
-        if name != "origin":
+        if name not in ("origin", "keys", "arrivals", "leaf"):
             assert np.shares_memory(array, getattr(forest.trees_[2], name)), name
 
 

@@ -7,8 +7,8 @@ scores themselves are computed in descend.h and climb.h, where many records walk
 from libc.stdint cimport int32_t
 
 from rcf._native.tree cimport (
-    corners_of, mass_of, parent_of, rcf_descend_from, rcf_ratios, rcf_scale, rcf_tree, rcf_walks,
-    rcf_value_equal, rcf_value_separated, same_point, RCF_CODISP, RCF_DISPLACEMENT,
+    corners_of, mass_of, parent_of, range_of, rcf_descend_from, rcf_ratios, rcf_scale, rcf_tree, rcf_walks,
+    rcf_value_equal, rcf_value_separated, same_point, sibling_of, RCF_CODISP, RCF_DISPLACEMENT,
 )
 
 
@@ -56,10 +56,6 @@ cdef struct Climb:
     int32_t depth
 
 
-cdef inline int32_t sibling(const rcf_tree* t, int32_t parent, int32_t v) noexcept nogil:
-    return t.cuts[parent].child[0] ^ t.cuts[parent].child[1] ^ v
-
-
 cdef inline void start_climb(Climb* c, const rcf_tree* t, const float* x, int32_t leaf, int32_t depth, bint equal, float* room) noexcept nogil:
     """Begin at the leaf, found at `depth`, that x reaches. `room` holds six rows.
 
@@ -67,15 +63,15 @@ cdef inline void start_climb(Climb* c, const rcf_tree* t, const float* x, int32_
     its leaf replaces their parent, and the boxes above are the unions of the siblings on the path. Because of the parent's cut, x lies
     outside all boxes of the sibling's subtree.
     """
-    cdef int32_t parent = t.leaves[leaf].parent
+    cdef int32_t parent = parent_of(t, ~leaf)
     c.tree, c.x = t, x
     c.hull, c.spare, c.scratch = room, room + 2 * t.stride, room + 4 * t.stride
     c.started = c.hulls = False
     c.own = 0
     c.at, c.depth = ~leaf, depth
     if equal:
-        c.own = t.leaves[leaf].mass
-        c.top = sibling(t, parent, ~leaf)
+        c.own = mass_of(t, ~leaf)
+        c.top = sibling_of(t, parent, ~leaf)
         c.depth -= 1
         c.at = ~rcf_descend_from(t, c.top, x, &c.depth)
 
@@ -97,13 +93,13 @@ cdef inline bint next_box(Climb* c) noexcept nogil:
             return False
         c.depth -= 1
         if c.hulls:
-            c.extent = join_box(t, sibling(t, c.at, other), c.scratch, c.hull, c.spare)
+            c.extent = join_box(t, sibling_of(t, c.at, other), c.scratch, c.hull, c.spare)
             c.hull, c.spare = c.spare, c.hull
             c.lower, c.upper = c.hull, c.hull + t.stride
-            c.mass = t.nodes[c.at].mass - c.own
+            c.mass = mass_of(t, c.at) - c.own
             return True
     corners_of(t, c.at, c.scratch, &c.lower, &c.upper)
-    c.extent = t.nodes[c.at].range if c.at >= 0 else 0.0
+    c.extent = range_of(t, c.at, c.scratch) if c.at >= 0 else 0.0
     c.mass = mass_of(t, c.at)
     return True
 
@@ -147,8 +143,8 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
     equal = same_point(t, leaf, x)
     score = rcf_scale(kind, t.mass)
     if equal:
-        score *= rcf_value_equal(kind, depth, t.leaves[leaf].mass, t.mass, above)
-        if t.leaves[leaf].parent < 0:  # the tree holds a single value, so all features get equal parts
+        score *= rcf_value_equal(kind, depth, mass_of(t, ~leaf), t.mass, above)
+        if parent_of(t, ~leaf) < 0:  # the tree holds a single value, so all features get equal parts
             for k in range(n):
                 out[k] += score / n
             return
@@ -187,7 +183,7 @@ cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, d
         sums[k] = 0.0
     leaf = rcf_descend_from(t, t.root, x, &depth)
     equal = same_point(t, leaf, x)
-    if equal and t.leaves[leaf].parent < 0:
+    if equal and parent_of(t, ~leaf) < 0:
         for k in range(n):  # the tree holds a single value, so the length is 0 and the sides are equal
             sums[k] = <double>t.mass / n
             sums[2 * n + k] = 1.0 / n

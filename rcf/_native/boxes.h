@@ -9,9 +9,9 @@ RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_eight_gaps)(const float *lower, const float *u
 
 /* The gaps of all features, added up by lane. */
 RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_gaps)(const float *lower, const float *upper, const float *x, int stride) {
-    if (stride == 4) {
-        RCF_ISA(f4) at = RCF_ISA(load4)(x);
-        return RCF_ISA(widen)(RCF_ISA(distance4)(at, RCF_ISA(clamp4)(at, RCF_ISA(load4)(lower), RCF_ISA(load4)(upper))));
+    if (stride <= 4) {
+        RCF_ISA(f4) at = RCF_ISA(load4)(x, stride);
+        return RCF_ISA(widen)(RCF_ISA(distance4)(at, RCF_ISA(clamp4)(at, RCF_ISA(load4)(lower, stride), RCF_ISA(load4)(upper, stride))));
     }
     RCF_ISA(d8) lanes = RCF_ISA(rcf_eight_gaps)(lower, upper, x);
     for (int b = 8; b < stride; b += 8) lanes = RCF_ISA(add8)(lanes, RCF_ISA(rcf_eight_gaps)(lower + b, upper + b, x + b));
@@ -20,9 +20,9 @@ RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_gaps)(const float *lower, const float *upper, 
 
 /* The distance of x from the box, summed over the features. */
 RCF_LOCAL double RCF_ISA(rcf_excess)(const float *restrict lower, const float *restrict upper, const float *restrict x, int stride) {
-    if (stride == 4) { /* adding the zeros of four more lanes would add a fifth of the time */
-        RCF_ISA(f4) at = RCF_ISA(load4)(x);
-        return RCF_ISA(sum4)(RCF_ISA(distance4)(at, RCF_ISA(clamp4)(at, RCF_ISA(load4)(lower), RCF_ISA(load4)(upper))));
+    if (stride <= 4) { /* adding the zeros of four more lanes would add a fifth of the time */
+        RCF_ISA(f4) at = RCF_ISA(load4)(x, stride);
+        return RCF_ISA(sum4)(RCF_ISA(distance4)(at, RCF_ISA(clamp4)(at, RCF_ISA(load4)(lower, stride), RCF_ISA(load4)(upper, stride))));
     }
     return RCF_ISA(sum8)(RCF_ISA(rcf_gaps)(lower, upper, x, stride));
 }
@@ -51,12 +51,12 @@ RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_join_eight)(float *lower, float *upper, const 
 RCF_LOCAL double RCF_ISA(rcf_join)(float *box, const float *a_lower, const float *a_upper, const float *b_lower,
                                    const float *b_upper, int stride, int *changed) {
     float *lower = box, *upper = box + stride;
-    if (stride == 4) {
-        RCF_ISA(f4) low = RCF_ISA(min4)(RCF_ISA(load4)(a_lower), RCF_ISA(load4)(b_lower));
-        RCF_ISA(f4) high = RCF_ISA(max4)(RCF_ISA(load4)(a_upper), RCF_ISA(load4)(b_upper));
-        *changed = RCF_ISA(differ4)(low, RCF_ISA(load4)(lower), high, RCF_ISA(load4)(upper)) != 0;
-        RCF_ISA(store4)(lower, low);
-        RCF_ISA(store4)(upper, high);
+    if (stride <= 4) {
+        RCF_ISA(f4) low = RCF_ISA(min4)(RCF_ISA(load4)(a_lower, stride), RCF_ISA(load4)(b_lower, stride));
+        RCF_ISA(f4) high = RCF_ISA(max4)(RCF_ISA(load4)(a_upper, stride), RCF_ISA(load4)(b_upper, stride));
+        *changed = RCF_ISA(differ4)(low, RCF_ISA(load4)(lower, stride), high, RCF_ISA(load4)(upper, stride)) != 0;
+        RCF_ISA(store4)(lower, low, stride);
+        RCF_ISA(store4)(upper, high, stride);
         return RCF_ISA(sum4)(RCF_ISA(minus4)(high, low));
     }
     int differs = 0;
@@ -83,7 +83,7 @@ RCF_TARGET static int32_t RCF_ISA(rcf_find_gap)(const float *lower, const float 
         u -= sum;
     }
     /* if rounding leaves u past the end, take any place in a gap of the last eight features */
-    RCF_ISA(store_d8)(gaps, RCF_ISA(rcf_gaps)(lower + begin, upper + begin, x + begin, stride == 4 ? 4 : 8));
+    RCF_ISA(store_d8)(gaps, RCF_ISA(rcf_gaps)(lower + begin, upper + begin, x + begin, stride <= 4 ? stride : 8));
     for (int i = 0; i < 8; i++) {
         last = gaps[i] > 0.0 ? i : last;
         if (u < gaps[i]) break;

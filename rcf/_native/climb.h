@@ -8,9 +8,10 @@ RCF_LOCAL RCF_ISA(pd) RCF_ISA(rcf_blend)(RCF_ISA(pd) value, RCF_ISA(pd) here, RC
 }
 
 /* The same for one pair. */
-RCF_LOCAL double RCF_ISA(rcf_value_at)(int kind, const rcf_node *node, int32_t level, double excess, const double *ratios, double value) {
-    double q = excess / (excess + node->range);
-    return value + q * (rcf_value_separated(kind, level, node->mass, kind == RCF_CODISP ? ratios[level] : 0.0) - value);
+RCF_LOCAL double RCF_ISA(rcf_value_at)(int kind, int32_t mass, double range, int32_t level, double excess, const double *ratios,
+                                       double value) {
+    double q = excess / (excess + range);
+    return value + q * (rcf_value_separated(kind, level, mass, kind == RCF_CODISP ? ratios[level] : 0.0) - value);
 }
 
 /* The next nodes of the pairs, and their boxes. */
@@ -22,31 +23,33 @@ RCF_LOCAL void RCF_ISA(rcf_prefetch_nodes)(const rcf_node *const *node, const fl
 }
 
 /* The part of a climb through nodes without boxes. Returns the node where it continues, or -1 if it has ended. */
-RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, rcf_walk *w, int p, int kept, int stride, const double *ratios,
+RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, int compact, rcf_walk *w, int p, int kept, int stride, const double *ratios,
                                            int32_t *level, double *value) {
     const rcf_tree *t = w->pair[p].tree;
     const float *x = w->pair[p].x;
-    int32_t below = ~w->leaf[p], v = t->leaves[w->leaf[p]].parent;
-    if (stride <= 8) {
-        float box[16];
-        const float *lower[RCF_SMALL], *upper[RCF_SMALL];
-        memcpy(box, t->points + (size_t)~below * stride, sizeof(float) * (size_t)stride);
-        memcpy(box + stride, box, sizeof(float) * (size_t)stride);
-        while (v >= 0 && t->nodes[v].mass <= t->small) {
-            const rcf_node *node = t->nodes + v;
-            int n = rcf_parts(t, t->cuts[v].child[0] ^ t->cuts[v].child[1] ^ below, lower, upper, 0), changed;
-            for (int k = 0; k < n; k++) RCF_ISA(rcf_join)(box, box, box + stride, lower[k], lower[k], stride, &changed);
-            double excess = RCF_ISA(rcf_excess)(box, box + stride, x, stride);
+    int32_t below = ~w->leaf[p], v = rcf_parent_in(compact, t, below);
+    if (compact || stride <= 8) {
+        const float *lower[RCF_SMALL_COMPACT], *upper[RCF_SMALL_COMPACT];
+        RCF_ISA(f8) at = RCF_ISA(load_row)(x, stride), low = RCF_ISA(load_row)(t->points + (size_t)~below * stride, stride), high = low;
+        while (v >= 0 && rcf_mass_in(compact, t, v) <= t->small) {
+            int n = rcf_parts(t, rcf_sibling(t, v, below), lower, upper, 0);
+            for (int k = 0; k < n; k++) {
+                RCF_ISA(f8) point = RCF_ISA(load_row)(lower[k], stride);
+                low = RCF_ISA(min8)(low, point);
+                high = RCF_ISA(max8)(high, point);
+            }
+            double excess = RCF_ISA(sum8)(RCF_ISA(distance8)(at, RCF_ISA(clamp8)(at, low, high)));
             if (kept) rcf_keep_step(w, p, v, excess);
             if (excess == 0.0) return -1;
+            double range = compact ? RCF_ISA(sum8)(RCF_ISA(minus8)(high, low)) : t->nodes[v].range;
             *level -= 1;
-            *value = RCF_ISA(rcf_value_at)(kind, node, *level, excess, ratios, *value);
+            *value = RCF_ISA(rcf_value_at)(kind, rcf_mass_in(compact, t, v), range, *level, excess, ratios, *value);
             below = v;
-            v = node->parent;
+            v = rcf_parent_in(compact, t, v);
         }
         return v;
     }
-    rcf_step step[RCF_SMALL];
+    rcf_step step[RCF_SMALL_COMPACT];
     int n = RCF_ISA(rcf_small_steps)(t, x, w->leaf[p], stride, step);
     for (int s = 0; s < n; s++) {
         const rcf_node *node = t->nodes + step[s].node;
@@ -54,22 +57,23 @@ RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, rcf_walk *w, int p, int kep
         if (kept) rcf_keep_step(w, p, step[s].node, excess);
         if (excess == 0.0) return -1;
         *level -= 1;
-        *value = RCF_ISA(rcf_value_at)(kind, node, *level, excess, ratios, *value);
+        *value = RCF_ISA(rcf_value_at)(kind, node->mass, node->range, *level, excess, ratios, *value);
         v = node->parent;
     }
     return v;
 }
 
 /* Separate functions, because the climb through boxes would otherwise run out of registers. */
-#define RCF_CLIMB_SMALL(name, width)                                                                                             \
+#define RCF_CLIMB_SMALL(name, compact, width)                                                                                    \
     RCF_TARGET RCF_ALONE static int32_t RCF_ISA(name)(int kind, rcf_walk *w, int p, int kept, int stride, const double *ratios, \
                                                       int32_t *level, double *value) {                                           \
         (void)stride;                                                                                                            \
-        return RCF_ISA(rcf_climb_small)(kind, w, p, kept, width, ratios, level, value);                                          \
+        return RCF_ISA(rcf_climb_small)(kind, compact, w, p, kept, width, ratios, level, value);                                 \
     }
-RCF_CLIMB_SMALL(rcf_climb_small_4, 4)
-RCF_CLIMB_SMALL(rcf_climb_small_8, 8)
-RCF_CLIMB_SMALL(rcf_climb_small_any, stride)
+RCF_CLIMB_SMALL(rcf_climb_small_compact, 1, stride)
+RCF_CLIMB_SMALL(rcf_climb_small_4, 0, 4)
+RCF_CLIMB_SMALL(rcf_climb_small_8, 0, 8)
+RCF_CLIMB_SMALL(rcf_climb_small_any, 0, stride)
 #undef RCF_CLIMB_SMALL
 
 /* Pairs on their way up, packed to the front. The arrays have RCF_TOGETHER places more than there are pairs. */
@@ -83,17 +87,18 @@ typedef struct {
 } RCF_ISA(rcf_climbers);
 
 /* From the leaves to the first boxes; returns how many pairs have one, and how many are done. */
-RCF_LOCAL int RCF_ISA(rcf_start_climb)(RCF_ISA(rcf_climbers) *c, int kind, rcf_walk *w, int n, int n_kept, int stride,
+RCF_LOCAL int RCF_ISA(rcf_start_climb)(RCF_ISA(rcf_climbers) *c, int kind, int compact, rcf_walk *w, int n, int n_kept, int stride,
                                        const int32_t *depth, const double *ratios, ptrdiff_t levels, int *n_done) {
     int small = w->pair[0].tree->small, on = 0, done = 0;
     for (int p = 0; p < n; p++) {
         const rcf_tree *t = w->pair[p].tree;
-        const rcf_leaf *leaf = t->leaves + w->leaf[p];
-        double value = rcf_value_separated(kind, depth[p], leaf->mass, kind == RCF_CODISP ? ratios[p * levels + depth[p]] : 0.0);
-        int32_t parent = leaf->parent, level = depth[p];
+        double value = rcf_value_separated(kind, depth[p], rcf_mass_in(compact, t, ~w->leaf[p]),
+                                           kind == RCF_CODISP ? ratios[p * levels + depth[p]] : 0.0);
+        int32_t parent = rcf_parent_in(compact, t, ~w->leaf[p]), level = depth[p];
         if (p < n_kept) w->n_open[p] = 0;
-        if (small)
-            parent = (stride == 4   ? RCF_ISA(rcf_climb_small_4)
+        if (compact || small)
+            parent = (compact       ? RCF_ISA(rcf_climb_small_compact)
+                      : stride == 4 ? RCF_ISA(rcf_climb_small_4)
                       : stride == 8 ? RCF_ISA(rcf_climb_small_8)
                                     : RCF_ISA(rcf_climb_small_any))(kind, w, p, p < n_kept, stride, ratios + p * levels, &level, &value);
         int32_t below_node = parent >= 0;
@@ -103,8 +108,9 @@ RCF_LOCAL int RCF_ISA(rcf_start_climb)(RCF_ISA(rcf_climbers) *c, int kind, rcf_w
         c->nodes[on] = t->nodes;
         c->boxes[on] = t->boxes;
         c->x[on] = w->pair[p].x;
-        c->node[on] = t->nodes + parent;
-        c->box[on] = t->boxes + (size_t)(small ? t->box_at[parent] : parent) * 2 * stride;
+        c->node[on] = t->nodes + parent; /* in both layouts a node has 16 bytes */
+        int32_t number = compact ? rcf_short(t, parent)->box : small ? t->box_at[parent] : parent;
+        c->box[on] = t->boxes + (size_t)number * (size_t)rcf_box_step(compact, stride) / sizeof(float);
         c->level[on] = level;
         on += below_node;
         done += 1 - below_node;
@@ -114,19 +120,20 @@ RCF_LOCAL int RCF_ISA(rcf_start_climb)(RCF_ISA(rcf_climbers) *c, int kind, rcf_w
 }
 
 /* Process the boxes of RCF_TOGETHER pairs from place i on. Pairs that continue are packed from place *on, the others from *done. */
-RCF_LOCAL void RCF_ISA(rcf_step_up)(RCF_ISA(rcf_climbers) *c, int kind, rcf_walk *w, int i, int n_on, int n_kept, int stride,
-                                    int small, const double *ratios, ptrdiff_t levels, int *on, int *done) {
+RCF_LOCAL void RCF_ISA(rcf_step_up)(RCF_ISA(rcf_climbers) *c, int kind, int compact, rcf_walk *w, int i, int n_on, int n_kept,
+                                    int stride, int small, const double *ratios, ptrdiff_t levels, int *on, int *done) {
     double above[RCF_TOGETHER];
     for (int g = 0; kind == RCF_CODISP && g < RCF_TOGETHER; g++)
         above[g] = g < n_on - i ? ratios[c->who[i + g] * levels + c->level[i + g] - 1] : 0.0;
+    const void *const *node = (const void *const *)(c->node + i);
     RCF_ISA(pd) excess = RCF_ISA(rcf_excesses)(c->box + i, c->x + i, stride);
     RCF_ISA(pi) level = RCF_ISA(load_pi)(c->level + i), who = RCF_ISA(load_pi)(c->who + i);
     RCF_ISA(pd) value = RCF_ISA(load_pd)(c->score + i), here;
-    RCF_ISA(pn) parent = RCF_ISA(parents)(c->node + i);
+    RCF_ISA(pn) parent = RCF_ISA(parents)(compact, node);
     if (kind == RCF_DEPTH || kind == RCF_OPENSEARCH) here = RCF_ISA(inverses)(level);
-    else here = RCF_ISA(masses)(c->node + i);
+    else here = RCF_ISA(masses)(compact, node);
     if (kind == RCF_CODISP) here = RCF_ISA(larger)(RCF_ISA(load_pd)(above), here);
-    value = RCF_ISA(rcf_blend)(value, here, excess, RCF_ISA(ranges)(c->node + i));
+    value = RCF_ISA(rcf_blend)(value, here, excess, RCF_ISA(ranges)(compact, node, (const void *const *)(c->box + i)));
     if (c->who[i] < n_kept) {
         double kept[RCF_TOGETHER];
         RCF_ISA(store_pd)(kept, excess);
@@ -138,15 +145,18 @@ RCF_LOCAL void RCF_ISA(rcf_step_up)(RCF_ISA(rcf_climbers) *c, int kind, rcf_walk
     RCF_ISA(pm) ends = RCF_ISA(without)(there, up);
     parent = RCF_ISA(or_node_0)(parent, up);
     RCF_ISA(pn) box_number = parent;
-    if (small) {
+    if (compact || small) {
         int32_t number[RCF_TOGETHER];
         RCF_ISA(store_pn)(number, parent);
-        for (int g = 0; g < RCF_TOGETHER && i + g < n_on; g++) number[g] = w->pair[c->who[i + g]].tree->box_at[number[g]];
+        for (int g = 0; g < RCF_TOGETHER && i + g < n_on; g++) {
+            const rcf_tree *t = w->pair[c->who[i + g]].tree;
+            number[g] = compact ? rcf_short(t, number[g])->box : t->box_at[number[g]];
+        }
         box_number = RCF_ISA(load_pn)(number);
     }
     RCF_ISA(pp) nodes = RCF_ISA(load_pp)(c->nodes + i), boxes = RCF_ISA(load_pp)(c->boxes + i), x = RCF_ISA(load_pp)(c->x + i);
     RCF_ISA(pack_pp)(c->node + *on, up, RCF_ISA(element)(nodes, parent, sizeof(rcf_node)));
-    RCF_ISA(pack_pp)(c->box + *on, up, RCF_ISA(element)(boxes, box_number, 2 * (int64_t)sizeof(float) * stride));
+    RCF_ISA(pack_pp)(c->box + *on, up, RCF_ISA(element)(boxes, box_number, rcf_box_step(compact, stride)));
     RCF_ISA(pack_pp)(c->nodes + *on, up, nodes);
     RCF_ISA(pack_pp)(c->boxes + *on, up, boxes);
     RCF_ISA(pack_pp)(c->x + *on, up, x);
@@ -164,11 +174,11 @@ RCF_LOCAL void RCF_ISA(rcf_step_up)(RCF_ISA(rcf_climbers) *c, int kind, rcf_walk
  * All pairs take a step together, and those that continue are packed to the front without a branch. One pair after the other took
  * twice as long with 8 features, because the end of a climb cannot be predicted, and each misprediction costs as much as two
  * boxes. */
-RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int stride, const int32_t *depth,
+RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, int compact, rcf_walk *w, int n, int n_kept, int stride, const int32_t *depth,
                                   const double *ratios, ptrdiff_t levels, int cold) {
     RCF_ISA(rcf_climbers) c;
     int small = w->pair[0].tree->small, done, on;
-    on = RCF_ISA(rcf_start_climb)(&c, kind, w, n, n_kept, stride, depth, ratios, levels, &done);
+    on = RCF_ISA(rcf_start_climb)(&c, kind, compact, w, n, n_kept, stride, depth, ratios, levels, &done);
     for (int first = 1; on > 0 || first; first = 0) {
         int n_on = on;
         if (cold) RCF_ISA(rcf_prefetch_nodes)(c.node, c.box, n_on, stride);
@@ -180,14 +190,14 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
         }
         on = 0;
         for (int i = 0; i < n_on; i += RCF_TOGETHER)
-            RCF_ISA(rcf_step_up)(&c, kind, w, i, n_on, n_kept, stride, small, ratios, levels, &on, &done);
+            RCF_ISA(rcf_step_up)(&c, kind, compact, w, i, n_on, n_kept, stride, small, ratios, levels, &on, &done);
         if (!first) continue;
         for (int i = 0; i < done; i++) { /* only a record inside the first box can equal the leaf */
             int p = c.done_who[i];
             const rcf_tree *t = w->pair[p].tree;
             const float *point = t->points + (size_t)w->leaf[p] * stride;
             if (RCF_ISA(rcf_excess)(point, point, w->pair[p].x, stride) == 0.0)
-                c.done_score[i] = rcf_value_equal(kind, depth[p], t->leaves[w->leaf[p]].mass, t->mass,
+                c.done_score[i] = rcf_value_equal(kind, depth[p], rcf_mass_in(compact, t, ~w->leaf[p]), t->mass,
                                                   kind == RCF_CODISP ? ratios[p * levels + depth[p]] : 0.0);
         }
     }
@@ -197,24 +207,26 @@ RCF_LOCAL void RCF_ISA(rcf_climb)(int kind, rcf_walk *w, int n, int n_kept, int 
     }
 }
 
-/* The kind and the common strides are constants in each version of the loops, which halves the instructions of a climb. Each version is
- * a separate function, because the compiler runs out of registers otherwise. */
-#define RCF_CLIMB(name, kind, stride)                                                                             \
+/* The kind, the layout and the common strides are constants in each version of the loops, which halves the instructions of a climb. Each
+ * version is a separate function, because the compiler runs out of registers otherwise. */
+#define RCF_CLIMB(name, kind, compact, stride)                                                                    \
     RCF_TARGET RCF_ALONE static void RCF_ISA(name)(rcf_walk *w, int n, int n_kept, int any, const int32_t *depth, \
                                                    const double *ratios, ptrdiff_t levels, int cold) {            \
         (void)any;                                                                                                \
-        RCF_ISA(rcf_climb)(kind, w, n, n_kept, stride, depth, ratios, levels, cold);                              \
+        RCF_ISA(rcf_climb)(kind, compact, w, n, n_kept, stride, depth, ratios, levels, cold);                     \
     }
 #define RCF_CLIMBS(name, kind)                                                                                 \
-    RCF_CLIMB(name##_4, kind, 4)                                                                               \
-    RCF_CLIMB(name##_8, kind, 8)                                                                               \
-    RCF_CLIMB(name##_16, kind, 16)                                                                             \
-    RCF_CLIMB(name##_32, kind, 32)                                                                             \
-    RCF_CLIMB(name##_any, kind, any)                                                                           \
+    RCF_CLIMB(name##_compact, kind, 1, any)                                                                    \
+    RCF_CLIMB(name##_4, kind, 0, 4)                                                                            \
+    RCF_CLIMB(name##_8, kind, 0, 8)                                                                            \
+    RCF_CLIMB(name##_16, kind, 0, 16)                                                                          \
+    RCF_CLIMB(name##_32, kind, 0, 32)                                                                          \
+    RCF_CLIMB(name##_any, kind, 0, any)                                                                        \
     static void RCF_ISA(name)(rcf_walk *w, int n, int n_kept, const int32_t *depth, const double *ratios,      \
                               ptrdiff_t levels, int cold) {                                                    \
-        int stride = w->pair[0].tree->stride;                                                                  \
-        (stride == 4    ? RCF_ISA(name##_4)                                                                    \
+        int stride = w->pair[0].tree->stride, compact = w->pair[0].tree->compact;                              \
+        (compact        ? RCF_ISA(name##_compact)                                                              \
+         : stride == 4  ? RCF_ISA(name##_4)                                                                    \
          : stride == 8  ? RCF_ISA(name##_8)                                                                    \
          : stride == 16 ? RCF_ISA(name##_16)                                                                   \
          : stride == 32 ? RCF_ISA(name##_32)                                                                   \
@@ -231,8 +243,9 @@ RCF_CLIMBS(rcf_climb_opensearch, RCF_OPENSEARCH)
  * the number of levels of the deepest tree; only RCF_CODISP needs it. */
 static void RCF_ISA(rcf_score_pairs)(int kind, int where, rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels) {
     int32_t depth[RCF_PAIRS];
-    int cold = where == RCF_FAR_TREES;
-    (kind == RCF_CODISP         ? cold ? RCF_ISA(rcf_descend_codisp_far) : RCF_ISA(rcf_descend_codisp_near)
+    int cold = where == RCF_FAR_TREES, compact = w->pair[0].tree->compact;
+    (compact                    ? kind == RCF_CODISP ? RCF_ISA(rcf_descend_codisp_compact) : RCF_ISA(rcf_descend_compact)
+     : kind == RCF_CODISP       ? cold ? RCF_ISA(rcf_descend_codisp_far) : RCF_ISA(rcf_descend_codisp_near)
      : where == RCF_ONE_TREE    ? RCF_ISA(rcf_descend_one)
      : where == RCF_NEAR_TREES  ? RCF_ISA(rcf_descend_near)
                                 : RCF_ISA(rcf_descend_far))(w, n, depth, ratios, levels);
@@ -245,7 +258,7 @@ static void RCF_ISA(rcf_score_pairs)(int kind, int where, rcf_walk *w, int n, in
         if (n_kept > 0) RCF_ISA(rcf_climb_displacement)(w, n_kept, n_kept, depth, ratios, levels, cold);
         for (int p = 0; p < n; p++) {
             const rcf_tree *t = where == RCF_ONE_TREE ? w->pair[0].tree : w->pair[p].tree;
-            w->score[p] = rcf_value_path(depth[p], t->leaves[w->leaf[p]].mass, t->mass);
+            w->score[p] = rcf_value_path(depth[p], rcf_mass(t, ~w->leaf[p]), t->mass);
         }
     }
 }

@@ -7,7 +7,7 @@ the spread of the missing features.
 
 from libc.stdint cimport int32_t, uint8_t
 
-from rcf._native.tree cimport corners_of, mass_of, rcf_tree
+from rcf._native.tree cimport child_of, corners_of, cut_dim, cut_value, mass_of, rcf_tree
 
 
 cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const uint8_t* missing,
@@ -32,7 +32,7 @@ cdef inline bint is_itself(const rcf_tree* t, int32_t leaf, const float* x) noex
     """Whether the leaf holds only x, which is then the record to be completed."""
     cdef const float* p = t.points + <size_t>leaf * t.stride
     cdef int32_t i
-    if t.leaves[leaf].mass > 1:
+    if mass_of(t, ~leaf) > 1:
         return False
     for i in range(t.dims):
         if p[i] != x[i]:
@@ -63,13 +63,13 @@ cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8
         if v < 0:
             if held and is_itself(t, ~v, x):
                 continue
-            if gap < least or best < 0 or mass_of(t, v) > t.leaves[best].mass:
+            if gap < least or best < 0 or mass_of(t, v) > mass_of(t, ~best):
                 least = gap
                 best = ~v
             continue
-        near = 1 if x[t.cuts[v].dim] > t.cuts[v].value else 0
-        stack[top] = t.cuts[v].child[1 - near]
+        near = 1 if x[cut_dim(t, v)] > cut_value(t, v) else 0
+        stack[top] = child_of(t, v, 1 - near)
         top += 1
-        stack[top] = t.cuts[v].child[near]
+        stack[top] = child_of(t, v, near)
         top += 1
     return best

@@ -1,12 +1,11 @@
 /* Descents from the root to the leaf that a record reaches. Included by isa.h, once per instruction set. */
 
 /* Go from a cut to the child on the side of x. For codisp, also store the mass and the ratio, after the ratio of the level above. */
-RCF_LOCAL int32_t RCF_ISA(rcf_step_down)(int kind, const rcf_walk *w, int pair, const rcf_cut *cut, const float *x, int32_t *mass,
-                                         double *ratio) {
-    int32_t down = cut->child[x[cut->dim] > cut->value];
+RCF_LOCAL int32_t RCF_ISA(rcf_step_down)(int kind, int compact, const rcf_walk *w, int pair, const rcf_cut *cut, const float *x,
+                                         int32_t *mass, double *ratio) {
+    int32_t down = rcf_next(compact, cut, x);
     if (kind == RCF_CODISP) {
-        const rcf_tree *t = w->pair[pair].tree;
-        int32_t below = down < 0 ? t->leaves[~down].mass : t->nodes[down].mass;
+        int32_t below = rcf_mass_in(compact, w->pair[pair].tree, down);
         double here = (double)(*mass - below) / (below + 1.0);
         *ratio = here > ratio[-1] ? here : ratio[-1];
         *mass = below;
@@ -17,7 +16,7 @@ RCF_LOCAL int32_t RCF_ISA(rcf_step_down)(int kind, const rcf_walk *w, int pair, 
 /* The leaves that n pairs reach, and their depths. All pairs take a step together, and those that continue are packed to the front
  * without a branch. A step waits for memory three times, and meanwhile the other pairs can be processed.
  * ratios[h], with `levels` places for each pair, is M of the codisp at depth h. */
-RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, rcf_walk *w, int n, int32_t *restrict depth,
+RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, int compact, rcf_walk *w, int n, int32_t *restrict depth,
                                           double *restrict ratios, ptrdiff_t levels) {
     int32_t who[RCF_PAIRS + 8], next[RCF_PAIRS + 8], mass[RCF_PAIRS + 8], *leaf = w->leaf, level = 0;
     int32_t done_who[RCF_PAIRS + 8], done_leaf[RCF_PAIRS + 8], done_depth[RCF_PAIRS + 8];
@@ -54,11 +53,11 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, rcf_walk *w, int 
         on = 0;
         level += 1;
         for (int k = 0; RCF_TOGETHER > 1 && k < n_on; k++)
-            next[k] = RCF_ISA(rcf_step_down)(kind, w, who[k], at[k], x[k], mass + k, ratios + who[k] * levels + level);
+            next[k] = RCF_ISA(rcf_step_down)(kind, compact, w, who[k], at[k], x[k], mass + k, ratios + who[k] * levels + level);
         for (int i = 0; i < n_on; i += RCF_TOGETHER) {
             RCF_ISA(pi) pair = RCF_ISA(load_pi)(who + i), to;
             if (RCF_TOGETHER > 1) to = RCF_ISA(load_pi)(next + i);
-            else to = RCF_ISA(all_pi)(RCF_ISA(rcf_step_down)(kind, w, who[i], at[i], x[i], mass + i, ratios + who[i] * levels + level));
+            else to = RCF_ISA(all_pi)(RCF_ISA(rcf_step_down)(kind, compact, w, who[i], at[i], x[i], mass + i, ratios + who[i] * levels + level));
             RCF_ISA(pm) there = RCF_ISA(first)(n_on - i);
             RCF_ISA(pp) of_cuts = where == RCF_ONE_TREE ? one_cuts : RCF_ISA(load_pp)(cuts + i), record = RCF_ISA(load_pp)(x + i);
             RCF_ISA(pm) ends = RCF_ISA(both)(there, RCF_ISA(negative)(to)), down = RCF_ISA(without)(there, ends);
@@ -88,13 +87,15 @@ RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, rcf_walk *w, int 
 }
 
 /* Separate functions, because the compiler would otherwise run out of registers. */
-#define RCF_DESCENT(name, kind, where)                                                                                           \
+#define RCF_DESCENT(name, kind, where, compact)                                                                              \
     RCF_TARGET RCF_ALONE static void RCF_ISA(name)(rcf_walk *w, int n, int32_t *depth, double *ratios, ptrdiff_t levels) { \
-        RCF_ISA(rcf_descend_pairs)(kind, where, w, n, depth, ratios, levels);                                                    \
+        RCF_ISA(rcf_descend_pairs)(kind, where, compact, w, n, depth, ratios, levels);                                       \
     }
-RCF_DESCENT(rcf_descend_one, RCF_DEPTH, RCF_ONE_TREE)
-RCF_DESCENT(rcf_descend_near, RCF_DEPTH, RCF_NEAR_TREES)
-RCF_DESCENT(rcf_descend_far, RCF_DEPTH, RCF_FAR_TREES)
-RCF_DESCENT(rcf_descend_codisp_near, RCF_CODISP, RCF_NEAR_TREES)
-RCF_DESCENT(rcf_descend_codisp_far, RCF_CODISP, RCF_FAR_TREES)
+RCF_DESCENT(rcf_descend_one, RCF_DEPTH, RCF_ONE_TREE, 0)
+RCF_DESCENT(rcf_descend_near, RCF_DEPTH, RCF_NEAR_TREES, 0)
+RCF_DESCENT(rcf_descend_far, RCF_DEPTH, RCF_FAR_TREES, 0)
+RCF_DESCENT(rcf_descend_codisp_near, RCF_CODISP, RCF_NEAR_TREES, 0)
+RCF_DESCENT(rcf_descend_codisp_far, RCF_CODISP, RCF_FAR_TREES, 0)
+RCF_DESCENT(rcf_descend_compact, RCF_DEPTH, RCF_FAR_TREES, 1)
+RCF_DESCENT(rcf_descend_codisp_compact, RCF_CODISP, RCF_FAR_TREES, 1)
 #undef RCF_DESCENT

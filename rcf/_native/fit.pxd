@@ -5,12 +5,12 @@ from libc.stdint cimport int32_t, int64_t
 
 from rcf._native.tree cimport rcf_narrow, tree_build
 from rcf._native.trees cimport Trees
-from sampling._reservoir cimport Sample, sample_clear, sample_stream, sample_uniform, sample_weighted
+from sampling._reservoir cimport Sample, arrival_of, sample_clear, sample_stream, sample_uniform, sample_weighted, set_item
 
 
 cdef inline bint sample_rows(Trees* f, int first, int last, int64_t n, const double* weights, const double* cumulative,
                              double decay, bint disjoint) noexcept nogil:
-    """Fill the samples of the trees with numbers of rows (slot.arrival, from 1); False where memory fails."""
+    """Fill the samples of the trees with numbers of rows (the arrivals, from 1); False where memory fails."""
     cdef int i
     cdef bint fine = True
     for i in range(first, last):
@@ -40,8 +40,8 @@ cdef inline bint grow_trees(Trees* f, int first, int last, const double* X, ptrd
         if s.size == 0:
             continue
         for j in range(s.size):
-            rcf_narrow(rows + j * f.stride, X + (s.slots[j].arrival - 1) * step, f.origin, f.n_features, f.stride)
+            rcf_narrow(rows + j * f.stride, X + (arrival_of(s, j) - 1) * step, f.origin, f.n_features, f.stride)
         fine = fine and tree_build(&f.tree[i], rows, s.size, items, &f.rng[i])
         for j in range(s.size):
-            s.slots[j].item = items[j]
+            set_item(s, j, items[j])
     return fine

@@ -4,9 +4,9 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memset
 
 from rcf._native.tree cimport *
-from rcf._native.trees cimport BLOCK, GROUP, Trees, n_blocks
+from rcf._native.trees cimport BLOCK, GROUP, Trees, n_blocks, slot_bytes
 from rcf._native.work cimport Work
-from sampling._reservoir cimport Sample, Slot, prefetch_heaps, sample_admits, sample_enter, sample_remove
+from sampling._reservoir cimport Sample, item_of, prefetch_heaps, sample_admits, sample_enter, sample_remove
 
 cdef enum:
     AHEAD = 900000  # bytes: two groups and some rows that a second-level cache of a megabyte holds
@@ -27,7 +27,7 @@ cdef inline void learn(Trees* f, const rcf_walk* walk, int p, int64_t n, double 
     if leaf < 0:
         # no memory for a box, so the record is removed from the tree again
         f.starved = True
-        while f.sample[i].slots[j].item >= 0:
+        while item_of(&f.sample[i], j) >= 0:
             j += 1
         sample_remove(&f.sample[i], j)
     if evicted >= 0:
@@ -49,18 +49,14 @@ cdef inline int64_t next_entering(Trees* f, int i, int64_t row, int64_t n_rows, 
 cdef inline void fetch_ahead(const Trees* f, int* tree, int last, size_t* at) noexcept nogil:
     """Prefetch the next kilobytes of the trees that learn next, up to `last`, and of their samples into the second-level cache."""
     cdef int lines = 96  # of 64 bytes; in a round of some 80 pairs this is a hundredth of the time
-    cdef size_t of_tree = tree_bytes(f.tree[0].capacity, f.stride, False)
-    cdef size_t of_both = of_tree + f.tree[0].capacity * sizeof(Slot)
-    if tree[0] >= last or f.low_memory or 2 * GROUP * of_both > AHEAD:
+    cdef size_t of_tree = slot_bytes(&f.tree[0], f.tree[0].capacity) + tree_bytes(&f.tree[0], f.tree[0].capacity)
+    if tree[0] >= last or f.low_memory or 2 * GROUP * of_tree > AHEAD:
         return
     while lines > 0 and tree[0] < last:
-        if at[0] < of_tree:
-            rcf_prefetch_l2(<const char*>f.tree[tree[0]].boxes + at[0])
-        else:
-            rcf_prefetch_l2(<const char*>f.sample[tree[0]].slots + (at[0] - of_tree))
+        rcf_prefetch_l2(<const char*>f.sample[tree[0]].slots + at[0])
         at[0] += 64
         lines -= 1
-        if at[0] >= of_both:
+        if at[0] >= of_tree:
             at[0] = 0
             tree[0] += 1
 
@@ -179,7 +175,7 @@ cdef inline double learn_record(Trees* f, int kind, Work* work) noexcept nogil:
             sample = &f.sample[f.order[begin + p]]
             heaps[p] = sample
             paths[p].tree = walk.pair[p].tree
-            paths[p].at = sample.slots[0].item if sample.size == f.capacity else -1
+            paths[p].at = item_of(sample, 0) if sample.size == f.capacity else -1
         rcf_prefetch_paths(paths, learning)
         prefetch_heaps(heaps, learning)
         for p in range(learning):

@@ -27,9 +27,12 @@ from libc.string cimport memcpy
 from rcf._native.bits cimport *
 from rcf._native.preorder cimport count_leaves, weigh_nodes
 from rcf._native.records cimport all_read, put_records
-from rcf._native.tree cimport corners_of, rcf_box, rcf_fill_top, rcf_tree, same_point, tree_clear
+from rcf._native.tree cimport (
+    child_of, corners_of, cut_dim, cut_value, mass_of, rcf_box, rcf_fill_top, rcf_tree, same_point, set_child, set_cut, set_mass,
+    set_parent, tree_clear,
+)
 from rcf._native.trees cimport Trees
-from sampling._reservoir cimport Sample
+from sampling._reservoir cimport Sample, held_as, item_of
 
 cdef enum:
     OF_TREE = 390    # bits that a tree takes at least
@@ -58,22 +61,22 @@ cdef inline void put_nodes(rcf_writer* w, const rcf_tree* t, int32_t n_leaves, i
         v = stack[top]
         node[nodes] = v
         nodes += 1
-        stack[top] = t.cuts[v].child[1]
+        stack[top] = child_of(t, v, 1)
         top += stack[top] >= 0
-        stack[top] = t.cuts[v].child[0]
+        stack[top] = child_of(t, v, 0)
         top += stack[top] >= 0
     for k in range(nodes - 1, -1, -1):
         v = node[k]
-        leaves[v] = leaves_below(leaves, t.cuts[v].child[0]) + leaves_below(leaves, t.cuts[v].child[1])
+        leaves[v] = leaves_below(leaves, child_of(t, v, 0)) + leaves_below(leaves, child_of(t, v, 1))
     place[t.root if t.root >= 0 else t.n_nodes + ~t.root] = 0
     for k in range(nodes):
         v = node[k]
-        left, right = t.cuts[v].child[0], t.cuts[v].child[1]
+        left, right = child_of(t, v, 0), child_of(t, v, 1)
         many = leaves_below(leaves, left)
         place[(left ^ left >> 31) + (t.n_nodes & left >> 31)] = place[v]
         place[(right ^ right >> 31) + (t.n_nodes & right >> 31)] = place[v] + many
         width = rcf_width(leaves[v] - 2)
-        rcf_put(w, <uint64_t>(many - 1) | <uint64_t>t.cuts[v].dim << width, width + dim_bits)
+        rcf_put(w, <uint64_t>(many - 1) | <uint64_t>cut_dim(t, v) << width, width + dim_bits)
 
 
 cdef inline float corner(const rcf_tree* t, int32_t v, int32_t dim, bint upper, float* scratch) noexcept nogil:
@@ -119,12 +122,12 @@ cdef inline void put_tree(rcf_writer* w, const Trees* f, int b, const int32_t* r
     rcf_put(w, key_bits, 7)
     for k in range(s.size):
         rcf_put(w, rcf_rank_of_double(s.slots[k].key) - least, key_bits)
-        rcf_put(w, record[k] | <uint64_t>place[t.n_nodes + s.slots[k].item] << record_bits, record_bits + leaf_bits)
+        rcf_put(w, record[k] | <uint64_t>place[t.n_nodes + item_of(s, k)] << record_bits, record_bits + leaf_bits)
     for k in range(n_leaves - 2, -1, -1):
         v = node[k]
-        low = rcf_rank_of_float(corner(t, t.cuts[v].child[0], t.cuts[v].dim, True, box))
-        high = rcf_rank_of_float(corner(t, t.cuts[v].child[1], t.cuts[v].dim, False, box))
-        rcf_put(w, rcf_rank_of_float(t.cuts[v].value) - low, rcf_width(high - low - 1))
+        low = rcf_rank_of_float(corner(t, child_of(t, v, 0), cut_dim(t, v), True, box))
+        high = rcf_rank_of_float(corner(t, child_of(t, v, 1), cut_dim(t, v), False, box))
+        rcf_put(w, rcf_rank_of_float(cut_value(t, v)) - low, rcf_width(high - low - 1))
 
 
 cdef inline bint put_forest(rcf_writer* w, const Trees* f, int step) noexcept nogil:
@@ -242,39 +245,42 @@ cdef inline const char* get_nodes(rcf_reader* r, rcf_tree* t, int32_t n_leaves, 
     """
     cdef int32_t* many = scratch             # leaves below a node
     cdef int32_t* first = scratch + n_leaves # the first of them
-    cdef int32_t v, left, right, inner, spare = n_leaves - 1
+    cdef int32_t v, left, right, inner, dim, spare = n_leaves - 1
     cdef int width
     cdef uint64_t both
     tree_clear(t)
     t.n_nodes, t.n_leaves, t.root = n_leaves - 1, n_leaves, 0 if n_leaves > 1 else -1
-    t.nodes[0].parent = t.leaves[0].parent = -1
+    set_parent(t, 0, -1)
+    set_parent(t, ~0, -1)
     many[0], first[0] = n_leaves, 0
     for v in range(n_leaves - 1):
         width = rcf_width(many[v] - 2)
         both = rcf_get(r, width + dim_bits)
         left = 1 + <int32_t>(both & ((<uint64_t>1 << width) - 1))
         right = many[v] - left
-        t.cuts[v].dim = <int32_t>(both >> width)
+        dim = <int32_t>(both >> width)
         if right < 1:
             return b"more leaves on one side than there are"
-        if t.cuts[v].dim >= dims:
+        if dim >= dims:
             return b"a cut of a feature that is not there"
+        set_cut(t, v, dim, 0.0)
         # without branches: half of the children are leaves. What does not apply goes to the spare node and leaf.
         inner = -<int32_t>(left > 1)
-        t.cuts[v].child[0] = (v + 1 & inner) | (~first[v] & ~inner)
-        t.nodes[(v + 1 & inner) | (spare & ~inner)].parent = v
-        t.leaves[(n_leaves & inner) | (first[v] & ~inner)].parent = v
+        set_child(t, v, 0, (v + 1 & inner) | (~first[v] & ~inner))
+        set_parent(t, (v + 1 & inner) | (spare & ~inner), v)
+        set_parent(t, ~((n_leaves & inner) | (first[v] & ~inner)), v)
         many[(v + 1 & inner) | (spare & ~inner)] = left
         first[(v + 1 & inner) | (spare & ~inner)] = first[v]
         inner = -<int32_t>(right > 1)
-        t.cuts[v].child[1] = (v + left & inner) | (~(first[v] + left) & ~inner)
-        t.nodes[(v + left & inner) | (spare & ~inner)].parent = v
-        t.leaves[(n_leaves & inner) | (first[v] + left & ~inner)].parent = v
+        set_child(t, v, 1, (v + left & inner) | (~(first[v] + left) & ~inner))
+        set_parent(t, (v + left & inner) | (spare & ~inner), v)
+        set_parent(t, ~((n_leaves & inner) | (first[v] + left & ~inner)), v)
         many[(v + left & inner) | (spare & ~inner)] = right
         first[(v + left & inner) | (spare & ~inner)] = first[v] + left
-    t.nodes[spare].parent = t.leaves[n_leaves].parent = 0
+    set_parent(t, spare, 0)
+    set_parent(t, ~n_leaves, 0)
     if n_leaves == 1:
-        t.leaves[0].parent = -1
+        set_parent(t, ~0, -1)
     return NULL
 
 
@@ -326,26 +332,26 @@ cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, i
             return b"a record held twice"
         holder[record] = b + 1
         x = point + record * f.n_features
-        if t.leaves[leaf].mass == 0:
+        if mass_of(t, ~leaf) == 0:
             memcpy(t.points + <size_t>leaf * t.stride, x, f.n_features * sizeof(float))
         elif not same_point(t, leaf, x):
             return b"different records in one leaf"
-        t.leaves[leaf].mass += 1
-        s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = arrival[record], leaf, 0
+        set_mass(t, ~leaf, mass_of(t, ~leaf) + 1)
+        s.slots[k].held = held_as(s, arrival[record], leaf)
     for leaf in range(n_leaves):
-        if t.leaves[leaf].mass == 0:
+        if mass_of(t, ~leaf) == 0:
             return b"a leaf that no record falls into"
     s.size = size
     wrong = weigh_nodes(t)
     if wrong != NULL:
         return wrong
     for v in range(t.n_nodes - 1, -1, -1):
-        low = rcf_rank_of_float(corner(t, t.cuts[v].child[0], t.cuts[v].dim, True, t.boxes))
-        high = rcf_rank_of_float(corner(t, t.cuts[v].child[1], t.cuts[v].dim, False, t.boxes))
+        low = rcf_rank_of_float(corner(t, child_of(t, v, 0), cut_dim(t, v), True, t.boxes))
+        high = rcf_rank_of_float(corner(t, child_of(t, v, 1), cut_dim(t, v), False, t.boxes))
         if not low < high:
             return b"a cut that parts nothing"
-        t.cuts[v].value = rcf_float_of_rank(low + <uint32_t>rcf_get(r, rcf_width(high - low - 1))) + <float>0.0
-        if not rcf_rank_of_float(t.cuts[v].value) < high:
+        set_cut(t, v, cut_dim(t, v), rcf_float_of_rank(low + <uint32_t>rcf_get(r, rcf_width(high - low - 1))) + <float>0.0)
+        if not rcf_rank_of_float(cut_value(t, v)) < high:
             return b"a cut that lies beyond what it parts"
     rcf_fill_top(t)
     return all_read(r)

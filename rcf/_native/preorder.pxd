@@ -9,14 +9,14 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
 
 from rcf._native.tree cimport *
-from sampling._reservoir cimport Sample
+from sampling._reservoir cimport Sample, held_as
 
 
 cdef inline int32_t count_leaves(const rcf_tree* t) noexcept nogil:
     """Distinct points: those in use, one more than the inner nodes."""
     cdef int32_t n = 0, leaf
     for leaf in range(t.n_leaves):
-        n += t.leaves[leaf].mass > 0
+        n += mass_of(t, ~leaf) > 0
     return n
 
 
@@ -30,10 +30,10 @@ cdef inline void write_nodes(const rcf_tree* t, uint8_t* inner, float* cut, int3
         inner[0] = v >= 0
         inner += 1
         if v >= 0:
-            cut[0], dim[0] = t.cuts[v].value, t.cuts[v].dim
+            cut[0], dim[0] = cut_value(t, v), cut_dim(t, v)
             cut += 1
             dim += 1
-            stack[top], stack[top + 1] = t.cuts[v].child[1], t.cuts[v].child[0]
+            stack[top], stack[top + 1] = child_of(t, v, 1), child_of(t, v, 0)
             top += 2
 
 
@@ -41,7 +41,7 @@ cdef inline const char* read_nodes(rcf_tree* t, int32_t n_leaves, const uint8_t*
                                    const int32_t* dim) noexcept nogil:
     """Read the nodes, with empty leaves. Returns what is wrong with them, or NULL."""
     cdef int32_t parent = -1, v, k, leaf = 0, node = 0
-    cdef int32_t waits = -0x7fffffff - 1  # marks child[1] of a node whose right side has not been read yet
+    cdef int32_t waits = -0x8000 if t.compact else -0x7fffffff - 1  # marks a child that has not been read yet; no leaf has this number
     tree_clear(t)
     for k in range(2 * n_leaves - 1):
         if k > 0 and parent < 0:
@@ -53,26 +53,25 @@ cdef inline const char* read_nodes(rcf_tree* t, int32_t n_leaves, const uint8_t*
                 return b"a cut of a feature that is not there"
             v = node
             node += 1
-            t.cuts[v].value, t.cuts[v].dim = cut[v], dim[v]
-            t.cuts[v].child[0] = t.cuts[v].child[1] = waits
+            set_cut(t, v, dim[v], cut[v])
+            set_child(t, v, 0, waits)
+            set_child(t, v, 1, waits)
         else:
             if leaf == n_leaves:
                 return b"more leaves than it says"
             v = ~leaf
-            t.leaves[leaf].mass = 0
+            set_mass(t, v, 0)
             leaf += 1
         set_parent(t, v, parent)
         if parent < 0:
             t.root = v
-        elif t.cuts[parent].child[0] == waits:
-            t.cuts[parent].child[0] = v
         else:
-            t.cuts[parent].child[1] = v
+            set_child(t, parent, 0 if child_of(t, parent, 0) == waits else 1, v)
         if v >= 0:
             parent = v
         else:
-            while parent >= 0 and t.cuts[parent].child[1] != waits:
-                parent = t.nodes[parent].parent
+            while parent >= 0 and child_of(t, parent, 1) != waits:
+                parent = parent_of(t, parent)
     if parent >= 0 or leaf != n_leaves:
         return b"the nodes do not make a tree"
     t.n_nodes, t.n_leaves = node, leaf
@@ -99,14 +98,14 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
             return b"the keys are not a heap"
         x = points + <size_t>record[k] * t.dims
         leaf = rcf_descend(t, x)
-        if t.leaves[leaf].mass == 0:
+        if mass_of(t, ~leaf) == 0:
             memcpy(t.points + <size_t>leaf * t.stride, x, t.dims * sizeof(float))
         elif not same_point(t, leaf, x):
             return b"different records in one leaf"
-        t.leaves[leaf].mass += 1
-        s.slots[k].key, s.slots[k].arrival, s.slots[k].item, s.slots[k].spare = key[k], arrival[record[k]], leaf, 0
+        set_mass(t, ~leaf, mass_of(t, ~leaf) + 1)
+        s.slots[k].key, s.slots[k].held = key[k], held_as(s, arrival[record[k]], leaf)
     for leaf in range(t.n_leaves):
-        if t.leaves[leaf].mass == 0:
+        if mass_of(t, ~leaf) == 0:
             return b"a leaf that no record falls into"
     s.size = n
     return weigh_nodes(t)
@@ -115,7 +114,7 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
 cdef inline int32_t mass_at(const rcf_tree* t, int32_t v) noexcept nogil:
     """mass_of(), in a tree that has a node, without a branch: half of the children are leaves, so it would be guessed wrong."""
     cdef int32_t leaf = v >> 31
-    return (t.nodes[v & ~leaf].mass & ~leaf) | (t.leaves[~v & leaf].mass & leaf)
+    return (mass_of(t, v & ~leaf) & ~leaf) | (mass_of(t, ~(~v & leaf)) & leaf)
 
 
 cdef inline const char* weigh_nodes(rcf_tree* t) noexcept nogil:
@@ -123,13 +122,13 @@ cdef inline const char* weigh_nodes(rcf_tree* t) noexcept nogil:
     cdef int32_t v, large = 0
     # children come after their parents, so go from the last node up
     for v in range(t.n_nodes - 1, -1, -1):
-        t.nodes[v].mass = mass_at(t, t.cuts[v].child[0]) + mass_at(t, t.cuts[v].child[1])
-        large += t.nodes[v].mass > t.small
+        set_mass(t, v, mass_at(t, child_of(t, v, 0)) + mass_at(t, child_of(t, v, 1)))
+        large += mass_of(t, v) > t.small
     if t.small and not rcf_box_reserve(t, large + 2):
         return b"no memory for its boxes"
     for v in range(t.n_nodes - 1, -1, -1):
         if t.small:
-            t.box_at[v] = 0
-        t.nodes[v].range = rcf_walks.hull_of_children(t, v, new_box(t, v))
+            rcf_set_box_number(t, v, 0)
+        set_range(t, v, rcf_walks.hull_of_children(t, v, new_box(t, v)))
     t.mass = mass_of(t, t.root)
     return NULL

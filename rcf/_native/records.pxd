@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from rcf._native.bits cimport *
 from rcf._native.trees cimport Trees
-from sampling._reservoir cimport Sample
+from sampling._reservoir cimport Sample, arrival_of, item_of
 
 
 cdef struct Place:
@@ -160,9 +160,9 @@ cdef inline int64_t put_records(rcf_writer* w, const Trees* f, int step, int32_t
     for b in range(f.n_trees):
         s = &f.sample[b]
         for j in range(s.size):
-            places[i].arrival, places[i].slot = s.slots[j].arrival, i
-            places[i].point = f.tree[b].points + <size_t>s.slots[j].item * f.stride
-            least, most = min(least, s.slots[j].arrival), max(most, s.slots[j].arrival)
+            places[i].arrival, places[i].slot = arrival_of(s, j), i
+            places[i].point = f.tree[b].points + <size_t>item_of(s, j) * f.stride
+            least, most = min(least, arrival_of(s, j)), max(most, arrival_of(s, j))
             i += 1
     found = by_arrival(places, places + n, n, least, most) if n > 0 else places
     for k in range(n):

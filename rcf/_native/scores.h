@@ -66,11 +66,10 @@ RCF_INLINE double rcf_ratios(const rcf_tree *t, const float *x, double *ratios) 
     int32_t v = t->root, h = 0;
     double largest = 0.0;
     while (v >= 0) {
-        const rcf_cut *cut = t->cuts + v;
         ratios[h++] = largest;
-        int32_t next = cut->child[x[cut->dim] > cut->value];
-        int32_t mass = next < 0 ? t->leaves[~next].mass : t->nodes[next].mass;
-        double ratio = (double)(t->nodes[v].mass - mass) / (mass + 1.0);
+        int32_t next = rcf_next(t->compact, t->cuts + v, x);
+        int32_t mass = rcf_mass(t, next);
+        double ratio = (double)(rcf_mass(t, v) - mass) / (mass + 1.0);
         largest = ratio > largest ? ratio : largest;
         v = next;
     }

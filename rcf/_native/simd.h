@@ -3,7 +3,7 @@
  * Included by isa.h once per instruction set, with RCF_ISA (a suffix to names), RCF_TARGET (an attribute) and RCF_WIDTH (512, 256 or 0:
  * AVX-512, AVX2, portable C) set. There are two kinds of words:
  *
- * - Features of one box, side by side: f8 and f4 hold eight and four floats, d8 and d4 as many doubles.
+ * - Features of one box, side by side: f8 holds eight floats and f4 up to four, d8 and d4 as many doubles.
  * - Pairs of a tree and a record, side by side: RCF_TOGETHER of them, eight with AVX-512, otherwise one. pd holds a double of each pair,
  *   pi an int32, pn a node number, pp a pointer, and pm is a mask of pairs. With one pair the words are plain C.
  *
@@ -33,12 +33,32 @@ RCF_LOCAL int RCF_ISA(differ8)(__m256 a, __m256 b, __m256 c, __m256 d) {
     return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(a, b, _CMP_NEQ_OQ), _mm256_cmp_ps(c, d, _CMP_NEQ_OQ)));
 }
 
-RCF_LOCAL __m128 RCF_ISA(load4)(const float *p) { return _mm_loadu_ps(p); }
-RCF_LOCAL void RCF_ISA(store4)(float *p, __m128 a) { _mm_storeu_ps(p, a); }
+/* n of four, the rest is zero, or in memory as it was. */
+#if RCF_WIDTH == 512
+RCF_LOCAL __m128 RCF_ISA(load_part)(const float *p, int n) { return _mm_maskz_loadu_ps((__mmask8)((1 << n) - 1), p); }
+RCF_LOCAL void RCF_ISA(store_part)(float *p, __m128 a, int n) { _mm_mask_storeu_ps(p, (__mmask8)((1 << n) - 1), a); }
+#else
+RCF_LOCAL __m128i RCF_ISA(part)(int n) { return _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)); }
+RCF_LOCAL __m128 RCF_ISA(load_part)(const float *p, int n) { return _mm_maskload_ps(p, RCF_ISA(part)(n)); }
+RCF_LOCAL void RCF_ISA(store_part)(float *p, __m128 a, int n) { _mm_maskstore_ps(p, RCF_ISA(part)(n), a); }
+#endif
+RCF_LOCAL __m128 RCF_ISA(load4)(const float *p, int n) { return n == 4 ? _mm_loadu_ps(p) : RCF_ISA(load_part)(p, n); }
+RCF_LOCAL void RCF_ISA(store4)(float *p, __m128 a, int n) {
+    if (n == 4) _mm_storeu_ps(p, a);
+    else RCF_ISA(store_part)(p, a, n);
+}
 RCF_LOCAL __m128 RCF_ISA(min4)(__m128 a, __m128 b) { return _mm_min_ps(a, b); }
 RCF_LOCAL __m128 RCF_ISA(max4)(__m128 a, __m128 b) { return _mm_max_ps(a, b); }
 RCF_LOCAL int RCF_ISA(differ4)(__m128 a, __m128 b, __m128 c, __m128 d) {
     return _mm_movemask_ps(_mm_or_ps(_mm_cmpneq_ps(a, b), _mm_cmpneq_ps(c, d)));
+}
+/* The first eight features of a row, or all that it has, and zeros. */
+RCF_LOCAL __m256 RCF_ISA(load_row)(const float *p, int stride) {
+    return stride <= 4 ? _mm256_insertf128_ps(_mm256_setzero_ps(), RCF_ISA(load4)(p, stride), 0) : _mm256_loadu_ps(p);
+}
+RCF_LOCAL void RCF_ISA(store_row)(float *p, __m256 a, int stride) {
+    if (stride <= 4) RCF_ISA(store4)(p, _mm256_castps256_ps128(a), stride);
+    else _mm256_storeu_ps(p, a);
 }
 /* a - b as doubles, and its size. */
 RCF_LOCAL __m256d RCF_ISA(minus4)(__m128 a, __m128 b) { return _mm256_sub_pd(_mm256_cvtps_pd(a), _mm256_cvtps_pd(b)); }
@@ -108,14 +128,6 @@ typedef struct {
 } RCF_ISA(d4);
 
 #define RCF_WORDS(n, f, d)                                                                     \
-    RCF_LOCAL RCF_ISA(f) RCF_ISA(load##n)(const float *p) {                                    \
-        RCF_ISA(f) a;                                                                          \
-        for (int i = 0; i < n; i++) a.at[i] = p[i];                                            \
-        return a;                                                                              \
-    }                                                                                          \
-    RCF_LOCAL void RCF_ISA(store##n)(float *p, RCF_ISA(f) a) {                                 \
-        for (int i = 0; i < n; i++) p[i] = a.at[i];                                            \
-    }                                                                                          \
     RCF_LOCAL RCF_ISA(f) RCF_ISA(min##n)(RCF_ISA(f) a, RCF_ISA(f) b) {                         \
         for (int i = 0; i < n; i++) a.at[i] = a.at[i] < b.at[i] ? a.at[i] : b.at[i];           \
         return a;                                                                              \
@@ -142,6 +154,32 @@ typedef struct {
 RCF_WORDS(4, f4, d4)
 RCF_WORDS(8, f8, d8)
 #undef RCF_WORDS
+
+RCF_LOCAL RCF_ISA(f8) RCF_ISA(load8)(const float *p) {
+    RCF_ISA(f8) a;
+    for (int i = 0; i < 8; i++) a.at[i] = p[i];
+    return a;
+}
+RCF_LOCAL void RCF_ISA(store8)(float *p, RCF_ISA(f8) a) {
+    for (int i = 0; i < 8; i++) p[i] = a.at[i];
+}
+RCF_LOCAL RCF_ISA(f4) RCF_ISA(load4)(const float *p, int n) {
+    RCF_ISA(f4) a;
+    for (int i = 0; i < 4; i++) a.at[i] = i < n ? p[i] : 0.0f;
+    return a;
+}
+RCF_LOCAL void RCF_ISA(store4)(float *p, RCF_ISA(f4) a, int n) {
+    for (int i = 0; i < n; i++) p[i] = a.at[i];
+}
+
+RCF_LOCAL RCF_ISA(f8) RCF_ISA(load_row)(const float *p, int stride) {
+    RCF_ISA(f8) a;
+    for (int i = 0; i < 8; i++) a.at[i] = i < stride ? p[i] : 0.0f;
+    return a;
+}
+RCF_LOCAL void RCF_ISA(store_row)(float *p, RCF_ISA(f8) a, int stride) {
+    for (int i = 0; i < 8 && i < stride; i++) p[i] = a.at[i];
+}
 
 RCF_LOCAL RCF_ISA(d8) RCF_ISA(load_d8)(const double *p) {
     RCF_ISA(d8) a;
@@ -232,24 +270,29 @@ RCF_LOCAL __m512i RCF_ISA(element)(__m512i array, __m512i number, int64_t size) 
     return _mm512_add_epi64(array, offset);
 }
 
-/* Eight bytes of each node. The gather instruction is slower than eight loads. */
-RCF_LOCAL __m512i RCF_ISA(gather)(const rcf_node *const *node, size_t offset) {
+/* Eight bytes at each address. The gather instruction is slower than eight loads. */
+RCF_LOCAL __m512i RCF_ISA(gather)(const void *const *at, ptrdiff_t offset) {
     __m128d two[4];
     for (int g = 0; g < 4; g++)
-        two[g] = _mm_loadh_pd(_mm_load_sd((const double *)((const char *)node[2 * g] + offset)),
-                              (const double *)((const char *)node[2 * g + 1] + offset));
+        two[g] = _mm_loadh_pd(_mm_load_sd((const double *)((const char *)at[2 * g] + offset)),
+                              (const double *)((const char *)at[2 * g + 1] + offset));
     __m256d low = _mm256_insertf128_pd(_mm256_castpd128_pd256(two[0]), two[1], 1);
     __m256d high = _mm256_insertf128_pd(_mm256_castpd128_pd256(two[2]), two[3], 1);
     return _mm512_castpd_si512(_mm512_insertf64x4(_mm512_castpd256_pd512(low), high, 1));
 }
-RCF_LOCAL __m512d RCF_ISA(ranges)(const rcf_node *const *node) {
-    return _mm512_castsi512_pd(RCF_ISA(gather)(node, offsetof(rcf_node, range)));
+RCF_LOCAL __m512d RCF_ISA(ranges)(int compact, const void *const *node, const void *const *box) {
+    return _mm512_castsi512_pd(compact ? RCF_ISA(gather)(box, -(ptrdiff_t)sizeof(double))
+                                       : RCF_ISA(gather)(node, offsetof(rcf_node, range)));
 }
-RCF_LOCAL __m512d RCF_ISA(masses)(const rcf_node *const *node) {
-    return _mm512_cvtepi32_pd(_mm512_cvtepi64_epi32(RCF_ISA(gather)(node, offsetof(rcf_node, mass))));
+/* Mass and parent are neighbours, and in the compact layout dim and box stand before them. */
+RCF_LOCAL __m512d RCF_ISA(masses)(int compact, const void *const *node) {
+    __m512i mass = compact ? _mm512_srai_epi64(_mm512_slli_epi64(RCF_ISA(gather)(node, offsetof(rcf_short_node, dim)), 16), 48)
+                           : RCF_ISA(gather)(node, offsetof(rcf_node, mass));
+    return _mm512_cvtepi32_pd(_mm512_cvtepi64_epi32(mass));
 }
-RCF_LOCAL __m512i RCF_ISA(parents)(const rcf_node *const *node) {
-    return _mm512_srai_epi64(RCF_ISA(gather)(node, offsetof(rcf_node, mass)), 32); /* mass and parent are neighbours */
+RCF_LOCAL __m512i RCF_ISA(parents)(int compact, const void *const *node) {
+    return compact ? _mm512_srai_epi64(RCF_ISA(gather)(node, offsetof(rcf_short_node, dim)), 48)
+                   : _mm512_srai_epi64(RCF_ISA(gather)(node, offsetof(rcf_node, mass)), 32);
 }
 
 /* 1 / level, for levels from 1 on. Looked up in a table, because dividing eight numbers takes as long as half a box. */
@@ -324,9 +367,15 @@ RCF_LOCAL int32_t RCF_ISA(load_pn)(const int32_t *p) { return *p; }
 RCF_LOCAL int32_t RCF_ISA(node)(int32_t a) { return a; }
 RCF_LOCAL const char *RCF_ISA(element)(const char *array, int32_t number, int64_t size) { return array + number * size; }
 
-RCF_LOCAL double RCF_ISA(ranges)(const rcf_node *const *node) { return node[0]->range; }
-RCF_LOCAL double RCF_ISA(masses)(const rcf_node *const *node) { return node[0]->mass; }
-RCF_LOCAL int32_t RCF_ISA(parents)(const rcf_node *const *node) { return node[0]->parent; }
+RCF_LOCAL double RCF_ISA(ranges)(int compact, const void *const *node, const void *const *box) {
+    return compact ? ((const double *)box[0])[-1] : ((const rcf_node *)node[0])->range;
+}
+RCF_LOCAL double RCF_ISA(masses)(int compact, const void *const *node) {
+    return compact ? ((const rcf_short_node *)node[0])->mass : ((const rcf_node *)node[0])->mass;
+}
+RCF_LOCAL int32_t RCF_ISA(parents)(int compact, const void *const *node) {
+    return compact ? ((const rcf_short_node *)node[0])->parent : ((const rcf_node *)node[0])->parent;
+}
 RCF_LOCAL double RCF_ISA(inverses)(int32_t level) { return rcf_inverse(level - 1); }
 RCF_LOCAL double RCF_ISA(sums)(const RCF_ISA(d8) *lanes) { return RCF_ISA(sum8)(lanes[0]); }
 
@@ -339,9 +388,9 @@ RCF_LOCAL double RCF_ISA(sums)(const RCF_ISA(d8) *lanes) { return RCF_ISA(sum8)(
 #define RCF_TOP_STRIDE 64
 
 RCF_LOCAL uint32_t RCF_ISA(above_cuts)(const rcf_top *top, const float *x, int stride) {
-    __m512i dim = _mm512_loadu_si512(top->dim);
+    __m512i dim = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)top->dim));
     __m512 at;
-    if (stride == 4) at = _mm512_permutexvar_ps(dim, _mm512_castps128_ps512(_mm_loadu_ps(x)));
+    if (stride <= 4) at = _mm512_permutexvar_ps(dim, _mm512_castps128_ps512(RCF_ISA(load4)(x, stride)));
     else if (stride == 8) at = _mm512_permutexvar_ps(dim, _mm512_castps256_ps512(_mm256_loadu_ps(x)));
     else {
         const __m512i floats = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -364,9 +413,9 @@ RCF_LOCAL uint32_t RCF_ISA(above_cuts)(const rcf_top *top, const float *x, int s
 RCF_LOCAL uint32_t RCF_ISA(above_cuts)(const rcf_top *top, const float *x, int stride) {
     uint32_t above = 0;
     for (int half = 0; half < 2; half++) {
-        __m256i dim = _mm256_loadu_si256((const __m256i *)(top->dim + 8 * half));
+        __m256i dim = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(top->dim + 8 * half)));
         __m256 at;
-        if (stride == 4) at = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(x)), dim);
+        if (stride <= 4) at = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(RCF_ISA(load4)(x, stride)), dim);
         else at = _mm256_permutevar8x32_ps(_mm256_loadu_ps(x), dim);
         if (stride > 8)
             at = _mm256_blendv_ps(at, _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + 8), dim), _mm256_castsi256_ps(_mm256_slli_epi32(dim, 28)));

@@ -54,20 +54,19 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
         span.second = -1;
         s->spans[k] = span;
         if (v < 0) {
-            double value = rcf_value_separated(kind, span.depth, t->leaves[~v].mass, span.above);
+            double value = rcf_value_separated(kind, span.depth, rcf_mass(t, v), span.above);
             for (int32_t i = span.begin; i < span.end; i++) s->value[i] = value;
             continue;
         }
-        const rcf_cut *cut = t->cuts + v;
-        int32_t middle = rcf_partition(rows, s->order, s->spare, span.begin, span.end, cut->dim, cut->value, stride);
+        int32_t middle = rcf_partition(rows, s->order, s->spare, span.begin, span.end, rcf_cut_dim(t, v), rcf_cut_value(t, v), stride);
         s->spans[k].first = middle > span.begin;
         for (int side = 1; side >= 0; side--) {
-            int32_t begin = side ? middle : span.begin, end = side ? span.end : middle, c = cut->child[side];
+            int32_t begin = side ? middle : span.begin, end = side ? span.end : middle, c = rcf_child(t, v, side);
             double above = 0.0;
             if (begin == end) continue;
             if (kind == RCF_CODISP) {
-                int32_t mass = c < 0 ? t->leaves[~c].mass : t->nodes[c].mass;
-                above = (double)(t->nodes[v].mass - mass) / (mass + 1.0);
+                int32_t mass = rcf_mass(t, c);
+                above = (double)(rcf_mass(t, v) - mass) / (mass + 1.0);
                 above = span.above > above ? span.above : above;
             }
             s->waiting[waiting++] = (rcf_span){c, begin, end, span.depth + 1, 0, side ? k : -1, above};
@@ -77,23 +76,22 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
     for (int32_t k = n_spans - 1; k >= 0; k--) {
         rcf_span *span = s->spans + k;
         if (span->node < 0) continue;
-        const rcf_node *node = t->nodes + span->node;
-        const float *box = s->box;
-        if (node->mass > t->small) box = rcf_box(t, span->node);
-        else RCF_ISA(rcf_hull_of_children)(t, span->node, s->box);
-        double here = rcf_value_separated(kind, span->depth, node->mass, span->above);
+        int32_t mass = rcf_mass(t, span->node);
+        const float *box = mass > t->small ? rcf_box(t, span->node) : s->box;
+        double range = mass > t->small ? rcf_range(t, span->node) : RCF_ISA(rcf_hull_of_children)(t, span->node, s->box);
+        double here = rcf_value_separated(kind, span->depth, mass, span->above);
         int32_t to = span->begin;
         for (int side = 0; side < 2; side++) {
             const rcf_span *child = s->spans + (side ? span->second : k + 1);
             if (side ? span->second < 0 : !span->first) continue;
             int32_t before = done;
-            to = RCF_ISA(rcf_meet_box)(s, box, rows, stride, node->range, here, child->begin, child->end, to, &done);
+            to = RCF_ISA(rcf_meet_box)(s, box, rows, stride, range, here, child->begin, child->end, to, &done);
             if (child->node >= 0) continue;
             const float *point = t->points + (size_t)~child->node * stride;
             for (int32_t i = before; i < done; i++) { /* only a row inside the box can equal the leaf */
                 const float *x = rows + (size_t)s->done_row[i] * stride;
                 if (RCF_ISA(rcf_excess)(point, point, x, stride) == 0.0)
-                    s->done_value[i] = rcf_value_equal(kind, child->depth, t->leaves[~child->node].mass, t->mass, child->above);
+                    s->done_value[i] = rcf_value_equal(kind, child->depth, rcf_mass(t, child->node), t->mass, child->above);
             }
         }
         span->end = to;

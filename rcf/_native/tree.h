@@ -1,7 +1,11 @@
 /* One tree in memory.
  *
- * A box is 2 * stride floats, the lower corner before the upper; the stride is the number of
- * features rounded up to 4 (up to 4 features) or a multiple of 8, the rest is zero and adds nothing.
+ * There are two layouts. The wide one serves any tree. The compact one serves trees of up to RCF_FEW features and RCF_SHORT leaves in
+ * low-memory mode: its numbers have 16 bits, and it takes half the bytes. The functions rcf_child() to rcf_set_range() read and write
+ * what both layouts have; loops that know the layout pass it as a constant.
+ *
+ * A box is 2 * stride floats, the lower corner before the upper. In the compact layout the stride is the number of features. In the wide
+ * one it is that number rounded up to 4 (up to 4 features) or a multiple of 8, the rest is zero and adds nothing.
  * Sums over features run in eight double lanes, feature i in lane i % 8, and the lanes are
  * added in one fixed order: whatever width of vector the CPU has, the result has the same bits.
  */
@@ -47,9 +51,26 @@ typedef struct {
     int32_t parent; /* -1 at the root */
 } rcf_leaf;
 
-/* In low-memory mode, nodes with at most this many records store no box. With 256 records a tree, limits of 4, 6 and 8 leave 0.42,
- * 0.31 and 0.25 of the boxes; with 6, scoring and learning a record takes 1.9 times as long at 8 features and 1.45 times at 48. */
-enum { RCF_SMALL = 6 };
+/* A node in the compact layout: cut, mass and parent, and the number of its box, 0 for none. The range of a node that has a box stands
+ * before the box; of any other it is computed when it is needed. */
+typedef struct {
+    float value;
+    int16_t child[2];
+    int16_t dim;
+    int16_t box;
+    int16_t mass, parent;
+} rcf_short_node;
+
+typedef struct {
+    int16_t mass, parent;
+} rcf_short_leaf;
+
+enum { RCF_FEW = 4, RCF_SHORT = 32766 };
+
+/* In low-memory mode, nodes with at most this many records store no box. With 256 records a tree, limits of 4, 6, 8 and 16 leave 0.42,
+ * 0.31, 0.25 and 0.13 of the boxes. With 6, scoring and learning a record takes 1.9 times as long at 8 features and 1.45 times at 48. In
+ * the compact layout, where points are short, a record takes 1.3 times as long with 6 and 1.6 times with 16. */
+enum { RCF_SMALL = 6, RCF_SMALL_COMPACT = 16 };
 
 /* A copy of the cuts in the first RCF_TOP_LEVELS levels of a tree, side by side: a vector compares a record with all of them at once.
  * Place 1 is the root, and places 2 k and 2 k + 1 are the children of place k; end[k - 16] is the node or leaf that would stand at
@@ -58,20 +79,22 @@ enum { RCF_TOP_LEVELS = 4, RCF_TOP = 1 << RCF_TOP_LEVELS };
 
 typedef struct {
     float value[RCF_TOP];
-    int32_t dim[RCF_TOP];
     int32_t end[RCF_TOP];
-    int32_t depth[RCF_TOP]; /* depths of the ends */
+    uint8_t depth[RCF_TOP]; /* depths of the ends */
+    uint8_t dim[RCF_TOP];   /* the vectors serve up to 64 features */
 } rcf_top;
 
 typedef struct {
     rcf_top top;
-    rcf_cut *cuts;
+    rcf_cut *cuts;   /* in the compact layout, cuts and nodes both are the array of rcf_short_node */
     rcf_node *nodes;
-    float *boxes;  /* of the inner nodes */
-    float *points; /* of the leaves */
-    rcf_leaf *leaves;
-    int32_t *box_at;  /* in low-memory mode: the number of the box of each node, 0 for none; otherwise NULL, and box v belongs to node v */
+    float *boxes;    /* of the inner nodes */
+    float *points;   /* of the leaves */
+    rcf_leaf *leaves; /* in the compact layout, the array of rcf_short_leaf */
+    int32_t *box_at;  /* in low-memory mode and the wide layout: the number of the box of each node, 0 for none; otherwise NULL. Without
+                       * low-memory mode box v belongs to node v. */
     void *box_memory; /* in low-memory mode: what holds the boxes; box 0 is scratch space for functions that change the tree */
+    int32_t compact;  /* whether the layout is the compact one */
     int32_t small;    /* nodes with at most this many records have no box: RCF_SMALL, or 0 */
     int32_t box_room, n_boxes; /* boxes that fit in memory now, and used so far */
     int32_t free_box;          /* head of the list of free ones, 0 for none */
@@ -81,10 +104,98 @@ typedef struct {
     int32_t root;       /* a node, or ~leaf */
     int32_t mass;
     int32_t dims, stride;
+    int32_t box_step; /* bytes from box to box */
 } rcf_tree;
 
-_Static_assert(sizeof(rcf_cut) == 16 && sizeof(rcf_node) == 16, "four to a cache line");
-_Static_assert(sizeof(rcf_leaf) == 8, "leaves are packed");
+_Static_assert(sizeof(rcf_cut) == 16 && sizeof(rcf_node) == 16 && sizeof(rcf_short_node) == 16, "four to a cache line");
+_Static_assert(sizeof(rcf_leaf) == 8 && sizeof(rcf_short_leaf) == 4, "leaves are packed");
+_Static_assert(offsetof(rcf_short_node, dim) == 8 && offsetof(rcf_short_node, mass) == 12, "as simd.h reads them");
+
+/* ---- what both layouts have ----------------------------------------------------------------------------------- */
+
+RCF_INLINE rcf_short_node *rcf_short(const rcf_tree *t, int32_t v) { return (rcf_short_node *)(void *)t->cuts + v; }
+RCF_INLINE rcf_short_leaf *rcf_short_of(const rcf_tree *t, int32_t leaf) { return (rcf_short_leaf *)(void *)t->leaves + leaf; }
+
+/* Bytes from box to box. */
+RCF_INLINE int32_t rcf_box_step(int compact, int stride) { return (int32_t)sizeof(float) * 2 * stride + (compact ? (int32_t)sizeof(double) : 0); }
+
+/* From a cut to the child on the side of x. */
+RCF_INLINE int32_t rcf_next(int compact, const rcf_cut *cut, const float *x) {
+    if (compact) {
+        const rcf_short_node *node = (const rcf_short_node *)(const void *)cut;
+        return node->child[x[node->dim] > node->value];
+    }
+    return cut->child[x[cut->dim] > cut->value];
+}
+
+/* Of a node or, below 0, a leaf. */
+RCF_INLINE int32_t rcf_mass_in(int compact, const rcf_tree *t, int32_t v) {
+    if (compact) return v < 0 ? rcf_short_of(t, ~v)->mass : rcf_short(t, v)->mass;
+    return v < 0 ? t->leaves[~v].mass : t->nodes[v].mass;
+}
+RCF_INLINE int32_t rcf_parent_in(int compact, const rcf_tree *t, int32_t v) {
+    if (compact) return v < 0 ? rcf_short_of(t, ~v)->parent : rcf_short(t, v)->parent;
+    return v < 0 ? t->leaves[~v].parent : t->nodes[v].parent;
+}
+RCF_INLINE int32_t rcf_mass(const rcf_tree *t, int32_t v) { return rcf_mass_in(t->compact, t, v); }
+RCF_INLINE int32_t rcf_parent(const rcf_tree *t, int32_t v) { return rcf_parent_in(t->compact, t, v); }
+RCF_INLINE void rcf_set_mass_in(int compact, rcf_tree *t, int32_t v, int32_t mass) {
+    if (compact) *(v < 0 ? &rcf_short_of(t, ~v)->mass : &rcf_short(t, v)->mass) = (int16_t)mass;
+    else *(v < 0 ? &t->leaves[~v].mass : &t->nodes[v].mass) = mass;
+}
+RCF_INLINE void rcf_set_mass(rcf_tree *t, int32_t v, int32_t mass) { rcf_set_mass_in(t->compact, t, v, mass); }
+RCF_INLINE void rcf_set_parent(rcf_tree *t, int32_t v, int32_t parent) {
+    if (t->compact) *(v < 0 ? &rcf_short_of(t, ~v)->parent : &rcf_short(t, v)->parent) = (int16_t)parent;
+    else *(v < 0 ? &t->leaves[~v].parent : &t->nodes[v].parent) = parent;
+}
+
+/* Of a node. */
+RCF_INLINE int32_t rcf_child_in(int compact, const rcf_tree *t, int32_t v, int side) {
+    return compact ? rcf_short(t, v)->child[side] : t->cuts[v].child[side];
+}
+RCF_INLINE int32_t rcf_child(const rcf_tree *t, int32_t v, int side) { return rcf_child_in(t->compact, t, v, side); }
+RCF_INLINE void rcf_set_child(rcf_tree *t, int32_t v, int side, int32_t child) {
+    if (t->compact) rcf_short(t, v)->child[side] = (int16_t)child;
+    else t->cuts[v].child[side] = child;
+}
+RCF_INLINE int32_t rcf_sibling(const rcf_tree *t, int32_t parent, int32_t v) {
+    return rcf_child(t, parent, 0) ^ rcf_child(t, parent, 1) ^ v;
+}
+RCF_INLINE int32_t rcf_cut_dim(const rcf_tree *t, int32_t v) { return t->compact ? rcf_short(t, v)->dim : t->cuts[v].dim; }
+RCF_INLINE float rcf_cut_value(const rcf_tree *t, int32_t v) { return t->compact ? rcf_short(t, v)->value : t->cuts[v].value; }
+RCF_INLINE void rcf_set_cut(rcf_tree *t, int32_t v, int32_t dim, float value) {
+    if (t->compact) {
+        rcf_short(t, v)->dim = (int16_t)dim;
+        rcf_short(t, v)->value = value;
+    } else {
+        t->cuts[v].dim = dim;
+        t->cuts[v].value = value;
+    }
+}
+
+/* The number of the box of a node; in low-memory mode 0 if it has none. */
+RCF_INLINE int32_t rcf_box_number(int compact, const rcf_tree *t, int32_t v) {
+    return compact ? rcf_short(t, v)->box : t->small ? t->box_at[v] : v;
+}
+RCF_INLINE void rcf_set_box_number(rcf_tree *t, int32_t v, int32_t number) {
+    if (t->compact) rcf_short(t, v)->box = (int16_t)number;
+    else t->box_at[v] = number;
+}
+/* The box of a node that has one. */
+RCF_INLINE float *rcf_box_in(int compact, const rcf_tree *t, int32_t v) {
+    return (float *)(void *)((char *)t->boxes + (size_t)rcf_box_number(compact, t, v) * (size_t)t->box_step);
+}
+RCF_INLINE float *rcf_box(const rcf_tree *t, int32_t v) { return rcf_box_in(t->compact, t, v); }
+/* The range of a node whose box is kept; any range in the wide layout. */
+RCF_INLINE double rcf_range(const rcf_tree *t, int32_t v) {
+    return t->compact ? ((const double *)(const void *)rcf_box(t, v))[-1] : t->nodes[v].range;
+}
+/* Nothing is written for a node that keeps no range. */
+RCF_INLINE void rcf_set_range_in(int compact, rcf_tree *t, int32_t v, double range) {
+    if (!compact) t->nodes[v].range = range;
+    else if (rcf_short(t, v)->box > 0) ((double *)(void *)rcf_box(t, v))[-1] = range;
+}
+RCF_INLINE void rcf_set_range(rcf_tree *t, int32_t v, double range) { rcf_set_range_in(t->compact, t, v, range); }
 
 /* The sum of eight lanes, always in this order. */
 RCF_INLINE double rcf_add_lanes(const double *s) {
@@ -93,10 +204,7 @@ RCF_INLINE double rcf_add_lanes(const double *s) {
 
 /* The leaf that x reaches from node or leaf v; *depth grows by the number of steps. */
 static inline int32_t rcf_descend_from(const rcf_tree *t, int32_t v, const float *x, int32_t *depth) {
-    for (; v >= 0; *depth += 1) {
-        const rcf_cut *cut = t->cuts + v;
-        v = cut->child[x[cut->dim] > cut->value];
-    }
+    for (; v >= 0; *depth += 1) v = rcf_next(t->compact, t->cuts + v, x);
     return ~v;
 }
 
@@ -106,30 +214,33 @@ static inline int32_t rcf_descend(const rcf_tree *t, const float *x) {
     return rcf_descend_from(t, t->root, x, &depth);
 }
 
-/* Copy the top of the tree again. */
-static void rcf_fill_top(rcf_tree *t) {
+RCF_INLINE void rcf_fill_top_in(int compact, rcf_tree *t) {
     int32_t node[2 * RCF_TOP], depth[2 * RCF_TOP];
     node[1] = t->root;
     depth[1] = 0;
     for (int k = 1; k < RCF_TOP; k++) {
         int32_t v = node[k];
-        rcf_cut cut = {{v, v}, 0.0f, 0}; /* from a leaf to itself */
-        if (v >= 0) cut = t->cuts[v];
-        t->top.value[k] = cut.value;
-        t->top.dim[k] = cut.dim;
+        t->top.value[k] = v < 0 ? 0.0f : compact ? rcf_short(t, v)->value : t->cuts[v].value;
+        t->top.dim[k] = (uint8_t)(v < 0 ? 0 : compact ? rcf_short(t, v)->dim : t->cuts[v].dim);
         for (int side = 0; side < 2; side++) {
-            node[2 * k + side] = cut.child[side];
+            node[2 * k + side] = v < 0 ? v : rcf_child_in(compact, t, v, side); /* from a leaf to itself */
             depth[2 * k + side] = depth[k] + (v >= 0);
         }
     }
     memcpy(t->top.end, node + RCF_TOP, sizeof t->top.end);
-    memcpy(t->top.depth, depth + RCF_TOP, sizeof t->top.depth);
+    for (int k = 0; k < RCF_TOP; k++) t->top.depth[k] = (uint8_t)depth[RCF_TOP + k];
+}
+
+/* Copy the top of the tree again. */
+static void rcf_fill_top(rcf_tree *t) {
+    if (t->compact) rcf_fill_top_in(1, t);
+    else rcf_fill_top_in(0, t);
 }
 
 /* The node or leaf v is new in its place. Copy the top again if v belongs to it. */
 static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
     for (int level = 0; level <= RCF_TOP_LEVELS; level++) {
-        v = v < 0 ? t->leaves[~v].parent : t->nodes[v].parent;
+        v = rcf_parent(t, v);
         if (v < 0) {
             rcf_fill_top(t);
             return;
@@ -139,22 +250,26 @@ static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
 
 /* ---- boxes in low-memory mode ------------------------------------------------------------------------------ */
 
-/* The box of a node that has one. */
-RCF_INLINE float *rcf_box(const rcf_tree *t, int32_t v) {
-    return t->boxes + (size_t)(t->small ? t->box_at[v] : v) * 2 * t->stride;
+/* The start of the memory of the boxes: in the compact layout the range of the first box. */
+RCF_INLINE char *rcf_boxes_begin(const rcf_tree *t) { return (char *)t->boxes - (t->compact ? sizeof(double) : 0); }
+
+/* Arrays begin on a cache line, because a box of up to 8 features then takes one line. The compact layout has no such boxes. */
+RCF_INLINE size_t rcf_alignment(const rcf_tree *t) { return t->compact ? sizeof(double) : 64; }
+RCF_INLINE char *rcf_aligned(const rcf_tree *t, void *memory) {
+    return (char *)(((uintptr_t)memory + rcf_alignment(t) - 1) & ~(uintptr_t)(rcf_alignment(t) - 1));
 }
 
 /* Make room for this many boxes; returns 0, with nothing changed, if memory fails. */
 static int rcf_box_reserve(rcf_tree *t, int32_t room) {
     if (room <= t->box_room) return 1;
-    size_t size = 2 * sizeof(float) * (size_t)t->stride;
-    void *memory = rcf_starved ? NULL : malloc(room * size + 63);
+    size_t size = (size_t)t->box_step;
+    void *memory = rcf_starved ? NULL : malloc(room * size + rcf_alignment(t) - 1);
     if (memory == NULL) return 0;
-    float *boxes = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
-    if (t->boxes != NULL) memcpy(boxes, t->boxes, t->n_boxes * size);
+    char *begin = rcf_aligned(t, memory);
+    if (t->boxes != NULL) memcpy(begin, rcf_boxes_begin(t), t->n_boxes * size);
     free(t->box_memory);
     t->box_memory = memory;
-    t->boxes = boxes;
+    t->boxes = (float *)(void *)(begin + (t->compact ? sizeof(double) : 0));
     t->box_room = room;
     return 1;
 }
@@ -168,31 +283,32 @@ static inline int rcf_box_ready(rcf_tree *t) {
 static inline float *rcf_box_take(rcf_tree *t, int32_t v) {
     int32_t at = t->free_box;
     assert(at > 0 || t->n_boxes < t->box_room);
-    if (at > 0) memcpy(&t->free_box, t->boxes + (size_t)at * 2 * t->stride, sizeof(int32_t));
-    else at = t->n_boxes++;
-    t->box_at[v] = at;
+    if (at == 0) at = t->n_boxes++;
+    else memcpy(&t->free_box, (char *)t->boxes + (size_t)at * (size_t)t->box_step, sizeof(int32_t));
+    rcf_set_box_number(t, v, at);
     return rcf_box(t, v);
 }
 
 /* Free the box of node v. */
 static inline void rcf_box_drop(rcf_tree *t, int32_t v) {
-    if (t->box_at[v] == 0) return;
+    int32_t at = rcf_box_number(t->compact, t, v);
+    if (at == 0) return;
     memcpy(rcf_box(t, v), &t->free_box, sizeof(int32_t));
-    t->free_box = t->box_at[v];
-    t->box_at[v] = 0;
+    t->free_box = at;
+    rcf_set_box_number(t, v, 0);
 }
 
 /* Append to `lower` and `upper` the corners of boxes whose union is the box of v: its own box, or the points below a node without one. */
 static inline int rcf_parts(const rcf_tree *t, int32_t v, const float **lower, const float **upper, int n) {
-    int32_t later[RCF_SMALL];
+    int32_t later[RCF_SMALL_COMPACT];
     int waiting = 0;
-    if (v >= 0 && t->nodes[v].mass > t->small) {
+    if (v >= 0 && rcf_mass(t, v) > t->small) {
         lower[n] = rcf_box(t, v);
         upper[n] = lower[n] + t->stride;
         return n + 1;
     }
     for (;;) {
-        for (; v >= 0; v = t->cuts[v].child[0]) later[waiting++] = t->cuts[v].child[1];
+        for (; v >= 0; v = rcf_child(t, v, 0)) later[waiting++] = rcf_child(t, v, 1);
         lower[n] = upper[n] = t->points + (size_t)~v * t->stride;
         n += 1;
         if (waiting == 0) return n;
@@ -215,7 +331,7 @@ static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
         int32_t leaf = paths[g].at;
         if (leaf < 0) continue;
         RCF_PREFETCH(t->points + (size_t)leaf * t->stride);
-        paths[g].at = t->leaves[leaf].parent;
+        paths[g].at = rcf_parent(t, ~leaf);
     }
     for (int level = 0, open = 1; open; level++) {
         open = 0;
@@ -226,7 +342,7 @@ static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
             const char *box = (const char *)rcf_box(t, v);
             if (level < 5)
                 for (int b = 0; b < 8 * t->stride; b += 64) RCF_PREFETCH(box + b);
-            paths[g].at = t->nodes[v].parent;
+            paths[g].at = rcf_parent(t, v);
             open = 1;
         }
     }

@@ -6,7 +6,7 @@ and deletions, the tree has the distribution of a tree built from the remaining 
 
 from libc.math cimport fabs
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -25,21 +25,26 @@ cdef extern from "_native/isa.h" nogil:
         RCF_CODISP_PAIRS
         RCF_PAIRS
         RCF_SMALL
+        RCF_SMALL_COMPACT
         RCF_STEPS
 
+        RCF_FEW
+        RCF_SHORT
+
     ctypedef struct rcf_cut:
-        int32_t[2] child
-        float value
-        int32_t dim
+        pass
 
     ctypedef struct rcf_node:
-        double range
-        int32_t mass
-        int32_t parent
+        pass
 
     ctypedef struct rcf_leaf:
-        int32_t mass
-        int32_t parent
+        pass
+
+    ctypedef struct rcf_short_node:
+        pass
+
+    ctypedef struct rcf_short_leaf:
+        pass
 
     ctypedef struct rcf_tree:
         rcf_cut* cuts
@@ -49,6 +54,7 @@ cdef extern from "_native/isa.h" nogil:
         rcf_leaf* leaves
         int32_t* box_at
         void* box_memory
+        int32_t compact
         int32_t small
         int32_t box_room
         int32_t n_boxes
@@ -62,6 +68,25 @@ cdef extern from "_native/isa.h" nogil:
         int32_t mass
         int32_t dims
         int32_t stride
+        int32_t box_step
+
+    int32_t mass_of "rcf_mass"(const rcf_tree* t, int32_t v)
+    int32_t parent_of "rcf_parent"(const rcf_tree* t, int32_t v)
+    int32_t sibling_of "rcf_sibling"(const rcf_tree* t, int32_t parent, int32_t v)
+    int32_t child_of "rcf_child"(const rcf_tree* t, int32_t v, int side)
+    int32_t cut_dim "rcf_cut_dim"(const rcf_tree* t, int32_t v)
+    float cut_value "rcf_cut_value"(const rcf_tree* t, int32_t v)
+    void set_mass "rcf_set_mass"(rcf_tree* t, int32_t v, int32_t mass)
+    void set_parent "rcf_set_parent"(rcf_tree* t, int32_t v, int32_t parent)
+    void set_child "rcf_set_child"(rcf_tree* t, int32_t v, int side, int32_t child)
+    void set_cut "rcf_set_cut"(rcf_tree* t, int32_t v, int32_t dim, float value)
+    void set_range "rcf_set_range"(rcf_tree* t, int32_t v, double range)
+    double rcf_range(const rcf_tree* t, int32_t v)
+    void rcf_set_box_number(rcf_tree* t, int32_t v, int32_t number)
+    int32_t rcf_box_step(int compact, int stride)
+    char* rcf_boxes_begin(const rcf_tree* t)
+    size_t rcf_alignment(const rcf_tree* t)
+    char* rcf_aligned(const rcf_tree* t, void* memory)
 
     int rcf_starved
     float* rcf_box(const rcf_tree* t, int32_t v)
@@ -141,19 +166,38 @@ cdef extern from "_native/isa.h" nogil:
 
 # ---- memory ----------------------------------------------------------------------------------------------------
 
-cdef inline size_t tree_bytes(int32_t capacity, int32_t stride, bint low_memory) noexcept nogil:
-    """Bytes of the arrays of a tree with `capacity` leaves, including the alignment to a cache line.
+cdef inline void tree_shape(rcf_tree* t, int64_t capacity, int32_t dims, bint low_memory) noexcept nogil:
+    """Choose the layout of a tree with up to `capacity` leaves, which has no memory yet."""
+    t.dims = dims
+    t.compact = low_memory and dims <= RCF_FEW and capacity <= RCF_SHORT
+    t.small = 0 if not low_memory else RCF_SMALL_COMPACT if t.compact else RCF_SMALL
+    t.stride = dims if t.compact else 4 if dims <= 4 else (dims + 7) // 8 * 8
+    t.box_step = rcf_box_step(t.compact, t.stride)
+
+
+cdef inline size_t node_bytes(const rcf_tree* t) noexcept nogil:
+    """Bytes of a node without its box."""
+    return sizeof(rcf_short_node) if t.compact else sizeof(rcf_cut) + sizeof(rcf_node) + (sizeof(int32_t) if t.small else 0)
+
+
+cdef inline size_t leaf_bytes(const rcf_tree* t) noexcept nogil:
+    """Bytes of a leaf without its point."""
+    return sizeof(rcf_short_leaf) if t.compact else sizeof(rcf_leaf)
+
+
+cdef inline size_t tree_bytes(const rcf_tree* t, int32_t capacity) noexcept nogil:
+    """Bytes of the arrays of a tree with `capacity` leaves, including their alignment.
 
     In low-memory mode boxes are allocated separately, and nodes with at most RCF_SMALL records (about three in four) have none: their
     box is recomputed from the points below them.
     """
-    cdef size_t box = sizeof(int32_t) if low_memory else 2 * sizeof(float) * <size_t>stride
-    return <size_t>capacity * (sizeof(rcf_cut) + sizeof(rcf_node) + sizeof(rcf_leaf) + sizeof(float) * <size_t>stride + box) + 64
+    cdef size_t box = 0 if t.small else t.box_step
+    return <size_t>capacity * (node_bytes(t) + leaf_bytes(t) + sizeof(float) * <size_t>t.stride + box) + rcf_alignment(t)
 
 
 cdef inline size_t box_bytes(const rcf_tree* t) noexcept nogil:
     """Bytes of the boxes that are allocated separately."""
-    return <size_t>t.box_room * 2 * sizeof(float) * t.stride + 63 if t.box_room else 0
+    return <size_t>t.box_room * t.box_step + rcf_alignment(t) - 1 if t.box_room else 0
 
 
 cdef inline void tree_clear(rcf_tree* t) noexcept nogil:
@@ -164,38 +208,49 @@ cdef inline void tree_clear(rcf_tree* t) noexcept nogil:
     t.n_boxes = 1
     if t.leaves != NULL:
         # a walk over an empty tree ends in leaf 0
-        t.leaves[0].mass = 0
-        t.leaves[0].parent = -1
+        set_mass(t, ~0, 0)
+        set_parent(t, ~0, -1)
         rcf_fill_top(t)
+
+
+cdef inline void copy_arrays(rcf_tree* to, const rcf_tree* of) noexcept nogil:
+    """The nodes and leaves of a tree of the same layout, without boxes that lie elsewhere."""
+    if not of.small:
+        memcpy(to.boxes, of.boxes, <size_t>of.n_nodes * of.box_step)
+    if of.compact:
+        memcpy(to.cuts, of.cuts, <size_t>of.n_nodes * sizeof(rcf_short_node))
+    else:
+        memcpy(to.cuts, of.cuts, <size_t>of.n_nodes * sizeof(rcf_cut))
+        memcpy(to.nodes, of.nodes, <size_t>of.n_nodes * sizeof(rcf_node))
+    if of.box_at != NULL:
+        memcpy(to.box_at, of.box_at, <size_t>of.n_nodes * sizeof(int32_t))
+    memcpy(to.points, of.points, <size_t>of.n_leaves * of.stride * sizeof(float))
+    memcpy(to.leaves, of.leaves, <size_t>of.n_leaves * leaf_bytes(of))
 
 
 cdef inline void tree_move(rcf_tree* t, void* memory, int32_t capacity) noexcept nogil:
     """Move the tree into zeroed memory of tree_bytes(capacity). The owner must free the old memory."""
     cdef rcf_tree old = t[0]
-    # boxes first, on a cache line: up to 8 features a box is one line
-    cdef char* at = <char*>((<uintptr_t>memory + 63) & ~<uintptr_t>63)
+    cdef char* at = rcf_aligned(t, memory)
     if not t.small:
         t.boxes = <float*>at
-        at += <size_t>capacity * 2 * t.stride * sizeof(float)
+        at += <size_t>capacity * t.box_step
     t.cuts = <rcf_cut*>at
-    at += <size_t>capacity * sizeof(rcf_cut)
     t.nodes = <rcf_node*>at
-    at += <size_t>capacity * sizeof(rcf_node)
+    if t.compact:
+        at += <size_t>capacity * sizeof(rcf_short_node)
+    else:
+        at += <size_t>capacity * sizeof(rcf_cut)
+        t.nodes = <rcf_node*>at
+        at += <size_t>capacity * sizeof(rcf_node)
     t.points = <float*>at
     at += <size_t>capacity * t.stride * sizeof(float)
     t.leaves = <rcf_leaf*>at
-    if t.small:
+    if t.small and not t.compact:
         t.box_at = <int32_t*>(at + <size_t>capacity * sizeof(rcf_leaf))
     t.capacity = capacity
     if old.n_leaves > 0:
-        if t.small:
-            memcpy(t.box_at, old.box_at, <size_t>old.n_nodes * sizeof(int32_t))
-        else:
-            memcpy(t.boxes, old.boxes, <size_t>old.n_nodes * 2 * t.stride * sizeof(float))
-        memcpy(t.cuts, old.cuts, <size_t>old.n_nodes * sizeof(rcf_cut))
-        memcpy(t.nodes, old.nodes, <size_t>old.n_nodes * sizeof(rcf_node))
-        memcpy(t.points, old.points, <size_t>old.n_leaves * t.stride * sizeof(float))
-        memcpy(t.leaves, old.leaves, <size_t>old.n_leaves * sizeof(rcf_leaf))
+        copy_arrays(t, &old)
     else:
         tree_clear(t)
 
@@ -204,13 +259,9 @@ cdef inline void tree_copy(rcf_tree* to, const rcf_tree* of) noexcept nogil:
     """Copy a tree into one with enough room."""
     cdef rcf_tree old = to[0]
     if of.n_leaves > 0:
-        memcpy(to.boxes, of.boxes, <size_t>(of.n_boxes if of.small else of.n_nodes) * 2 * of.stride * sizeof(float))
+        copy_arrays(to, of)
         if of.small:
-            memcpy(to.box_at, of.box_at, <size_t>of.n_nodes * sizeof(int32_t))
-        memcpy(to.cuts, of.cuts, <size_t>of.n_nodes * sizeof(rcf_cut))
-        memcpy(to.nodes, of.nodes, <size_t>of.n_nodes * sizeof(rcf_node))
-        memcpy(to.points, of.points, <size_t>of.n_leaves * of.stride * sizeof(float))
-        memcpy(to.leaves, of.leaves, <size_t>of.n_leaves * sizeof(rcf_leaf))
+            memcpy(rcf_boxes_begin(to), rcf_boxes_begin(of), <size_t>of.n_boxes * of.box_step)
     to[0] = of[0]
     to.cuts, to.boxes, to.nodes, to.points, to.leaves = old.cuts, old.boxes, old.nodes, old.points, old.leaves
     to.capacity = old.capacity
@@ -220,19 +271,19 @@ cdef inline void tree_copy(rcf_tree* to, const rcf_tree* of) noexcept nogil:
 cdef inline int32_t new_node(rcf_tree* t) noexcept nogil:
     cdef int32_t v = t.free_node
     if v >= 0:
-        t.free_node = t.cuts[v].child[0]
+        t.free_node = child_of(t, v, 0)
     else:
         v = t.n_nodes
         t.n_nodes += 1
     if t.small:
-        t.box_at[v] = 0
+        rcf_set_box_number(t, v, 0)
     return v
 
 
 cdef inline int32_t new_leaf(rcf_tree* t, const float* x) noexcept nogil:
     cdef int32_t leaf = t.free_leaf
     if leaf >= 0:
-        t.free_leaf = t.leaves[leaf].parent
+        t.free_leaf = parent_of(t, ~leaf)
     else:
         leaf = t.n_leaves
         t.n_leaves += 1
@@ -245,14 +296,14 @@ cdef inline void free_node(rcf_tree* t, int32_t v) noexcept nogil:
     if t.small:
         rcf_box_drop(t, v)
     memset(t.nodes + v, 0, sizeof(rcf_node))
-    memset(t.cuts + v, 0, sizeof(rcf_cut))
-    t.cuts[v].child[0] = t.free_node
+    memset(t.cuts + v, 0, sizeof(rcf_cut))  # in the compact layout the same bytes
+    set_child(t, v, 0, t.free_node)
     t.free_node = v
 
 
 cdef inline void free_leaf(rcf_tree* t, int32_t leaf) noexcept nogil:
-    t.leaves[leaf].mass = 0
-    t.leaves[leaf].parent = t.free_leaf
+    set_mass(t, ~leaf, 0)
+    set_parent(t, ~leaf, t.free_leaf)
     t.free_leaf = leaf
 
 
@@ -263,7 +314,7 @@ cdef inline void corners_of(const rcf_tree* t, int32_t v, float* scratch, const 
     if v < 0:
         lower[0] = upper[0] = t.points + <size_t>(~v) * t.stride
         return
-    if t.nodes[v].mass <= t.small:
+    if mass_of(t, v) <= t.small:
         rcf_walks.hull_of_children(t, v, scratch)
         lower[0] = scratch
     else:
@@ -271,26 +322,18 @@ cdef inline void corners_of(const rcf_tree* t, int32_t v, float* scratch, const 
     upper[0] = lower[0] + t.stride
 
 
+cdef inline double range_of(const rcf_tree* t, int32_t v, float* scratch) noexcept nogil:
+    """The sum of the sides of the box of node v."""
+    if t.compact and mass_of(t, v) <= t.small:
+        return rcf_walks.hull_of_children(t, v, scratch)
+    return rcf_range(t, v)
+
+
 cdef inline float* new_box(rcf_tree* t, int32_t v) noexcept nogil:
     """The place for the box of the new node v with known mass: scratch space, if the box is not stored."""
     if not t.small:
         return rcf_box(t, v)
-    return rcf_box_take(t, v) if t.nodes[v].mass > t.small else t.boxes
-
-
-cdef inline int32_t mass_of(const rcf_tree* t, int32_t v) noexcept nogil:
-    return t.leaves[~v].mass if v < 0 else t.nodes[v].mass
-
-
-cdef inline int32_t parent_of(const rcf_tree* t, int32_t v) noexcept nogil:
-    return t.leaves[~v].parent if v < 0 else t.nodes[v].parent
-
-
-cdef inline void set_parent(rcf_tree* t, int32_t v, int32_t parent) noexcept nogil:
-    if v < 0:
-        t.leaves[~v].parent = parent
-    else:
-        t.nodes[v].parent = parent
+    return rcf_box_take(t, v) if mass_of(t, v) > t.small else t.boxes
 
 
 cdef inline void replace_child(rcf_tree* t, int32_t parent, int32_t old, int32_t new) noexcept nogil:
@@ -298,7 +341,7 @@ cdef inline void replace_child(rcf_tree* t, int32_t parent, int32_t old, int32_t
     if parent < 0:
         t.root = new
     else:
-        t.cuts[parent].child[<int>(t.cuts[parent].child[1] == old)] = new
+        set_child(t, parent, <int>(child_of(t, parent, 1) == old), new)
     set_parent(t, new, parent)
 
 
@@ -328,15 +371,14 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
     cut = rcf_cut_between(<double>base + within, base, x[dim] if high else lower[dim])
     node = new_node(t)
     expect(node < t.capacity)
-    t.cuts[node].value = cut
-    t.cuts[node].dim = dim
-    t.nodes[node].mass = mass_of(t, v) + 1
-    t.nodes[node].range = rcf_walks.hull(new_box(t, node), lower, upper, x, x, t.stride)
+    set_cut(t, node, dim, cut)
+    set_mass(t, node, mass_of(t, v) + 1)
+    set_range(t, node, rcf_walks.hull(new_box(t, node), lower, upper, x, x, t.stride))
     replace_child(t, parent, v, node)
-    t.cuts[node].child[<int>high] = ~leaf
-    t.cuts[node].child[1 - <int>high] = v
+    set_child(t, node, <int>high, ~leaf)
+    set_child(t, node, 1 - <int>high, v)
     set_parent(t, v, node)
-    t.leaves[leaf].parent = node
+    set_parent(t, ~leaf, node)
     rcf_renew_top(t, node)
 
 
@@ -355,8 +397,8 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
     cdef const float* point
     if t.mass == 0:
         leaf = new_leaf(t, x)
-        t.leaves[leaf].mass = 1
-        t.leaves[leaf].parent = -1
+        set_mass(t, ~leaf, 1)
+        set_parent(t, ~leaf, -1)
         t.root = ~leaf
         t.mass = 1
         rcf_fill_top(t)
@@ -366,17 +408,17 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
     t.mass += 1
     if n > RCF_STEPS:
         open = scratch
-        n = rcf_walks.open_boxes(t, x, t.leaves[leaf].parent, open)
+        n = rcf_walks.open_boxes(t, x, parent_of(t, ~leaf), open)
     if n == 0 and same_point(t, leaf, x):
-        t.leaves[leaf].mass += 1
-        rcf_walks.widen_path(t, x, t.leaves[leaf].parent, 0)
+        set_mass(t, ~leaf, mass_of(t, ~leaf) + 1)
+        rcf_walks.widen_path(t, x, parent_of(t, ~leaf), 0)
         return leaf
     beside = ~leaf
     u = 0.0
     k = n
     while k > 0:
         k -= 1
-        u = uniform(rng) * (open[k].excess + t.nodes[open[k].node].range)
+        u = uniform(rng) * (open[k].excess + range_of(t, open[k].node, t.boxes))
         if u < open[k].excess:
             beside = open[k].node
             n -= k + 1
@@ -389,9 +431,9 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
             size += fabs(<double>x[i] - <double>point[i])
         u = uniform(rng) * size
     leaf = new_leaf(t, x)
-    t.leaves[leaf].mass = 1
+    set_mass(t, ~leaf, 1)
     cut_off(t, beside, leaf, x, u)
-    rcf_walks.widen_path(t, x, t.nodes[t.leaves[leaf].parent].parent, n)
+    rcf_walks.widen_path(t, x, parent_of(t, parent_of(t, ~leaf)), n)
     return leaf
 
 
@@ -399,22 +441,22 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
 
 cdef inline void tree_forget(rcf_tree* t, int32_t leaf) noexcept nogil:
     """Remove one record from a leaf. An empty leaf is removed, and its sibling replaces their parent."""
-    cdef int32_t parent = t.leaves[leaf].parent, v, sibling
-    expect(t.leaves[leaf].mass > 0)
+    cdef int32_t parent = parent_of(t, ~leaf), v, sibling
+    expect(mass_of(t, ~leaf) > 0)
     t.mass -= 1
-    t.leaves[leaf].mass -= 1
-    if t.leaves[leaf].mass > 0:
+    set_mass(t, ~leaf, mass_of(t, ~leaf) - 1)
+    if mass_of(t, ~leaf) > 0:
         while parent >= 0:
-            t.nodes[parent].mass -= 1
-            if t.nodes[parent].mass <= t.small:
+            set_mass(t, parent, mass_of(t, parent) - 1)
+            if mass_of(t, parent) <= t.small:
                 rcf_box_drop(t, parent)
-            parent = t.nodes[parent].parent
+            parent = parent_of(t, parent)
         return
     if parent < 0:
         tree_clear(t)
         return
-    sibling = t.cuts[parent].child[0] ^ t.cuts[parent].child[1] ^ ~leaf
-    v = t.nodes[parent].parent
+    sibling = sibling_of(t, parent, ~leaf)
+    v = parent_of(t, parent)
     replace_child(t, v, parent, sibling)
     rcf_renew_top(t, sibling)
     free_node(t, parent)
@@ -434,8 +476,8 @@ cdef struct Span:
 cdef inline int32_t build_leaf(rcf_tree* t, const float* rows, const int32_t* order, const Span* span, int32_t* items) noexcept nogil:
     """Create a leaf for the equal rows of the span."""
     cdef int32_t leaf = new_leaf(t, rows + <size_t>order[span.begin] * t.stride), i
-    t.leaves[leaf].mass = span.end - span.begin
-    t.leaves[leaf].parent = span.parent
+    set_mass(t, ~leaf, span.end - span.begin)
+    set_parent(t, ~leaf, span.parent)
     for i in range(span.begin, span.end):
         items[order[i]] = leaf
     return ~leaf
@@ -447,13 +489,13 @@ cdef inline int32_t build_node(rcf_tree* t, const float* box, double size, const
     cdef double u, side
     cdef const float* upper = box + t.stride
     t.n_nodes += 1
-    t.nodes[v].range = size
-    t.nodes[v].mass = span.end - span.begin
-    t.nodes[v].parent = span.parent
+    set_mass(t, v, span.end - span.begin)
+    set_parent(t, v, span.parent)
     if t.small:
-        t.box_at[v] = 0
-        if t.nodes[v].mass > t.small:
+        rcf_set_box_number(t, v, 0)
+        if mass_of(t, v) > t.small:
             memcpy(rcf_box_take(t, v), box, 2 * t.stride * sizeof(float))
+    set_range(t, v, size)
     u = uniform(rng) * size
     for i in range(t.dims):
         side = <double>upper[i] - <double>box[i]
@@ -462,8 +504,7 @@ cdef inline int32_t build_node(rcf_tree* t, const float* box, double size, const
             if u < side:
                 break
             u -= side
-    t.cuts[v].dim = dim
-    t.cuts[v].value = rcf_cut_between(<double>box[dim] + u, box[dim], upper[dim])
+    set_cut(t, v, dim, rcf_cut_between(<double>box[dim] + u, box[dim], upper[dim]))
     return v
 
 
@@ -510,7 +551,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
             v = build_leaf(t, rows, order, &span, items)
         else:
             v = build_node(t, box, size, &span, rng)
-            middle = rcf_partition(rows, order, spare, span.begin, span.end, t.cuts[v].dim, t.cuts[v].value, t.stride)
+            middle = rcf_partition(rows, order, spare, span.begin, span.end, cut_dim(t, v), cut_value(t, v), t.stride)
             expect(span.begin < middle < span.end)  # neither side of a cut is empty
             stack[top] = Span(middle, span.end, v, 1)
             stack[top + 1] = Span(span.begin, middle, v, 0)
@@ -518,7 +559,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
         if span.parent < 0:
             t.root = v
         else:
-            t.cuts[span.parent].child[span.side] = v
+            set_child(t, span.parent, span.side, v)
     rcf_fill_top(t)
     free(scratch)
     return True

@@ -4,8 +4,8 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
 from rcf._native.rng cimport Rng
-from rcf._native.tree cimport rcf_tree, tree_clear, RCF_SMALL
-from sampling._reservoir cimport Sample, sample_clear, sample_foresee
+from rcf._native.tree cimport rcf_alignment, rcf_tree, tree_clear, tree_shape
+from sampling._reservoir cimport Sample, Slot, sample_clear, sample_foresee
 
 cdef enum:
     BLOCK = 4       # number of trees whose scores are summed together; it affects the last bits, so it must never change
@@ -19,7 +19,7 @@ cdef struct Trees:
     double* origin         # what is subtracted from each feature before it is narrowed to a float
     double* head           # the first records as they came, until the origin is settled; then NULL
     int n_trees, capacity, n_features
-    int stride             # of a row: the features and the zeros that fill it up
+    int stride             # of a row: the features, and in the wide layout the zeros that fill it up
     double time_decay
     bint low_memory
     bint starved           # a record was left out of a tree, for want of memory
@@ -37,6 +37,11 @@ cdef inline bint trees_open(Trees* f, int n_head) noexcept nogil:
     """Make empty trees with the sizes in the fields. Returns False if there is no memory; then also call trees_free()."""
     cdef int i
     f.tree = <rcf_tree*>calloc(f.n_trees, sizeof(rcf_tree))
+    if f.tree == NULL:
+        return False
+    for i in range(f.n_trees):
+        tree_shape(&f.tree[i], <int64_t>f.capacity + 1, f.n_features, f.low_memory)
+    f.stride = f.tree[0].stride
     f.sample = <Sample*>calloc(f.n_trees, sizeof(Sample))
     f.rng = <Rng*>calloc(f.n_trees, sizeof(Rng))
     f.origin = <double*>calloc(f.n_features, sizeof(double))
@@ -44,13 +49,10 @@ cdef inline bint trees_open(Trees* f, int n_head) noexcept nogil:
     f.row = <float*>calloc(f.stride, sizeof(float))
     f.row_scores = <double*>calloc(f.n_trees, sizeof(double))
     f.order = <int*>calloc(f.n_trees, sizeof(int))
-    if (f.tree == NULL or f.sample == NULL or f.rng == NULL or f.origin == NULL or f.head == NULL
+    if (f.sample == NULL or f.rng == NULL or f.origin == NULL or f.head == NULL
             or f.row == NULL or f.row_scores == NULL or f.order == NULL):
         return False
     for i in range(f.n_trees):
-        f.tree[i].dims = f.n_features
-        f.tree[i].stride = f.stride
-        f.tree[i].small = RCF_SMALL if f.low_memory else 0
         tree_clear(&f.tree[i])
         f.sample[i].capacity = f.capacity
         f.sample[i].decay = f.time_decay
@@ -77,3 +79,9 @@ cdef inline void trees_free(Trees* f) noexcept nogil:
 
 cdef inline int n_blocks(const Trees* f) noexcept nogil:
     return (f.n_trees + BLOCK - 1) // BLOCK
+
+
+cdef inline size_t slot_bytes(const rcf_tree* t, int32_t capacity) noexcept nogil:
+    """Of the sample of a tree, up to where the arrays of the tree begin."""
+    cdef size_t line = rcf_alignment(t)
+    return (<size_t>capacity * sizeof(Slot) + line - 1) // line * line

@@ -30,9 +30,9 @@ class KeyedDetector(Savable):
     ----------
     template : StreamDetector or None, default=None
         The detector of each key is a clone of it. The template itself does not change. None is the small detector
-        ``StreamDetector(1, n_estimators=10)``: it has no windows, finds as many events as the default detector on labelled
-        streams (event AP .622 against .626), and needs a tenth of the memory. Its `score` ranks single records a little worse (AP
-        .345 against .395), and it makes no forecasts.
+        ``StreamDetector(1, n_estimators=10, low_memory=True)``: it has no windows, finds as many events as the default detector
+        on labelled streams (event AP .622 against .626), and needs a tenth of the memory: 155 KiB for one feature. Its `score`
+        ranks single records a little worse (AP .345 against .395), and it makes no forecasts.
     max_keys : int, default=10000
         Largest number of detectors held. When one more key comes, the detector that was used longest ago is evicted.
     ttl : float or None, default=None
@@ -90,7 +90,7 @@ class KeyedDetector(Savable):
     ) -> None:
         if not isinstance(template, StreamDetector | None):
             raise TypeError(f"template must be a StreamDetector, got {type(template).__name__}")
-        self.template = StreamDetector(1, n_estimators=10) if template is None else clone(template)
+        self.template = StreamDetector(1, n_estimators=10, low_memory=True) if template is None else clone(template)
         self.max_keys = whole_number("max_keys", max_keys)
         self.ttl = None if ttl is None else not_negative("ttl", ttl)
         self.on_evict, self.on_miss = on_evict, on_miss

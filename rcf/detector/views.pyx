@@ -53,6 +53,10 @@ cdef double STUCK_EVIDENCE = 0.5
 cdef double SEASON_EVIDENCE = 0.8
 
 
+cdef double* address(double[::1] array) noexcept:
+    return &array[0]
+
+
 cdef class Views:
     """The features of a stream.
 
@@ -82,7 +86,12 @@ cdef class Views:
     cdef readonly list centre, scale
     cdef list zeros
     cdef readonly object z, p, row, left
-    cdef double[::1] z_view, p_view, row_view, left_view, came_view, filled_view
+    cdef double* z_at          # where the numbers of these arrays are: a view of each would take 200 bytes
+    cdef double* p_at
+    cdef double* row_at
+    cdef double* left_at
+    cdef double* filled_at     # of the last record, and it as it came
+    cdef double* came_at
 
     def __cinit__(self, str kind, list weights, int64_t block):
         cdef int j, d = len(weights)
@@ -94,9 +103,11 @@ cdef class Views:
         self.changes = <Scale*>calloc(d, sizeof(Scale))
         self.weights, self.base = <double*>calloc(d, sizeof(double)), <double*>calloc(d, sizeof(double))
         self.average, self.numbers = <double*>calloc(d, sizeof(double)), <double*>calloc(d, sizeof(double))
+        self.filled_at, self.came_at = <double*>calloc(d, sizeof(double)), <double*>calloc(d, sizeof(double))
         self.held = <double*>calloc(HEAD * (2 * d + 1), sizeof(double))
         if (self.features == NULL or self.changes == NULL or self.weights == NULL or self.base == NULL
-                or self.average == NULL or self.numbers == NULL or self.held == NULL):
+                or self.average == NULL or self.numbers == NULL or self.held == NULL
+                or self.filled_at == NULL or self.came_at == NULL):
             raise MemoryError
         for j in range(d):
             feature_clear(&self.features[j])
@@ -107,8 +118,8 @@ cdef class Views:
         self.fresh = True
         self.zeros = [0.0] * d
         self.z, self.p, self.row, self.left = np.zeros(d), np.zeros(3 * d), np.zeros(N_COLUMNS), np.full(2 * d, NAN)
-        self.z_view, self.p_view, self.row_view, self.left_view = self.z, self.p, self.row, self.left
-        self.came_view, self.filled_view = np.empty(d), np.empty(d)
+        self.z_at, self.p_at, self.row_at, self.left_at = (
+            address(self.z), address(self.p), address(self.row), address(self.left))
         self.refresh()
 
     def __dealloc__(self):
@@ -121,6 +132,8 @@ cdef class Views:
         free(self.base)
         free(self.average)
         free(self.numbers)
+        free(self.filled_at)
+        free(self.came_at)
         free(self.held)
 
     @property
@@ -130,12 +143,12 @@ cdef class Views:
     @property
     def novelty(self):
         """The largest novelty of the last record."""
-        return self.row_view[NOVELTY]
+        return self.row_at[NOVELTY]
 
     @property
     def floor(self):
         """The lowest evidence of the last record."""
-        return self.row_view[FLOOR]
+        return self.row_at[FLOOR]
 
     @property
     def units(self):
@@ -319,18 +332,18 @@ cdef class Views:
         cdef int j, d = self.d
         cdef double* at
         for j in range(d):
-            self.filled_view[j], self.came_view[j] = filled[j], came[j]
+            self.filled_at[j], self.came_at[j] = filled[j], came[j]
         self.n += 1
         if self.n <= HEAD:
             at = self.held + (self.n - 1) * (2 * d + 1)
-            memcpy(at, &self.filled_view[0], d * sizeof(double))
-            memcpy(at + d, &self.came_view[0], d * sizeof(double))
+            memcpy(at, self.filled_at, d * sizeof(double))
+            memcpy(at + d, self.came_at, d * sizeof(double))
             at[2 * d] = second
             return HEAD if self.n == HEAD else 0
-        if self.begin(&self.came_view[0]):
+        if self.begin(self.came_at):
             self.refresh()
-        self.show(&self.filled_view[0], &self.z_view[0], &self.p_view[0])
-        if self.judge(&self.came_view[0], second, &self.row_view[0], &self.left_view[0]):
+        self.show(self.filled_at, self.z_at, self.p_at)
+        if self.judge(self.came_at, second, self.row_at, self.left_at):
             self.refresh()
         return 1
 
@@ -364,7 +377,7 @@ cdef class Views:
             for j in range(d):
                 if not self.features[j].settled:
                     at[d + j] = NAN  # it is already among the recent values
-            self.judge(at + d, at[2 * d], &self.row_view[0], &self.left_view[0])
+            self.judge(at + d, at[2 * d], self.row_at, self.left_at)
         for j in range(d):
             f = &self.features[j]
             if f.settled:  # determined by these values, so they must not be used to check it
@@ -402,7 +415,7 @@ cdef class Views:
             if based:
                 memcpy(&bases[i, 0], self.base, d * sizeof(double))
             if self.judge(&X[i, 0], NAN if seconds is None else seconds[i], &rows[i, 0],
-                          &lefts[i, 0] if seasonal else &self.left_view[0]):
+                          &lefts[i, 0] if seasonal else self.left_at):
                 self.refresh()
                 scales.append((i + 1, self.centre, self.scale))
         return z, p, found, left, base, scales

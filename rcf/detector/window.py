@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from math import prod
 from typing import Any
 
@@ -32,8 +31,9 @@ class Window:
     def __init__(self, size: int, d: int) -> None:
         self.size, self.d = size, d
         self.ring = RingCore(size, d)
-        self.moments: deque[Step] = deque(maxlen=size)
-        self.filled: deque[float] = deque(maxlen=size)  # the share of each record that was filled; empty if none was
+        # lists, because a deque takes 760 bytes however short it is
+        self.moments: list[Step] = []
+        self.filled: list[float] = []  # the share of each record that was filled; empty if none was
         self.any_filled = False
         self.last: list[Values] = []  # the last two records with filled values; NaN for a feature without values so far
         self.held: list[Fate] = []  # one entry for each record that is held back
@@ -62,8 +62,12 @@ class Window:
         values = step[0]
         self.last = [self.last[-1], values] if self.last else [values]
         self.moments.append(step)
+        if len(self.moments) > self.size:
+            del self.moments[0]
         if filled or self.any_filled:
             self.filled.append(filled)
+            if len(self.filled) > self.size:
+                del self.filled[0]
             self.any_filled = any(self.filled)
             if not self.any_filled:
                 self.filled.clear()
@@ -72,7 +76,7 @@ class Window:
 
     def settle(self, centre: Values, scale: Values) -> list[Fate]:
         """Process the records that were held back, because their scale is known now."""
-        self.moments = deque(((raw, base, centre, scale) for raw, base, _, _ in self.moments), self.size)
+        self.moments = [(raw, base, centre, scale) for raw, base, _, _ in self.moments]
         held, self.held = self.held, []
         return held
 

@@ -4,7 +4,7 @@ import naive
 import numpy as np
 import pytest
 
-from rcf._core import Forest
+from rcf._core import Forest, ModelStateError
 
 
 def whole(forest):
@@ -127,3 +127,36 @@ def test_trees_that_are_empty_when_the_origin_settles():
     forest.update(X[16:], None, "depth", 1)
     assert forest.masses().any()
     whole(forest)
+
+
+def test_a_stream_longer_than_can_be_counted():
+    """The number of a record shares 64 bits with that of its leaf. With 256 records a tree, 2^55 - 1 records can be counted."""
+    X = np.random.default_rng(3).normal(size=(300, 2))
+    forest = Forest(3, 256, 2, 0.0, [1])
+    forest.update(X, None, None, 1)
+    state = forest.state()
+    most = 2**55 - 1
+    state["arrival"] = state["arrival"] + (most - 303)  # the last of them is record most - 3
+    state["seen"] = most - 3
+    state["next"] = np.full(3, most - 2)
+    state["settled"] = np.full(3, most - 3)
+    state["table"] = 0
+    late = Forest.from_state(state)
+    arrivals = np.sort(late.tree(0)["slots"]["arrival"])
+    assert arrivals[-1] == state["arrival"].max()
+    late.update(X[:2], None, None, 1)
+    late.update_record(X[2], "depth")
+    assert late.n_seen == most
+    assert late.tree(0)["slots"]["arrival"].max() <= most
+    before = late.state()
+    for call in (lambda: late.update(X[:1], None, None, 1), lambda: late.update_record(X[0], "depth")):
+        with pytest.raises(ValueError, match=f"256 records a tree counts at most {most} records, got {most + 1}"):
+            call()
+    assert late.n_seen == most
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, late.state()[name])
+    state["seen"] = most + 1
+    state["next"] = np.full(3, most + 2)
+    with pytest.raises(ModelStateError, match="more than a forest of 256 records a tree can count"):
+        Forest.from_state(state)
+    whole(late)

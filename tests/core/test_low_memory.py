@@ -94,6 +94,21 @@ def test_more_open_boxes_than_a_walk_keeps():
     assert inside(usual) == inside(low)
 
 
+@pytest.mark.parametrize("capacity", [32_765, 32_766])
+def test_the_largest_compact_trees_and_the_next(capacity):
+    """Up to 32 766 leaves, one more than the capacity, have numbers of 16 bits."""
+    X = np.random.default_rng(capacity).normal(size=(34_000, 2))
+    usual, low = [Forest(2, capacity, 2, 1e-4, [3], mode) for mode in (False, True)]
+    for forest in (usual, low):
+        forest.update(X, None, None, 1)
+    assert (low.nbytes() < 0.55 * usual.nbytes()) == (capacity == 32_765)
+    for name, value in usual.state().items():
+        np.testing.assert_array_equal(value, low.state()[name])
+    for kind in (*KINDS, "path"):
+        np.testing.assert_array_equal(usual.score(X[:200], kind), low.score(X[:200], kind))
+    np.testing.assert_array_equal(usual.update(X[:500], None, "depth", 1), low.update(X[:500], None, "depth", 1))
+
+
 # ---- bytes ---------------------------------------------------------------------------------------------------
 
 
@@ -194,22 +209,24 @@ def test_visitors():
 # ---- no memory -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def hungry():
-    """A forest without memory for further boxes, and rows that need boxes."""
-    forest = Forest(6, 64, 3, 0.0, [2], True)
-    X = np.random.default_rng(6).normal(size=(64, 3))
-    forest.update(X[:30], None, None, 1)
+@pytest.fixture(params=[3, 5])
+def hungry(request):
+    """A forest of either layout without memory for further boxes, and rows that need boxes."""
+    d = request.param
+    forest = Forest(6, 256, d, 0.0, [2], True)
+    X = np.random.default_rng(6).normal(size=(256, d))
+    forest.update(X[:222], None, None, 1)
     _py_starve(True)
-    yield forest, X[30:]
+    yield forest, X[222:]
     _py_starve(False)
 
 
-def test_no_memory_for_a_record():
+@pytest.mark.parametrize("d", [1, 5])
+def test_no_memory_for_a_record(d):
     """A full forest does not change."""
-    forest = Forest(6, 32, 1, 0.05, [2], True)
-    forest.update(np.random.default_rng(6).normal(size=(200, 1)), None, None, 1)
-    chain = np.cumprod(np.full(100, 2.0))[:, None]  # nearly every node of a chain needs a box
+    forest = Forest(6, 64, d, 0.05, [2], True)
+    forest.update(np.random.default_rng(6).normal(size=(200, d)), None, None, 1)
+    chain = np.cumprod(np.full((100, d), 2.0), axis=0)  # nearly every node of a chain needs a box
     _py_starve(True)
     try:
         for x in chain:
@@ -234,8 +251,8 @@ def test_no_memory_in_a_batch(hungry):
     forest, X = hungry
     with pytest.raises(MemoryError, match="of 34 records 34 were learned, some of them not by every tree"):
         forest.update(X, None, None, 1)
-    assert forest.n_seen == 64
-    assert (forest.masses() < 64).any()
+    assert forest.n_seen == 256
+    assert (forest.masses() < 256).any()
     for i in range(forest.n_trees):
         tree = forest.tree(i)
         assert len(tree["slots"]) == tree["mass"] == tree["leaves"]["mass"].sum()
@@ -244,7 +261,7 @@ def test_no_memory_in_a_batch(hungry):
     for kind in KINDS:
         np.testing.assert_array_equal(forest.score(X, kind), again.score(X, kind))
     forest.update(X, None, None, 1)
-    assert forest.n_seen == 98
+    assert forest.n_seen == 290
 
 
 @pytest.mark.parametrize(("size", "d", "saved"), [(4, 1, 0.14), (8, 1, 0.18), (48, 2, 0.35)])

@@ -212,3 +212,19 @@ def test_usual_records_after_one_of_enormous_weight():
     reservoir = Reservoir(1, random_state=0)
     reservoir.offer("heavy", 1e150)
     assert reservoir.extend(range(10**18)).sample() == ["heavy"]
+
+
+def test_a_stream_longer_than_can_be_counted():
+    """2^20 places leave 43 bits to the number of a record."""
+    reservoir = Reservoir(2**20, random_state=0).extend(range(10))
+    most = 2**43 - 1
+    state = list(reservoir._core.__getstate__())
+    state[-1] = most - 1
+    reservoir._core.__setstate__(tuple(state))
+    reservoir.offer("last")
+    assert reservoir.n_seen == most
+    other = Reservoir(2**20).extend([1])
+    for late in (lambda: reservoir.offer("late"), lambda: reservoir.extend(["late"]), lambda: reservoir.merge(other)):
+        with pytest.raises(ValueError, match=f"a reservoir of 1048576 records counts at most {most} records"):
+            late()
+    assert reservoir.n_seen == most
