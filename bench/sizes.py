@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,20 +25,26 @@ from .memory import resident
 from .report import number
 from .speed import timed
 
-# shingle_size, n_estimators, max_samples; with a shingle_size above 1 half of the trees watch windows
-SIZES = {
-    "10 x 128": (1, 10, 128),
-    "10 x 256 (KeyedDetector)": (1, 10, 256),
-    "25 x 256": (1, 25, 256),
-    "25 x 256, windows of 8": (8, 25, 256),
-    "30 x 128, windows of 4": (4, 30, 128),
-    "50 x 256, windows of 8 (StreamDetector)": (8, 50, 256),
+# with a shingle_size above 1 half of the trees watch windows
+SIZES: dict[str, dict[str, Any]] = {
+    "10 x 128": {"n_estimators": 10, "max_samples": 128},
+    "10 x 256, low_memory (KeyedDetector)": {"n_estimators": 10, "low_memory": True},
+    "10 x 256": {"n_estimators": 10},
+    "25 x 256": {"n_estimators": 25},
+    "25 x 256, windows of 8": {"shingle_size": 8, "n_estimators": 25},
+    "30 x 128, windows of 4, low_memory": {
+        "shingle_size": 4,
+        "n_estimators": 30,
+        "max_samples": 128,
+        "low_memory": True,
+    },
+    "30 x 128, windows of 4": {"shingle_size": 4, "n_estimators": 30, "max_samples": 128},
+    "50 x 256, windows of 8 (StreamDetector)": {"shingle_size": 8, "n_estimators": 50},
 }
 
 
 def detector(size: str, seed: int = 0) -> StreamDetector:
-    shingle, trees, samples = SIZES[size]
-    return StreamDetector(shingle, n_estimators=trees, max_samples=samples, random_state=seed)
+    return StreamDetector(**({"shingle_size": 1} | SIZES[size]), random_state=seed)
 
 
 def fill(size: str, keys: int, records: int = 400) -> tuple[float, float, float]:
