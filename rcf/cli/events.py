@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..detector import Detection, Detections
+from ..detector.findings import shown
 from .tables import Piece
 
 Floats = NDArray[np.float64]
@@ -159,11 +160,6 @@ def _strength(event: Event) -> tuple[float, float]:
     return event.evidence, event.severity
 
 
-def number(value: float) -> str:
-    """A number with six significant digits and without trailing zeros."""
-    return f"{value:.6g}"
-
-
 def table_of(events: list[Event], total: int, key: str | None = None) -> Table:
     """The events for a terminal, one line each; `key` is the column that tells series apart."""
     title = "Events, the strongest first" if len(events) == total else f"The {len(events)} strongest of {total} events"
@@ -175,8 +171,8 @@ def table_of(events: list[Event], total: int, key: str | None = None) -> Table:
             name, justify="left" if name in ("start", "end", "cause") else "right", no_wrap=name != "cause"
         )
     for event in events:
-        cells = [str(event.start), "still open" if event.open else str(event.end), number(event.peak),
-                 f"{event.feature} {event.side}", number(event.came), number(event.expected), number(event.severity)]  # fmt: skip
+        cells = [str(event.start), "still open" if event.open else str(event.end), shown(event.peak),
+                 f"{event.feature} {event.side}", shown(event.came), shown(event.expected), shown(event.severity)]  # fmt: skip
         table.add_row(*map(escape, cells if key is None else [str(event.key), *cells]))
     return table
 

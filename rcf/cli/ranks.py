@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
+from ..detector.findings import shown
 from ..estimator import RandomCutForest
 from ..shingle import shingle as windows_of
-from .events import number
 
 Floats = NDArray[np.float64]
 ENOUGH = 10  # in a file with fewer rows, no row is flagged
@@ -141,7 +141,7 @@ def table_of_ranks(ranks: Ranks, alarms: list[int], names: list[str]) -> Table:
         feature, _, side = peak.cause()
         at = bisect_left(alarms, peak.row - ranks.size + 1)
         flagged = "yes" if at < len(alarms) and alarms[at] <= peak.row else "no"
-        cells = [str(peak.where), f"{peak.score:.3f}", flagged, f"{names[feature]} {side}", number(peak.came)]
+        cells = [str(peak.where), f"{peak.score:.3f}", flagged, f"{names[feature]} {side}", shown(peak.came)]
         table.add_row(*map(escape, cells))
     return table
 
@@ -164,7 +164,7 @@ class WholeFile:
         for i in np.argsort(-self.scores, kind="stable")[:top].tolist():
             j, side = self.causes[i]
             cells = [places[i], f"{self.scores[i]:.3f}", "yes" if self.flags[i] else "no", f"{names[j]} {side}",
-                     number(self.values[i, j]), number(self.usual[j])]  # fmt: skip
+                     shown(self.values[i, j]), shown(self.usual[j])]  # fmt: skip
             table.add_row(*map(escape, cells))
         return table
 

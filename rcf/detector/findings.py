@@ -40,8 +40,8 @@ class Finding(NamedTuple):
         if self.kind in KINDS[2:]:
             return f"{name} is {came}, where {usual} is usual at this time of the {self.kind}"
         if self.kind == "change":
-            step, known = self.came - (self.usual - self.near), self.near
-            return f"{name} changed by {step:+.4g} to {came}; the nearest change in {past} was {known:+.4g}"
+            step, known = shown(self.came - (self.usual - self.near), 4, "+"), shown(self.near, 4, "+")
+            return f"{name} changed by {step} to {came}; the nearest change in {past} was {known}"
         if self.kind == "move":
             return (
                 f"{name} moved to {came}; from its recent level, the nearest move in {past} would have led to {usual}"
@@ -53,9 +53,10 @@ class Finding(NamedTuple):
         return f"{name} is {came}; nothing within {shown(abs(self.came - self.usual))} of it came in {past}"
 
 
-def shown(value: float) -> str:
-    """A number with six significant digits and without trailing zeros."""
-    return f"{value:.6g}"
+def shown(value: float, digits: int = 6, sign: str = "-") -> str:
+    """A number with so many significant digits; larger ones as integers without an exponent. The sign "+" shows every sign."""
+    whole = 10.0 ** (digits - 1) <= abs(value) < 1e15
+    return f"{value:{sign}.0f}" if whole else f"{value:{sign}.{digits}g}"
 
 
 def finding(row: list[float], beside: bool, values: list[float], units: list[float], seen: int) -> Finding:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rcf import KeyedDetector, StreamDetector
+from rcf.detector.findings import shown
 
 
 def told(found):
@@ -250,3 +251,14 @@ def test_events_go_on_in_a_saved_detector(alert_once):
         assert [r.events for r in singly] == many.events.tolist()
         assert [r.is_anomaly for r in singly] == many.is_anomaly.tolist()
         assert [r.reason for r in singly] == many.reason.tolist()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(23.600000044, "23.6"), (39197123.0, "39197123"), (-999_999.6, "-1000000"), (0.00001, "1e-05"), (1e30, "1e+30")],
+)
+def test_numbers_are_shown_without_needless_exponents(value, text):
+    assert shown(value) == text
+    assert shown(abs(value), sign="+") == "+" + text.lstrip("-")
+    assert shown(405.602, 4) == "405.6"
+    assert shown(16087.6, 4) == "16088"
