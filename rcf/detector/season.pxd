@@ -37,7 +37,7 @@ cdef struct Last:
 
 
 cdef struct Profile:
-    float* level               # value of each bin; 32 bits hold more than a series tells
+    double* level              # value of each bin
     uint8_t* visits            # number of visits of each bin, at most 255
     int32_t bins, bin          # bin: that of the last value, -1 before the first
     int64_t period, taken, told  # records in a period, values learned, values that were compared with a profile
@@ -82,7 +82,7 @@ cdef inline int profile_open(Profile* profile, int64_t period, int32_t bins) noe
     profile.bins = <int32_t>min(<int64_t>bins, period) if period >= LEAST_PERIOD else 0
     profile.bin, profile.period, profile.taken, profile.told = -1, period, 0, 0
     profile.slow = profile.inside = profile.around = 0.0
-    profile.level = <float*>calloc(max(profile.bins, 1), sizeof(float))
+    profile.level = <double*>calloc(max(profile.bins, 1), sizeof(double))
     profile.visits = <uint8_t*>calloc(max(profile.bins, 1), 1)
     return profile.level != NULL and profile.visits != NULL
 
@@ -119,7 +119,7 @@ cdef inline double profile_take(Profile* profile, double y, double second, doubl
             off = min(off, WILD * profile.around)
         profile.around += (off - profile.around) * rate
     rate = 1.0 - pow(QUARTER, <double>profile.bins / profile.period)
-    profile.level[bin] = <float>(profile.level[bin] + (y - profile.level[bin]) * max(rate, 1.0 / (profile.visits[bin] + 1)))
+    profile.level[bin] += (y - profile.level[bin]) * max(rate, 1.0 / (profile.visits[bin] + 1))
     return left
 
 
