@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from . import accuracy, alarms, cases, detectors, export, files, memory, methods, report, services, speed, walks
+from . import accuracy, alarms, cases, detectors, export, files, keys, memory, methods, report, services, speed, walks
 from .peers import PEERS, Rcf, RcfLowMemory, can, installed
 
 
@@ -71,7 +71,7 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
     book.latency(speed.latencies(setting, rivals, 2_000 if quick else 20_000))
     book.start_up(start_up())
     book.detector(pd.DataFrame(detectors.measure(3 if quick else 9)))
-    book.table(detectors.many_keys(500 if quick else 10_000), "KeyedDetector: T=30, S=128, shingle 4")
+    book.table(keys.many_keys(500 if quick else 10_000), "KeyedDetector with its default detectors")
 
     if curves:
         rows = []

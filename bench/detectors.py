@@ -1,17 +1,13 @@
 """Measures the time per record of the stream detector and of the bare forest, one record at a time and in batches."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from rcf import KeyedDetector, RandomCutForest, StreamDetector
 
 from .cases import BATCH, WARM_UP, Floats, waves
-from .memory import resident
 from .speed import Record, timed
 
 # names and stream are permanent: one channel of noisy waves and a default detector
@@ -72,26 +68,3 @@ def measure(rounds: int) -> Iterator[Record]:
         for case, run in work.items():
             wall, cpu = timed(lambda run=run, at=at: (run(at), run(at + BATCH)))  # type: ignore[misc]
             yield {"case": case, "round": number, "records": 2 * BATCH, "wall": wall, "cpu": cpu}
-
-
-def many_keys(keys: int, records: int = 200) -> pd.DataFrame:
-    """Memory and rate of a number of keys after `records` records each, in a separate process."""
-    rows = []
-    for low_memory in (False, True):
-        code = f"from bench.detectors import fill; print(*fill({keys}, {records}, {low_memory}))"
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-        rows.append({"keys": keys, "low_memory": low_memory, "RSS, MiB": float(out[0]), "records/s": float(out[1])})
-    return pd.DataFrame(rows)
-
-
-def fill(keys: int, records: int, low_memory: bool = False) -> tuple[float, float]:
-    """The memory of the keys in MiB, and records per second of CPU time in the last twenty rounds."""
-    before = resident()
-    template = StreamDetector(4, n_estimators=30, max_samples=128, low_memory=low_memory, random_state=0)
-    keyed = KeyedDetector(template, max_keys=keys)
-    values = series(records)[:, 0].tolist()
-    for value in values[:-20]:
-        for key in range(keys):
-            keyed.update(key, value)
-    _, cpu = timed(lambda: [keyed.update(key, value) for value in values[-20:] for key in range(keys)])
-    return (resident() - before) / 2**20, 20 * keys / cpu

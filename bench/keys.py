@@ -1,20 +1,25 @@
-"""Bytes that a detector takes, by size: what a process grows by with many of them, and what of that is trees.
+"""Memory and rates of the detectors of many keys: ``python -m bench.keys`` prints two tables.
 
-``python -m bench.keys`` prints a table. Each size is measured in a process of its own. The records have time stamps, so that the
-detectors watch the seasons too.
+The first table shows the memory of a detector by its size: the growth of a process that creates many of them, and the part of
+the trees. The second shows a KeyedDetector with `--keys` default detectors: memory, rates, saving and restoring. Each row is
+measured in a process of its own. The records have time stamps, so that the detectors watch the seasons too.
 """
 
+import argparse
+import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from rcf import StreamDetector
+from rcf import KeyedDetector, StreamDetector
 
 from .cases import waves
 from .memory import resident
+from .report import number
+from .speed import timed
 
 SIZES: dict[str, dict[str, Any]] = {
     "10 x 256, no window": {"shingle_size": 1, "n_estimators": 10},
@@ -34,17 +39,15 @@ def fill(size: str, low_memory: bool, many: bool) -> dict[str, float]:
     values, stamps = x.tolist(), times.tolist()
     template = {**SIZES[size], "low_memory": low_memory}
     StreamDetector(**template, random_state=0).update_many(x, times)  # what is loaded once
-    before, cpu, held = resident(), 0.0, []
+    before, seconds, held = resident(), 0.0, []
     for key in range(KEYS):
         detector = StreamDetector(**template, random_state=key)
         detector.update_many(x[: RECORDS - 500], times[: RECORDS - 500])
-        begin = time.process_time()
         if many:
             detector.update_many(x[RECORDS - 500 :], times[RECORDS - 500 :])
         else:
-            for value, stamp in zip(values[RECORDS - 500 :], stamps[RECORDS - 500 :], strict=True):
-                detector.update(value, stamp)
-        cpu += time.process_time() - begin
+            last = zip(values[RECORDS - 500 :], stamps[RECORDS - 500 :], strict=True)
+            seconds += timed(lambda detector=detector, last=last: [detector.update(*pair) for pair in last])[1]  # type: ignore[misc]
         held.append(detector)
     bytes_held = (resident() - before) / KEYS
     trees = sum(forest.nbytes() for detector in held for forest in trees_of(detector)) / KEYS
@@ -53,27 +56,69 @@ def fill(size: str, low_memory: bool, many: bool) -> dict[str, float]:
         "KiB": bytes_held / 1024,
         "of trees": trees / 1024,
         "bytes a record": trees / records,
-        "us": cpu / (500 * KEYS) * 1e6,
+        "us": seconds / (500 * KEYS) * 1e6,
     }
 
 
-def main() -> None:
-    columns = ["detector", "low_memory", "KiB a key", "after update_many", "of which trees"]
-    columns += ["bytes of trees a held record", "us of CPU an update"]
-    print(f"| {' | '.join(columns)} |")
-    print("|---" * len(columns) + "|")
+def keyed(keys: int, records: int = 400) -> dict[str, float]:
+    """A KeyedDetector of as many keys, each with `records` records; rates are records per second of CPU time."""
+    values, n = waves(records + 20, 1, 1)[:, 0].tolist(), records
+    warm = KeyedDetector()
+    warm.update_many([0] * n, values[:n], [60.0 * i for i in range(n)])
+    before, held = resident(), KeyedDetector(max_keys=keys)
+    for key in range(keys):
+        held.update_many([key] * n, values[:n], [60.0 * i for i in range(n)])
+    found = {"keys": float(keys), "MiB": (resident() - before) / 2**20}
+
+    def one(at: int) -> None:
+        for key in range(keys):
+            held.update(key, values[at], 60.0 * at)
+
+    def several(first: int, count: int) -> None:
+        """A batch of `count` records of each key, in the order of time."""
+        at = np.repeat(np.arange(first, first + count), keys).tolist()
+        held.update_many([*range(keys)] * count, [values[i] for i in at], [60.0 * i for i in at])
+
+    found["update, records/s"] = 3 * keys / timed(lambda: [one(n + i) for i in range(3)])[1]
+    found["update_many, one a key"] = 3 * keys / timed(lambda: [several(n + 3 + i, 1) for i in range(3)])[1]
+    found["update_many, ten a key"] = 10 * keys / timed(lambda: several(n + 6, 10))[1]
+    data: list[bytes] = []
+    found["save, s"] = timed(lambda: data.append(held.to_bytes()))[1]
+    found["MB"] = len(data[0]) / 1e6
+    found["restore, s"] = timed(lambda: KeyedDetector.from_bytes(data[0]))[1]
+    found["restore lazily, s"] = timed(lambda: KeyedDetector.from_bytes(data[0], lazy=True))[1]
+    return found
+
+
+def elsewhere(call: str) -> dict[str, float]:
+    """The result of a function of this module in a process of its own."""
+    code = f"import json; from bench import keys; print(json.dumps(keys.{call}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def many_keys(keys: int) -> pd.DataFrame:
+    return pd.DataFrame([elsewhere(f"keyed({keys})")])
+
+
+def sizes() -> pd.DataFrame:
+    rows = []
     for size in SIZES:
         for low in (False, True):
-            found = []
-            for many in (False, True):
-                code = f"from bench.keys import fill; print(fill({size!r}, {low}, {many}))"
-                done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-                found.append(eval(done.stdout))
-            one, batch = found
-            print(
-                f"| {size} | {'yes' if low else 'no'} | {one['KiB']:.0f} | {batch['KiB']:.0f} | {one['of trees']:.0f} "
-                f"| {one['bytes a record']:.0f} | {one['us']:.1f} |"
-            )
+            one, batch = (elsewhere(f"fill({size!r}, {low}, {many})") for many in (False, True))
+            rows.append({
+                "detector": size, "low_memory": "yes" if low else "no", "KiB a key": one["KiB"],
+                "after update_many": batch["KiB"], "of which trees": one["of trees"],
+                "bytes of trees a held record": one["bytes a record"], "us of CPU an update": one["us"],
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keys", type=int, default=10_000)
+    for table in (sizes(), many_keys(parser.parse_args().keys)):
+        print(table.map(number).to_markdown(index=False, disable_numparse=True), end="\n\n")
 
 
 if __name__ == "__main__":

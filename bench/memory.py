@@ -1,6 +1,6 @@
 """Measures the memory of a model as the growth of a process that creates several of them.
 
-Each peer runs in its own process. The first model is not counted, because it also loads everything that is loaded only once.
+Each peer runs in its own process. The first model is not counted, because it also includes the libraries, which are loaded once.
 """
 
 import ctypes

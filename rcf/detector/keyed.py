@@ -31,8 +31,8 @@ class KeyedDetector(Savable):
     template : StreamDetector or None, default=None
         The detector of each key is a clone of it. The template itself does not change. None is the small detector
         ``StreamDetector(1, n_estimators=10, low_memory=True)``: it has no windows, finds as many events as the default detector
-        on labelled streams (event AP .622 against .626), and needs a tenth of the memory: 156 KiB for one feature. Its `score`
-        ranks single records a little worse (AP .345 against .395), and it makes no forecasts.
+        on labelled streams (event AP .529 each), and needs a tenth of the memory: 156 KiB for one feature. Its `score`
+        ranks single records worse (AP .332 against .396), and it makes no forecasts.
     max_keys : int, default=10000
         Largest number of detectors held. When one more key comes, the detector that was used longest ago is evicted.
     ttl : float or None, default=None
