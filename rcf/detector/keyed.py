@@ -158,8 +158,8 @@ class KeyedDetector(Savable):
     def update_many(self, keys: Sequence[Hashable], records: Any, timestamps: Any = None) -> Detections:
         """Score and learn many records in order. The results are those of `update` on each record, bit for bit.
 
-        The records of a key are processed together if no key has to be evicted. This is faster than a loop if keys have at least 32
-        records in a batch; with one record per key it takes as long.
+        The records of a key are processed together if no key has to be evicted. With ten records of each of 10 000 keys in
+        a batch this takes half the time of a loop; with one record of each it takes as long.
 
         Parameters
         ----------
