@@ -31,7 +31,7 @@ def seed_entropy(random_state: Any) -> list[int]:
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """An int between `least` and `most`, or a TypeError or ValueError that names the argument."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if type(value) is not int and (not isinstance(value, Integral) or isinstance(value, bool)):
         raise TypeError(f"{name} must be an int, got {value!r}")
     number = int(value)
     if number < least or (most is not None and number > most):
@@ -42,11 +42,21 @@ def whole_number(name: str, value: Any, least: int = 1, most: int | None = None)
 
 def not_negative(name: str, value: Any) -> float:
     """A finite float of at least 0, or a TypeError or ValueError that names the argument."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if type(value) is not float and (not isinstance(value, Real) or isinstance(value, bool)):
         raise TypeError(f"{name} must be a number, got {value!r}")
     number = float(value)
     if not 0.0 <= number < np.inf:
         raise ValueError(f"{name} must be finite and not negative, got {value}")
+    return number
+
+
+def finite_number(name: str, value: Any, low: float = -np.inf, high: float = np.inf) -> float:
+    """A saved number as a float: finite, from `low` to `high`."""
+    if type(value) is not float and (not isinstance(value, Real) or isinstance(value, bool)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    number = float(value)
+    if not (low <= number <= high and -np.inf < number < np.inf):
+        raise ValueError(f"{name} is NaN, infinite or out of range: {number}")
     return number
 
 

@@ -40,6 +40,8 @@ import secrets
 import struct
 import sys
 import zlib
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,6 +64,8 @@ TYPES = {
     "I8": "|i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 _NAMES = {name: code for code, name in TYPES.items()}
+_DTYPES = {code: np.dtype(name) for code, name in TYPES.items()}
+_PLAIN = frozenset((type(None), bool, int, str))  # types that JSON expresses as they are
 _SMALL = 4096  # bytes; smaller arrays are not compressed, so that small files are easy to read
 _MOST = 8  # bytes that one byte of deflate can hold, because a Huffman code has at least one bit
 
@@ -78,6 +82,13 @@ class ModelFileError(ValueError):
     ...     print("refused")
     refused
     """
+
+
+class Pieces(list[bytes]):
+    """Bytes in pieces. They are stored one after the other, and what is read is one array of bytes."""
+
+
+Content = NDArray[Any] | bytes | Pieces  # of a tensor
 
 
 class Savable:
@@ -100,7 +111,7 @@ class Savable:
         TypeError
             If a parameter has a type that cannot be saved; the message names it.
         """
-        return _pack(self)
+        return b"".join(_pack(self))
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> Self:
@@ -129,7 +140,7 @@ class Savable:
         TypeError
             If a parameter has a type that cannot be saved; the message names it.
         """
-        _write(Path(os.path.realpath(path)), self.to_bytes())
+        _write(Path(os.path.realpath(path)), _pack(self))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -170,7 +181,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from error
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, parts: Iterable[Any]) -> None:
     """Write a new file, flush it to the disk, then rename it over the old one."""
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"cannot save {path.name!r}: there is no folder", str(path.parent))
@@ -179,7 +190,7 @@ def _write(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with open(beside, "xb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -217,7 +228,7 @@ def _deflated(plane: NDArray[np.uint8]) -> bytes:
     return deflate.compress(plane.tobytes()) + deflate.flush()
 
 
-def _store(array: NDArray[Any], name: str, tensors: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _store(array: NDArray[Any], name: str, tensors: dict[str, Content]) -> dict[str, Any]:
     """Add the array to the tensors. Returns the JSON node that represents it."""
     kind = np.dtype(array.dtype).newbyteorder("<")
     if kind.str not in _NAMES:
@@ -326,33 +337,44 @@ def _class_of(kind: Any) -> type[Savable]:
     if not isinstance(kind, str) or kind not in KINDS:
         raise ModelFileError(f"holds a {str(kind)[:40]!r}, which this version does not know")
     try:
-        found: type[Savable] = getattr(importlib.import_module(KINDS[kind]), kind)
+        return _imported(kind)
     except (ImportError, AttributeError) as error:
         raise ModelFileError(f"holds a {kind}, which this installation cannot load: {error}") from error
+
+
+@cache
+def _imported(kind: str) -> type[Savable]:
+    found: type[Savable] = getattr(importlib.import_module(KINDS[kind]), kind)
     return found
 
 
-def _encode(value: Any, name: str, tensors: dict[str, NDArray[Any]]) -> Any:
+def _encode(value: Any, name: str, tensors: dict[str, Content]) -> Any:
+    if type(value) in _PLAIN or (type(value) is float and math.isfinite(value)):
+        return value
     if isinstance(value, np.ndarray):
         return _store(value, name, tensors)
-    if isinstance(value, bytes):
-        tensors[name] = np.frombuffer(value, dtype=np.uint8)
+    if isinstance(value, (bytes, Pieces)):
+        tensors[name] = value
         return {"$bytes": name}
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, (list, tuple)):
-        return [_encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+        # names of plain items are not needed, and there may be ten thousand
+        return [item if type(item) in _PLAIN else _encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str) or key.startswith("$"):
                 raise TypeError(
                     f"{name or 'state'}: {key!r} cannot be saved: names must be strings that do not start with $"
                 )
-        return {key: _encode(item, f"{name}.{key}" if name else key, tensors) for key, item in value.items()}
+        return {
+            key: item if type(item) in _PLAIN else _encode(item, f"{name}.{key}" if name else key, tensors)
+            for key, item in value.items()
+        }
     if isinstance(value, Savable):
         return {"$kind": _kind_of(value), "state": _encode(value._state(), name, tensors)}
     raise TypeError(f"{name} is {value!r}: a {type(value).__name__} cannot be saved")
@@ -360,7 +382,7 @@ def _encode(value: Any, name: str, tensors: dict[str, NDArray[Any]]) -> Any:
 
 def _decode(value: Any, tensors: dict[str, NDArray[Any]]) -> Any:
     if isinstance(value, list):
-        return [_decode(item, tensors) for item in value]
+        return [_decode(item, tensors) if isinstance(item, (list, dict)) else item for item in value]
     if not isinstance(value, dict):
         return value
     if "$array" in value:
@@ -371,7 +393,7 @@ def _decode(value: Any, tensors: dict[str, NDArray[Any]]) -> Any:
         return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[value["$float"]]
     if "$kind" in value:
         return _restore(value["$kind"], _decode(value.get("state"), tensors))
-    return {key: _decode(item, tensors) for key, item in value.items()}
+    return {key: _decode(item, tensors) if isinstance(item, (list, dict)) else item for key, item in value.items()}
 
 
 def _restore(kind: Any, state: Any, **options: Any) -> Savable:
@@ -393,43 +415,58 @@ def _restore(kind: Any, state: Any, **options: Any) -> Savable:
 # ---- the container -----------------------------------------------------------------------------------------------------
 
 
-def _pack(thing: Savable) -> bytes:
-    tensors: dict[str, NDArray[Any]] = {}
+def _pack(thing: Savable) -> list[Any]:
+    """The parts of a model file, in order."""
+    tensors: dict[str, Content] = {}
     kind = _kind_of(thing)
-    state = json.dumps(_encode(thing._state(), "", tensors), separators=(",", ":"), allow_nan=False)
+    state = _WRITER.encode(_encode(thing._state(), "", tensors))
     header: dict[str, Any] = {
         "__metadata__": {"format": "rcf", "version": str(VERSION), "library": __version__, "kind": kind, "state": state}
     }
     at = 0
-    pieces = []
+    parts: list[Any] = []
     # wide types first, so that each tensor starts at a multiple of its item size
-    for name, array in sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize):
-        end = at + array.nbytes
-        header[name] = {"dtype": _NAMES[array.dtype.str], "shape": [array.size], "data_offsets": [at, end]}
-        pieces.append(array.data)
+    for name, content in sorted(tensors.items(), key=lambda item: -getattr(item[1], "itemsize", 1)):
+        if isinstance(content, np.ndarray):
+            code, size, end = _NAMES[content.dtype.str], content.size, at + content.nbytes
+            parts.append(content.data)
+        else:
+            pieces = content if isinstance(content, Pieces) else [content]
+            size = sum(map(len, pieces))
+            code, end = "U8", at + size
+            parts += pieces
+        header[name] = {"dtype": code, "shape": [size], "data_offsets": [at, end]}
         at = end
     header["crc32"] = {"dtype": "U32", "shape": [1], "data_offsets": [at, at + 4]}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = _WRITER.encode(header).encode()
     text += b" " * (-len(text) % 8)
-    parts: list[Any] = [struct.pack("<Q", len(text)), text, *pieces]
+    parts[:0] = [struct.pack("<Q", len(text)), text]
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
-    return b"".join([*parts, struct.pack("<I", crc)])
+    parts.append(struct.pack("<I", crc))
+    return parts
 
 
-def _json(text: bytes | str, what: str) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a name comes twice")
-        return found
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name comes twice")
+    return found
 
-    def refuse(word: str) -> None:
-        raise ValueError(f"{word} is not JSON")
 
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
+
+
+# Made once, because json.dumps and json.loads would make them anew for each of ten thousand models.
+_WRITER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_READER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
+
+
+def _json(text: memoryview | str, what: str) -> dict[str, Any]:
     try:
-        found = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        found = _READER.decode(text if isinstance(text, str) else str(text, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"the {what} is damaged: {error}") from error
     if not isinstance(found, dict):
@@ -447,7 +484,7 @@ def unpack(data: bytes | memoryview, due: type[Savable] = Savable, **options: An
     (length,) = struct.unpack("<Q", view[:8])
     if length > len(view) - 12:
         raise ModelFileError(f"cut off: the file has {len(view)} bytes, but its header alone should have {length}")
-    header = _json(bytes(view[8 : 8 + length]), "header")
+    header = _json(view[8 : 8 + length], "header")
     about = header.pop("__metadata__", None)
     if (
         not isinstance(about, dict)
@@ -484,7 +521,7 @@ def _tensors(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]
     tensors, expected = {}, 0
     for name, entry in header.items():
         try:
-            kind, (size,), (begin, end) = np.dtype(TYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+            kind, (size,), (begin, end) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
             fits = (
                 begin == expected
                 and type(size) is type(end) is int

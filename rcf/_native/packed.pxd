@@ -28,8 +28,8 @@ from rcf._native.bits cimport *
 from rcf._native.preorder cimport count_leaves, weigh_nodes
 from rcf._native.records cimport all_read, put_records
 from rcf._native.tree cimport (
-    child_of, corners_of, cut_dim, cut_value, mass_of, rcf_box, rcf_fill_top, rcf_tree, same_point, set_child, set_cut, set_mass,
-    set_parent, tree_clear,
+    child_of, cut_dim, cut_value, mass_of, rcf_box_take, rcf_fill_top, rcf_tree, rcf_walks, same_point, set_child, set_cut,
+    set_mass, set_parent, set_range, tree_clear,
 )
 from rcf._native.trees cimport Trees
 from sampling._reservoir cimport Sample, held_as, item_of
@@ -79,23 +79,34 @@ cdef inline void put_nodes(rcf_writer* w, const rcf_tree* t, int32_t n_leaves, i
         rcf_put(w, <uint64_t>(many - 1) | <uint64_t>cut_dim(t, v) << width, width + dim_bits)
 
 
-cdef inline float corner(const rcf_tree* t, int32_t v, int32_t dim, bint upper, float* scratch) noexcept nogil:
-    """A bound of the box of v in one feature."""
-    cdef const float* low
-    cdef const float* high
-    cdef uintptr_t leaf = -<uintptr_t>(v < 0), point, box
-    if t.small:
-        corners_of(t, v, scratch, &low, &high)
-        return high[dim] if upper else low[dim]
+cdef inline const float* corner(const rcf_tree* t, const float* boxes, int32_t v, bint upper) noexcept nogil:
+    """A corner of the box of v. `boxes` holds those of all nodes, as in a tree that stores them all."""
     # without a branch, as above
-    point = <uintptr_t>(t.points + (<size_t>(~v) & leaf) * t.stride)
-    box = <uintptr_t>(rcf_box(t, v & ~(v >> 31)) + t.stride * upper)
-    return (<const float*>(point & leaf | box & ~leaf))[dim]
+    cdef uintptr_t leaf = -<uintptr_t>(v < 0)
+    cdef uintptr_t point = <uintptr_t>(t.points + (<size_t>(~v) & leaf) * t.stride)
+    cdef uintptr_t box = <uintptr_t>(boxes + (2 * <size_t>(v & ~(v >> 31)) + upper) * t.stride)
+    return <const float*>(point & leaf | box & ~leaf)
+
+
+cdef inline double join_children(const rcf_tree* t, float* boxes, int32_t v) noexcept nogil:
+    """Make the box of v from those of its children; returns its range.
+
+    In low-memory mode most nodes store no box. To make it from the points below, for each node anew, takes half of the time of to_bytes
+    and from_bytes.
+    """
+    cdef int32_t left = child_of(t, v, 0), right = child_of(t, v, 1)
+    return rcf_walks.hull(boxes + 2 * <size_t>v * t.stride, corner(t, boxes, left, False), corner(t, boxes, left, True),
+                          corner(t, boxes, right, False), corner(t, boxes, right, True), t.stride)
+
+
+cdef inline size_t floats_of_boxes(const Trees* f, int32_t nodes) noexcept nogil:
+    """That the boxes of so many nodes take, if the trees do not store them all."""
+    return 2 * <size_t>f.stride * nodes if f.low_memory else 0
 
 
 cdef inline void put_tree(rcf_writer* w, const Trees* f, int b, const int32_t* record, int record_bits, int32_t* scratch,
-                          float* box) noexcept nogil:
-    """`scratch` has room for six times the nodes, `box` for a box."""
+                          float* boxes) noexcept nogil:
+    """`scratch` has room for six times the nodes, `boxes` for the boxes that the tree does not store."""
     cdef const rcf_tree* t = &f.tree[b]
     cdef const Sample* s = &f.sample[b]
     cdef int32_t n_leaves = count_leaves(t), v, k
@@ -123,10 +134,14 @@ cdef inline void put_tree(rcf_writer* w, const Trees* f, int b, const int32_t* r
     for k in range(s.size):
         rcf_put(w, rcf_rank_of_double(s.slots[k].key) - least, key_bits)
         rcf_put(w, record[k] | <uint64_t>place[t.n_nodes + item_of(s, k)] << record_bits, record_bits + leaf_bits)
+    if not t.small:
+        boxes = t.boxes
     for k in range(n_leaves - 2, -1, -1):
         v = node[k]
-        low = rcf_rank_of_float(corner(t, child_of(t, v, 0), cut_dim(t, v), True, box))
-        high = rcf_rank_of_float(corner(t, child_of(t, v, 1), cut_dim(t, v), False, box))
+        low = rcf_rank_of_float(corner(t, boxes, child_of(t, v, 0), True)[cut_dim(t, v)])
+        high = rcf_rank_of_float(corner(t, boxes, child_of(t, v, 1), False)[cut_dim(t, v)])
+        if t.small:
+            join_children(t, boxes, v)
         rcf_put(w, rcf_rank_of_float(cut_value(t, v)) - low, rcf_width(high - low - 1))
 
 
@@ -156,7 +171,7 @@ cdef inline bint put_forest(rcf_writer* w, const Trees* f, int step) noexcept no
         rcf_put_double(w, f.head[k])
     for b in range(f.n_trees):
         most = max(most, f.tree[b].n_leaves, f.tree[b].n_nodes)
-    scratch = <int32_t*>malloc(6 * (<size_t>most + 1) * sizeof(int32_t) + 2 * f.stride * sizeof(float))
+    scratch = <int32_t*>malloc(6 * (<size_t>most + 1) * sizeof(int32_t) + floats_of_boxes(f, most) * sizeof(float))
     rows = put_records(w, f, step, &record) if scratch != NULL else -1
     fine = rows >= 0 and rcf_make_room(w, 5 * <size_t>f.n_trees)
     if fine:
@@ -285,8 +300,11 @@ cdef inline const char* get_nodes(rcf_reader* r, rcf_tree* t, int32_t n_leaves, 
 
 
 cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, int64_t rows, const int64_t* arrival,
-                                 const float* point, int32_t* holder, int32_t* scratch) noexcept nogil:
-    """A tree, for which there is room. holder[record] becomes the count of trees up to the last that holds it."""
+                                 const float* point, int32_t* holder, int32_t* scratch, float* boxes) noexcept nogil:
+    """A tree, for which there is room. holder[record] becomes the count of trees up to the last that holds it.
+
+    `boxes` has room for those of the nodes, if the tree does not store them all.
+    """
     cdef rcf_tree* t = &f.tree[b]
     cdef Sample* s = &f.sample[b]
     cdef int32_t k, v, n_leaves, leaf
@@ -294,6 +312,7 @@ cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, i
     cdef int record_bits = rcf_width(max(rows - 1, <int64_t>0)), dim_bits = rcf_width(f.n_features - 1), leaf_bits, key_bits
     cdef uint64_t least, leaves, next_one, settled, both
     cdef uint32_t low, high
+    cdef double range_of_v
     cdef const char* wrong
     cdef const float* x
     for k in range(4):
@@ -345,9 +364,15 @@ cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, i
     wrong = weigh_nodes(t)
     if wrong != NULL:
         return wrong
+    if not t.small:
+        boxes = t.boxes
     for v in range(t.n_nodes - 1, -1, -1):
-        low = rcf_rank_of_float(corner(t, child_of(t, v, 0), cut_dim(t, v), True, t.boxes))
-        high = rcf_rank_of_float(corner(t, child_of(t, v, 1), cut_dim(t, v), False, t.boxes))
+        range_of_v = join_children(t, boxes, v)
+        if t.small and mass_of(t, v) > t.small:
+            memcpy(rcf_box_take(t, v), boxes + 2 * <size_t>v * t.stride, 2 * t.stride * sizeof(float))
+        set_range(t, v, range_of_v)
+        low = rcf_rank_of_float(corner(t, boxes, child_of(t, v, 0), True)[cut_dim(t, v)])
+        high = rcf_rank_of_float(corner(t, boxes, child_of(t, v, 1), False)[cut_dim(t, v)])
         if not low < high:
             return b"a cut that parts nothing"
         set_cut(t, v, cut_dim(t, v), rcf_float_of_rank(low + <uint32_t>rcf_get(r, rcf_width(high - low - 1))) + <float>0.0)
@@ -366,11 +391,22 @@ cdef inline int64_t get_trees(rcf_reader* r, Trees* f, const int32_t* size, int6
                               void* scratch, const char** wrong) noexcept nogil:
     """All trees, for which there is room. `scratch` holds zeros. Returns the number of the tree that something is wrong with."""
     cdef int32_t* holder = <int32_t*>scratch
+    cdef float* boxes = NULL
+    cdef int32_t most = 0
     cdef int b
     for b in range(f.n_trees):
-        wrong[0] = get_tree(r, f, b, size[b], rows, arrival, point, holder, holder + rows)
+        most = max(most, size[b])
+    if f.low_memory:
+        boxes = <float*>malloc((floats_of_boxes(f, most) + 1) * sizeof(float))
+        if boxes == NULL:
+            wrong[0] = b"no memory for its boxes"
+            return -1
+    for b in range(f.n_trees):
+        wrong[0] = get_tree(r, f, b, size[b], rows, arrival, point, holder, holder + rows, boxes)
         if wrong[0] != NULL:
+            free(boxes)
             return b
+    free(boxes)
     if rcf_left(r) >= 8:
         wrong[0] = b"bits that belong to nothing"
     return -1

@@ -87,6 +87,7 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
     A record is a row of `arrival` and `points`; holder[record] becomes the number of the tree that held it last.
     """
     cdef const float* x
+    cdef const char* wrong
     cdef int32_t k, leaf
     for k in range(n):
         if not 0 <= record[k] < n_records:
@@ -108,7 +109,10 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
         if mass_of(t, ~leaf) == 0:
             return b"a leaf that no record falls into"
     s.size = n
-    return weigh_nodes(t)
+    wrong = weigh_nodes(t)
+    if wrong == NULL:
+        box_nodes(t)
+    return wrong
 
 
 cdef inline int32_t mass_at(const rcf_tree* t, int32_t v) noexcept nogil:
@@ -118,17 +122,22 @@ cdef inline int32_t mass_at(const rcf_tree* t, int32_t v) noexcept nogil:
 
 
 cdef inline const char* weigh_nodes(rcf_tree* t) noexcept nogil:
-    """Masses and boxes of a tree whose leaves have theirs; what is wrong, or NULL."""
+    """Masses of a tree whose leaves have theirs, and room for its boxes; what is wrong, or NULL."""
     cdef int32_t v, large = 0
     # children come after their parents, so go from the last node up
     for v in range(t.n_nodes - 1, -1, -1):
         set_mass(t, v, mass_at(t, child_of(t, v, 0)) + mass_at(t, child_of(t, v, 1)))
         large += mass_of(t, v) > t.small
-    if t.small and not rcf_box_reserve(t, large + 2):
-        return b"no memory for its boxes"
-    for v in range(t.n_nodes - 1, -1, -1):
         if t.small:
             rcf_set_box_number(t, v, 0)
-        set_range(t, v, rcf_walks.hull_of_children(t, v, new_box(t, v)))
     t.mass = mass_of(t, t.root)
+    if t.small and not rcf_box_reserve(t, large + 2):
+        return b"no memory for its boxes"
     return NULL
+
+
+cdef inline void box_nodes(rcf_tree* t) noexcept nogil:
+    """Boxes of a tree whose nodes have their masses."""
+    cdef int32_t v
+    for v in range(t.n_nodes - 1, -1, -1):
+        set_range(t, v, rcf_walks.hull_of_children(t, v, new_box(t, v)))

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import finite, whole_number
+from .._validate import finite, finite_number, whole_number
 from .records import Moment, moment_of, written
 
 Floats = NDArray[np.float64]
@@ -209,7 +209,7 @@ class Clock:
             if step > 0.0:
                 self.steps.append(step)
             if len(self.steps) == GAPS:
-                self.interval = sorted(self.steps)[GAPS // 2]
+                self.interval, self.steps = sorted(self.steps)[GAPS // 2], []
             return 0
         return 0 if step <= 1.5 * self.interval else round(step / self.interval) - 1
 
@@ -244,9 +244,10 @@ class Clock:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore a state; ValueError if it is not valid."""
-        self.now = None if state["time"] is None else float(finite("time", state["time"], ()))
-        self.offset = float(finite("offset", state["offset"], (), -2 * DAY, 2 * DAY))
-        self.interval = None if state["step"] is None else float(finite("step", state["step"], (), 5e-324))
-        self.steps = finite("steps", state["steps"], (GAPS - (self.interval is None),), 0.0).tolist()
-        self.refused = None if state["refused"] is None else float(finite("refused", state["refused"], ()))
+        self.now = None if state["time"] is None else finite_number("time", state["time"])
+        self.offset = finite_number("offset", state["offset"], -2 * DAY, 2 * DAY)
+        self.interval = None if state["step"] is None else finite_number("step", state["step"], 5e-324)
+        if state["steps"] != []:
+            self.steps = finite("steps", state["steps"], (GAPS - 1 if self.interval is None else 0,), 0.0).tolist()
+        self.refused = None if state["refused"] is None else finite_number("refused", state["refused"])
         self.refusals = whole_number("refusals", state["refusals"], 0, AGREED)

@@ -136,7 +136,8 @@ class Calibration:
 
     def restore(self, state: dict[str, Any], now: int, d: int) -> None:
         """Restore a state; ValueError if it is not valid."""
-        self.factors = finite("widening", state["widening"], (2**31,), 0.0).tolist()
+        if state["widening"] != []:
+            self.factors = finite("widening", state["widening"], (2**31,), 0.0).tolist()
         for then, found in zip(state["pending_made"], state["pending"], strict=True):
             bands = finite("pending", found, (len(self.factors), 3, d))
             ahead = now - whole_number("pending_made", then, -(2**62))  # below 0 after a gap

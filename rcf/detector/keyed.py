@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock, RLock
 from typing import Any, Self
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from .._validate import not_negative, whole_number
-from ..persist import Savable, unpack
+from ..persist import Pieces, Savable, unpack
 from .detections import Detection, Detections
 from .expiry import Expiry
 from .records import UNNAMED, Moment, as_frame, moment_of, seconds, table
@@ -367,10 +369,10 @@ class KeyedDetector(Savable):
             finally:
                 with self._lock:
                     self._snapshot = None
-        data = [model for model in models.values() if model is not None]
+        data = Pieces(model for model in models.values() if model is not None)
         # One array, because a header with the arrays of ten thousand detectors would be larger than the arrays.
         state["ends"] = np.cumsum([len(model) for model in data], dtype=np.int64)
-        state["models"] = b"".join(data)
+        state["models"] = data
         return state
 
     def _some(self, left: Iterator[Hashable]) -> bool:
@@ -427,17 +429,18 @@ class KeyedDetector(Savable):
         if not isinstance(ends, np.ndarray) or ends.dtype != np.int64 or ends.shape != (len(keys),):
             raise ValueError("ends must hold the end of each model")
         begin = 0
-        for i, (key, end) in enumerate(zip(map(_loaded_key, keys), ends.tolist(), strict=True)):
-            if key in self._held:
-                raise ValueError(f"the key {key!r} comes twice")
-            if not begin < end <= len(data):
-                raise ValueError(f"the model of {key!r} is empty, or lies outside the stored bytes")
-            model = data[begin:end]
-            self._held[key] = model if lazy else StreamDetector.from_bytes(model)
-            for clock, times in zip((self._stamps, self._arrivals), last, strict=True):
-                if times[i][0] == times[i][0]:
-                    clock.resume(key, *times[i])
-            begin = end
+        with _collector_paused():
+            for i, (key, end) in enumerate(zip(map(_loaded_key, keys), ends.tolist(), strict=True)):
+                if key in self._held:
+                    raise ValueError(f"the key {key!r} comes twice")
+                if not begin < end <= len(data):
+                    raise ValueError(f"the model of {key!r} is empty, or lies outside the stored bytes")
+                model = data[begin:end]
+                self._held[key] = model if lazy else StreamDetector.from_bytes(model)
+                for clock, times in zip((self._stamps, self._arrivals), last, strict=True):
+                    if times[i][0] == times[i][0]:
+                        clock.resume(key, *times[i])
+                begin = end
         if begin != len(data):
             raise ValueError(f"{len(data) - begin} bytes belong to no key")
         return self
@@ -475,6 +478,18 @@ def _moments(
         before = moment.time
         moments.append(moment)
     return moments
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Make no passes over all objects while very many are created: with 10 000 keys they take a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _model(held: StreamDetector | memoryview) -> bytes:

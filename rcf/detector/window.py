@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -104,22 +104,19 @@ class Window:
             whole_number("rows of a window", many, 0, most)
             for many, most in zip(state["rows"], (2, size, size, size), strict=True)
         ]
-        shapes = [(rows[0], d), (rows[1],), (rows[2], 4, d), (rows[3], d)]
-        numbers = np.frombuffer(state["window"], dtype="<f8")
-        ends = np.cumsum([prod(shape) for shape in shapes]).tolist()
-        if len(numbers) != ends[-1] or np.isinf(numbers).any():
+        numbers = np.frombuffer(state["window"], dtype="<f8").astype(np.float64)
+        one, two, three, end = accumulate((rows[0] * d, rows[1], rows[2] * 4 * d, rows[3] * d))
+        if len(numbers) != end or np.isinf(numbers).any():
             raise ValueError("the window has the wrong number of values, or an infinite value")
-        last, filled, moments, ring = (
-            part.reshape(shape) for part, shape in zip(np.split(numbers, ends[:-1]), shapes, strict=True)
-        )
         # a missing feature is NaN in what came and in its moment
-        if np.isnan(ring).any() or not ((filled >= 0.0) & (filled <= 1.0)).all():
+        self.last = numbers[:one].reshape(rows[0], d).tolist()
+        self.filled = numbers[one:two].tolist()
+        moments, ring = numbers[two:three].reshape(rows[2], 4, d), numbers[three:].reshape(rows[3], d)
+        if np.isnan(ring).any() or not all(0.0 <= share <= 1.0 for share in self.filled):
             raise ValueError("the window has a missing value, or a share outside 0 to 1")
-        for record in ring.astype(np.float64):
+        for record in ring:
             self.ring.push(record)
-        self.last = last.tolist()
-        self.moments.extend((raw, base, centre, scale) for raw, base, centre, scale in moments.tolist())
-        self.filled.extend(filled.tolist())
+        self.moments = [(raw, base, centre, scale) for raw, base, centre, scale in moments.tolist()]
         self.held = [(full, doubtful) for full, doubtful in state["held"]]
         if len(self.held) != held_back or not all(type(part) is bool for fate in self.held for part in fate):
             raise ValueError(f"held must have two booleans for each of the {held_back} records held back")

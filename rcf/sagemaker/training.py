@@ -93,7 +93,7 @@ def _train(folder: Path) -> None:
         assert forest is not None
         forest.save(folder / "model" / artifact.MODEL)
     else:
-        _write(folder / "model" / artifact.part_name(host, len(hosts)), sample.to_bytes())
+        _write(folder / "model" / artifact.part_name(host, len(hosts)), [sample.to_bytes()])
 
 
 def _place(resources: dict[str, Any]) -> tuple[int, list[str]]:

@@ -135,6 +135,7 @@ def test_states_that_are_none(change, message):
     for key in ("a", "b"):
         keyed.update(key, 1.0)
     state = keyed._state()
+    state["models"] = b"".join(state["models"])
     assert KeyedDetector._from_state(dict(state)).keys() == ["a", "b"]
     change(state)
     with pytest.raises((ValueError, TypeError), match=message):

@@ -1,5 +1,6 @@
 """Model files of the detectors: restored detectors continue bit for bit, and no damaged file does harm."""
 
+import gc
 import json
 import os
 import pickle
@@ -197,12 +198,14 @@ def test_a_damaged_model_is_found_when_its_key_is_used():
     for i in range(120):
         keyed.update(i % 2, float(i % 7))
     state = keyed._state()
-    models = bytearray(state["models"])
+    models = bytearray(b"".join(state["models"]))
     models[state["ends"][0] + 900] ^= 1
     keyed._state = lambda: {**state, "models": bytes(models)}
     data = keyed.to_bytes()
+    assert gc.isenabled()
     with pytest.raises(ModelFileError):
         KeyedDetector.from_bytes(data)
+    assert gc.isenabled()  # it was paused
     again = KeyedDetector.from_bytes(data, lazy=True)
     again.update(0, 1.0)
     with pytest.raises(ModelFileError, match="checksum"):
