@@ -1,7 +1,7 @@
 """Build the extensions; everything else is in pyproject.toml.
 
-``RCF_DEBUG=1``      bounds checks and C asserts on, little optimisation, the portable walks alone
-``RCF_CFLAGS``       more compiler flags, after ours (sanitizers, coverage)
+``RCF_DEBUG=1``      bounds checks and C asserts, little optimisation, and only the portable walks
+``RCF_CFLAGS``       further compiler flags, appended to ours (sanitizers, coverage)
 """
 
 import os
@@ -25,7 +25,7 @@ def link(at: Path, to: Path) -> None:
     """Make the folder `to` appear at `at`, unless something is there already."""
     if at.exists():
         return
-    if sys.platform == "win32":  # a symlink needs a privilege there, a junction does not
+    if sys.platform == "win32":  # Windows requires a privilege for a symlink, but not for a junction
         subprocess.run(["cmd", "/c", "mklink", "/J", str(at), str(to)], check=True)
     else:
         at.symlink_to(os.path.relpath(to, at.parent), target_is_directory=True)
@@ -34,7 +34,7 @@ def link(at: Path, to: Path) -> None:
 def link_folders() -> None:
     """Show shingle/ and sampling/ as rcf/shingle and rcf/sampling.
 
-    An sdist carries them under rcf/ only. There the links go the other way, so that Cython finds their .pxd files.
+    An sdist contains them only under rcf/. In an unpacked sdist the links go the other way, so that Cython finds their .pxd files.
     """
     for name in LINKED:
         top, inside = HERE / name, HERE / "rcf" / name
@@ -52,8 +52,8 @@ if DEBUG:
     macros.append(("RCF_DEBUG", "1"))
 cflags += shlex.split(os.environ.get("RCF_CFLAGS", ""))
 
-# What each extension is built from, besides its own .pyx. A program that only scores loads none of the detector's or the
-# hot spots'. The core takes 40 s to build, each of the others less than 10.
+# The files that each extension is built from, besides its own .pyx. A program that only scores does not load the extensions of the
+# detector and of the hot spots. The core takes 40 s to build, each of the others less than 10.
 DEPENDS = {
     "rcf._core": ["rcf/_native/*.[ph]*", "sampling/*.pxd"],
     "rcf.sampling._core": ["rcf/_native/rng.pxd", "rcf/_native/portable_math.h", "sampling/*.pxd"],

@@ -161,25 +161,25 @@ def run_accuracy(book: report.Report, names: list[str] | None, folder: Path, see
 
 def main(
     part: Annotated[Part, typer.Argument(help="what to measure")] = Part.all,
-    peers: Annotated[str, typer.Option(help="names, separated by commas; all that are installed, if empty")] = "",
+    peers: Annotated[str, typer.Option(help="names of peers, separated by commas; empty: all installed ones")] = "",
     data: Annotated[Path | None, typer.Option(help="folder of the data sets (RCF_DATA, ../shared/data)")] = None,
     out: Annotated[Path, typer.Option(help="folder of the report")] = Path("report"),
-    quick: Annotated[bool, typer.Option(help="fewer cases, rounds and seeds: does it run at all?")] = False,
-    curves: Annotated[bool, typer.Option(help="cost against n, d, T and S")] = True,
+    quick: Annotated[bool, typer.Option(help="fewer cases, rounds and seeds, to see whether everything runs")] = False,
+    curves: Annotated[bool, typer.Option(help="also measure how the cost grows with n, d, T and S")] = True,
     seeds: Annotated[int, typer.Option(help="seeds of the accuracy runs; 1 if --quick")] = 5,
 ) -> None:
     """Measure this package and its peers; print the tables and write them, with plots, to a Markdown report."""
     names = [name.strip() for name in peers.split(",") if name.strip()] or None
     unknown = set(names or ()) - set(PEERS)
     if unknown:
-        raise typer.BadParameter(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+        raise typer.BadParameter(f"unknown peers: {', '.join(sorted(unknown))}; choose among {', '.join(PEERS)}")
     folder = accuracy.data_folder(data)
     wanted = set(Part) if part is Part.all else {part}
     if part is Part.accuracy:
         wanted.add(Part.alarms)
     if folder is None and Part.alarms in wanted:
         if part in (Part.alarms, Part.accuracy) or data is not None:
-            raise typer.BadParameter("no data there: name their folder by --data or RCF_DATA")
+            raise typer.BadParameter("found no folder of data: name it with --data or RCF_DATA")
         console.print("no data (--data, RCF_DATA): accuracy is left out")
     book = report.Report(out)
     if Part.speed in wanted:

@@ -40,7 +40,7 @@ def ranked(streams: list[Stream], verdicts: list[Verdict]) -> dict[str, float]:
 
 
 def by_events(streams: list[Stream], verdicts: list[Verdict]) -> dict[str, float]:
-    """Event AP and best F1 of the evidence, and F1, precision, recall and rate of the alarms, or at the best threshold."""
+    """Event AP and best F1 of the evidence, and F1, precision, recall and rate of the alarms (else of the best threshold)."""
     pairs = list(zip(streams, verdicts, strict=True))
     figures = findings((s.label, peaks(v.evidence), s.first) for s, v in pairs).over_thresholds()
     own = [(s.label, v.alarms.astype(np.float64), s.first) for s, v in pairs if v.alarms is not None]
@@ -91,7 +91,7 @@ def on_streams(
 
 
 def by_series(corpus: list[nab.Series], verdicts: list[Verdict]) -> Iterator[Record]:
-    """The alarms of each series of NAB: after the benchmark's probation, and over `all` records, as OpenSearch counts."""
+    """The alarms of each series of NAB, counted after the benchmark's probation, and over `all` records as OpenSearch does."""
     for series, verdict in zip(corpus, verdicts, strict=True):
         assert verdict.alarms is not None
         alarms = np.flatnonzero(verdict.alarms)
@@ -119,7 +119,7 @@ def counts(alarms: NDArray[np.intp], windows: tuple[tuple[int, int], ...]) -> di
 def rates(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows with recall, precision by alarms, and precision by events (the right alarms of a window count once), in %.
 
-    A share of nothing is left empty.
+    A share is left empty if its denominator is 0.
     """
     false = frame["alarms"] - frame["right"]
     return frame.assign(

@@ -23,7 +23,7 @@ class Stream:
 
 
 def numenta(folder: Path) -> tuple[list[nab.Series], list[Stream]]:
-    """The Numenta series for the rules of the benchmark, and as streams whose events are the labelled windows."""
+    """The Numenta series in two forms: for the rules of the benchmark, and as streams whose events are the labelled windows."""
     corpus = nab.load(folder / "nab")
     streams = []
     for series in corpus:

@@ -77,7 +77,7 @@ def ping(port: int) -> float:
 
 
 def with_pings(port: int, work: Callable[[int], float]) -> tuple[float, NDArray[np.float64]]:
-    """The result of `work`, and the milliseconds of pings that are sent meanwhile, ten per second."""
+    """The result of `work`, and the response times in milliseconds of pings that are sent meanwhile, ten per second."""
     found, done = [], threading.Event()
 
     def pinging() -> None:

@@ -66,7 +66,9 @@ def findings(series: Iterable[tuple[ArrayLike, ArrayLike, int]]) -> Findings:
     for labels, evidence, first in series:
         label, e = np.asarray(labels, dtype=bool)[first:], np.asarray(evidence, dtype=np.float64)[first:]
         if label.shape != e.shape or np.isnan(e).any() or (e < 0).any():
-            raise ValueError(f"labels {label.shape} need as much evidence, at least 0 and never NaN; got {e.shape}")
+            raise ValueError(
+                f"evidence must have shape {label.shape} and be at least 0, without NaN; got shape {e.shape}"
+            )
         edges = np.diff(np.concatenate([[False], label, [False]]).astype(int))
         outside = np.ones(len(e), dtype=bool)
         for begin, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):

@@ -23,7 +23,7 @@ from .speed import timed, warmed
 SETTING = Setting("1x8", trees=50)
 CASES = ("to_bytes", "from_bytes", "save", "load")
 MARKS = {"kB": 350, "ms": 5}
-# Detectors of one feature, of which services keep one for each key.
+# Detectors of one feature, as services keep them for each key.
 DETECTORS: dict[str, dict[str, Any]] = {
     "10 x 256, no windows": {"shingle_size": 1, "n_estimators": 10},
     "30 x 128, shingle 4": {"shingle_size": 4, "n_estimators": 30, "max_samples": 128},
@@ -31,7 +31,7 @@ DETECTORS: dict[str, dict[str, Any]] = {
 }
 # Tables of `rcf detect`: columns, and whether there are time stamps. Noise on a sine, with a spike every 5000 rows.
 TABLES = {"1 column": (1, False), "1 column, times": (1, True), "4 columns": (4, False)}
-RATIO = 1.3  # the target: CPU time without that of the start, divided by the CPU time of update_many
+RATIO = 1.3  # the target: CPU time of the command without its start, divided by the CPU time of update_many
 
 
 def ours(folder: Path) -> dict[str, Callable[[], Any]]:
@@ -93,7 +93,7 @@ def some_detector(params: dict[str, Any], records: int) -> rcf.StreamDetector:
 
 
 def detectors(rounds: int, keys: int) -> pd.DataFrame:
-    """A row per detector: kB, medians of CPU time in microseconds, and seconds for 10 000 such keys, taken from fewer."""
+    """A row per detector: kB, medians of CPU time in microseconds, and seconds for 10 000 such keys, extrapolated from fewer."""
     found = []
     for name, params in DETECTORS.items():
         detector = some_detector(params, 5000)

@@ -40,7 +40,7 @@ def example(n: int, seed: int = 0) -> Array:
 
 
 def constant_density(n: int, window: int, seed: int = 0) -> Array:
-    """The density of the example for any window: the plane grows with the window and has a dense square per 1000 records."""
+    """The example with the same density for any window: the plane grows with the window, with a dense square per 1000 records."""
     rng = np.random.default_rng(seed)
     side = 10 * np.sqrt(window / 1000)
     X = rng.uniform(0, side, size=(n, 2))
@@ -51,7 +51,7 @@ def constant_density(n: int, window: int, seed: int = 0) -> Array:
 
 
 def clusters(n: int, d: int, seed: int = 0, window: int = 1000) -> tuple[Array, float]:
-    """Five normal clusters, and the radius within which half of the records have 10 of a window of records."""
+    """Five normal clusters, and the radius within which half of the records of a window have at least 10 records."""
     rng = np.random.default_rng(seed)
     X = rng.normal(0, 10, size=(5, d))[rng.integers(5, size=n)] + rng.normal(size=(n, d))
     return X, float(np.median(k_distances(X[:window], 10)))
@@ -91,7 +91,7 @@ def table(title: str, samples: dict[str, list[float]], n: dict[str, int]) -> Non
 
 
 def against_dbscan(rounds: int) -> None:
-    """Window 1000 on the documented example."""
+    """Measure HotSpots and DBSCAN with a window of 1000 on the documented example."""
     window, n = 1000, 50_000
     X = example(window + rounds * n)
     many, one, told, text = (full(X, window, 0.2, 17) for _ in range(4))

@@ -64,7 +64,7 @@ def swing(rng: np.random.Generator, n: int) -> Floats:
 
 
 def alarms_on(x: Floats, seed: int) -> NDArray[np.intp]:
-    """The records at which a default detector raises an alarm; a record a minute."""
+    """The records at which a default detector raises an alarm. There is one record per minute."""
     return StreamDetector(random_state=seed).update_many(x, 60.0 * np.arange(len(x))).anomalies
 
 
@@ -102,7 +102,7 @@ OUTLIERS: dict[str, Callable[[np.random.Generator], tuple[Any, Any]]] = {
 
 
 def outliers(hosts: int) -> Iterator[Record]:
-    """Whether the latency's doubling at record 1740 is found within ten records, by what came before it."""
+    """Whether a doubling of the latency at record 1740 is found within ten records, for each kind of outliers before it."""
     for sigma in (0.06, 0.12):
         for case, what in OUTLIERS.items():
             for seed in range(hosts):
@@ -128,7 +128,7 @@ def early(hosts: int) -> Iterator[Record]:
 
 
 def _third_day(rng: np.random.Generator, sigma: float) -> tuple[Floats, Floats, int]:
-    """Level and noise of two and a half days and more, and the quietest minute of the third."""
+    """The level and the noise of four days, and the quietest minute of the third day."""
     level = swing(rng, 4 * DAY)
     return level, sigma * rng.normal(size=4 * DAY), 2 * DAY + int(level[:DAY].argmin())
 
@@ -171,7 +171,7 @@ INCIDENTS = (
 
 
 def incidents(hosts: int) -> Iterator[Record]:
-    """Whether each kind of incident is found while it lasts, after how many records, and the alarms of the day before."""
+    """Whether each kind of incident is found while it lasts or soon after, and after how many records."""
     for sigma in (0.06, 0.12):
         for kind in INCIDENTS:
             for seed in range(hosts):
@@ -191,7 +191,7 @@ SPIKES = {500: 1200.0, 505: 1350.0, 511: 1100.0, 600: 1500.0, 700: 1050.0}
 
 
 def spikes(runs: int) -> Iterator[Record]:
-    """Alarms at spikes of 26 to 38 times the usual among 800 counts; 505 and 511 belong to the event of 500."""
+    """Whether spikes of 26 to 38 times the usual value among 800 counts are alarms; 505 and 511 belong to the event of 500."""
     for seed in range(runs):
         x = np.random.default_rng(seed).poisson(40.0, 800).astype(np.float64)
         x[list(SPIKES)] = list(SPIKES.values())

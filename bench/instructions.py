@@ -3,9 +3,9 @@
 ``python -m bench.instructions --check`` counts again and fails if a case differs by more than 5 % from
 ``instructions.toml``, in either direction, so that gains are recorded too. ``--write`` updates the file.
 
-All cases run in one process under callgrind. Each does its work once, then twice more; a call of ``getsid`` of the
-C library marks the borders, and callgrind writes its counters at each mark. The difference between the two parts is
-the work alone, because both contain start-up, imports and the mark itself.
+All cases run in one process under callgrind. Each case does its work once and then twice. A call of ``getsid`` of the C library
+marks the end of each part, where callgrind writes its counters. The difference between the two parts is one run of the work,
+because the cost of the mark is in both.
 
 Counts depend on the compiler, and the one-record cases also on the version of the interpreter. The file records both. With other
 versions the check only prints the differences. Valgrind emulates a CPU with AVX2 and
@@ -42,7 +42,7 @@ def one_by_one(work: Callable[[Floats], object], X: Floats) -> None:
 
 
 def cases() -> dict[str, Work]:
-    """Work of about ten million instructions each. Calls differ only by what the forest has learned."""
+    """Cases of about ten million instructions each. Repeated calls of a case differ only by what the forest has learned."""
     from rcf import RandomCutForest
 
     work: dict[str, Work] = {}
@@ -106,7 +106,7 @@ def count() -> dict[str, int]:
         for part in parts:
             found = re.search(r"^(?:totals|summary): (\d+)", part.read_text(errors="replace"), re.MULTILINE)
             if found is None:
-                raise RuntimeError(f"no total in {part.name}: is this callgrind's format still?")
+                raise RuntimeError(f"no total in {part.name}: has the format of callgrind changed?")
             totals.append(int(found[1]))
     names = list(cases())
     if len(totals) < 3 * len(names):

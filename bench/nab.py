@@ -109,7 +109,7 @@ def curve(found: ArrayLike, series: Series, profile: Profile) -> Curve:
     order = np.argsort(-scores[probation(n) :], kind="stable") + probation(n)
     worth, window_of = worth[order], window_of[order]
     # As the threshold falls, records are detected in this order. A record outside the windows adds its value. A record
-    # inside a window adds its improvement over the best record of the window so far. The first one improves on a miss.
+    # inside a window adds its improvement over the best record of the window so far. The first one is compared with a miss.
     numbers = np.unique(window_of[window_of >= 0])
     for number in numbers:
         members = np.flatnonzero(window_of == number)

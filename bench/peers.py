@@ -189,7 +189,7 @@ class Rcf3(Streaming):
             self.features,
             num_trees=self.trees,
             capacity=self.samples,
-            time_decay=self.decay or 1e-12,  # 0 would be its default, 0.1 / capacity
+            time_decay=self.decay or 1e-12,  # 0 would select its default, 0.1 / capacity
             internal_shingling=False,
             seed=self.seed,
         )
@@ -258,7 +258,7 @@ class Coniferest(Peer):
 
 
 class Isotree(Peer):
-    """Isolation forests in C++. With ndim=1 they are like scikit-learn's. The table is in row order, as in NumPy."""
+    """Isolation forests in C++. With ndim=1 they are like scikit-learn's. The table is passed in NumPy's row order."""
 
     name = "isotree"
     distribution = "isotree"
@@ -369,8 +369,8 @@ class Rrcf(Streaming):
 class DSalmon(Streaming):
     """Random cut trees in C++ with a sliding window, which process a stream in chunks.
 
-    Its source builds against numpy 2 with ``CPATH=$(python -c "import numpy; print(numpy.get_include())") pip install
-    --no-build-isolation dSalmon`` only, so it is not among the requirements of the extra.
+    It is not among the requirements of the extra, because its source builds against numpy 2 only with ``CPATH=$(python -c "import
+    numpy; print(numpy.get_include())") pip install --no-build-isolation dSalmon``.
     """
 
     name = "dSalmon"
@@ -402,6 +402,6 @@ def installed(wanted: list[str] | None = None) -> dict[str, type[Peer]]:
     """The installed peers among the given names, or all installed peers. This package is always the first."""
     unknown = set(wanted or ()) - set(PEERS)
     if unknown:
-        raise ValueError(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+        raise ValueError(f"unknown peers: {', '.join(sorted(unknown))}; choose among {', '.join(PEERS)}")
     names = ["rcf", *(wanted or PEERS)]
     return {name: PEERS[name] for name in dict.fromkeys(names) if PEERS[name].version() is not None}

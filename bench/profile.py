@@ -36,7 +36,7 @@ PARTS = {
 
 
 def work(path: Path, case: cases.Case, seconds: float) -> float:
-    """Repeat the operation for that long with the forest of the file. Returns nanoseconds of CPU time per tree and record.
+    """Repeat the operation for `seconds` with the forest of the file. Returns nanoseconds of CPU time per tree and record.
 
     perf starts to sample after the imports and after the file and the stream are loaded.
     """
@@ -95,7 +95,7 @@ def parts(case: cases.Case, seconds: float, folder: Path) -> dict[str, float]:
 
 def main(
     shapes: Annotated[str, typer.Option(help="streams, separated by commas")] = ",".join(cases.SHAPES),
-    seconds: Annotated[float, typer.Option(help="how long each case is looked at")] = 8.0,
+    seconds: Annotated[float, typer.Option(help="seconds for which each case is sampled")] = 8.0,
     child: Annotated[Path | None, typer.Option(hidden=True)] = None,
     case: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:

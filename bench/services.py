@@ -13,7 +13,7 @@ def sagemaker_taxi(folder: Path, seed: int) -> dict[str, float]:
     table = pd.read_csv(folder / "nab" / "data" / "realKnownCause" / "nyc_taxi.csv")
     X = table["value"].to_numpy(dtype=np.float64).reshape(-1, 1)
     forest = RandomCutForest(50, "disjoint", random_state=seed)
-    forest.fit(X)  # in order, so that each tree holds about four days
+    forest.fit(X)  # the rows are in order, so that each tree holds about four days
     scores = forest.anomaly_score(X)
     cutoff = scores.mean() + 3.0 * scores.std()
     return {

@@ -1,4 +1,4 @@
-"""The price of the size of a detector: ``python -m bench.sizes`` prints one table.
+"""What the size of a detector costs and gains: ``python -m bench.sizes`` prints one table.
 
 Memory and rates are those of many detectors that take turns, as in a KeyedDetector. Event AP and the AP of single records are means
 over the labelled corpora, with one seed; every alarm on noise is false.
@@ -25,7 +25,7 @@ from .memory import resident
 from .report import number
 from .speed import timed
 
-# with a shingle_size above 1 half of the trees watch windows
+# if shingle_size is above 1, half of the trees watch windows
 SIZES: dict[str, dict[str, Any]] = {
     "10 x 128": {"n_estimators": 10, "max_samples": 128},
     "10 x 256, low_memory (KeyedDetector)": {"n_estimators": 10, "low_memory": True},
@@ -108,7 +108,9 @@ def table(folder: Path | None, keys: int) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--data", type=Path, help="folder of the data sets (RCF_DATA, ../shared/data); without one no accuracy"
+        "--data",
+        type=Path,
+        help="folder of the data sets (RCF_DATA, ../shared/data); without it, no accuracy is measured",
     )
     parser.add_argument("--keys", type=int, default=300)
     given = parser.parse_args()

@@ -1,6 +1,6 @@
 """Rates of rcf.spark: ``python -m bench.spark [fit transform key stream]``; needs the extra `spark` and Java.
 
-The rates are rows per second of wall time with `--cores` local cores. The first round, in which the Python workers start, is
+Rates are in rows per second of wall time, with `--cores` local cores. The first round, in which the Python workers start, is
 printed separately. The CPU seconds are those of the JVM and its Python workers.
 """
 

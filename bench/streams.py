@@ -129,7 +129,7 @@ def kinesis(n: int, folder: Path) -> dict[str, float]:
         shard = client.list_shards(StreamName="in")["Shards"][0]["ShardId"]
         s3 = boto3.client("s3", **made_up)
         s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
-        dynamo.LARGEST = 200_000  # moto counts the base64 of a model against the limit of an item
+        dynamo.LARGEST = 200_000  # moto applies the limit of an item to the base64 text of a model
         store = dynamo.DynamoStore(boto3.client("dynamodb", **made_up), "rcf", "in", s3=s3, bucket="models")
         worker = Worker(
             StreamDetector(random_state=0), KinesisSource(client, "in", shard), KinesisSink(client, "out"), store,
@@ -139,7 +139,7 @@ def kinesis(n: int, folder: Path) -> dict[str, float]:
 
 
 def keys(n: int, folder: Path, count: int = 10_000, template: StreamDetector | None = None) -> dict[str, float]:
-    """Many keys in one worker, with small detectors, and one checkpoint at the end."""
+    """Many keys in one worker, with small detectors and one checkpoint at the end."""
     with (folder / "in").open("w") as file:
         file.writelines(f'{{"host": "h{i % count}", "load": {v}}}\n' for i, v in enumerate(values(n)))
     small = StreamDetector(4, n_estimators=10, max_samples=64, random_state=0)
@@ -168,7 +168,7 @@ def hosts(n: int, folder: Path) -> dict[str, float]:
 
 
 def watch(n: int, folder: Path) -> dict[str, float]:
-    """One tick of `rcf watch` over `n` series, without Prometheus: CPU until the answers are there, and until it ends."""
+    """CPU time of one tick of `rcf watch` over `n` series, without Prometheus: for the answers, and for the next forecasts."""
     from rcf.streams.prometheus import Labels, Watch
 
     step, length = 60.0, 303
@@ -189,7 +189,7 @@ def watch(n: int, folder: Path) -> dict[str, float]:
     found.tick(now=(length - 3) * step)
     found.tick(now=(length - 2) * step)
     cpu = time.thread_time()
-    found.stop()  # leaves out the forecasts of the next tick
+    found.stop()  # the tick then leaves out the forecasts of the next one
     found.tick(now=(length - 1) * step)
     answers, cpu = time.thread_time() - cpu, time.thread_time()
     for name in names:

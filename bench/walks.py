@@ -47,7 +47,7 @@ def measure(rounds: int) -> Iterator[Record]:
 
 
 def table(measured: pd.DataFrame) -> pd.DataFrame:
-    """Records per second of CPU time, medians over the rounds, and the walk's as a share of the core's."""
+    """Records per second of CPU time (medians over the rounds), and the rate of the walk divided by that of the core."""
     rates = measured.assign(rate=measured["records"] / measured["cpu"])
     wide = rates.groupby(["case", "peer"], sort=False)["rate"].median().unstack()
     return wide.assign(ratio=wide["walk"] / wide["core"]).reset_index()

@@ -113,5 +113,5 @@ def test_silence_finds_nothing():
 
 @pytest.mark.parametrize("evidence", [np.zeros(3), np.full(5, np.nan), np.full(5, -1.0)])
 def test_evidence_that_cannot_be_judged_is_refused(evidence):
-    with pytest.raises(ValueError, match="at least 0 and never NaN"):
+    with pytest.raises(ValueError, match="at least 0, without NaN"):
         events.findings([(np.zeros(5, dtype=bool), evidence, 0)])
