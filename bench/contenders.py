@@ -53,7 +53,7 @@ def scaled(stream: Stream) -> Floats:
 
 
 def windows(X: Floats, shingle: int) -> Floats:
-    """The windows of `shingle` records that end at each record, (n, shingle * d), with the first record repeated before the start."""
+    """The windows of `shingle` records that end at each record, (n, shingle * d). The first record is repeated at the start."""
     padded = np.concatenate([np.repeat(X[:1], shingle - 1, axis=0), X])
     views = np.lib.stride_tricks.sliding_window_view(padded, shingle, axis=0)
     return np.ascontiguousarray(views.transpose(0, 2, 1).reshape(len(X), -1))
