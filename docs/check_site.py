@@ -1,6 +1,7 @@
-"""Check a built site: ``python docs/check_site.py docs/_build``. Every internal link leads somewhere, and search knows the words.
+"""Check that all internal links of a built site work and that its search finds WORDS: ``python docs/check_site.py docs/_build``.
 
-Sphinx checks references between sources. This reads the HTML, and so also finds what themes, raw HTML and the gallery link to.
+Sphinx checks references between sources. This script reads the HTML, so it also checks the links of themes, raw HTML and
+the gallery.
 """
 
 import json
@@ -31,7 +32,7 @@ class Page(HTMLParser):
 
 
 def main(site: Path) -> None:
-    # the theme's templates in _static are no pages
+    # the theme's templates in _static are not pages
     pages = {path.resolve(): Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
     if not pages:
         raise SystemExit(f"{site} holds no page")

@@ -32,7 +32,8 @@ source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
-# The inventories of other projects are not fetched, so that the site builds without a network; links go to the names alone.
+# The inventories of other projects are not fetched, so that the site builds without a network. So their names are not
+# links.
 intersphinx_mapping: dict[str, tuple[str, None]] = {}
 
 autosummary_generate = True
@@ -90,7 +91,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "remove_config_comments": True,
     "min_reported_time": 10,
-    "capture_repr": ("_repr_html_",),  # what matplotlib returns is no output
+    "capture_repr": ("_repr_html_",),  # the return values of matplotlib are not shown
     "reset_modules": ("matplotlib",),
     "matplotlib_animations": True,
 }
@@ -99,7 +100,7 @@ warnings.filterwarnings("ignore", message="FigureCanvasAgg is non-interactive")
 
 
 def setup(app):
-    """Show the parameters of a class whose base is mocked; the mock's own `__new__` would hide them."""
+    """Show the parameters of classes whose base class is mocked, because the `__new__` of the mock hides them."""
 
     def signature_of(app, what, name, obj, options, signature, return_annotation):
         if what == "class" and signature == "(*args, **kwargs)" and "__init__" in vars(obj):

@@ -1,6 +1,6 @@
 """Random cut forests at native speed: streaming anomaly detection for Python.
 
-The names below load on first use, so that ``import rcf`` needs nothing but numpy and takes milliseconds.
+The names below are loaded on first use. Therefore ``import rcf`` needs only numpy and takes milliseconds.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name not in {f"{__name__}.{part}" for part in _EXTENSIONS}:
                 raise
-            # the usual cause: Python started in a checkout, whose folder hides the package that is installed
+            # the usual cause is that Python runs in a checkout, whose folder hides the installed package
             raise ImportError(
                 f"rcf in {__path__[0]} is not built: leave the checkout's folder to use the installed package, "
                 'or build it there: python -m pip install -e ".[test]"'

@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 480, 48  # of a sparkline, in pixels
 
 
 def text_of(value: Any) -> str:
-    """The text of a cell: floats with four significant digits; empty for None."""
+    """The text of a cell. Floats have four significant digits, and None is empty."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -30,7 +30,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def sparkline(values: NDArray[np.float64], marked: NDArray[np.intp]) -> str:
-    """An SVG line of at most WIDTH points, each the maximum of its part of the values, with a dot at each marked record."""
+    """An SVG line of at most WIDTH points, with a dot at each marked record. A point is the maximum of several values."""
     n = len(values)
     if n == 0 or not np.isfinite(values).any():
         return ""
@@ -50,9 +50,9 @@ def sparkline(values: NDArray[np.float64], marked: NDArray[np.intp]) -> str:
 
 
 class NotebookView:
-    """Adds a summary of what an estimator has seen below scikit-learn's diagram. It must precede BaseEstimator in the bases.
+    """Adds a summary of the learned records below scikit-learn's diagram. It must precede BaseEstimator in the base classes.
 
-    scikit-learn offers the diagram in two ways: `_repr_mimebundle_` for Jupyter, `_repr_html_` for other programs.
+    scikit-learn offers the diagram in two ways: `_repr_mimebundle_` for Jupyter, and `_repr_html_` for other programs.
     """
 
     def _summary_html(self) -> str:

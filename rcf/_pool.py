@@ -5,11 +5,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
 
-_pool: tuple[ThreadPoolExecutor, int] | None = None  # and the largest number of threads that it can start
+_pool: tuple[ThreadPoolExecutor, int] | None = None  # the pool, and the largest number of threads that it can start
 
 
 def _forget_pool() -> None:
-    """Start again in a forked child, which has none of the parent's threads."""
+    """Make a new pool in a forked child, because it has none of the parent's threads."""
     global _pool
     _pool = None
 
@@ -19,7 +19,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def in_threads(work: Callable[[int, int], object], begin: int, end: int, n_jobs: int) -> None:
-    """Call work(a, b) for n_jobs even parts of begin .. end - 1: the first in this thread, the others in a thread each."""
+    """Call work(a, b) for n_jobs equal parts of begin .. end - 1, the first part in this thread and the others in the pool."""
     global _pool
     n = end - begin
     parts = min(n, n_jobs)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 def seed_entropy(random_state: Any) -> list[int]:
     """Entropy for a SeedSequence from any `random_state` that scikit-learn accepts.
 
-    An int gives the same entropy every time. From a generator, entropy is drawn, so that each call gives different entropy.
+    An int gives the same entropy every time. A generator draws the entropy, so each call gives different entropy.
     """
     if isinstance(random_state, (int, np.integer)) and not isinstance(random_state, bool):
         if not 0 <= random_state < 2**64:
@@ -63,7 +63,10 @@ def finite_number(name: str, value: Any, low: float = -np.inf, high: float = np.
 def finite(
     name: str, values: Any, shape: tuple[int, ...], low: float = -np.inf, high: float = np.inf
 ) -> NDArray[np.float64]:
-    """Saved numbers as float64: finite, from `low` to `high`, and of the given shape (the first axis may be shorter)."""
+    """Saved numbers as a float64 array, or a ValueError if one is out of range or the shape exceeds `shape` on the first axis.
+
+    All numbers must be finite and between `low` and `high`. The first axis may be shorter than in `shape`; the others must match.
+    """
     array = np.array(values, dtype=np.float64, order="C")
     if array.ndim != len(shape) and array.size == 0:
         array = array.reshape((0, *shape[1:]))  # an empty list has one dimension
@@ -76,7 +79,7 @@ def finite(
 
 def names_of(record: Any) -> list[str] | None:
     """The feature names of a record: the labels of a pandas Series if all are strings, otherwise None."""
-    if not (hasattr(record, "to_frame") and hasattr(record, "index")):  # a list has a method named index, too
+    if not (hasattr(record, "to_frame") and hasattr(record, "index")):  # a list also has a method named index
         return None
     labels = list(record.index)
     return labels if labels and all(isinstance(label, str) for label in labels) else None
@@ -134,8 +137,9 @@ def unchanged_on_error(model: Any) -> Iterator[None]:
 def check_settled(model: Any, settled: Mapping[str, Any]) -> None:
     """Raise an error if a parameter that shapes the model was set after the first record.
 
-    This is the rule of every class that learns a stream: a parameter that can have effect at once does, and a parameter that
-    shapes the model raises at the next call that learns. `settled` holds the values with which the model was started.
+    All classes that learn a stream follow one rule. A parameter that does not shape the model takes effect immediately. If a
+    parameter that shapes the model was changed, the next call that learns raises an error. `settled` holds the values at the
+    start.
     """
     for name, value in settled.items():
         now = getattr(model, name)
@@ -191,7 +195,7 @@ def not_finite(value: float, row: int, feature: int, limit: float) -> ValueError
 
 
 def check_weights(weights: NDArray[np.float64], n: int) -> None:
-    """Refuse weights of rows that are not `n` positive numbers."""
+    """Raise a ValueError if the weights are not `n` positive numbers."""
     if weights.shape != (n,):
         raise ValueError(f"sample_weight has {len(weights)} entries for {n} rows of X.")
     bad = np.flatnonzero(~((weights >= 1e-150) & (weights <= 1e150)))
@@ -200,7 +204,7 @@ def check_weights(weights: NDArray[np.float64], n: int) -> None:
 
 
 def check_cells(X: Any, limit: float) -> None:
-    """A ValueError that names the first cell of a CSR matrix that is infinite or beyond the limit; NaN passes."""
+    """Raise a ValueError that names the first cell of a CSR matrix that is infinite or beyond the limit. NaN is accepted."""
     bad = np.flatnonzero(np.abs(X.data) > limit)
     if bad.size:
         row = int(np.searchsorted(X.indptr, bad[0], side="right")) - 1
@@ -210,16 +214,16 @@ def check_cells(X: Any, limit: float) -> None:
 
 
 def blocks(n: int, d: int, cells: int = 1 << 20) -> list[slice]:
-    """Slices of the rows 0 .. n - 1 with about that many cells each. A sparse table is made dense slice by slice (8 MB)."""
+    """Slices of the rows 0 .. n - 1 with about `cells` cells each. Sparse tables are made dense one slice (8 MB) at a time."""
     rows = max(1, cells // d)
     return [slice(begin, begin + rows) for begin in range(0, n, rows)]
 
 
 def imputed(X: NDArray[np.float64], seed: list[int]) -> NDArray[np.float64]:
-    """A copy in which each missing value is drawn from the values of the feature in other rows; 0 if there are none.
+    """A copy in which each missing value is replaced by a random value of the feature from another row; 0 if there are none.
 
-    Drawn values keep the extent and the distribution of a feature, whereas a mean or a median would pile records up at one
-    value. On eleven labelled tables with 30 % of the values missing at random, average precision is .482 instead of .469.
+    Random values keep the extent and the distribution of a feature, whereas a mean or a median would collect many records at one
+    value. On eleven labelled tables with 30 % of the values missing at random, the mean average precision is .482 instead of .469.
     """
     rng = np.random.default_rng([*seed, 1])
     whole, missing = X.copy(), np.isnan(X)

@@ -16,11 +16,11 @@ class Series(NamedTuple):
 
 
 def make_series(n_days: int = 100, *, random_state: Any = 0) -> Series:
-    """A daily rhythm, sampled every half hour, with five anomalies of different kinds.
+    """A series with a daily rhythm, sampled every half hour, and five anomalies of different kinds.
 
-    The rhythm has two peaks a day, weekends are quieter, and each value has noise. The anomalies are evenly spaced over the last
-    two thirds of the series: a day without its evening peak, a spike, an outage, a sensor that is stuck at one value for half a
-    day, and a day of strong noise.
+    The rhythm has two peaks a day and is weaker on weekends. Noise is added to each value. The anomalies are evenly spaced over the
+    last two thirds of the series: a day without its evening peak, a spike, an outage, a sensor that is stuck at one value for half
+    a day, and a day of strong noise.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def make_series(n_days: int = 100, *, random_state: Any = 0) -> Series:
     -------
     values : ndarray of shape (48 * n_days,)
     anomalies : ndarray of shape (5, 2)
-        Position of the first value of each anomaly, and of the first value after it.
+        Position of the first value of each anomaly, and position of the first value after it.
 
     Examples
     --------

@@ -15,19 +15,20 @@ def explanation_json(attribution: ArrayLike, names: Sequence[str], *, directiona
     Parameters
     ----------
     attribution : array-like of shape (d, 2) or (size, d, 2)
-        Parts of the score: ``[..., 0]`` because a value is high, ``[..., 1]`` because it is low. The parts of the `size` records
-        of a window are added up, because the function explains columns, not lags.
+        Parts of the score: ``[..., 0]`` holds the parts for high values, and ``[..., 1]`` those for low values. The parts of the
+        `size` records of a window are added up, because the function explains columns, not lags.
     names : sequence of str
         Names of the d columns. The keys of the JSON object have this order.
     directionality : bool, default=True
-        Write DIRECTION and STRENGTH too. In Kinesis, the argument withDirectionality does this.
+        Write DIRECTION and STRENGTH too, as Kinesis does if its argument withDirectionality is true.
 
     Returns
     -------
     str
-        An object of one entry per column. DIRECTION is "HIGH" where the high part is the larger one, otherwise "LOW".
-        ATTRIBUTION_SCORE is the sum of both parts: over all columns these sum to the score. STRENGTH is the difference
-        between the parts. Both are strings with four decimals.
+        A JSON object with one entry per column. DIRECTION is "HIGH" if the high part is the larger one, otherwise
+        "LOW". ATTRIBUTION_SCORE is the sum of the high and the low part; its sum over all columns is the score.
+        STRENGTH is the difference between the two parts. ATTRIBUTION_SCORE and STRENGTH are strings with four
+        decimals.
 
     Raises
     ------
@@ -36,9 +37,9 @@ def explanation_json(attribution: ArrayLike, names: Sequence[str], *, directiona
 
     Notes
     -----
-    The format is that of the Amazon Kinesis Data Analytics SQL Reference. Its STRENGTH is a number in the units of the data, and
-    AWS has not published the formula. The STRENGTH written here is in the units of the score: 0 where high and low have equal
-    parts, and equal to ATTRIBUTION_SCORE where all trees agree on the direction.
+    The format is that of the Amazon Kinesis Data Analytics SQL Reference. There, STRENGTH is a number in the units of the data,
+    and AWS has not published the formula. Here, STRENGTH is in the units of the score. It is 0 if the high and the low part are
+    equal, and equal to ATTRIBUTION_SCORE if all trees agree on the direction.
 
     Examples
     --------

@@ -27,13 +27,14 @@ class RandomCutForestFunction:
     Parameters
     ----------
     columns : sequence of str
-        Names of the numbers in a record, for the explanation.
+        Names of the columns of a record, which the explanation and errors use.
     number_of_trees : int, default=100
         Number of trees.
     sub_sample_size : int, default=256
         Number of records, or windows, that each tree holds. The score is 0 until the trees are full.
     time_decay : int, default=100000
-        Number of records, or windows, after which the weight of a record has fallen to 1/e. Must exceed `sub_sample_size`.
+        Number of records, or windows, after which the weight of a record has fallen to 1/e. It must exceed
+        `sub_sample_size`.
     shingle_size : int, default=1
         Number of records in a window. The score is 0 until the first window is full.
     seed : int, default=0
@@ -41,9 +42,9 @@ class RandomCutForestFunction:
 
     Notes
     -----
-    The defaults are those of the service. The service accepted at most 1000 trees, samples of 10 to 1000, windows of at most
-    30 records and 30 columns; here memory is the only limit. With the defaults, the scores agree with recorded output of the
-    service: the correlation is at least 0.97 on each of 21 series.
+    The defaults are those of the service. The service accepted at most 1000 trees, samples of 10 to 1000 records, windows of
+    at most 30 records, and at most 30 columns. Here memory is the only limit. With the defaults, the scores agree with
+    recorded output of the service: the correlation is at least 0.97 on each of 21 series.
 
     Examples
     --------
@@ -86,7 +87,8 @@ class RandomCutForestFunction:
         Raises
         ------
         ValueError
-            For NaN, infinity or a number beyond float32; the message names row and column. No record is learned then.
+            If a number is NaN, infinite or beyond float32. The message names row and column, and no record is
+            learned.
         """
         scores = np.zeros(len(X))
         windows = self._windows(X)
@@ -97,7 +99,7 @@ class RandomCutForestFunction:
     def explained(self, X: Floats, directionality: bool) -> tuple[Floats, list[str]]:
         """Like :meth:`scores`, but also returns ANOMALY_EXPLANATION, written by :func:`rcf.explanation.explanation_json`.
 
-        A record takes about ten times as long as in :meth:`scores`.
+        This takes about ten times as long per record as :meth:`scores`.
         """
         scores = np.zeros(len(X))
         windows = self._windows(X)
@@ -134,7 +136,7 @@ class HotspotsFunction:
     Parameters
     ----------
     columns : sequence of str
-        Names of the numbers in a record, for error messages.
+        Names of the columns of a record, which error messages use.
     window_size : int
         Number of records in the window.
     scan_radius : float
@@ -182,8 +184,8 @@ class HotspotsFunction:
         Raises
         ------
         ValueError
-            For NaN, infinity, a number beyond float32, or a latitude beyond 90 degrees; the message names the row. No record is
-            added then.
+            If a number is NaN, infinite or beyond float32, or if a latitude or longitude is out of range. The message names the
+            row, and no record is added.
         """
         check_numbers(X, self.columns, self._seen, " of its stream")
         if self._spots.metric == "haversine":

@@ -26,7 +26,8 @@ __all__ = ["hotspots", "random_cut_forest", "register"]
 
 Floats = NDArray[np.float64]
 F = TypeVar("F")
-# Rows that are scored in one call. This bounds the memory beside a batch of the relation: 50 MB with 100 columns.
+# Rows that are scored in one call. This bounds the memory that is needed in addition to a batch of the relation: 50
+# MB with 100 columns.
 ROWS = 65_536
 
 
@@ -53,9 +54,10 @@ def random_cut_forest(
     columns : sequence of str
         The columns with the numbers of a record.
     key : str, default=None
-        A column that identifies streams. Each of its values has its own forest, which takes 1 to 4 MB with the defaults.
+        A column that identifies streams. Each value of it has its own forest, which takes 1 to 4 MB with the defaults.
     order : str, default=None
-        A column that must not decrease within a stream, for example a time. The order is checked; nothing is sorted.
+        A column that must not decrease within a stream, for example a time. The order is checked, but the rows are
+        not sorted.
     number_of_trees, sub_sample_size, time_decay, shingle_size, seed
         As in :class:`rcf.kinesis_sql.RandomCutForestFunction`, with the defaults of the service.
     explain : bool, default=False
@@ -66,14 +68,15 @@ def random_cut_forest(
     Returns
     -------
     pyarrow.RecordBatchReader
-        All columns of the relation and ANOMALY_SCORE. The relation is read while the reader is read, once, so the memory does
+        All columns of the relation and ANOMALY_SCORE. The relation is read once, while the reader is read, so the memory does
         not depend on the number of rows. ``reader.read_all()`` returns a table.
 
     Raises
     ------
     ValueError
-        Immediately, if a column does not exist, is named twice or does not hold numbers, or if a parameter is out of range.
-        During reading, if a number is NULL, NaN or infinite, or a row is out of order; the message names row and column.
+        Raised immediately if a column does not exist, is named twice or does not hold numbers, or if a parameter is out of
+        range. Raised during reading if a number is NULL, NaN or infinite, or if a row is out of order; the message names
+        row and column.
     TypeError
         If the relation does not export an Arrow stream.
 
@@ -187,8 +190,8 @@ def register(con: Any, model: RandomCutForest, name: str = "rcf_score") -> None:
     ----------
     con : duckdb.DuckDBPyConnection
     model : RandomCutForest
-        The function returns ``model.anomaly_score``. The model does not change, so rows may have any order and come from any
-        thread.
+        The function returns ``model.anomaly_score``. The model does not change, so the rows may come in any order and from
+        any thread.
     name : str, default="rcf_score"
         Name of the function. It takes one DOUBLE per feature, in the order of the model's features, and returns NULL if one of
         them is NULL.
@@ -198,7 +201,7 @@ def register(con: Any, model: RandomCutForest, name: str = "rcf_score") -> None:
     TypeError
         If `model` is not a RandomCutForest.
     sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If the model is not fitted.
 
     Examples
     --------
@@ -224,7 +227,7 @@ def register(con: Any, model: RandomCutForest, name: str = "rcf_score") -> None:
 
 
 def _width(model: RandomCutForest) -> int:
-    model.n_seen_  # noqa: B018  # NotFittedError where it is not fitted
+    model.n_seen_  # noqa: B018  # raises NotFittedError if the model is not fitted
     return model.n_features_in_
 
 
@@ -237,7 +240,7 @@ def _applied(
     make: Callable[[list[str]], F],
     work: Callable[[F, Floats], list[Any]],
 ) -> pa.RecordBatchReader:
-    """A reader of the relation's batches with the added columns, which `work` computes with the function of each key."""
+    """A reader of the relation's batches with the added columns. `work` computes them with the function of each key."""
     if not hasattr(relation, "__arrow_c_stream__"):
         raise TypeError(f"a relation must offer an Arrow stream (__arrow_c_stream__), got {type(relation).__name__}")
     if isinstance(columns, str):
@@ -293,7 +296,7 @@ def _check_columns(schema: pa.Schema, names: list[str], key: str | None, order: 
 
 
 def _floats(column: Any) -> Floats:
-    """As doubles; NULL becomes NaN."""
+    """The column as doubles; NULL becomes NaN."""
     floats: Floats = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return floats
 
@@ -315,7 +318,7 @@ def _groups(batch: pa.RecordBatch, schema: pa.Schema, key: str | None) -> Iterat
 
 
 def _check_order(values: pa.Array, rows: NDArray[np.intp], before: Any, name: str, first: int) -> Any:
-    """The last value; ValueError if a value is NULL or lower than the previous one."""
+    """Return the last value, or raise a ValueError if a value is NULL or lower than the previous one."""
     if values.null_count:
         row = int(rows[np.argmax(values.is_null().to_numpy(zero_copy_only=False))])
         raise ValueError(f"row {first + row}, column {name!r}: NULL in the column of the order")

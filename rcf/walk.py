@@ -1,11 +1,13 @@
-"""User-defined scores at native speed: a walk over the trees with three functions of the user, compiled by numba.
+"""User-defined scores at native speed: numba compiles three functions of the user into a walk over the trees.
 
-The insertion of a record separates it from the tree by a random cut. At each box on its path that does not contain the record,
-the probability of this cut is known. A score is the expected value of a function of the place of the cut. A walk follows the record
-to its leaf and climbs back to the root, and a visitor returns the value of that function at each node.
+If a record is inserted into a tree, a random cut separates it from the other records. For each box on its path that does not
+contain the record, the probability of a cut at this box is known. A score is the expected value of a function of the place of the
+cut. A walk follows the record to its leaf and climbs back to the root, and a visitor returns the value of that function at each
+node.
 
-A batch walks through a tree together: 10 000 records in 100 trees take 27 ns per record and tree with one feature, 44 with 8, 90
-with 32 (`python -m bench walks` compares this with the core). Each call also costs a millisecond, so do not walk record by record.
+All records of a batch walk through a tree together. With 10 000 records and 100 trees, a walk takes 27 ns per record and tree with
+one feature, 44 ns with 8 features, and 90 ns with 32 (`python -m bench walks` compares this with the core). Each call also costs a
+millisecond, so do not walk record by record.
 """
 
 from __future__ import annotations
@@ -30,36 +32,40 @@ try:
 except ImportError as error:
     raise ImportError("visitors are compiled by numba: pip install 'rcf[numba]'") from error
 
-_ROWS = 8192, 4096  # rows per pass through a tree, as in the core: with up to 16 features, and with more
+_ROWS = 8192, 4096  # rows per pass through a tree with up to 16 features, and with more; as in the core
 
 
 class Visitor(NamedTuple):
-    """The values of the nodes of a walk; each function is compiled with `numba.njit` unless it already is.
+    """The functions that give the values of a walk. They are compiled with `numba.njit` unless they already are.
 
     Parameters
     ----------
     equal : callable(depth, mass, n, above)
-        The record equals a leaf of `mass` records at `depth` (0 at the root) of a tree of `n` records; the walk ends here.
+        The value if the record equals a leaf of `mass` records at `depth` (0 at the root) of a tree of `n` records. The
+        walk ends at this leaf.
     unequal : callable(depth, mass, n, above, gap)
-        The record reaches that leaf but does not equal it: the distance, summed over the features, is `gap` > 0.
+        The value if the record reaches such a leaf but does not equal it. `gap` > 0 is their distance, summed over
+        the features.
     ancestor : callable(value, depth, mass, n, above, gap, extent)
-        During the climb, called for a node of `mass` records. The sides of its box sum to `extent`, and the box is `gap` > 0
-        away. It returns the new value, given the value from below. The cut falls outside the box with probability ``q = gap /
-        (gap + extent)``, so an expectation is ``value + q * (here - value)``. The walk ends at the first box that contains
-        the record, because all boxes above contain it too.
+        Called during the climb for each node of `mass` records whose box does not contain the record. The sides of the box
+        sum to `extent`, and its distance from the record is `gap` > 0. The function gets the value from below and returns the
+        new value. The cut falls outside the box with probability ``q = gap / (gap + extent)``, so an expectation is
+        ``value + q * (here - value)``. The climb ends at the first box that contains the record, because all boxes above
+        contain it too.
     finish : callable(mean), default=None
-        Converts the mean over the trees, an array with a number for each row. None does not convert it. This function is not
-        compiled.
+        Converts the mean over the trees, which is an array with one number per row. None leaves the mean as it is. This
+        function is not compiled.
 
     Notes
     -----
-    `above` is the largest ratio over the ancestors of the node: the mass of the child off the path divided by the mass of the
-    child on the path, including the record. It is 0 at the root. `depth`, `mass` and `n` are integers; the other arguments and the
-    results are floats. The functions must have no side effects, because a function may be called more often than there are nodes.
+    `above` is the largest ratio of masses at the ancestors of the node: the mass of the child that is not on the path, divided by
+    the mass of the child on the path including the record. It is 0 at the root. `depth`, `mass` and `n` are integers; the other
+    arguments and the results are floats. The functions must have no side effects, because a function may be called more often than
+    there are nodes.
 
     Examples
     --------
-    A score by the square root of the mass of the record's sibling, as a share of the tree:
+    The score in this example is the square root of the mass of the record's sibling, as a share of the tree:
 
     >>> import numpy as np
     >>> from rcf import RandomCutForest
@@ -104,7 +110,7 @@ def _excess(stride: int) -> Any:
     """Make the function that measures how far a row lies outside a box.
 
     It adds in the same lanes as the core, so the sums have the same bits on every machine. A plain loop would take several
-    times as long. If the compiler could reorder the loop, the sums would depend on the machine.
+    times as long. If the compiler were allowed to reorder a plain loop, the sums would depend on the machine.
     """
     width = min(stride, 8)
     single, double = ir.VectorType(ir.FloatType(), width), ir.VectorType(ir.DoubleType(), width)
@@ -113,7 +119,7 @@ def _excess(stride: int) -> Any:
 
     @intrinsic
     def excess(typing, lower, low, upper, high, rows, x):  # type: ignore[no-untyped-def]
-        """The sum of |row - clamp(row)| over the features: the box from `low` in lower and `high` in upper, the row from `x`."""
+        """The sum of |row - clamp(row)| over the features. The box begins at lower[low] and upper[high], the row at rows[x]."""
 
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             starts = []
@@ -158,7 +164,7 @@ def _descent(unequal: Any, excess: Any, wide: np.uint64) -> Any:
 
     @njit(nogil=True)
     def part(rows, order, spare, begin, end, dim, cut):  # type: ignore[no-untyped-def]
-        """Move the rows of order[begin:end] that go left before the others, without branches; returns where the others begin."""
+        """Move the rows of order[begin:end] that go left before the others, without branches. Returns the start of the others."""
         left, right = begin, np.uint64(0)
         for i in range(begin, end):
             row = order[i]
@@ -212,7 +218,7 @@ def _descent(unequal: Any, excess: Any, wide: np.uint64) -> Any:
 
 
 def _arrival(equal: Any, excess: Any, wide: np.uint64) -> Any:
-    """Make the function that gives the value of `equal` to those rows that equal their leaf."""
+    """Make the function that assigns the value of `equal` to the rows that equal their leaf."""
 
     @njit(nogil=True)
     def settle(span, n, leaf_mass, points, rows, order, value, begin, end):  # type: ignore[no-untyped-def]
@@ -235,7 +241,7 @@ def _arrival(equal: Any, excess: Any, wide: np.uint64) -> Any:
 def _climb(ancestor: Any, settle: Any, excess: Any, wide: np.uint64) -> Any:
     """Make the function that moves the rows from the leaves up. All rows that reach a box are processed together.
 
-    It returns 3 * row + k if function k of the visitor returned NaN, otherwise -1, and the end of the finished rows.
+    It returns two numbers: 3 * row + k if function k of the visitor returned NaN, otherwise -1; and the end of the finished rows.
     """
 
     @njit(nogil=True)
@@ -291,11 +297,11 @@ def _climb(ancestor: Any, settle: Any, excess: Any, wide: np.uint64) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _compiled(visitor: Visitor, stride: int) -> Any:
-    """The walk of all rows over one tree. It returns 3 * row + k if function k of the visitor returned NaN, otherwise -1.
+    """Make the function that walks all rows over one tree.
 
-    As in the core, the rows are partitioned at each node from the root down, and climb from the leaves up. All rows that reach
-    a box are computed together, so that no row waits for its previous step. Indices are unsigned, because numba checks each
-    signed index for a negative value.
+    It returns 3 * row + k if function k of the visitor returned NaN, otherwise -1. As in the core, the rows are partitioned at
+    each node from the root down, and climb from the leaves up. All rows that reach a box are processed together, so that their
+    computations overlap. Indices are unsigned, because numba checks each signed index for a negative value.
     """
     equal, unequal, ancestor = [f if numba.extending.is_jitted(f) else njit(nogil=True)(f) for f in visitor[:3]]
     excess, wide = _excess(stride), np.uint64(stride)

@@ -21,9 +21,9 @@ forest = RandomCutForest(random_state=0).fit(usual)
 # %%
 # Two records
 # -----------
-# In the first record ``latency`` is far too high, and ``disk`` is a little low. The second record is ordinary. Its parts are not
-# zero, because every record is cut off somewhere. Therefore look only at parts that are large compared with those of an ordinary
-# record.
+# In the first record ``latency`` is far too high, and ``disk`` is a little low. The second record is ordinary, but its parts are
+# not zero, because every record is cut off somewhere. Therefore look only at parts that are large compared with those of an
+# ordinary record.
 
 strange = [50.0, 45.0, 5.0, 48.0]
 ordinary = [50.0, 20.0, 5.0, 60.0]
@@ -39,13 +39,13 @@ assert np.unravel_index(parts[0].argmax(), (4, 2)) == (1, 0)
 # %%
 # What a part means
 # -----------------
-# A tree separates the record by a random cut. The cut falls into a feature in proportion to how far the record lies outside the
-# box of the other records in this feature. That share of the score is the feature's part: "high" if the record lies above the
-# box, "low" if it lies below.
+# A tree separates the record from the others by a random cut. The probability that the cut falls into a feature is proportional
+# to the distance, in this feature, of the record from the box of the other records. This share of the score is the part of the
+# feature. It is "high" if the record lies above the box, and "low" if the record lies below it.
 #
 # The methods measure different things, so their parts have different units. With ``depth``, a part is large if the cut is near the
-# root. With ``codisp``, a part is a number of records: how many records a cut separates from the new one and from those on its
-# side. Here both methods divide the score in a similar way.
+# root. With ``codisp``, a part is a ratio of numbers of records: those on the other side of a cut, divided by those on the
+# side of the new record. Here both methods divide the score in a similar way.
 
 figure, panels = plt.subplots(1, 2, figsize=(10, 2.8), layout="constrained")
 shares = {}
@@ -59,8 +59,8 @@ panels[0].get_legend().remove()
 assert max(abs(shares["depth"] - shares["codisp"])) < 0.2
 
 # %%
-# Two features that say the same
-# ------------------------------
+# Two features that measure the same
+# ----------------------------------
 # If a second sensor measures the same latency, the two features divide the part between them, and each looks less important than
 # it is. Add up the parts of features that belong together.
 
@@ -89,6 +89,6 @@ print(found.reason)
 plot.attribution(found.attribution, plt.subplots(figsize=(7, 3.2), layout="constrained")[1], names=names, most=5)
 
 # %%
-# There are two limits. The method ``path`` has no attribution, because it does not use boxes. And if values are unusual only in
-# combination, such as a high load with a low latency, the parts name the features in which the record lies outside a box. They do
-# not name the relation between the features.
+# There are two limits. First, the method ``path`` has no attribution, because it does not use boxes. Second, values can be
+# unusual only in combination, such as a high load with a low latency. The parts then name the features in which the record lies
+# outside a box, but not the relation between the features.

@@ -17,7 +17,8 @@ forest = RandomCutForest(10, 64, random_state=3).fit(X)
 tree = forest.trees_[0]
 
 # %%
-# The cuts of one tree in the plane, and the shape of the tree. Thin lines are deep cuts.
+# The left panel shows the cuts of one tree in the plane; thin lines are deep cuts. The right panel shows the shape of
+# the tree.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
 plot.cuts(tree, left)

@@ -3,9 +3,9 @@ Handwritten digits: PCA for clusters and for anomalies
 ======================================================
 
 For K-Means, twenty principal components of an 8 x 8 image are as good as all 64 pixels. For anomaly detection, a projection
-alone is a trap. An image that is not a digit lies far from the plane of the components, and the projection drops exactly this
-distance. Images of shuffled pixels are projected to the middle of the plane, where they look more ordinary than digits. The
-distance from the plane, as one more feature, solves the problem.
+alone is a trap. An image that is not a digit lies far from the plane of the components, and the projection drops this
+distance. Images of shuffled pixels are projected to the middle of the plane, where they look more ordinary than digits.
+Adding the distance from the plane as a feature solves the problem.
 """
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ X, digits = load_digits(return_X_y=True)
 
 
 # %%
-# The purity of ten clusters is the share of images whose cluster is mostly of their digit.
+# The purity of ten clusters is the share of images whose digit is the most frequent one in their cluster.
 def purity(images):
     clusters = KMeans(10, n_init=10, random_state=0).fit_predict(images)
     return sum(np.bincount(digits[clusters == k]).max() for k in range(10)) / len(digits)

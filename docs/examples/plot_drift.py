@@ -16,7 +16,7 @@ values = rng.normal(size=4000)
 values[2000:] += 6
 
 # %%
-# A mean life of 256, 2560 (the default) and infinitely many records.
+# The example compares mean lives of 256, of 2560 (the default), and of infinitely many records.
 
 figure, ax = plt.subplots(figsize=(9, 3.5), layout="constrained")
 used_to = {}

@@ -2,8 +2,9 @@
 A frozen forest in a web page
 =============================
 
-``rcf.export.freeze`` converts a fitted forest to a flat file, which a small C program can score. Compiled to WebAssembly, this
-program runs in a browser. A web page can then score records without a server, and the scores equal those of Python, bit for bit.
+``rcf.export.freeze`` converts a fitted forest to a flat file. A small C program uses the file to score records. If this program
+is compiled to WebAssembly, it runs in a browser. A web page can then score records without a server, and the scores equal those
+of Python, bit for bit.
 """
 
 import base64
@@ -26,7 +27,8 @@ clouds = np.r_[rng.normal((-1.5, 1.0), 0.6, size=(400, 2)), rng.normal((1.5, -1.
 forest = RandomCutForest(50, 64, random_state=0).fit(clouds)
 
 # %%
-# ``to_c`` writes the model beside the sources of its runtime. :func:`rcf.load_frozen` reads the model in Python.
+# ``to_c`` writes the model and the sources of its runtime into one folder. :func:`rcf.load_frozen` reads the model in
+# Python.
 
 folder = tempfile.TemporaryDirectory()
 place = Path(folder.name)
@@ -50,7 +52,7 @@ figure.colorbar(shown, ax=ax, label="score; the line is the threshold")
 ax.set(xlabel="x", ylabel="y")
 
 # %%
-# Compile the runtime. This is needed only once, for all models. It needs clang with wasm-ld, from Debian's packages ``clang`` and
+# Compile the runtime once; it then works for all models. This needs clang with wasm-ld, from Debian's packages ``clang`` and
 # ``lld``.
 
 source = (place / "rcf_frozen.mjs").read_text(encoding="utf-8")
@@ -66,8 +68,8 @@ else:
 
 # %%
 # This is the web page. A real site would serve ``rcf_frozen.wasm`` and ``model.frz`` as files, fetch them, and import the class
-# ``FrozenForest`` from ``rcf_frozen.mjs``. Here all three are part of the page, so that it works without a server: ``RUNTIME`` is
-# replaced by the text of ``rcf_frozen.mjs``, and the other two are base64 text.
+# ``FrozenForest`` from ``rcf_frozen.mjs``. Here all three are part of the page, so that it works without a server. The text of
+# ``rcf_frozen.mjs`` replaces ``RUNTIME``, and the other two files are written as base64.
 
 PAGE = """<!doctype html>
 <meta charset="utf-8">

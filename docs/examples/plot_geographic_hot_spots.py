@@ -16,7 +16,7 @@ METRES = 1 / 111_195  # degrees of latitude
 
 
 def scattered(center, metres, n):
-    """Places around a center, normally distributed."""
+    """Normally distributed places around a center."""
     stretch = [1.0, 1 / np.cos(np.radians(center[0]))]
     return np.array(center) + METRES * metres * rng.normal(size=(n, 2)) * stretch
 
@@ -47,7 +47,7 @@ for change in changes:
         print(f"{int(hour):02}:{int(60 * hour % 60):02}  region {change.id} {change.kind}")
 
 # %%
-# The picture shows the regions at 23:15, after the concert. They are labelled with id, count and density.
+# The picture shows the regions at 23:15, after the concert. Each region is labelled with its id, count and density.
 
 late = HotSpots(window_size=1500, scan_radius=150, min_points=40, metric="haversine")
 late.update_many(places[hours < 23.25])

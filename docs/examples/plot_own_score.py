@@ -2,10 +2,10 @@
 A score of your own at native speed
 ===================================
 
-A walk follows a record to its leaf and climbs back to the root. At a box that does not contain the record, inserting it would
-cut it off with probability ``q = gap / (gap + extent)``. A visitor defines the value of a cut at each node, and ``value + q *
-(here - value)`` is the expectation. Each of the three visitors below consists of three short functions. This example needs the
-extra ``numba``.
+A walk follows a record to its leaf and climbs back to the root. If the record were inserted, it would be cut off at a box that
+does not contain it with probability ``q = gap / (gap + extent)``. A visitor defines the value ``here`` of such a cut, and
+``value + q * (here - value)`` is the expectation. Each of the three visitors below consists of three short functions. This
+example needs the extra ``numba``.
 """
 
 import matplotlib.pyplot as plt
@@ -58,8 +58,8 @@ density = forest.walk(X, Visitor(density_equal, density_unequal, density_ancesto
 
 
 # %%
-# **Loneliness** is how far the record lies outside the rest, relative to the box that it would stretch. It does not depend on
-# the size of the sample.
+# **Loneliness** is the distance of the record from the box of the others, relative to the box that includes the record. It
+# does not depend on the size of the sample.
 
 
 def lonely_equal(depth, mass, n, above):
@@ -67,7 +67,7 @@ def lonely_equal(depth, mass, n, above):
 
 
 def lonely_unequal(depth, mass, n, above, gap):
-    return 0.0  # beside a single record every distance is the whole box
+    return 0.0  # the box of a single record has no extent
 
 
 def lonely_ancestor(value, depth, mass, n, above, gap, extent):

@@ -2,9 +2,9 @@
 Outliers among latent factors
 =============================
 
-Recommenders factorise a matrix of ratings into factors of users and of items. If the factors of a user resemble no other
-user's, the account often rates at random or in someone's interest. Here scikit-learn factorises, and the forest finds the
-unusual factors.
+Recommenders factorise a matrix of ratings into factors of users and factors of items. If the factors of an account
+resemble those of no other account, it often rates at random or was paid for its ratings. Here scikit-learn factorises the
+matrix, and the forest finds the unusual factors.
 """
 
 import matplotlib.pyplot as plt
@@ -15,7 +15,8 @@ from sklearn.metrics import roc_auc_score
 from rcf import RandomCutForest
 
 # %%
-# 600 users rate 80 items by four tastes. Twenty accounts praise three items, and otherwise look like an ordinary user.
+# 600 users with four tastes rate 80 items. Twenty fake accounts praise three items and otherwise rate like ordinary
+# users.
 
 rng = np.random.default_rng(0)
 tastes = rng.gamma(1.0, size=(4, 80))
@@ -27,18 +28,18 @@ ratings = np.vstack([ratings, pushed])
 is_fake = np.r_[np.zeros(600), np.ones(20)]
 
 # %%
-# The factors alone hide the ratings that do not fit into them. The norm of the residual, as one more feature, shows these
-# ratings. This holds for PCA, too.
+# The factors alone do not show ratings that they cannot explain. The norm of the residual, added as a feature, shows them. The same
+# is true of PCA.
 #
-# A user's factors are divided by their sum, and the residual by the square root of the number of ratings, because active users
-# are not suspicious.
+# Active users are not suspicious. Therefore the factors of a user are divided by their sum, and the residual is divided by the
+# square root of the number of ratings.
 
 model = NMF(4, init="nndsvda", max_iter=800, random_state=0)
 model.fit(ratings)
 
 
 def features_of(rows):
-    """Shares of the tastes, and how much more the residual is than counting noise explains."""
+    """Shares of the tastes, and the ratio of the residual to the noise of the counts."""
     latent = model.transform(rows)
     residual = np.linalg.norm(rows - latent @ model.components_, axis=1)
     return np.c_[latent / latent.sum(axis=1, keepdims=True), residual / np.sqrt(rows.sum(axis=1))]
@@ -57,8 +58,8 @@ ax.legend(frameon=False)
 assert quality["factors and residual"] > 0.95
 
 # %%
-# The last figures show a cold start. An ordinary newcomer with few ratings has a higher score, because its shares are extreme.
-# The score falls as ratings come, and stays below that of a fake account.
+# The last figures show a cold start. An ordinary new user with few ratings has a higher score, because the shares are extreme.
+# The score falls as the user rates more items, and stays below that of a fake account.
 
 forest = RandomCutForest(random_state=0).fit(features)
 taste = rng.dirichlet(np.full(4, 0.5), size=200) @ tastes

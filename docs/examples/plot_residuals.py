@@ -2,9 +2,9 @@
 A forecaster's residuals
 ========================
 
-A forest can judge the residuals of any forecaster, which are what the forecaster did not foresee. Here a gradient boosting
-model of scikit-learn predicts the next value from the hour and the last day. Its errors are compared with those of
-``StreamDetector.forecast``.
+A forest can judge the residuals of any forecaster, which are the differences between values and forecasts. Here a gradient
+boosting model of scikit-learn predicts the next value from the hour and the last day. Its errors are compared with those
+of ``StreamDetector.forecast``.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ X = np.c_[windows[:, :-1], np.arange(len(windows)) % DAY]
 y = windows[:, -1]
 
 # %%
-# Train on the first 30 days, which hold no anomaly, and score the residuals of the other days.
+# Train on the first 30 days, which contain no anomaly, and score the residuals of the other days.
 
 train = 30 * DAY
 model = HistGradientBoostingRegressor(max_iter=100, random_state=0).fit(X[:train], y[:train])
@@ -35,8 +35,8 @@ assert found >= 4
 plot.scores(y, scores, flags, plt.subplots(2, 1, figsize=(9, 4), sharex=True, layout="constrained")[1])
 
 # %%
-# ``StreamDetector`` forecasts with the same forest that scores the records, without separate training. These are the errors of
-# both on a day without anomalies after the training.
+# ``StreamDetector`` forecasts with the same forest that scores the records, so it needs no separate training. Both forecasters
+# are compared on a day without anomalies after the training.
 
 detector = StreamDetector(shingle_size=DAY, n_estimators=50, random_state=0)
 detector.update_many(values[: 32 * DAY])

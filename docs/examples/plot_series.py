@@ -2,7 +2,8 @@
 A series in windows
 ===================
 
-A window (shingle) of one day can show what no single value shows, such as a missing peak or a shifted rhythm.
+A window (shingle) of one day can show anomalies that no single value shows, such as a missing peak or a shifted
+rhythm.
 """
 
 import matplotlib.pyplot as plt
@@ -12,13 +13,13 @@ from rcf import RandomCutForest, plot
 from rcf.datasets import make_series
 from rcf.shingle import shingle
 
-DAY = 48  # values of half an hour each
+DAY = 48  # half hours
 
 values, anomalies = make_series()
 
 
 def found(scores, size):
-    """Number of anomalies with a window that scores above every window without an anomaly."""
+    """Number of anomalies with at least one window that scores higher than all windows without an anomaly."""
     elsewhere = np.ones(len(scores), dtype=bool)
     spans = [slice(first, after + size - 1) for first, after in anomalies]
     for span in spans:
@@ -46,8 +47,8 @@ plot.scores(
 )
 
 # %%
-# With two features, a row holds their values record by record. The attribution then says which feature it was, and how many
-# records ago.
+# With two features, a row holds their values record by record. The attribution then shows which feature caused the score,
+# and how many records ago.
 
 pair = np.column_stack([values, np.roll(values, 5)])
 wide = shingle(pair, DAY)

@@ -15,8 +15,8 @@ rng = np.random.default_rng(0)
 parts = [rng.normal(center, 1.0, size=(20_000, 4)) for center in (0.0, 3.0, 6.0)]
 
 # %%
-# Each machine uses a random_state of its own, because equal random numbers would choose the same positions. Model files travel
-# as bytes; they are not pickles.
+# Each machine uses its own random_state, because equal random numbers would choose the same positions. The machines exchange
+# model files, which are bytes and not pickles.
 
 sent = [RandomCutForest(random_state=i).fit(part).to_bytes() for i, part in enumerate(parts)]
 print("sent", [f"{len(data) / 1000:.0f} kB" for data in sent])
@@ -25,8 +25,8 @@ whole = rcf.merge(RandomCutForest.from_bytes(data) for data in sent)
 assert whole.n_seen_ == 60_000
 
 # %%
-# A forest of one part gives high scores to records of the other parts. The merged forest knows all parts, and still finds the
-# outlier.
+# The forest of one part gives high scores to records of the other parts. The merged forest has learned all parts, and still
+# finds the outlier.
 
 one = RandomCutForest.from_bytes(sent[0])
 middles = [[0.0] * 4, [3.0] * 4, [6.0] * 4, [3.0, -9.0, 3.0, 3.0]]

@@ -3,8 +3,8 @@ Tables: a forest beside IsolationForest
 =======================================
 
 A random cut forest cuts a feature in proportion to its extent, whereas IsolationForest cuts every feature equally often. So if
-all features have the same unit, many features that hardly vary do not hide a few that do. If the units are arbitrary, scale the
-features first.
+all features have the same unit, many features that hardly vary do not hide a few that vary much. If the units are arbitrary,
+scale the features first.
 """
 
 import matplotlib.pyplot as plt
@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from rcf import RandomCutForest, plot
 
 # %%
-# Three busy sensors carry the outliers. Forty idle sensors of the same unit hardly move.
+# Three active sensors contain the outliers. Forty idle sensors of the same unit hardly vary.
 
 rng = np.random.default_rng(0)
 busy = np.r_[rng.normal(size=(4000, 3)), rng.normal(0, 2.5, size=(80, 3))]

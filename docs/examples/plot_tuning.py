@@ -2,8 +2,8 @@
 Tuning with labels
 ==================
 
-``rcf.tune.search`` chooses parameters with labels, and evaluates the choice with labels that it held out. It does not work
-without labels, because on 40 labelled tables no criterion without labels was better than the defaults.
+``rcf.tune.search`` uses labels to choose parameters, and other labels to evaluate the choice. It does not work without
+labels, because on 40 labelled tables no criterion without labels was better than the defaults.
 """
 
 import matplotlib.pyplot as plt

@@ -1,1 +1,1 @@
-"""Random cut forests behind the interfaces of other libraries: one module for each library, imported by its user."""
+"""Random cut forests with the interfaces of other libraries: one module for each library."""

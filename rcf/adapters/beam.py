@@ -1,4 +1,4 @@
-"""The forest as a detector of Apache Beam's ``apache_beam.ml.anomaly``: it scores and learns record by record, for each key."""
+"""The forest as a detector for Apache Beam's ``apache_beam.ml.anomaly``. It scores and learns record by record for each key."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class RandomCutForest(AnomalyDetector):  # type: ignore[misc]
 
     Notes
     -----
-    Beam asks for the score before the record is learned. There is no score until the trees are full, after `max_samples`
-    records. Beam writes the whole detector of a key after each record. This takes most of the time, about a
-    millisecond, so choose few trees.
+    Beam requests the score before the record is learned. There is no score until the trees are full, after `max_samples`
+    records. Beam writes the whole detector of a key after each record. This takes about a millisecond, which is most of
+    the time, so choose few trees.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Forests as MLflow models: saved, logged, registered and served without pickle.
 
-The MLflow model contains rcf's own model file and the name of this module, which reads it. So `rcf` must be
-installed where the model is loaded.
+The MLflow model contains rcf's own model file and the name of this module, which reads that file. So `rcf` must be
+installed on the machine that loads the model.
 """
 
 from __future__ import annotations
@@ -36,15 +36,14 @@ def save_model(model: RandomCutForest, path: Any, **options: Any) -> None:
         A folder that does not exist yet.
     **options
         Further arguments of ``mlflow.pyfunc.save_model``: `signature`, `input_example`, `metadata`, `pip_requirements`,
-        ... By default the signature names the features as doubles, so that whole numbers are accepted, and the
+        ... By default the signature declares the features as doubles, so that whole numbers are accepted, and the
         requirement is this version of rcf.
 
     Raises
     ------
     TypeError
-        If `model` is not a RandomCutForest. A StreamDetector learns with every record, which a served model must not.
-    sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If `model` is not a RandomCutForest. A StreamDetector cannot be served, because it learns every record.
+    sklearn.exceptions.NotFittedError If the model is not fitted.
 
     Examples
     --------
@@ -66,8 +65,8 @@ def log_model(model: RandomCutForest, name: str, **options: Any) -> Any:
     model : RandomCutForest
     name : str
     **options
-        Further arguments of ``mlflow.pyfunc.log_model``, as for :func:`save_model`; `registered_model_name` registers
-        it.
+        Further arguments of ``mlflow.pyfunc.log_model``, as for :func:`save_model`. `registered_model_name` also
+        registers the model.
 
     Returns
     -------
@@ -79,12 +78,13 @@ def log_model(model: RandomCutForest, name: str, **options: Any) -> Any:
 
 
 def load_model(model_uri: str) -> RandomCutForest:
-    """The forest of an MLflow model, which can continue to learn; ``mlflow.pyfunc.load_model`` returns a model that only predicts.
+    """Load the forest of an MLflow model. It can learn more, whereas ``mlflow.pyfunc.load_model`` returns a model that only
+    predicts.
 
     Parameters
     ----------
     model_uri : str
-        A folder, or an URI of MLflow: ``runs:/...``, ``models:/...``.
+        A folder, or a URI of MLflow such as ``runs:/...`` or ``models:/...``.
     """
     forest: RandomCutForest = mlflow.pyfunc.load_model(model_uri).get_raw_model()
     return forest
@@ -100,7 +100,7 @@ class ServedForest:
         return self.forest
 
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
-        """The scores of rows, and whether ``RandomCutForest.predict`` flags them. The forest does not change."""
+        """The score of each row, and whether ``RandomCutForest.predict`` flags it. The forest does not change."""
         scores = self.forest.anomaly_score(data)
         return pd.DataFrame({"anomaly_score": scores, "is_anomaly": scores > -self.forest.offset_})
 

@@ -1,8 +1,8 @@
-"""The forest as a detector of PyOD. The PyOD adapters of sktime, aeon and darts accept it too.
+"""The forest as a PyOD detector. The PyOD adapters of sktime, aeon and darts accept it too.
 
 Give those adapters this class, not :class:`rcf.RandomCutForest`. The adapter of sktime treats both labels of scikit-learn, 1 and
--1, as anomalies, so it would flag every record without an error. (sktime 1.2 returns a 1 for each anomaly instead of its
-position: take the labels from ``PyODDetector(...).fit(X).estimator_.predict(X)``.)
+-1, as anomalies, so it would flag every record without an error. In sktime 1.2, ``PyODDetector.predict`` returns a 1 for
+each anomaly instead of its position. Take the labels from ``PyODDetector(...).fit(X).estimator_.predict(X)`` instead.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RandomCutForest(BaseDetector):  # type: ignore[misc]
     n_estimators, max_samples, method, time_decay, n_jobs, low_memory, random_state
         As in :class:`rcf.RandomCutForest`.
     contamination : float, default=0.1
-        The share of training rows to flag as outliers. PyOD's default flags one row in ten of any data, so
+        The share of training rows to flag as outliers. With PyOD's default, one row in ten is flagged in any data, so
         pass the share that you expect, or a thresholder of the package pythresh.
 
     Attributes
@@ -80,7 +80,7 @@ class RandomCutForest(BaseDetector):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If the data are empty, not finite or not numbers. The message names the place.
+            If the data are empty, or a value is not a finite number. The message names the position.
         """
         forest = _Forest(
             self.n_estimators,

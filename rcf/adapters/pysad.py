@@ -31,7 +31,7 @@ class RandomCutForest(_BaseModel):
     """A random cut forest that learns and scores a stream.
 
     Every method continues the stream of the previous call; as in all PySAD models, this includes `fit`. Labels are ignored.
-    A batch is learned at native speed, with the same result as its records one by one.
+    A batch is learned at native speed and gives the same result as its records one by one.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class RandomCutForest(_BaseModel):
         )
 
     def fit_partial(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn a record, of shape (d,)."""
+        """Learn a record of shape (d,)."""
         return self.fit(self._row(X))
 
     def score_partial(self, X: ArrayLike) -> float:
@@ -74,11 +74,11 @@ class RandomCutForest(_BaseModel):
         return float(self.score(self._row(X))[0])
 
     def fit_score_partial(self, X: ArrayLike, y: Any = None) -> float:
-        """The score of a record, of shape (d,), before it is learned."""
+        """Score a record of shape (d,), then learn it. Returns the score."""
         return float(self.fit_score(self._row(X))[0])
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Learn the rows in turn."""
+        """Learn the rows in order."""
         self._forest.partial_fit(X)
         return self
 
@@ -87,12 +87,12 @@ class RandomCutForest(_BaseModel):
         return self._forest.anomaly_score(X) if self._n_seen else np.zeros(len(np.asarray(X)))
 
     def fit_score(self, X: ArrayLike, y: Any = None) -> NDArray[np.float64]:
-        """The scores of the rows, each before it is learned."""
+        """Score each row, then learn it. Returns the scores."""
         rows: NDArray[np.float64] = check_array(X, dtype=np.float64)
         if (np.abs(rows) > LIMIT).any():  # checked before any row is learned
             raise ValueError(f"X has a number beyond +-{LIMIT}")
         scores = np.zeros(len(rows))
-        # `update` returns 0 until the sample is full; `score_partial` scores with the records that there are
+        # `update` returns 0 until the sample is full, whereas `score_partial` scores with the records learned so far
         warm_up = max(0, min(self._warm_up - self._n_seen, len(rows)))
         for i in range(warm_up):
             scores[i] = self.score(rows[i : i + 1])[0]

@@ -28,9 +28,9 @@ else:
 class RandomCutForest(_AnomalyDetector):
     """A random cut forest that learns and scores records given as dicts of numbers.
 
-    Features are identified by name, in any order. The first record learned determines the features. Additional features of later
-    records are ignored. A feature that is missing or NaN takes its last value. If the units of features are arbitrary,
-    scale them first, for example with river's `StandardScaler`.
+    Features are identified by name, in any order. The first learned record determines the features. Additional features of later
+    records are ignored. A feature that is missing or NaN takes its last value. If the units of features are arbitrary, scale
+    them first, for example with river's `StandardScaler`.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Export forests to run without Python: as ONNX graphs, or as frozen model files for a small C runtime.
 
-An exported model scores and explains but cannot learn. To continue learning, save the forest itself, for :func:`rcf.load`.
+An exported model scores and explains but cannot learn. To continue learning, save the forest itself and load it with
+:func:`rcf.load`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["FrozenForest", "freeze", "load_frozen", "register_converter", "to_c", "to_onnx"]
 
 RUNTIME = [Path(__file__).with_name(name) for name in ("rcf_frozen.c", "rcf_frozen.h", "rcf_frozen.mjs")]
-MOST_AS_TEXT = 1 << 20  # bytes; a larger model is not written as a C array, because compilers take seconds per megabyte
+MOST_AS_TEXT = 1 << 20  # bytes; larger models are not written as C arrays, because compilers take seconds per megabyte
 
 
 def freeze(model: Any) -> bytes:
@@ -33,8 +34,8 @@ def freeze(model: Any) -> bytes:
     ----------
     model : RandomCutForest
         A fitted forest. Its `method` is exported. For a stream, fit the forest to the windows of :func:`rcf.shingle.shingle`; the
-        frozen model then scores the last records as one row, the oldest first. A `StreamDetector` cannot be frozen, because its
-        trees see records that it rescales by what it has learned so far.
+        frozen model then scores the last records as one row, the oldest first. A `StreamDetector` cannot be frozen, because it
+        rescales each record by what it has learned so far, before the trees see it.
 
     Returns
     -------
@@ -70,11 +71,12 @@ def to_c(model: Any, folder: str | os.PathLike[str]) -> list[Path]:
 
     ``model.frz`` is the file of :func:`freeze`. ``rcf_frozen.c`` and ``rcf_frozen.h`` are the runtime: C99 code that allocates no
     memory and calls no library function except `memcpy`. ``rcf_frozen.mjs`` lets JavaScript call the same C code, compiled
-    to WebAssembly. A model of at most one megabyte is also written as ``model.c``, which holds the array ``rcf_model_data``,
-    for machines without a file system.
+    to WebAssembly. A model of at most one megabyte is also written as the array ``rcf_model_data`` in ``model.c``, for
+    machines without a file system.
 
-    The runtime needs a few kilobytes of scratch space. It scores seven times as fast if the caller gives it memory for the
-    boxes of the trees: (n - 1) (8 + 8 d) bytes for a tree of n distinct records with d features, d rounded up to a multiple of 8.
+    The runtime needs a few kilobytes of scratch space. It scores seven times as fast if the caller gives it memory for the boxes
+    of the trees. A tree of n distinct records with d features then needs (n - 1) (8 + 8 d) bytes, where d is rounded up to a
+    multiple of 8.
 
     Parameters
     ----------
@@ -104,8 +106,8 @@ def to_onnx(
 ) -> onnx.ModelProto:
     """Convert a forest to an ONNX model, which uses only core operators.
 
-    The model has one input, ``X``, float64 of shape (n, d). Its outputs are ``anomaly_score`` (n,), of `dtype`, and
-    ``label`` (n,), int64, -1 for outliers and 1 for inliers as in `predict`.
+    The model has one input, ``X``, float64 of shape (n, d). It has two outputs of shape (n,): ``anomaly_score``, of
+    type `dtype`, and ``label``, int64, which is -1 for outliers and 1 for inliers as in `predict`.
 
     Parameters
     ----------
@@ -161,7 +163,7 @@ def to_onnx(
 def register_converter() -> None:
     """Register a converter, so that skl2onnx can convert a `RandomCutForest`, also as the last step of a pipeline.
 
-    The converted model has the outputs ``label`` and ``anomaly_score``, with the meaning that they have in :func:`to_onnx`.
+    The converted model has the outputs ``label`` and ``anomaly_score``, which are those of :func:`to_onnx`.
 
     Raises
     ------
@@ -170,8 +172,8 @@ def register_converter() -> None:
 
     Notes
     -----
-    Use float64 inputs for the pipeline. In float32 the steps before the forest round their results. Then a training record no
-    longer equals its copy in the trees, and its score rises.
+    Use float64 inputs for the pipeline. With float32 the steps before the forest round their results. A training record then
+    no longer equals its copy in the trees, and its score rises.
 
     Examples
     --------

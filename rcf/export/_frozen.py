@@ -2,7 +2,7 @@
 
 Version 1
 ---------
-All numbers are little-endian. A file is a header and then tables, each of which begins at a multiple of 8 bytes::
+All numbers are little-endian. A file consists of a header and tables. Each table begins at a multiple of 8 bytes::
 
     0   8 bytes  magic  "rcffrz" 0x1a, version
     8   uint32   checksum: CRC-32 of the bytes from 12 on
@@ -10,7 +10,8 @@ All numbers are little-endian. A file is a header and then tables, each of which
     16  uint64   size of the file
     24  float64  threshold
     32  uint32   features d, trees T, points P, leaves L, inner nodes N
-    52  uint8    bytes of a number in `node`; in `point`, 0: leaf i has point i; 1 if some mass is not 1; 0
+    52 uint8 bytes of a number in `node`; bytes of a number in `point`, or 0 if leaf i has point i; 1 if some mass is
+    not 1; 0
 
     float64  origin (d)
     uint32   sizes (T)          leaves of each tree
@@ -20,8 +21,8 @@ All numbers are little-endian. A file is a header and then tables, each of which
     node     (N, 2)             leaves below the first child, and the feature of the cut
     point    (L)                the point of each leaf, if leaves share points
 
-The inner nodes of a tree stand in preorder, and its leaves from left to right (see `_tables.Tables`). Boxes are not in the file:
-they are the hulls of the points, and would make it two to four times as long.
+The inner nodes of a tree are stored in preorder, and its leaves from left to right (see `_tables.Tables`). Boxes are not stored,
+because they can be computed from the points and would make the file two to four times as long.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _width(n: int) -> int:
 
 
 def _points(tables: Tables) -> tuple[NDArray[np.float32], Ints, int]:
-    """The points, the point of each leaf, and the width of a point number, which is 0 if no leaves share a point."""
+    """The points, the point of each leaf, and the width in bytes of a point number, which is 0 if no leaves share a point."""
     n, d = tables.points.shape
     leaves, width = len(tables.point), _width(n)
     if 4 * n * d + leaves * width < 4 * leaves * d:
@@ -90,7 +91,7 @@ def thawed(data: bytes) -> tuple[Tables, Forest]:
         raise ModelFileError("not a frozen model of version 1")
     _, crc, method, size, threshold, d, n_trees, n_points, n_leaves, n_nodes, *widths = HEADER.unpack_from(data)
     if size != len(data):
-        raise ModelFileError(f"cut off, or longer than it says: {len(data)} bytes, and it says {size}")
+        raise ModelFileError(f"cut off or too long: it has {len(data)} bytes, but its header says {size}")
     if zlib.crc32(data[12:]) != crc:
         raise ModelFileError("damaged: the checksum differs")
     by_node, by_point, masses, nothing = widths
@@ -105,7 +106,7 @@ def thawed(data: bytes) -> tuple[Tables, Forest]:
         and (by_point or n_points == n_leaves)
         and n_leaves <= n_nodes + n_trees
     ):
-        raise ModelFileError("damaged: a number in its header is impossible")
+        raise ModelFileError("damaged: a number in its header is out of range")
     at = HEADER.size
 
     def take(kind: str, *shape: int) -> NDArray[Any]:
@@ -113,7 +114,7 @@ def thawed(data: bytes) -> tuple[Tables, Forest]:
         many = int(np.prod(shape, dtype=object))
         begin, at = at, at + (many * np.dtype(kind).itemsize + 7) // 8 * 8
         if at > len(data):
-            raise ModelFileError("damaged: its tables do not fill it")
+            raise ModelFileError("damaged: its tables do not match its size")
         return np.frombuffer(data, kind, many, begin).reshape(shape)
 
     origin, leaves = take("<f8", d), take("<u4", n_trees).astype(np.int64)
@@ -122,25 +123,25 @@ def thawed(data: bytes) -> tuple[Tables, Forest]:
     left, dim = take(f"<u{by_node}", n_nodes, 2).astype(np.int64).T
     point = take(f"<u{by_point}", n_leaves).astype(np.int64) if by_point else np.arange(n_leaves)
     if at != len(data) or leaves.sum() != n_leaves or np.maximum(leaves - 1, 0).sum() != n_nodes:
-        raise ModelFileError("damaged: its tables do not fill it")
+        raise ModelFileError("damaged: its tables do not match its size")
     if (point >= n_points).any() or (np.diff(before) < 1).any() or before[-1] > MOST:
-        raise ModelFileError("damaged: its tables do not make trees")
+        raise ModelFileError("damaged: its tables do not describe trees")
     mass = np.diff(before)
     tables = Tables(METHODS[method], threshold, origin, leaves, cut, dim, left, points, point, mass)
     try:
         return tables, Forest.from_state(_state(tables))
     except (ModelStateError, IndexError) as error:
-        raise ModelFileError(f"damaged: its tables do not make trees ({error})") from error
+        raise ModelFileError(f"damaged: its tables do not describe trees ({error})") from error
 
 
 def _state(tables: Tables) -> dict[str, Any]:
-    """The state of a forest of the core with these trees. The forest must not learn, because its sample is invented."""
+    """The state of a forest of the core with these trees. The forest must not learn, because its reservoir is made up."""
     n_trees, n_leaves = len(tables.sizes), len(tables.mass)
     inner = np.zeros(n_leaves + len(tables.cut), dtype=bool)
     if len(tables.cut):
-        # in preorder, an inner node follows the inner nodes before it and the leaves to the left of its own leaves
+        # before an inner node, preorder has all earlier inner nodes, and all leaves to the left of its own leaves
         inner[np.arange(len(tables.cut)) + tables.nodes.first] = True
-    # a tree holds a row only once; equal records need as many rows as the tree that holds most of them
+    # a tree holds each row only once, so equal records need as many rows as the tree with most of them has
     copies = np.zeros(len(tables.points), dtype=np.int64)
     np.maximum.at(copies, tables.point, tables.mass)
     row = np.cumsum(copies) - copies

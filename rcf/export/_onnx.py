@@ -1,9 +1,10 @@
 """Forests as ONNX graphs.
 
-The graph walks through all trees at once, level by level, in a `Loop`. The core walks up from the leaf
-(``score = q * here + (1 - q) * score``). The graph walks down and sums the same terms: `alone` is the probability
-that no box so far has separated the record, and a node adds ``alone * q * here``. Inner nodes and leaves of all trees
-are numbered together, inner nodes first. A leaf is its own child, so that a walk that ends early stays at its leaf.
+The graph walks through all trees at once, level by level, in a `Loop`. The core walks up from the leaf and computes
+``score = q * here + (1 - q) * score`` at each node. The graph walks down and adds up the same terms: `alone` is the
+probability that no box so far has separated the record, and a node adds ``alone * q * here``. Inner nodes and leaves
+of all trees are numbered together, inner nodes first. A leaf is its own child, so that a walk that ends early stays
+at its leaf.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Body(Graph):
         self._outer, self._types = outer, types
         self.state = [self.name("in") for _ in types]
         self.results: list[str] = []
-        self.going: str | None = None  # whether another iteration follows
+        self.going: str | None = None  # name of the condition for another iteration
 
     def constant(self, value: Any, dtype: Any, stem: str = "c") -> str:
         return self._outer.constant(value, dtype, stem)
@@ -98,7 +99,7 @@ class Walks:
         children = np.concatenate([below, np.repeat(leaves[:, None], 2, axis=1)])
         lower, upper = tables.boxes()
         points = tables.points[tables.point]
-        extent = np.append(self.values.extent, np.full(len(leaves), np.inf))  # a leaf separates nothing a second time
+        extent = np.append(self.values.extent, np.full(len(leaves), np.inf))  # no second cut at a leaf
         self.children = graph.constant(children.reshape(-1), np.int64, "children")
         self.dim = graph.constant(np.append(tables.dim, np.zeros(len(leaves))), np.int64, "dim")
         self.cut = graph.constant(np.append(tables.cut, np.zeros(len(leaves))), np.float32, "cut")
@@ -106,12 +107,13 @@ class Walks:
         self.upper = graph.constant(np.concatenate([upper, points]), np.float32, "upper")
         self.extent = self.number(extent, "extent")
         self.zero = self.number(0.0, "zero")
-        # float64 first: a series around 1e9 would lose its outliers if it were rounded before the origin is subtracted
+        # the origin is subtracted in float64, because rounding first would remove the outliers of a series around 1e9
         centered = graph.add("Sub", x, graph.constant(tables.origin, np.float64, "origin"))
         self.x = graph.add("Cast", centered, to=TensorProto.FLOAT)
         rows = self.x if dtype == "float32" else graph.add("Cast", self.x, to=self.kind)
         self.rows = graph.add("Unsqueeze", rows, graph.constant([1], np.int64))  # (n, 1, d)
-        # of `rows` and not of `x`, so that the loops depend on everything that they capture: skl2onnx sorts by dependency
+        # the shape of `rows` and not of `x`, so that the loops depend on all that they capture, because skl2onnx sorts by
+        # dependency
         n = graph.add("Shape", self.rows, start=0, end=1)
         grown = np.flatnonzero(tables.sizes > 0)
         roots = np.where(tables.sizes > 1, tables.first_node, self.n_nodes + tables.first_leaf)[grown]
@@ -123,7 +125,7 @@ class Walks:
         return self.graph.constant(value, self.dtype, stem)
 
     def filled(self, value: float) -> str:
-        """(n, trees) times a number."""
+        """An array of shape (n, trees) filled with one number."""
         return self.graph.add("Expand", self.number([[value]]), self.shape)
 
     def gather(self, g: Graph, table: str, at: str) -> str:
@@ -195,7 +197,7 @@ class Walks:
 
 
 def used_constants(graph: Graph) -> list[onnx.TensorProto]:
-    """The constants without those of loops that never run, because onnxruntime warns about each of them."""
+    """The constants that the graph uses. onnxruntime warns about constants of loops that never run."""
 
     def names(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
         for node in nodes:
@@ -208,12 +210,12 @@ def used_constants(graph: Graph) -> list[onnx.TensorProto]:
 
 
 def add_forest(graph: Graph, tables: Tables, dtype: str, x: str, outputs: Sequence[str]) -> None:
-    """Append the nodes that compute the outputs from `x`, float64 (n, d): scores, labels and, for a third name, attributions."""
+    """Append the nodes that compute scores, labels and, if there is a third output, attributions from `x`, float64 (n, d)."""
     g = graph
     walks = Walks(g, tables, dtype, x)
     trees = walks.number(len(tables.sizes))
     if tables.method == "path":
-        empty = walks.number((tables.sizes == 0).sum())  # each counts as a path of the mean length
+        empty = walks.number((tables.sizes == 0).sum())  # an empty tree counts as a path of the mean length
         mean = g.add("Div", g.add("Add", walks.added(g, walks.path_lengths(), 1), empty), trees)
         score = g.add("Exp", g.add("Mul", mean, walks.number(-np.log(2))))
     else:

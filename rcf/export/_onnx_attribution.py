@@ -1,8 +1,9 @@
 """The part of an ONNX graph that computes attributions.
 
-A record that equals a leaf lies inside every box on its path, so none separates it. Its score is divided as in the tree
-without the record, in which its sibling replaces its parent: the walk goes down the sibling first, then up from the parent
-through the boxes of the other records. Parts and gaps come in pairs, for lying above and below a box; each is (n, trees, d).
+A record that equals a leaf lies inside every box on its path, so no box separates it. Its score is divided as in the tree
+without the record, in which the sibling of its leaf replaces the parent. The walk goes down below the sibling first, and
+then up from the parent through the boxes of the other records. Parts and gaps come in pairs, one for values above a box and
+one for values below it. Each has the shape (n, trees, d).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _add_share(g: Graph, parts: Pair, factor: str, gaps: Pair) -> Pair:
 
 
 def _down(walks: Walks, start: str, here: str, end: str) -> Pair:
-    """The parts of each tree's score for a walk from `start` down. The tables hold the value of a cut above a node or a leaf."""
+    """The parts of each tree's score for a walk down from `start`; `here` and `end`: values of a cut above a node or a leaf."""
     g = walks.graph
     wide = g.add("Concat", walks.shape, g.constant([walks.tables.n_features], np.int64), axis=0)
     nothing = g.add("Expand", walks.number([[[0.0]]]), wide)
@@ -71,7 +72,7 @@ def _of_equal(walks: Walks, scores: str, leaf: str) -> Pair:
     parts = _down(walks, other, down, down)
     by_mass = walks.tables.method in ("codisp", "displacement")
     less = walks.gather(g, walks.number(walks.tables.mass if by_mass else np.zeros(len(walks.tables.mass))), leaf)
-    # a node, the box of the records below it without the explained one, and the parts
+    # state of the loop: a node, the box of the records below it except the explained one, and the parts
     corners = [walks.gather(g, table, other) for table in (walks.lower, walks.upper)]
     body = Body(g, [TensorProto.INT64, TensorProto.FLOAT, TensorProto.FLOAT, walks.kind, walks.kind])
     at, *shadow, high, low = body.state
@@ -98,7 +99,7 @@ def _of_equal(walks: Walks, scores: str, leaf: str) -> Pair:
 
 
 def _not_zero(walks: Walks, g: Graph, divisor: str) -> str:
-    """Replace 0 by 1. The quotient is later multiplied by gaps of 0, and 0 / 0 would make it NaN."""
+    """Replace 0 by 1 in a divisor, to avoid 0 / 0. The quotient is later multiplied by gaps of 0, so its value is irrelevant."""
     return g.add("Where", g.add("Equal", divisor, walks.zero), walks.number(1.0), divisor)
 
 
@@ -115,7 +116,7 @@ def _family(walks: Walks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _values_without(walks: Walks) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The value of a cut above a node or a leaf in the tree without the record: below the sibling, and above the parent."""
+    """The value of a cut above each node or leaf in the tree without the record, below the sibling and above it."""
     tables = walks.tables
     if tables.method in ("codisp", "displacement"):
         mass = np.append(tables.masses()[0], tables.mass).astype(np.float64)

@@ -36,7 +36,7 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     add_forest(graph, tables_of(operator.raw_operator), "float64", x, [score, label])
     container.nodes.extend(graph.nodes)
     container.initializers.extend(used_constants(graph))
-    container.node_domain_version_pair_sets.add(("", 15))  # of Shape with a start; the other operators are older
+    container.node_domain_version_pair_sets.add(("", 15))  # opset of Shape with a start; other operators are older
 
 
 def register() -> None:

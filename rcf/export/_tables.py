@@ -1,4 +1,4 @@
-"""The trees of a forest as flat arrays, in the order in which exported models hold them."""
+"""The trees of a forest as flat arrays, in the order that exported models use."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Tables:
     """All trees of a forest, one after the other.
 
     The inner nodes of a tree are in preorder, and its leaves are in order from left to right. Together with ``left[v]``, the
-    number of leaves below the first child, this order determines the tree: the first child of `v` is ``v + 1``, its second
-    child is ``v + left[v]``, and a subtree with one leaf is that leaf.
+    number of leaves below the first child, this order determines the tree. The first child of `v` is ``v + 1``, and its
+    second child is ``v + left[v]``. A subtree with one leaf is this leaf and has no inner node.
 
     Attributes
     ----------
@@ -142,12 +142,12 @@ def tables_of(model: Any) -> Tables:
     """The trees of a fitted RandomCutForest as flat arrays."""
     if isinstance(model, (StreamDetector, KeyedDetector)):
         raise TypeError(
-            f"can export a RandomCutForest, got {type(model).__name__}. Its trees see records that it rescales by what it has "
+            f"only a RandomCutForest can be exported, got {type(model).__name__}, which rescales each record by what it has "
             "learned so far. Instead, fit a RandomCutForest to the rows of rcf.shingle.shingle(records, size) and export that; "
-            "its rows are the last `size` records, the oldest first"
+            "it scores the last `size` records as one row, the oldest first"
         )
     if not isinstance(model, RandomCutForest):
-        raise TypeError(f"can export a RandomCutForest, got {type(model).__name__}")
+        raise TypeError(f"only a RandomCutForest can be exported, got {type(model).__name__}")
     check_is_fitted(model)
     if not model._forest.masses().any():
         raise ValueError("the forest holds no records, so there is nothing to export")

@@ -1,4 +1,4 @@
-"""The value of a walk that ends at a node or leaf."""
+"""The values that a walk takes at nodes and leaves."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Floats = NDArray[np.float64]
 
 
 class Values(NamedTuple):
-    """One entry for each inner node or each leaf, times the scale of its tree.
+    """The values at inner nodes and leaves, multiplied by the scale of their tree.
 
-    For "path", both values of a leaf are the length of its path as a share of the mean length.
+    For "path", both values of a leaf are the length of its path divided by the mean length.
     """
 
     extent: Floats  # for inner nodes: the sum of the sides of the box
@@ -64,7 +64,7 @@ def mean_length(n: NDArray[np.int64]) -> Floats:
 
 
 def _ratios(tables: Tables, mass: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """For each node and leaf, the largest ratio of (mass of the sibling) / (mass of the child + 1) on the way down to it."""
+    """For each node and leaf, the largest ratio (mass of the sibling) / (mass of the child + 1) on the path down to it."""
     above, leaf_above = np.zeros(len(tables.cut)), np.zeros(len(tables.mass))
     for v in tables.nodes.levels:
         for child in tables.nodes.children[v].T:

@@ -51,7 +51,7 @@ class FrozenForest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Load a frozen forest from bytes; ModelFileError if they are damaged."""
+        """Load a frozen forest from bytes. Raises ModelFileError if they are damaged."""
         return cls(bytes(data))
 
     def anomaly_score(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -69,7 +69,7 @@ class FrozenForest:
     def _checked(self, X: ArrayLike) -> NDArray[np.float64]:
         data: NDArray[np.float64] = check_array(
             X, dtype=np.float64, ensure_all_finite=False
-        )  # the core names the place
+        )  # the core checks the values and names the position
         return data
 
     def __repr__(self) -> str:
@@ -113,7 +113,7 @@ def load_frozen(path: str | os.PathLike[str]) -> FrozenForest:
 
 
 def c_array(data: bytes, name: str) -> str:
-    """A C file with the bytes as an array of 64-bit numbers, so that its address is divisible by 8."""
+    """A C file with the bytes as an array of 64-bit numbers, so that the address of the array is divisible by 8."""
     words: Any = np.frombuffer(data, "<u8")
     lines = [", ".join(f"0x{word:016x}u" for word in row) for row in np.array_split(words, max(1, len(words) // 6))]
     return f"#include <stdint.h>\n\nconst uint64_t {name}[{len(words)}] = {{\n" + ",\n".join(lines) + "\n};\n"

@@ -1,8 +1,8 @@
 /* See rcf_frozen.h. The layout of the file is described in rcf/export/_frozen.py.
  *
- * The inner nodes of a tree are in preorder and its leaves are in order from left to right, so a subtree is given by its first inner
- * node v, its first leaf a and its number of leaves n. If `left` of them are below the first child, that child is (v + 1, a, left), and the second
- * child is (v + left, a + left, n - left). A subtree of one leaf has no inner node.
+ * The inner nodes of a tree are in preorder and its leaves are in order from left to right, so a subtree is given by its first
+ * inner node v, its first leaf a and its number of leaves n. If `left` leaves are below the first child, the first child is (v + 1,
+ * a, left) and the second child is (v + left, a + left, n - left). A subtree of one leaf has no inner node.
  */
 #include "rcf_frozen.h"
 
@@ -17,7 +17,7 @@ void *memcpy(void *, const void *, size_t); /* machines without a C library have
 #define RCF_ABS(x) ((x) < 0.0 ? -(x) : (x))
 #endif
 
-enum { RCF_BLOCK = 4 }; /* rcf adds the scores of trees in blocks of four, and another order changes the last bit */
+enum { RCF_BLOCK = 4 }; /* rcf adds the scores of trees in blocks of four; another order would change the last bit */
 
 typedef struct {
     double above; /* codisp: the largest ratio of masses higher up */
@@ -27,9 +27,9 @@ typedef struct {
 typedef struct {
     union {
         double range;     /* the sum of the sides */
-        uint32_t span[2]; /* in rcf_keep_boxes, until the box is made: a and n of the subtree */
+        uint32_t span[2]; /* used in rcf_keep_boxes before the box is computed: a and n of the subtree */
     } is;
-    float corner[]; /* the lower corner, then the upper one; each is filled up with zeros to m->stride floats */
+    float corner[]; /* the lower corner, then the upper corner, each padded with zeros to m->stride floats */
 } rcf_box;
 
 typedef struct { /* the parts of the scratch space */
@@ -51,11 +51,11 @@ static rcf_room rcf_room_in(const rcf_model *m, void *work) {
 }
 
 static void rcf_zero(void *at, size_t bytes) {
-    volatile unsigned char *byte = at; /* volatile prevents the compiler from replacing the loop by a call of memset */
+    volatile unsigned char *byte = at; /* volatile, so that the compiler does not replace the loop by a call of memset */
     while (bytes > 0) byte[--bytes] = 0;
 }
 
-/* ---- values of cuts and leaves; logarithms and powers of C libraries differ from machine to machine --------------- */
+/* ---- values of cuts and leaves; computed here, because the log and exp of C libraries differ between machines ------ */
 
 /* log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)]. */
 static double rcf_log1p(double f) {
@@ -110,7 +110,7 @@ static double rcf_scale(uint32_t method, double mass) {
     return method == RCF_OPENSEARCH ? rcf_log2(mass + 1.0) : 1.0;
 }
 
-/* The value of a cut above a subtree of that mass at depth h. */
+/* The value of a cut above a subtree of mass `mass` at depth h. */
 static inline double rcf_separated(uint32_t method, double mass, uint32_t h, double above) {
     if (method == RCF_DISPLACEMENT) return mass;
     if (method == RCF_CODISP) return above > mass ? above : mass;
@@ -144,7 +144,7 @@ static inline double rcf_mass(const rcf_model *m, const rcf_subtree *at) {
     return m->before ? m->before[at->a + at->n] - m->before[at->a] : at->n;
 }
 
-/* The root of tree t; *root is that of the tree before it, or all zeros. */
+/* Advance *root from the root of tree t - 1 (all zeros for t = 0) to the root of tree t. */
 static void rcf_next_tree(const rcf_model *m, uint32_t t, rcf_subtree *root) {
     root->v += root->n > 0 ? root->n - 1 : 0;
     root->a += root->n;
@@ -152,7 +152,7 @@ static void rcf_next_tree(const rcf_model *m, uint32_t t, rcf_subtree *root) {
 }
 
 static inline rcf_subtree rcf_child(const rcf_model *m, rcf_subtree at, uint32_t second) {
-    uint32_t left = rcf_left(m, at.v), mask = 0 - second; /* a branch would be guessed wrong half the time */
+    uint32_t left = rcf_left(m, at.v), mask = 0 - second; /* a branch would be mispredicted half the time */
     rcf_subtree child = {at.above, at.v + 1 + ((left - 1) & mask), at.a + (left & mask), left + ((at.n - 2 * left) & mask)};
     if (m->method == RCF_CODISP) {
         double mass = rcf_mass(m, &child), ratio = (rcf_mass(m, &at) - mass) / (mass + 1.0);
@@ -161,10 +161,10 @@ static inline rcf_subtree rcf_child(const rcf_model *m, rcf_subtree at, uint32_t
     return child;
 }
 
-/* Continue each path from its end, path[k][h[k]], to the leaf of the record. The steps of `many` trees alternate, so that their waits
- * for memory overlap. */
+/* Continue each path from its end, path[k][h[k]], to the leaf of the record. The steps of `many` trees alternate, so that they wait
+ * for memory at the same time. */
 static void rcf_descend(const rcf_model *model, const float *row, rcf_subtree *const *path, uint32_t *h, uint32_t many) {
-    const rcf_model m = *model; /* a copy, which the writes to the paths cannot change */
+    const rcf_model m = *model; /* a local copy, so that the compiler knows that writes to the paths do not change it */
     for (int on = 1; on;) {
         on = 0;
         for (uint32_t k = 0; k < many; k++) {
@@ -219,7 +219,7 @@ static void rcf_set_range(const rcf_model *m, rcf_box *box) {
     box->is.range = rcf_outside(box->corner + m->stride, box->corner, box->corner, m->stride);
 }
 
-/* Extend the box of the leaves of *hull, which are some of those of `at`, to all leaves of `at`. */
+/* Extend the box of *hull, which is a part of the subtree `at`, to all leaves of `at`. */
 static void rcf_widen(const rcf_model *m, rcf_box *box, rcf_subtree *hull, const rcf_subtree *at) {
     for (uint32_t a = at->a; a < hull->a; a++) rcf_join(m, box, rcf_point(m, a), rcf_point(m, a));
     for (uint32_t a = hull->a + hull->n; a < at->a + at->n; a++) rcf_join(m, box, rcf_point(m, a), rcf_point(m, a));
@@ -227,7 +227,7 @@ static void rcf_widen(const rcf_model *m, rcf_box *box, rcf_subtree *hull, const
     *hull = *at;
 }
 
-/* The subtree of node v, which rcf_keep_boxes put in the place of its box. */
+/* The subtree of node v, which rcf_keep_boxes has stored in the memory of its box. */
 static rcf_subtree rcf_spanned(const rcf_box *box, uint32_t v) {
     rcf_subtree at = {0.0, v, box->is.span[0], box->is.span[1]};
     return at;
@@ -239,12 +239,12 @@ void rcf_keep_boxes(rcf_model *m, void *memory) {
         rcf_next_tree(m, t, &root);
         if (root.n > 1) memcpy(rcf_box_at(m, memory, root.v)->is.span, &root.a, sizeof(uint32_t[2]));
     }
-    for (uint32_t v = 0; v < m->nodes; v++) /* down: parents come before their children */
+    for (uint32_t v = 0; v < m->nodes; v++) /* from the roots down, because parents precede their children */
         for (uint32_t second = 0; second < 2; second++) {
             child = rcf_child(m, rcf_spanned(rcf_box_at(m, memory, v), v), second);
             if (child.n > 1) memcpy(rcf_box_at(m, memory, child.v)->is.span, &child.a, sizeof(uint32_t[2]));
         }
-    for (uint32_t v = m->nodes; v-- > 0;) { /* up: the hull of the boxes of the children */
+    for (uint32_t v = m->nodes; v-- > 0;) { /* from the leaves up: a box is the hull of the boxes of both children */
         rcf_box *box = rcf_box_at(m, memory, v);
         at = rcf_spanned(box, v);
         for (uint32_t second = 0; second < 2; second++) {
@@ -270,12 +270,12 @@ static int rcf_narrow(const rcf_model *m, const double *x, float *row) {
     return 1;
 }
 
-/* The score of the record in the tree of this path, whose leaf is at depth h, without the scale of the tree. */
+/* The score of the record in one tree, without the scale of the tree. The leaf of `path` is at depth h. */
 static double rcf_tree_score(const rcf_model *m, const rcf_room *room, const rcf_subtree *path, uint32_t h) {
     const rcf_subtree *leaf = path + h, *at = leaf;
     rcf_subtree hull = *leaf;
     double mass = rcf_mass(m, leaf), score = rcf_separated(m->method, mass, h, leaf->above);
-    if (m->method == RCF_PATH) return h + rcf_length(mass); /* equal records in a leaf count as a tree of that size */
+    if (m->method == RCF_PATH) return h + rcf_length(mass); /* a leaf of several equal records counts as a tree of that size */
     if (!m->boxes) rcf_begin(m, room->box, rcf_point(m, leaf->a));
     for (; at > path; at--) {
         const rcf_box *box = m->boxes ? rcf_box_at(m, m->boxes, at[-1].v) : room->box;
@@ -314,7 +314,7 @@ double rcf_score(const rcf_model *m, const double *x, void *work) {
     return m->method == RCF_PATH ? rcf_half_to(total) : total;
 }
 
-/* Blend a cut above the box into the parts of the cuts below it. Returns 0 if the box contains the record. */
+/* Combine the parts of the cuts below the box with a cut above it. Returns 0 if the box contains the record. */
 static int rcf_blend(const rcf_model *m, const rcf_room *room, double here) {
     const float *lower = room->box->corner, *upper = lower + m->stride;
     double total = 0.0, range = room->box->is.range;
@@ -330,8 +330,8 @@ static int rcf_blend(const rcf_model *m, const rcf_room *room, double here) {
     return 1;
 }
 
-/* Add the part of each feature in the score of a tree. A record that equals a leaf is explained as in the tree without it, where its
- * sibling replaces its parent, and these parts are scaled to its score. */
+/* Add the part of each feature in the score of a tree. A record that equals a leaf is explained as in the tree without it, in which
+ * the sibling of the leaf replaces its parent. These parts are then scaled to the score of the record. */
 static void rcf_tree_attribution(const rcf_model *m, const rcf_room *room, rcf_subtree root, double *out) {
     rcf_subtree *path = room->path[0], parent = root;
     uint32_t method = m->method, h = 0, width = 2 * m->features;
@@ -343,7 +343,7 @@ static void rcf_tree_attribution(const rcf_model *m, const rcf_room *room, rcf_s
     rcf_zero(room->parts, width * sizeof(double));
     if (same) {
         factor *= rcf_equal(method, own, h, leaf.above, rcf_mass(m, &root));
-        if (method == RCF_CODISP) method = RCF_DISPLACEMENT; /* its ratios belong to another path; displacement is divided in the same way */
+        if (method == RCF_CODISP) method = RCF_DISPLACEMENT; /* the ratios are of another path; displacement has the same parts */
         if (h == 0) { /* the tree holds a single value, so all features get equal parts */
             for (uint32_t i = 0; i < width; i++) out[i] += factor / width;
             return;
@@ -355,8 +355,8 @@ static void rcf_tree_attribution(const rcf_model *m, const rcf_room *room, rcf_s
     hull = path[h];
     rcf_begin(m, room->box, rcf_point(m, hull.a));
     for (uint32_t k = h + 1; k-- > 0;) {
-        uint32_t around = k < beside; /* whether the subtree holds the leaf, which is taken out of it */
-        if (around && k + 1 == beside) hull = parent; /* its other leaves are in the box */
+        uint32_t around = k < beside; /* whether the subtree contains the leaf, which must be left out */
+        if (around && k + 1 == beside) hull = parent; /* all other leaves of the parent are in the box already */
         rcf_widen(m, room->box, &hull, path + k);
         double mass = rcf_mass(m, path + k) - (around ? own : 0.0);
         if (!rcf_blend(m, room, rcf_separated(method, mass, k, path[k].above))) break;
@@ -397,7 +397,7 @@ static uint32_t rcf_crc(const unsigned char *at, size_t n) {
     return ~crc;
 }
 
-/* The next table, of n times `each` bytes. Past the end of the file *at becomes SIZE_MAX and stays there. */
+/* The next table, of n times `each` bytes. If it extends beyond the file, *at becomes SIZE_MAX, and all later calls return NULL. */
 static const void *rcf_take(const void *file, size_t size, size_t *at, uint64_t n, uint64_t each) {
     size_t begin = *at;
     *at = SIZE_MAX;
@@ -406,8 +406,8 @@ static const void *rcf_take(const void *file, size_t size, size_t *at, uint64_t 
     return (const unsigned char *)file + begin;
 }
 
-/* Whether the nodes of a subtree at depth h form a tree; increases model->depth to its depth. A call takes the smaller child and the loop
- * the larger one, so at most 32 calls are active. */
+/* Whether the nodes of a subtree at depth h form a tree. Raises model->depth to the depth of its leaves. The recursion takes the
+ * smaller child and the loop the larger one, so at most 32 calls are active. */
 static int rcf_check(rcf_model *m, rcf_subtree at, uint32_t h) {
     for (; at.n > 1; h++) {
         uint32_t left = rcf_left(m, at.v), second = left > at.n / 2;
@@ -422,19 +422,19 @@ static int rcf_check(rcf_model *m, rcf_subtree at, uint32_t h) {
 static int rcf_is_width(uint32_t width) { return width == 1 || width == 2 || width == 4; }
 
 const char *rcf_open(rcf_model *m, const void *file, size_t size) {
-    static const char *const broken = "the file is damaged: its tables do not make trees";
+    static const char *const broken = "the file is damaged: its tables do not describe trees";
     rcf_header head;
     size_t at = sizeof head;
     if ((uintptr_t)file % 8 != 0) return "the address of the file is not divisible by 8";
     if (size < sizeof head) return "the file is cut off";
     memcpy(&head, file, sizeof head);
     if (head.magic[0] != 0x66666372u || head.magic[1] != 0x011a7a72u) return "not a frozen model of version 1, or a big-endian machine";
-    if (head.size != size) return "the file is cut off, or longer than it says";
+    if (head.size != size) return "the file is cut off or too long";
     if (rcf_crc((const unsigned char *)file + 12, size - 12) != head.crc) return "the file is damaged: its checksum differs";
     uint32_t points = head.points, leaves = head.leaves, nodes = head.nodes, shared = head.point_width > 0;
     if (head.method > RCF_PATH || head.features < 1 || head.features >= 1 << 28 || head.trees < 1 || leaves == UINT32_MAX
         || !rcf_is_width(head.node_width) || (shared ? !rcf_is_width(head.point_width) : points != leaves) || head.massive > 1 || head.zero)
-        return "the file is damaged: a number in its header is impossible";
+        return "the file is damaged: a number in its header is out of range";
     m->features = head.features;
     m->trees = head.trees;
     m->method = head.method;
@@ -451,7 +451,7 @@ const char *rcf_open(rcf_model *m, const void *file, size_t size) {
     m->points = rcf_take(file, size, &at, points, 4 * (uint64_t)m->features);
     m->node = rcf_take(file, size, &at, nodes, 2 * m->node_width);
     m->point = rcf_take(file, size, &at, leaves, m->point_width);
-    if (at != size) return "the file is damaged: its tables do not fill it";
+    if (at != size) return "the file is damaged: its tables do not match its size";
     if (!shared) m->point = NULL;
     if (!head.massive) m->before = NULL;
     for (uint32_t i = 0; i < leaves; i++)

@@ -1,4 +1,4 @@
-/* A frozen model in JavaScript, in browsers and in node, by rcf_frozen.c compiled to WebAssembly:
+/* A frozen model in JavaScript, for browsers and Node.js. It calls rcf_frozen.c, which is compiled to WebAssembly by
  *
  *     clang --target=wasm32 -std=c99 -O3 -ffp-contract=off -msimd128 -mbulk-memory -nostdlib -Wl,--no-entry \
  *         -Wl,--export=rcf_open,--export=rcf_keep_boxes,--export=rcf_score,--export=rcf_attribution,--export=__heap_base \
@@ -9,7 +9,7 @@
  *     forest.score([1.0, 2.0, 3.0]) > forest.threshold
  */
 export class FrozenForest {
-  constructor(module, file, { boxes = true } = {}) { // boxes: keep them in memory, and score seven times as fast
+  constructor(module, file, { boxes = true } = {}) { // boxes: keep the boxes in memory to score seven times as fast
     this.c = new WebAssembly.Instance(module).exports
     this.end = this.c.__heap_base.value
     const model = this.model = this.take(128) // room for the struct rcf_model, whose first fields are read below
@@ -30,7 +30,7 @@ export class FrozenForest {
     this.out = this.take(16 * this.features)
   }
 
-  take(bytes) { // the address of so many bytes, divisible by 8
+  take(bytes) { // allocates memory and returns its address, which is divisible by 8
     const at = this.end = Math.ceil(this.end / 8) * 8
     this.end += bytes
     const missing = this.end - this.c.memory.buffer.byteLength
@@ -43,12 +43,12 @@ export class FrozenForest {
     new Float64Array(this.c.memory.buffer, this.x, this.features).set(record)
   }
 
-  score(record) { // NaN where a number is not finite
+  score(record) { // NaN if a number is not finite
     this.put(record)
     return this.c.rcf_score(this.model, this.x, this.work)
   }
 
-  attribution(record) { // [by lying high, by lying low] for each feature, one after the other
+  attribution(record) { // for each feature two numbers: the part for a high value and the part for a low value
     this.put(record)
     if (!this.c.rcf_attribution(this.model, this.x, this.work, this.out)) return new Float64Array(2 * this.features).fill(NaN)
     return new Float64Array(this.c.memory.buffer, this.out, 2 * this.features).slice()

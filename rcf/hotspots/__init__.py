@@ -1,4 +1,4 @@
-"""Dense regions among the last records of a stream, and how they change. Shares no code with the forest."""
+"""Dense regions among the last records of a stream, and their changes. This package shares no code with the forest."""
 
 from .hotspots import Change, HotSpot, HotSpots
 from .radius import k_distances, suggest_radius

@@ -1,12 +1,11 @@
-/* A tree of boxes, for more features than the grid takes: 3^d cells are too many to look at. Each box is around the records below it,
- * split at the median of its widest side; parts of the tree that have become unbalanced are rebuilt.
- */
+/* A tree of bounding boxes, for more than three features, where a grid would have to search 3^d cells. Each box bounds the records
+ * below it and is split at the median of its widest side. Parts of the tree that have become unbalanced are rebuilt. */
 #ifndef RCF_BOXTREE_H
 #define RCF_BOXTREE_H
 
 #include "points.h"
 
-/* The place of a record is its slot. */
+/* In the tree, the place of a record is its slot. */
 static inline double *rcf_row(const rcf_index *x, int32_t slot) { return rcf_entry_at(x, slot)->point; }
 
 static inline double *rcf_lower(const rcf_index *x, int32_t v) { return x->boxes + (size_t)v * 2 * x->dims; }
@@ -24,7 +23,7 @@ static void rcf_free_box_node(rcf_index *x, int32_t v) {
     x->free_node = v;
 }
 
-/* A new bucket at the head of those of a leaf. */
+/* Add a bucket at the head of the list of buckets of a leaf. */
 static void rcf_new_bucket(rcf_index *x, int32_t leaf) {
     int32_t b = x->free_bucket;
     if (b >= 0) x->free_bucket = x->buckets[b].next;
@@ -67,10 +66,10 @@ static int rcf_widest(const rcf_index *x, int32_t v) {
             most = upper[j] - lower[j];
             widest = j;
         }
-    return widest; /* -1: all its records are equal */
+    return widest; /* -1 if all records are equal */
 }
 
-/* The value of rank k in one feature among the n slots, which are reordered. */
+/* The value of rank k in feature `dim` among n slots. Reorders the slots. */
 static double rcf_select(const rcf_index *x, int32_t *slots, int32_t n, int32_t k, int dim) {
     for (;;) {
         double a = rcf_row(x, slots[0])[dim], b = rcf_row(x, slots[n / 2])[dim],
@@ -98,7 +97,7 @@ static double rcf_select(const rcf_index *x, int32_t *slots, int32_t n, int32_t 
     }
 }
 
-/* Make node v the tree over these n >= 1 slots. */
+/* Build the tree of n >= 1 slots at node v. */
 static void rcf_build_boxes(rcf_index *x, int32_t v, int32_t *slots, int32_t n) {
     for (;;) {
         rcf_box_node *node = &x->nodes[v];
@@ -114,7 +113,7 @@ static void rcf_build_boxes(rcf_index *x, int32_t v, int32_t *slots, int32_t n) 
             return;
         }
         double cut = rcf_select(x, slots, n, (n - 1) / 2, dim), top = rcf_upper(x, v)[dim];
-        if (cut == top) { /* at least half of the records have this value: they go right, the others left */
+        if (cut == top) { /* at least half of the records have this value; they go right and the others left */
             cut = rcf_lower(x, v)[dim];
             for (int32_t i = 0; i < n; i++) {
                 double value = rcf_row(x, slots[i])[dim];
@@ -134,7 +133,7 @@ static void rcf_build_boxes(rcf_index *x, int32_t v, int32_t *slots, int32_t n) 
         node->child[0] = a;
         node->child[1] = b;
         x->nodes[a].parent = x->nodes[b].parent = v;
-        if (left <= n - left) { /* recursion only into the smaller part is at most log2 n deep */
+        if (left <= n - left) { /* recursion into the smaller part only is at most log2 n deep */
             rcf_build_boxes(x, a, slots, left);
             v = b;
             slots += left;
@@ -209,7 +208,7 @@ static int rcf_on_face(const rcf_index *x, int32_t v, const double *point) {
 static void rcf_tree_index_remove(rcf_index *x, int32_t slot) {
     const double *point = rcf_row(x, slot);
     int32_t hole = x->bucket_of[slot], leaf = x->buckets[hole].leaf, head = x->nodes[leaf].bucket;
-    /* the last record of the head bucket takes its place */
+    /* the last record of the head bucket takes the place of the removed one */
     int32_t last = x->buckets[head].slot[--x->buckets[head].size];
     x->buckets[hole].slot[x->place_of[slot]] = last;
     x->bucket_of[last] = hole;
@@ -269,7 +268,7 @@ static inline int rcf_box_within(const rcf_index *x, int32_t v, const double *po
     for (int j = 0; j < x->dims; j++) {
         double out = lower[j] > point[j] ? lower[j] - point[j] : point[j] > upper[j] ? point[j] - upper[j] : 0.0;
         sum += out * out;
-        /* the order of summation differs from that of the distance, so allow for rounding */
+        /* a tolerance for rounding, because the distance of a record is summed in another order */
         if (sum > x->radius2 * (1.0 + 1e-12)) return 0;
     }
     return 1;

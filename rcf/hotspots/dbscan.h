@@ -2,7 +2,8 @@
  *
  * A record with at least min_points records within the radius, including itself, is a core. Cores within the radius of each other belong
  * to one region. Any other record within the radius of a core is a border record of the region of its nearest core (the older one, if two
- * are equally near). All other records are noise. This depends only on the records of the window and their order, not on earlier records.
+ * are equally near). All other records are noise. The regions depend only on the records of the window and their order, not on
+ * earlier records.
  *
  * A new record adds one to the counts of its neighbours. A record that reaches min_points becomes a core and joins the regions of its
  * neighbouring cores (gain). A record that leaves subtracts one from the counts. A core that falls below min_points is lost (lose), and
@@ -27,7 +28,7 @@ static void rcf_gain(rcf_window *w, int32_t slot) {
     for (int32_t i = 0; i < n; i++) {
         if (!w->near_b[i]->core) continue;
         int32_t r = rcf_record_at(&w->index, w->near_b[i]->slot)->owner;
-        /* the largest region stays, so that few records change their region */
+        /* keep the largest region, so that few records change their region */
         if (target < 0 || w->regions[r].n_cores > w->regions[target].n_cores) target = r;
     }
     if (target < 0) target = rcf_new_region(w);
@@ -68,7 +69,7 @@ static inline void rcf_concatenate(rcf_window *w, int32_t *head, int32_t *end, i
 static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
     int32_t n_groups = 0, reached = 0, i = 0;
     rcf_group *groups = w->groups;
-    while (reached < k) { /* groups of seeds that are neighbours of each other */
+    while (reached < k) { /* form groups of seeds that are connected as neighbours */
         rcf_group *g = &groups[n_groups];
         g->todo = g->done = g->todo_end = g->done_end = -1;
         g->met = n_groups;
@@ -80,14 +81,14 @@ static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
                     seeds[j] = seeds[reached];
                     seeds[reached++] = s;
                 }
-            if (reached == k && begin == 0) return; /* the usual case: one group */
+            if (reached == k && begin == 0) return; /* the usual case: all seeds are in one group */
         }
         n_groups++;
         for (int32_t j = n_groups > 1 ? groups[n_groups - 2].ended : 0; j < reached; j++) {
             rcf_record_at(&w->index, seeds[j]->slot)->mark = w->mark + 1 + g->met;
             rcf_append(w, &g->todo, &g->todo_end, seeds[j]->slot);
         }
-        g->ended = reached; /* temporarily: the begin of the next group */
+        g->ended = reached; /* temporarily the begin of the next group */
     }
     int64_t base = w->mark + 1;
     int32_t open = n_groups;
@@ -127,8 +128,8 @@ static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
 
     for (int32_t g = 0; g < n_groups; g++) {
         if (groups[g].met != g || !groups[g].ended) continue;
-        /* Two precautions for a window that was restored from a false state, whose regions do not match its records: the region of
-         * this core may not be marked as touched yet, and there may be no room for one more region. */
+        /* These are two precautions for a window that was restored from a false state, whose regions do not match its records. The
+         * region of this core may not be marked as touched yet, and there may be no room for one more region. */
         int32_t from = rcf_record_at(&w->index, groups[g].done)->owner;
         rcf_touch(w, from);
         if (w->free_region < 0 && w->n_regions == w->capacity) continue;
@@ -146,7 +147,7 @@ static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
     }
 }
 
-/* Make `slot` a non-core; if `gone`, the record is about to leave. */
+/* Remove a core. If `gone`, the record itself is about to leave the window. */
 static void rcf_lose(rcf_window *w, int32_t slot, int gone) {
     int32_t n = rcf_within(&w->index, rcf_point_at(&w->index, slot), w->near_b, w->far_b), k = 0;
     int32_t r = rcf_record_at(&w->index, slot)->owner, orphan = rcf_record_at(&w->index, slot)->borders;
@@ -294,7 +295,7 @@ static inline int32_t rcf_slot(const rcf_window *w, int64_t age) { /* the slot o
     return (int32_t)(age >= w->length ? age - w->length : age);
 }
 
-/* Find the records within the radius of a point. If a look was prepared for the record with this number, use it. */
+/* Find the records within the radius of a point. If a lookup was prepared for the record with this number, use it. */
 static int32_t rcf_within_prepared(rcf_window *w, const rcf_look *looks, int64_t number, const double *point) {
     const rcf_look *look = &looks[number % RCF_AHEAD];
     if (look->number == number) return rcf_grid_within(&w->index, look, w->near_a, w->far_a);
@@ -310,7 +311,7 @@ static inline void rcf_prepare(rcf_window *w, rcf_look *looks, int64_t number, i
     else if (look->number == number) rcf_fetch_chunks(&w->index, look);
 }
 
-/* Prepare looks for the next records, of which `more` are known, and for the records that will leave next. */
+/* Prepare lookups for the next records, of which `more` are known, and for the records that will leave next. */
 static void rcf_look_ahead(rcf_window *w, const double *record, int64_t more) {
     double point[RCF_AXES];
     int64_t oldest = w->seen - w->size;
@@ -350,7 +351,7 @@ static int rcf_remove_oldest(rcf_window *w) {
     return rcf_after_exit(w);
 }
 
-/* Make room for `more` records. Returns 0, with nothing changed, if there is no memory. */
+/* Allocate memory for `more` records. If there is no memory, returns 0 and changes nothing. */
 static int rcf_window_reserve(rcf_window *w, int64_t more) {
     int64_t n = w->size + more + 1;
     if (n > w->length) n = w->length;
@@ -373,8 +374,8 @@ static int rcf_window_reserve(rcf_window *w, int64_t more) {
     return 1;
 }
 
-/* Add the next record of the stream, for which there is room; `more` others follow it in memory. Returns 0 if there was no memory to log
- * the changes of regions. */
+/* Add the next record of the stream. Memory must have been reserved for it, and `more` records must follow it in memory. Returns 0
+ * if there is no memory for the log of changes. */
 static int rcf_window_push(rcf_window *w, const double *record, int64_t more) {
     int fine = 1;
     int64_t place = (int64_t)w->first + w->size;
@@ -403,7 +404,7 @@ static int rcf_window_push(rcf_window *w, const double *record, int64_t more) {
         r->touched = 0;
     }
     w->n_touched = 0;
-    for (int64_t i = told + 1; i < w->n_changes; i++) { /* by kind, then number */
+    for (int64_t i = told + 1; i < w->n_changes; i++) { /* sort the changes of this record by kind, then by id */
         rcf_change c = w->changes[i];
         int64_t j = i;
         for (; j > told && (w->changes[j - 1].kind > c.kind || (w->changes[j - 1].kind == c.kind && w->changes[j - 1].id > c.id)); j--)
@@ -414,9 +415,9 @@ static int rcf_window_push(rcf_window *w, const double *record, int64_t more) {
     return fine;
 }
 
-/* Fill a new window with n records, for which it has room. `counts` has the number of neighbours of each record. `owners` has the region of
- * each core (0 .. n_regions - 1; every region has a core), the core that each border record belongs to, and -1 for noise. False data give
- * wrong regions but do no harm. */
+/* Fill a new window with n records, for which memory must have been reserved. `counts` holds the number of neighbours of each
+ * record. `owners` holds the region of each core (0 .. n_regions - 1; every region has a core), the core of each border record, and
+ * -1 for noise. False data give wrong regions but do no other harm. */
 static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, const int32_t *counts, const int32_t *owners,
                               int32_t n_regions) {
     for (int32_t r = 0; r < n_regions; r++) rcf_new_region(w);
@@ -437,7 +438,7 @@ static void rcf_window_refill(rcf_window *w, int32_t n, const double *points, co
     w->size = n;
 }
 
-/* `radius` is in metres on the sphere. */
+/* Initialise a window. On the sphere, `radius` is in metres. */
 static int rcf_window_open(rcf_window *w, int columns, int sphere, int32_t window, double radius, int32_t min_points) {
     memset(w, 0, sizeof *w);
     w->columns = columns;

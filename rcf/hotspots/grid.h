@@ -1,18 +1,18 @@
-/* A hashed grid, for up to 3 features, with cells slightly wider than the radius: all neighbours are in the cell of a point or next
- * to it. Cells are gathered in blocks, of which a look meets few.
- */
+/* A hashed grid, for up to 3 features. The cells are slightly wider than the radius, so all neighbours of a point are in its cell
+ * or in adjacent cells. Cells are grouped into blocks, so that a lookup has to find only a few blocks in the hash table. */
 #ifndef RCF_GRID_H
 #define RCF_GRID_H
 
 #include "points.h"
 
-/* Cells are numbered from the first record. Records farther away than this many cells share the outermost cells. */
+/* Cells are numbered from the cell of the first record. Records farther away than this many cells share the outermost cells. */
 #define RCF_FAR 1099511627776.0 /* 2^40 */
 
-/* Cells are slightly wider than the radius: with cell numbers below 2^40, the rounding error of a difference is below 2^-12 cells. */
+/* Cells are wider than the radius by this factor, to allow for rounding. With cell numbers below 2^40, the rounding error of a
+ * difference is below 2^-12 cells. */
 #define RCF_CELL_MARGIN (1.0 + 1.0 / 1024)
 
-/* A block is 2^bits cells long in each direction, by the number of features. */
+/* For each number of features, the logarithms to base 2 of the number of cells of a block in each direction. */
 static const int rcf_bits[RCF_AXES][RCF_AXES] = {{4, 0, 0}, {2, 2, 0}, {2, 1, 1}};
 
 static inline int64_t rcf_cell(const rcf_index *x, const double *point, int axis) {
@@ -52,7 +52,7 @@ static void rcf_enter_table(rcf_index *x, int32_t b) {
 static void rcf_leave_table(rcf_index *x, int32_t b) {
     uint32_t hole = rcf_hash(x, rcf_block_at(x, b)->at) & x->mask;
     while (x->table[hole] != b) hole = (hole + 1) & x->mask;
-    /* the following entries without a gap move up if their own place allows it, so that no search ends too early */
+    /* move entries that follow without a gap into the hole if their hash allows it, so that no search ends too early */
     for (uint32_t i = (hole + 1) & x->mask; x->table[i] >= 0; i = (i + 1) & x->mask) {
         uint32_t home = rcf_hash(x, rcf_block_at(x, x->table[i])->at) & x->mask;
         if (((i - home) & x->mask) >= ((i - hole) & x->mask)) {
@@ -107,7 +107,7 @@ static rcf_entry *rcf_grid_insert(rcf_index *x, int32_t slot, const double *poin
     return entry;
 }
 
-/* The oldest record is also the oldest of its cell. */
+/* Remove the oldest record, which is also the oldest of its cell. */
 static void rcf_grid_remove(rcf_index *x, int32_t slot) {
     int64_t at[RCF_AXES];
     int32_t c = rcf_record_at(x, slot)->place / RCF_CHUNK;
@@ -129,9 +129,9 @@ static void rcf_grid_remove(rcf_index *x, int32_t slot) {
     }
 }
 
-/* What is known of a look around a point before it is made. */
+/* A lookup of the neighbours of a point, which can be prepared before it is made. */
 typedef struct {
-    int64_t number;  /* of the record that it is prepared for, -1: of none */
+    int64_t number;  /* number of the record for which it is prepared, or -1 */
     double point[RCF_AXES];
     int64_t low[RCF_AXES], high[RCF_AXES]; /* the 3^d cells */
     int64_t at[8][RCF_AXES];               /* the blocks that they lie in ... */
@@ -139,7 +139,8 @@ typedef struct {
     int n;
 } rcf_look;
 
-/* The functions that get `dims` are compiled for each number of features: an eighth less time with a window of 1000. */
+/* The functions with the parameter `dims` are compiled for each number of features, which saves an eighth of the time with a window of
+ * 1000 records. */
 static inline void rcf_look_in(const rcf_index *x, const double *point, rcf_look *look, const int dims) {
     const int *bits = rcf_bits[dims - 1];
     int64_t first[RCF_AXES], last[RCF_AXES], i, j, k;
@@ -171,7 +172,7 @@ static void rcf_look_at(const rcf_index *x, const double *point, rcf_look *look)
     }
 }
 
-/* Fetch the blocks that are probably looked at. */
+/* Prefetch the blocks that the lookup will probably find. */
 static void rcf_fetch_blocks(const rcf_index *x, const rcf_look *look) {
     for (int i = 0; i < look->n; i++) {
         int32_t b = x->table[look->home[i]];
@@ -186,7 +187,7 @@ static inline void rcf_fetch_chunk(const rcf_index *x, int32_t chunk) {
     RCF_PREFETCH((char *)rcf_chunk_at(x, chunk) + RCF_LINE / 2);
 }
 
-/* Write down the newest chunk of each cell, and fetch it; returns how many there are, at most 27. */
+/* Collect the newest chunk of each cell in `newest`, and prefetch it. Returns the number of chunks, at most 27. */
 static inline int rcf_newest_chunks(const rcf_index *x, const rcf_look *look, int32_t *newest, const int dims) {
     const int *bits = rcf_bits[dims - 1];
     int64_t from[RCF_AXES], to[RCF_AXES];
@@ -195,7 +196,7 @@ static inline int rcf_newest_chunks(const rcf_index *x, const rcf_look *look, in
         int32_t found = rcf_find_block(x, look->at[b], look->home[b]);
         if (found < 0) continue;
         const rcf_block *block = rcf_block_at(x, found);
-        for (int a = 0; a < RCF_AXES; a++) { /* those of the 3^d cells that belong to this block */
+        for (int a = 0; a < RCF_AXES; a++) { /* the range of the 3^d cells that belong to this block */
             int64_t first = look->at[b][a] * ((int64_t)1 << bits[a]), last = first + (1 << bits[a]) - 1;
             from[a] = (look->low[a] > first ? look->low[a] : first) - first;
             to[a] = (look->high[a] < last ? look->high[a] : last) - first;
@@ -217,7 +218,8 @@ static inline int32_t rcf_scan(const rcf_index *x, const rcf_look *look, rcf_ent
     int32_t n = 0, here[27], newest[27];
     int cells = rcf_newest_chunks(x, look, newest, dims);
     memcpy(here, newest, sizeof here);
-    /* One chunk of each cell in turn: the waits for memory of different cells overlap, those along a cell cannot. */
+    /* Take one chunk of each cell in turn. The waits for memory of different cells overlap, whereas those for the chunks of one cell
+     * cannot. */
     while (cells) {
         int kept = 0;
         for (int c = 0; c < cells; c++) {
@@ -248,7 +250,7 @@ static int32_t rcf_grid_within(const rcf_index *x, const rcf_look *look, rcf_ent
     }
 }
 
-/* Fetch the chunks that will be looked at first. */
+/* Prefetch the chunks that the lookup will read first. */
 static void rcf_fetch_chunks(const rcf_index *x, const rcf_look *look) {
     int32_t newest[27];
     switch (x->dims) {

@@ -1,4 +1,4 @@
-"""HotSpots: the dense regions of a stream, updated with every record, and how they change."""
+"""HotSpots: the dense regions of a stream, updated with every record, and their changes."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ class HotSpot:
     id : int
         Constant while the region exists, even if it grows, shrinks or moves. Ids are never reused.
     density : float
-        `count` divided by the volume of the box, or by its square metres with ``metric="haversine"``; see :class:`HotSpots` for
-        a box without volume.
+        `count` divided by the volume of the box, or by its area in square metres with ``metric="haversine"``. :class:`HotSpots`
+        describes the density of a box without volume.
     min_values, max_values : tuple of float
         The bounding box of the records, per feature. With ``metric="haversine"`` these are (latitude, longitude) of the southwest
         and the northeast corner; the longitude of the latter is above 180 if the box crosses the date line.
     count : int
         Number of records.
     center : tuple of float
-        Mean of the records. With ``metric="haversine"`` the place below their mean in space.
+        Mean of the records. With ``metric="haversine"``, the point on the surface of the earth below their mean in
+        three dimensions.
 
     Examples
     --------
@@ -69,7 +70,7 @@ class HotSpot:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a record did to a region.
+    """A change of a region that a record caused.
 
     Attributes
     ----------
@@ -80,9 +81,10 @@ class Change:
     id : int
         Id of the region.
     other : int or None
-        For "split" the region that it split from, for "merged" the region that it became part of.
+        For "split", the id of the region that it was part of. For "merged", the id of the region that it became part
+        of. Otherwise None.
     count : int
-        Number of records now; 0 if the life of the region ends.
+        Number of records of the region now; 0 if the life of the region ends.
 
     Examples
     --------
@@ -102,28 +104,29 @@ class Change:
 class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """The dense regions among the last records of a stream.
 
-    A region is a cluster of DBSCAN. A record with at least `min_points` records within `scan_radius`, itself included,
-    is a core. Cores within `scan_radius` of each other belong to one region, and so does any other record within
+    A region is a cluster of DBSCAN. A record with at least `min_points` records within `scan_radius`, including itself, is
+    a core. Cores within `scan_radius` of each other belong to one region, and so does any other record within
     `scan_radius` of one of its cores. After every record the regions equal those of a new clustering of the window, but an
     update only visits the neighbourhoods of the new record and of the record that left.
 
-    Use it on a stream (`update` for each record, or `follow` to learn what happened to the regions), or as a clusterer instead
-    of :class:`sklearn.cluster.DBSCAN` (`fit_predict`).
+    Use it on a stream, with `update` for each record or with `follow` to get the changes of the regions. Or use it as a
+    clusterer instead of :class:`sklearn.cluster.DBSCAN`, with `fit_predict`.
 
     Parameters
     ----------
     window_size : int, default=1000
-        Number of records of the stream in the window. `fit` uses all of its rows.
+        Number of records of the stream in the window. `fit` ignores it and uses all rows.
     scan_radius : float, default=0.5
         Distance within which records are neighbours, in metres with ``metric="haversine"``. Choose a value between the typical
-        distance of neighbours inside dense regions and the one outside; :func:`suggest_radius` proposes a value. The default is
-        that of DBSCAN and does not depend on your data. Scale features whose units differ.
+        distance of neighbours inside dense regions and that outside of them; :func:`suggest_radius` proposes a value. The
+        default is that of DBSCAN and does not depend on your data. Scale features whose units differ.
     min_points : int, default=5
-        Number of records within `scan_radius` that make a record a core, itself included. It is the smallest size of a region.
-        Choose a share of the window that no place contains by chance, for example 2 %.
+        Smallest number of records within `scan_radius` of a core, including itself. It is also the smallest size of a region.
+        Choose a share of the window that is not concentrated at one place by chance, for example 2 %.
     metric : {"euclidean", "haversine"}, default="euclidean"
         With "haversine" a record is a place on the earth, (latitude, longitude) in degrees, and distances are along the great
-        circle. Latitudes are from -90 to 90, longitudes from -180 to 360, so both customs of counting them are accepted.
+        circle. Latitudes are from -90 to 90. Longitudes are from -180 to 360, so those from -180 to 180 and those from 0
+        to 360 are both accepted.
     strict : bool, default=False
         Enforce the limits of the Kinesis function: windows of 100 to 1000 records, and `min_points` of at least 2.
 
@@ -154,35 +157,36 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
     The clusters are those of M. Ester, H.-P. Kriegel, J. Sander, X. Xu, "A Density-Based Algorithm for Discovering Clusters in
     Large Spatial Databases with Noise", KDD 1996.
 
-    **Border records.** A record that is not a core may be within reach of several regions. It belongs to the region of the nearest
-    core (of the oldest of them, if several are equally near), so its region changes only if something near it changes.
-    scikit-learn assigns it to the region with the lowest label. Cores, noise and, after `fit`, the labels of the regions
-    are the same in both.
+    **Border records.** A record that is not a core may lie within `scan_radius` of the cores of several regions. It belongs to the
+    region of the nearest core, and among equally near cores to that of the oldest. So its region changes only if a record near it
+    changes. scikit-learn assigns such a record to the region with the lowest label. Cores, noise and, after `fit`, the labels of
+    the regions are the same in both.
 
     **Density** is the number of records divided by the volume of the box around them. A side of length zero counts as
-    `scan_radius`, because closer records are neighbours in any case. If the volume is too small for a float, the density is the
-    largest float.
+    `scan_radius`, because the clustering does not distinguish smaller distances. If the volume is too small for a float, the
+    density is the largest float.
 
     **Places on the earth.** The earth is a sphere of radius 6 371 008.8 m (`EARTH_RADIUS`), the mean radius of the ellipsoid
     WGS 84. Distances differ from those on the ellipsoid by up to 0.6 %. Neighbours are found across the date line and around the
     poles. The box of a region has the smallest range of longitudes that holds its records. Its west end is from -180 to below 180,
     and its east end is above 180 if the box crosses the date line: 179 to 181.5 means 179 E to 178.5 W. A record at a pole
     lies on all meridians and does not widen the box. The density is in records per square metre. `scan_radius` must be at least a
-    millimetre, because places are computed to about a nanometre.
+    millimetre, because positions are rounded to about a nanometre.
 
-    **Ids.** A record that enters can start a region or join regions. Of the joined regions, the one with the most records keeps its
-    id; with equal counts it is the smaller id. A record that leaves can end or split a region. The part with the most records
-    keeps the id; with equal counts it is the part with the oldest core.
+    **Ids.** A record that enters can start a region or join regions. Among the joined regions, the one with the most records keeps
+    its id; if counts are equal, the smallest id stays. A record that leaves can end or split a region. The part with the most
+    records keeps the id; if counts are equal, this is the part with the oldest core.
 
     **Cost.** The cost of a record grows with the number of records within `scan_radius` of it, not with the window. If the
     radius covers most of the window, every record costs as much as the whole window. A hashed grid finds neighbours with up to
-    three features, and a tree of boxes with more. In many dimensions without structure, the tree must compare a record with the
-    whole window. If a core is lost and its neighbouring cores are not neighbours of each other, a search checks whether they are
-    still connected. It visits as many records as the smaller part has, and a whole ring if the ring opens. The grid starts
-    at the first record. Farther than 10^12 radii from there its cells are indistinguishable, and all records are compared with each
-    other.
+    three features, and a tree of boxes with more. If the data have many dimensions and no structure, the tree must compare a record
+    with the whole window. If a core is lost and its neighbouring cores are not neighbours of each other, a search checks whether
+    they are still connected. It visits as many records as the smaller part has. If a ring opens, it visits the whole ring. The grid
+    has its origin at the first record. At distances above 10^12 radii from there, all records share the same cells, so they are
+    compared with each other.
 
-    **Parameters** cannot change within a stream: the next call that learns raises an error that names it. `fit` starts again.
+    **Parameters** cannot change within a stream. If one was changed, the next call that learns raises an error that names it.
+    `fit` starts a new stream with the new values.
 
     **Threads.** One thread learns at a time, and any number of threads may read. A reader sees the regions before or after a
     record, never during an update.
@@ -202,7 +206,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
     >>> spot.count, [round(x, 1) for x in spot.min_values], [round(x, 1) for x in spot.max_values]
     (209, [3.9, 7.0], [5.1, 8.0])
 
-    Taxis in Fiji, some of them east of the date line; neighbours are within 500 m:
+    The next example has taxis in Fiji, some of them east of the date line. Neighbours are within 500 m:
 
     >>> taxis = HotSpots(window_size=100, scan_radius=500, min_points=3, metric="haversine")
     >>> [spot] = taxis.update_many([[-16.8, 179.998], [-16.8, -179.999], [-16.801, 179.999], [-17.8, 178.0]])
@@ -237,7 +241,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
     # ---- the stream --------------------------------------------------------------------------------------------
 
     def update(self, record: ArrayLike) -> list[HotSpot]:
-        """Add the next record of the stream; the oldest leaves if the window is full.
+        """Add the next record of the stream. If the window is full, the oldest record leaves.
 
         Parameters
         ----------
@@ -252,8 +256,8 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         Raises
         ------
         ValueError
-            If the record has NaN, infinity, another number of features, or feature names that differ or have another order. The
-            regions do not change then.
+            If the record contains NaN or infinity, or if the number, the names or the order of its features differ from those
+            of the stream. The regions do not change then.
         """
         names = names_of(record)
         known = list(getattr(self, "feature_names_in_", [])) if hasattr(self, "_window") else None
@@ -268,7 +272,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         return self.hot_spots_
 
     def update_many(self, X: ArrayLike) -> list[HotSpot]:
-        """Add the rows in turn, as `update` does with one record.
+        """Add many records in order, as `update` does with one record.
 
         Parameters
         ----------
@@ -283,7 +287,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         return self.hot_spots_
 
     def follow(self, X: ArrayLike) -> list[Change]:
-        """Add the rows in turn and return what each of them did to the regions.
+        """Add many records in order, and return the changes of regions that each of them caused.
 
         Parameters
         ----------
@@ -350,7 +354,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
             raise ValueError(f"strict: min_points must be at least 2, got {self.min_points}.")
 
     def _stream(self, n_features: int) -> Window:
-        """The window that the next record enters, a new one if there is none."""
+        """The window that the next record enters. It is created if there is none."""
         if not hasattr(self, "_window"):
             self._check_settings()
             self._begin(self._new_window(n_features, self.window_size))
@@ -364,15 +368,15 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         self._window = window
         self._settled = {name: getattr(self, name) for name in ("window_size", "scan_radius", "min_points", "metric")}
         self._spots: dict[int, HotSpot] = {}
-        self._reading = threading.Lock()  # hot_spots_ brings _spots up to date, and two threads may read it
+        self._reading = threading.Lock()  # because hot_spots_ updates _spots, and several threads may read it
 
     # ---- a table -----------------------------------------------------------------------------------------------
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Forget everything and cluster all rows at once, regardless of `window_size`.
 
-        Afterwards `labels_` has the label that DBSCAN gives each row (see Notes for border records). A stream can continue:
-        its first record removes all but the last `window_size` rows.
+        Afterwards `labels_` holds the labels of DBSCAN (see Notes for border records). A stream can continue after `fit`.
+        Its first record removes all but the last `window_size` rows.
 
         Parameters
         ----------
@@ -427,7 +431,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
             return {"params": self.get_params(), "names": None, "window": None}
         names = getattr(self, "feature_names_in_", None)
         return {
-            "params": {**self.get_params(), **self._settled},  # later changes have no effect, and are not saved
+            "params": {**self.get_params(), **self._settled},  # the values in use, not later changes
             "names": None if names is None else [str(name) for name in names],
             "window": self._window.state(),
         }
@@ -443,7 +447,7 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         if [held[name] for name in ("window_size", "scan_radius", "min_points")] != [
             self.window_size, self.scan_radius, self.min_points
         ]:  # fmt: skip
-            raise ValueError("the window was begun with other parameters")
+            raise ValueError("the window was started with other parameters")
         window = Window.restore(held, self.metric == "haversine")
         self._begin(window)
         self.n_features_in_ = int(window.n_features)
@@ -488,12 +492,13 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         return self._window
 
     def members(self, id: int) -> NDArray[np.int64]:
-        """The positions of a region's records in the stream, ascending; the first record is 0.
+        """The positions in the stream of the records of a region, in ascending order. The first record of the stream
+        is 0.
 
         Parameters
         ----------
         id : int
-            Of a region of `hot_spots_`.
+            The id of a region in `hot_spots_`.
 
         Raises
         ------
@@ -512,7 +517,8 @@ class HotSpots(Savable, NotebookView, ClusterMixin, BaseEstimator):  # type: ign
         return self._window.points()
 
     def kinesis_json(self) -> str:
-        """The current regions as JSON, as the Kinesis function HOTSPOTS writes them; none before the first record.
+        """The current regions as JSON, in the format of the Kinesis function HOTSPOTS. The list is empty before the
+        first record.
 
         Examples
         --------

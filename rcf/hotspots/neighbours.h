@@ -1,8 +1,8 @@
-/* Search for the records within a radius of a point, while records come and the oldest leave: by the grid with up to 3 features, else by
- * the tree.
+/* Search for the records within a radius of a point, while records are added and the oldest are removed. The grid is used for up to 3
+ * features, and the tree for more.
  *
- * "Within" is sum (x - y)^2 <= radius^2 in doubles, for up to 3 features added in the order of the features: then also
- * a record at exactly the radius is judged as by the k-d tree of scikit-learn.
+ * A record is within the radius if sum (x - y)^2 <= radius^2 in doubles. For up to 3 features the terms are added in the order of the
+ * features. Therefore a record at exactly the radius is treated as by the k-d tree of scikit-learn.
  */
 #ifndef RCF_NEIGHBOURS_H
 #define RCF_NEIGHBOURS_H
@@ -56,7 +56,7 @@ static int rcf_index_reserve(rcf_index *x, int32_t capacity) {
     int grid = x->dims <= RCF_AXES;
     if (capacity > x->capacity) {
         size_t used = grid ? x->n_chunks : (x->capacity + RCF_CHUNK - 1) / RCF_CHUNK;
-        if (grid && capacity > INT32_MAX / RCF_CHUNK) return 0; /* places are numbers of 32 bits; it would take 34 GB */
+        if (grid && capacity > INT32_MAX / RCF_CHUNK) return 0; /* a place has 32 bits, and such a window would take 34 GB */
         if (!rcf_resize_lines(&x->records, x->capacity * sizeof(rcf_record), n, sizeof(rcf_record))
             || !rcf_resize_lines(&x->chunks, used * x->chunk_bytes, grid ? n : n / RCF_CHUNK + 1, x->chunk_bytes)
             || (grid && !rcf_resize_lines(&x->blocks, x->n_blocks * sizeof(rcf_block), n, sizeof(rcf_block))))

@@ -1,8 +1,8 @@
-/* Where the records of a window lie in memory.
+/* The layout of the records of a window in memory.
  *
- * What a look at a neighbour needs stands in its entry: its place, how many neighbours it has, and whether it is a core. The
- * entries of a cell of the grid lie together, so a look at a cell reads a line or two of memory; with a million records, where
- * most looks miss the caches, those were one for each record. Everything else that is known of a record is found by its slot.
+ * The entry of a record holds all data that a lookup needs: its coordinates, its number of neighbours, and whether it is a core. The
+ * entries of a cell of the grid are stored together, so a lookup reads one or two memory lines per cell. With a million records most
+ * reads miss the caches, and separate entries would cost one miss per record. All other data of a record are found by its slot.
  */
 #ifndef RCF_POINTS_H
 #define RCF_POINTS_H
@@ -22,80 +22,80 @@
 #endif
 
 enum {
-    RCF_AXES = 3,     /* largest number of features of the grid */
-    RCF_CELLS = 16,   /* cells of a block: a ball meets 2.25 blocks on average in the plane */
-    RCF_LINE = 128,   /* bytes that are fetched together: two cache lines */
+    RCF_AXES = 3,     /* largest number of features for which the grid is used */
+    RCF_CELLS = 16,   /* cells of a block; in the plane, a lookup meets 2.25 blocks on average */
+    RCF_LINE = 128,   /* bytes that are prefetched together: two cache lines */
     RCF_CHUNK = 8,    /* places in a chunk */
-    RCF_BUCKET = 16   /* records of a leaf of the tree */
+    RCF_BUCKET = 16   /* records in a leaf of the tree */
 };
 
-/* A place is the number of a chunk times RCF_CHUNK, and the position there. */
+/* A place is the number of a chunk times RCF_CHUNK, plus the position in the chunk. */
 typedef struct {
-    uint32_t count : 31; /* records within the radius, itself included (this and `core` belong to dbscan.h) */
+    uint32_t count : 31; /* records within the radius, including itself; `count` and `core` are used by dbscan.h */
     uint32_t core : 1;
     int32_t slot;
     double point[];
 } rcf_entry;
 
 typedef struct {
-    int32_t next;       /* chunk of the cell; the newest is followed by the oldest. Of a free chunk, the next free one */
+    int32_t next;       /* next chunk of the cell, where the newest is followed by the oldest; in a free chunk, the next free one */
     int16_t first, end; /* positions in use */
 } rcf_chunk;            /* entries follow */
 
-/* `place` alone belongs to this file, the rest to dbscan.h. */
+/* This file uses only `place`; the other members are used by dbscan.h. */
 typedef struct {
-    int64_t mark;       /* the group of the last search that came here */
+    int64_t mark;       /* the group of the last search that reached this record */
     int32_t place;
-    int32_t owner;      /* of a core: its region; of a border record: its core; of noise: -1 */
-    int32_t prev, next; /* among the cores of the region, or the border records of the core */
-    int32_t borders;    /* of a core: the first of its border records, or -1 */
-    int32_t follow;     /* next in a list of the search */
+    int32_t owner;      /* the region of a core, the core of a border record, or -1 for noise */
+    int32_t prev, next; /* list of the cores of a region, or of the border records of a core */
+    int32_t borders;    /* the first border record of a core, or -1 */
+    int32_t follow;     /* the next record in a list of the search */
 } rcf_record;
 
 typedef struct {
-    int32_t newest[RCF_CELLS]; /* of a cell the chunk with its newest entry, -1 for an empty one */
+    int32_t newest[RCF_CELLS]; /* for each cell, the chunk with its newest entry, or -1 if the cell is empty */
     int64_t at[RCF_AXES];
-    int32_t records;           /* in the block; of a free block, the next free one */
+    int32_t records;           /* number of records in the block; in a free block, the next free one */
     int32_t unused[9];         /* so that a block is RCF_LINE bytes long */
 } rcf_block;
 
 typedef struct {
     int32_t child[2]; /* x[dim] <= cut goes to child[0]; a leaf has -1 */
-    int32_t parent;   /* of a free node, the next free one */
+    int32_t parent;   /* in a free node, the next free one */
     int32_t dim;
     double cut;
     int32_t mass;     /* records below */
-    int32_t changes;  /* records that came or went since it was built */
-    int32_t bucket;   /* of a leaf: the bucket for the next record */
+    int32_t changes;  /* number of records that were added or removed since it was built */
+    int32_t bucket;   /* in a leaf, the bucket for the next record */
 } rcf_box_node;
 
 typedef struct {
     int32_t slot[RCF_BUCKET];
     int32_t size;
     int32_t leaf;
-    int32_t next; /* only a leaf of equal records has more than one; of a free bucket, the next free one */
+    int32_t next; /* next bucket of the leaf (only leaves of equal records have several); in a free bucket, the next free one */
 } rcf_bucket;
 
 typedef struct {
-    void *memory; /* as it was allocated */
-    char *start;  /* on an RCF_LINE */
+    void *memory; /* the pointer from malloc */
+    char *start;  /* the first address in it that is a multiple of RCF_LINE */
 } rcf_lines;
 
 typedef struct {
     int dims;
     double radius2, per_side;
-    double *origin;      /* the first record: numbers cells */
+    double *origin;      /* the first record, where the cells are numbered from */
     rcf_lines records;   /* by slot */
-    rcf_lines chunks;    /* of the grid as many as records; of the tree enough for a place to be a slot */
+    rcf_lines chunks;    /* the grid needs as many as there are records; the tree needs enough to use a slot as a place */
     size_t stride, chunk_bytes, header;
-    int chunk_size;      /* entries of a chunk of the grid */
+    int chunk_size;      /* number of entries in a chunk of the grid */
     int32_t n_chunks, free_chunk;
     int32_t capacity, size;
 
     rcf_lines blocks;
-    int32_t *table;     /* open addressing: number of a block, or -1 */
+    int32_t *table;     /* a hash table with open addressing: numbers of blocks, or -1 */
     uint32_t mask;
-    uint64_t salt;      /* seed of the hash, so that nobody can construct records whose cells all collide; it has no other effect */
+    uint64_t salt;      /* seed of the hash, so that nobody can construct records whose cells all collide; it does not affect results */
     int32_t n_blocks, free_block;
 
     rcf_box_node *nodes;
@@ -139,7 +139,7 @@ static inline rcf_entry *rcf_entry_of(const rcf_index *x, int32_t slot) { return
 
 static inline double *rcf_point_at(const rcf_index *x, int32_t slot) { return rcf_entry_of(x, slot)->point; }
 
-/* Resize *array to n items. Returns 0, with nothing changed, if there is no memory. */
+/* Resize *array to n items. If there is no memory, returns 0 and changes nothing. */
 static int rcf_resize(void *array, size_t n, size_t item) {
     void *old, *fresh;
     memcpy(&old, array, sizeof old);
@@ -162,7 +162,7 @@ static void *rcf_large_pages(void *memory, size_t size) {
     return memory;
 }
 
-/* The same for memory on an RCF_LINE, of which the first `used` bytes are kept. */
+/* The same for memory that is aligned to RCF_LINE. The first `used` bytes are kept. */
 static int rcf_resize_lines(rcf_lines *lines, size_t used, size_t n, size_t item) {
     if (n > (SIZE_MAX - RCF_LINE) / item) return 0;
     void *memory = rcf_large_pages(malloc(n * item + RCF_LINE), n * item + RCF_LINE);

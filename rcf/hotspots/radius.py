@@ -1,4 +1,4 @@
-"""A scan radius for given data, by the distances to the k-th neighbours."""
+"""Derive a scan radius from the distances to the k-th neighbours."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .._validate import whole_number
 from .window import EARTH_RADIUS, check_finite, check_places, unit_sphere
 
 Metric: TypeAlias = Literal["euclidean", "haversine"]
-# suggest_radius computes the k-distances of this many rows: the error of its quantiles is then at most half a percent.
+# suggest_radius computes the k-distances of at most this many rows. The error of its quantiles is then at most half a
+# percent.
 _K_DISTANCE_ROWS = 10_000
 
 
 def k_distances(X: ArrayLike, min_points: int, metric: Metric = "euclidean") -> NDArray[np.float64]:
-    """For each row, the distance within which there are `min_points` rows, itself included; in ascending order.
+    """For each row, the smallest radius that contains `min_points` rows including the row itself; in ascending order.
 
     Parameters
     ----------
@@ -31,7 +32,8 @@ def k_distances(X: ArrayLike, min_points: int, metric: Metric = "euclidean") -> 
     Returns
     -------
     ndarray of shape (min(n, 10000),)
-        The distances of all rows or, if there are more than 10 000, of 10 000 evenly spaced ones. Every row can be a neighbour.
+        The distances of all rows or, if there are more than 10 000, of 10 000 evenly spaced rows. Neighbours are searched among
+        all rows.
     """
     rows: NDArray[np.float64] = check_array(X, dtype=np.float64, order="C", ensure_all_finite=False)
     check_finite(rows)
@@ -51,11 +53,11 @@ def k_distances(X: ArrayLike, min_points: int, metric: Metric = "euclidean") -> 
 
 
 def suggest_radius(X: ArrayLike, min_points: int, metric: Metric = "euclidean") -> float:
-    """A scan radius for data like these: the knee of the k-distance curve.
+    """Suggest a scan radius for given data: the knee of the k-distance curve.
 
     :func:`k_distances` gives the sorted distances. They are small and nearly constant for rows in dense regions, and rise
-    where the sparse rows begin. The knee is the start of the steepest rise of the logarithm of the distance over 5 % of the
-    rows. The lowest 5 % and the highest 2 % are ignored, because they always rise.
+    where the sparse rows begin. The knee is the start of the span of 5 % of the rows over which the logarithm of the
+    distance rises most. The lowest 5 % and the highest 2 % are ignored, because they always rise.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def suggest_radius(X: ArrayLike, min_points: int, metric: Metric = "euclidean") 
     Raises
     ------
     ValueError
-        If every row has `min_points` equal to it.
+        If every row is equal to at least `min_points` rows, including itself.
 
     See Also
     --------
@@ -81,12 +83,13 @@ def suggest_radius(X: ArrayLike, min_points: int, metric: Metric = "euclidean") 
 
     Notes
     -----
-    The k-distance curve is that of Ester et al. (1996), section 4.2; they find the knee by eye. A common rule takes the point
-    with the largest distance to the chord. If few rows are dense, that point is at the end of the curve: on the documented
-    example of Kinesis (a fifth of the records in a hundredth of the area) that rule proposes 1.0, and this one 0.21.
+    The k-distance curve is that of Ester et al. (1996), section 4.2. They find the knee by eye. A common rule takes the point
+    with the largest distance to the chord of the curve. If few rows are dense, this point is near the end of the curve. On
+    the documented example of Kinesis (a fifth of the records in a hundredth of the area) the common rule proposes 1.0, and
+    this function 0.21.
 
-    Check the value on the curve. There are several knees if densities vary, and none if they do not. The rule may miss dense
-    regions with less than a tenth of the rows.
+    Check the value on the curve. If the density takes many values, there are several knees; if it is the same everywhere,
+    there is none. The function may miss dense regions with less than a tenth of the rows.
 
     Examples
     --------

@@ -1,20 +1,20 @@
-/* The window of records and its regions: who belongs to which, their boxes, centers and counts. */
+/* The window of records and its regions: the records, box, center and count of each region. */
 #ifndef RCF_REGIONS_H
 #define RCF_REGIONS_H
 
 #include "neighbours.h"
 #include "sphere.h"
 
-/* A window of this many records does not fit into the near caches: lookups are prepared while earlier records are processed, a stage for
- * each record, so that they wait for memory together. */
+/* A window of RCF_LARGE records does not fit into the caches near the core. Lookups are then prepared in stages, one stage for each
+ * of the previous records, so that the waits for memory overlap. */
 enum { RCF_AHEAD = 4, RCF_LARGE = 1 << 16 };
 
 enum { RCF_BORN, RCF_SPLIT, RCF_GROWN, RCF_SHRUNK, RCF_MERGED, RCF_DIED };
 
 typedef struct {
-    int64_t id;      /* -1 until it is given one */
+    int64_t id;      /* -1 until an id is assigned */
     int32_t cores;   /* the first core; in a free region, the next free region */
-    int32_t n_cores; /* 0: merged away or died */
+    int32_t n_cores; /* 0 if the region was merged into another one or died */
     int32_t count;   /* cores and border records */
     int32_t start;   /* the count before this record of the stream */
     int32_t merged;  /* the region that it was merged into, or -1 */
@@ -22,7 +22,7 @@ typedef struct {
     int32_t holder;  /* if parts were split from this region: the part that keeps the id */
     uint8_t touched; /* changed by this record of the stream */
     uint8_t stale;   /* changed since the last report, and listed in rcf_window.stale */
-    uint8_t shown;   /* its number has been reported */
+    uint8_t shown;   /* its id has been reported */
     uint8_t loose;   /* its box must be computed from its records before it is read */
 } rcf_region;
 
@@ -34,22 +34,22 @@ typedef struct {
 
 typedef struct {
     int32_t todo, todo_end, done, done_end; /* lists through rcf_record.follow */
-    int32_t met;     /* its current group */
+    int32_t met;     /* the group with which it was merged, or itself */
     int32_t ended;
 } rcf_group;
 
 typedef struct {
     rcf_index index;
-    int columns;        /* numbers of a record: two on the sphere, where the index has three; otherwise as many as in the index */
+    int columns;        /* numbers in a record: as many as in a point of the index, but two on the sphere, where a point has three */
     int sphere;
-    double *places;     /* (capacity, columns) on the sphere: the records as they came */
+    double *places;     /* (capacity, columns), only on the sphere: the original records */
     int32_t window, min_points;
     int32_t length;     /* length of the ring of slots: window + 1, because the new record enters before the oldest leaves */
     int32_t first, size;/* slot of the oldest record, and number of records held */
     int64_t seen;
-    int32_t capacity;   /* slots with memory */
+    int32_t capacity;   /* number of slots that have memory */
     rcf_region *regions;
-    double *extents;    /* (capacity): lower and upper corner in columns; sum, and its rounding error, of the points in the index */
+    double *extents;    /* for each region: the lower and the upper corner of its records, the sum of its points, and the rounding error */
     int32_t n_regions, free_region;
     int64_t next_id;
     int32_t *touched, *stale, n_touched, n_stale;
@@ -58,11 +58,11 @@ typedef struct {
     rcf_entry **near_a, **near_b, **near_c;
     int32_t *turned;
     double *fresh;      /* (index.dims): the point of the new record */
-    rcf_look coming[RCF_AHEAD], going[RCF_AHEAD]; /* prepared lookups for the next and the oldest records, at number % RCF_AHEAD */
+    rcf_look coming[RCF_AHEAD], going[RCF_AHEAD]; /* prepared lookups for the next and the oldest records, by number % RCF_AHEAD */
     double *far_a, *far_b, *far_c;
     rcf_group *groups;
     int64_t mark;
-    rcf_change *changes; /* kept only while `log` */
+    rcf_change *changes; /* used only if `log` is set */
     int64_t n_changes, room_changes;
     int log;
 } rcf_window;
@@ -122,8 +122,8 @@ static int32_t rcf_new_region(rcf_window *w) {
     return r;
 }
 
-/* Sum += value, with the rounding error stored separately, so that after 10^9 records have come and left the mean is still that of the
- * held records. */
+/* Add value to *sum, and the rounding error to *error. Even after 10^9 records have entered and left, the mean is then that of the
+ * records in the window. */
 static inline void rcf_add(double *sum, double *error, double value) {
     double s = *sum + value, part = s - *sum;
     *error += (*sum - (s - part)) + (value - part);
@@ -168,7 +168,7 @@ static void rcf_quit(rcf_window *w, int32_t r, int32_t slot) {
         if (value == lower[j] || value == upper[j]) w->regions[r].loose = 1;
         if (w->sphere && j == 1 && value + 360.0 == upper[j]) w->regions[r].loose = 1;
     }
-    /* an arc of more than half a circle may also become another arc, whose gap is at the place of the record */
+    /* an arc of more than half a circle may change completely, if its new gap is where the record was */
     if (w->sphere && upper[1] - lower[1] > 180.0) w->regions[r].loose = 1;
     rcf_add_point(w, r, slot, -1.0);
 }
@@ -260,7 +260,7 @@ static void rcf_merge(rcf_window *w, int32_t from, int32_t into) {
 
 /* Compute the box of a region from its records. */
 static void rcf_tighten(rcf_window *w, int32_t r) {
-    int straight = w->sphere ? 1 : w->columns; /* columns whose numbers lie on a line */
+    int straight = w->sphere ? 1 : w->columns; /* number of columns that are not angles on a circle */
     double *lower = rcf_lower_corner(w, r), *upper = rcf_upper_corner(w, r);
     int32_t n = 0;
     if (!w->regions[r].loose) return;
@@ -282,7 +282,7 @@ static void rcf_tighten(rcf_window *w, int32_t r) {
     if (n) rcf_arc(w->far_a, n, &lower[1], &upper[1]);
 }
 
-/* The mean of the records of a region whose box is tight; on the sphere, the direction of the mean of the points. */
+/* The mean of the records of a region after rcf_tighten; on the sphere, the direction of the mean of the points. */
 static void rcf_center(const rcf_window *w, int32_t r, double *center) {
     int d = w->index.dims;
     double mean[3];
@@ -294,7 +294,7 @@ static void rcf_center(const rcf_window *w, int32_t r, double *center) {
     if (!w->sphere) return;
     center[0] = rcf_angle(mean[2], sqrt(mean[0] * mean[0] + mean[1] * mean[1]));
     center[1] = rcf_longitude(rcf_angle(mean[1], mean[0]));
-    if (center[1] + 360.0 <= rcf_upper_corner(w, r)[1]) center[1] += 360.0; /* of a box that crosses the date line */
+    if (center[1] + 360.0 <= rcf_upper_corner(w, r)[1]) center[1] += 360.0; /* the box crosses the date line */
 }
 
 #endif

@@ -1,8 +1,9 @@
 /* Places on the earth, given as latitude and longitude in degrees.
  *
- * A place becomes a point of the unit sphere in three dimensions. The length of the straight line between two such points grows with the
- * distance along the great circle. So straight lines and the haversine formula give the same neighbours, also across the date line and
- * at the poles. The sines are computed here from sums and products, because those of C libraries differ in the last bit between CPUs.
+ * A place becomes a point of the unit sphere in three dimensions. The length of the straight line between two such points increases
+ * with their distance along the great circle. So comparing straight lines gives the same neighbours as the haversine formula, also
+ * across the date line and at the poles. The sines are computed here from sums and products, because those of C libraries differ in
+ * the last bit between CPUs.
  */
 #ifndef RCF_SPHERE_H
 #define RCF_SPHERE_H
@@ -13,7 +14,7 @@
 #define RCF_EARTH 6371008.8 /* metres: mean radius of the earth, (2 a + b) / 3 of the ellipsoid WGS 84 */
 #define RCF_DEGREE 0.017453292519943295
 
-/* Cosine and sine of an angle in degrees, below 2^31 quarters; exact at multiples of 90. */
+/* Cosine and sine of an angle in degrees, exact at multiples of 90. The angle must be below 2^31 quarter turns. */
 static inline void rcf_turn(double degrees, double *cosine, double *sine) {
     double quarters = floor(degrees / 90.0 + 0.5);
     double x = (degrees - 90.0 * quarters) * RCF_DEGREE, x2 = x * x, s = 0.0, c = 0.0;
@@ -62,7 +63,7 @@ static inline void rcf_on_sphere(const double *place, double *point) {
 /* The length of the straight line between two points of the unit sphere, given their distance along the surface in metres. */
 static double rcf_chord(double metres) {
     double half = metres / (2.0 * RCF_EARTH) / RCF_DEGREE, cosine, sine;
-    if (half >= 90.0) return 3.0; /* half the circumference or more: all points are within */
+    if (half >= 90.0) return 3.0; /* half the circumference or more, which includes all points */
     rcf_turn(half, &cosine, &sine);
     return 2.0 * sine;
 }
@@ -72,12 +73,12 @@ static double rcf_box_area(const double *lower, const double *upper, double leas
     double cosine, height, width, unused;
     rcf_turn(0.5 * (lower[0] + upper[0]), &cosine, &unused);
     rcf_turn(0.5 * (upper[0] - lower[0]), &unused, &height);
-    height *= 2.0 * RCF_EARTH; /* height of the band, because its area equals that of a cylinder */
+    height *= 2.0 * RCF_EARTH; /* height in space, because a band of a sphere has the area of a cylinder of this height */
     width = (upper[1] - lower[1]) * RCF_DEGREE * RCF_EARTH * cosine;
     return (height > 0.0 ? height : least) * (width > 0.0 ? width : least);
 }
 
-/* From -180 to below 180. */
+/* Normalise a longitude to the range from -180 to below 180. */
 static inline double rcf_longitude(double degrees) { return degrees >= 180.0 ? degrees - 360.0 : degrees; }
 
 static int rcf_ascending(const void *a, const void *b) {

@@ -99,7 +99,7 @@ def check_finite(const double[:, ::1] X):
     cdef double nothing = 0.0
     cdef const double* x = &X[0, 0] if n else NULL
     for i in range(n):
-        nothing += x[i] * 0.0  # NaN as soon as one is not finite
+        nothing += x[i] * 0.0  # becomes NaN if a number is not finite
     if nothing == 0.0:
         return
     for i in range(n):
@@ -109,7 +109,7 @@ def check_finite(const double[:, ::1] X):
 
 
 def check_places(const double[:, ::1] X, rows=None):
-    """Raise for the first row that is not a latitude and a longitude, naming it; `rows` are the numbers of the rows, by default from 0."""
+    """Raise a ValueError that names the first row that is not a latitude and a longitude. `rows` holds the row numbers (default: from 0)."""
     cdef ptrdiff_t i
     if X.shape[1] != 2:
         raise ValueError(f"metric='haversine' takes 2 features, latitude and longitude in degrees, got {X.shape[1]}")
@@ -126,7 +126,7 @@ def check_places(const double[:, ::1] X, rows=None):
 
 
 def unit_sphere(const double[:, ::1] places):
-    """(n, 3) the points of the unit sphere at places in degrees, latitude and longitude, as the window has them."""
+    """The points (n, 3) of the unit sphere for latitudes and longitudes in degrees, computed as in the window."""
     cdef ptrdiff_t i
     cdef double[:, ::1] out
     result = np.empty((places.shape[0], 3))
@@ -150,7 +150,7 @@ cdef class Window:
     ----------
     n_features, window_size : int
     scan_radius : float
-        Within 1e-150 and 1e150, so that its square is a number.
+        Between 1e-150 and 1e150, so that its square is a finite number.
     min_points : int
     sphere : bool, default=False
         Whether records are places on the earth, latitude and longitude in degrees, and the radius is in metres.
@@ -161,9 +161,9 @@ cdef class Window:
 
     def __cinit__(self, int n_features, int64_t window_size, double scan_radius, int64_t min_points, bint sphere=False):
         if n_features < 1 or not 1 <= window_size < 2**30 or not 1e-150 <= scan_radius <= 1e150 or min_points < 1:
-            raise ValueError("parameters of a Window out of range")
+            raise ValueError("the parameters of a Window are out of range")
         if sphere and (n_features != 2 or scan_radius < LEAST_METRES):
-            raise ValueError("parameters of a Window on the sphere out of range")
+            raise ValueError("the parameters of a Window on the sphere are out of range")
         self.lock = threading.Lock()
         self.radius = scan_radius
         if not rcf_window_open(
@@ -197,7 +197,7 @@ cdef class Window:
                         fine = rcf_window_push(&self.w, &X[done, 0], n - done - 1)
                         done += 1
                 if not fine:
-                    raise MemoryError("no memory for the changes; the records themselves have been taken in")
+                    raise MemoryError("no memory for the list of changes; the records themselves were added")
                 PyErr_CheckSignals()
             if not log:
                 return None
@@ -208,7 +208,7 @@ cdef class Window:
             return changes
 
     def slide(self, int64_t window_size):
-        """Hold this many records from the next record on, at most as many as at first."""
+        """Reduce the window to this many records. It becomes smaller with the next record."""
         if not 1 <= window_size < self.w.length:
             raise ValueError("a window can only become smaller")
         self.w.window = <int32_t>window_size
@@ -238,8 +238,8 @@ cdef class Window:
         return <int32_t>(i - self.w.length if i >= self.w.length else i)
 
     def report(self):
-        """The changes since the last report: the ids of the regions that ended, and
-        (id, count, lower, upper, mean) of those that began or changed."""
+        """The changes since the last report: the ids of the regions that ended, and (id, count, lower, upper, mean)
+        for each region that is new or has changed."""
         cdef int64_t i
         cdef int32_t r
         cdef int j, d = self.w.columns
@@ -272,7 +272,7 @@ cdef class Window:
         return ended, changed
 
     def ids(self):
-        """(n,) the number of the region of each record, the oldest first; -1 for noise."""
+        """The id of the region of each record, (n,), oldest record first; -1 for noise."""
         cdef int64_t i
         cdef int32_t slot, owner
         cdef int64_t[::1] out
@@ -288,13 +288,13 @@ cdef class Window:
         return result
 
     def cores(self):
-        """(n,) whether each record is a core, the oldest first."""
+        """Whether each record is a core, (n,), oldest record first."""
         cdef int64_t i
         with self.lock:
             return np.array([rcf_entry_of(&self.w.index, self.slot(i)).core for i in range(self.w.size)], dtype=bool)
 
     def members(self, int64_t id):
-        """Places in the stream of the records of a region, ascending; None if there is no such region."""
+        """Positions in the stream of the records of a region, in ascending order; None if there is no such region."""
         cdef int32_t r, c, s
         cdef int64_t oldest
         with self.lock:
@@ -319,7 +319,7 @@ cdef class Window:
         return slot - self.w.first if slot >= self.w.first else slot - self.w.first + self.w.length
 
     def points(self):
-        """(n, n_features) the records held, the oldest first."""
+        """The records of the window, (n, n_features), oldest record first."""
         cdef int64_t i
         cdef int j
         cdef double[:, ::1] out
@@ -342,10 +342,11 @@ cdef class Window:
     # ---- saving ------------------------------------------------------------------------------------------------
 
     def state(self):
-        """The state of the window: numbers, and arrays with the records, their relations, and the sums of the regions.
+        """The state of the window: its settings and counts, and arrays with the records, their relations, and the sums
+        of the regions.
 
-        `counts` holds the number of neighbours of each record, including itself, and `ids` the id of its region (-1 for noise). `cores`
-        holds for each border record the position of its core in the window (-1 for all other records).
+        `counts` holds the number of neighbours of each record, including itself, and `ids` the id of its region (-1 for noise).
+        `cores` holds the position in the window of the core of each border record (-1 for all other records).
         """
         cdef int64_t i
         cdef int32_t r
@@ -367,7 +368,7 @@ cdef class Window:
                 if self.w.regions[r].n_cores:
                     regions.append(self.w.regions[r].id)
                     sums.append([rcf_sum(&self.w, r)[j] for j in range(2 * d)])
-        order = np.argsort(np.array(regions, dtype=np.int64))  # the place of a region in memory has no effect
+        order = np.argsort(np.array(regions, dtype=np.int64))  # so that the order in memory has no effect
         return {
             "window_size": int(self.w.window), "scan_radius": self.radius, "min_points": int(self.w.min_points),
             "seen": int(self.w.seen), "next_id": int(self.w.next_id), "points": points, "ids": ids, **state,
@@ -376,7 +377,7 @@ cdef class Window:
 
     @classmethod
     def restore(cls, state, sphere=False):
-        """The Window of a state.
+        """Restore a Window from its state.
 
         The relations between the records are read from the state and only checked for consistency. Computing them again would cost as
         much as adding all records, which takes hours for a million equal ones. A false state gives false regions but does no other harm.
@@ -390,17 +391,17 @@ cdef class Window:
         if points.ndim != 2 or points.shape[1] < 1:
             raise ValueError("points must have two dimensions")
         n, d = points.shape
-        axes = 3 if sphere else d  # number of coordinates that the sums have
+        axes = 3 if sphere else d  # number of coordinates of a sum
         ids, regions = np.asarray(state["ids"], dtype=np.int64), np.asarray(state["regions"], dtype=np.int64)
         counts, cores = np.asarray(state["counts"], dtype=np.int64), np.asarray(state["cores"], dtype=np.int64)
         sums = np.asarray(state["sums"], dtype=np.float64)
         if not 1 <= n < 2**30 or not 0 <= state["seen"] < 2**62 or not 0 <= state["next_id"] < 2**62:
-            raise ValueError(f"impossible counts: {n} records, {state['seen']} seen, {state['next_id']} numbers of regions")
+            raise ValueError(f"impossible counts: {n} records, {state['seen']} seen, {state['next_id']} ids of regions")
         if (
             not ids.shape == counts.shape == cores.shape == (n,) or regions.ndim != 1
             or sums.shape != (len(regions), 2 * axes) or state["seen"] < n
         ):
-            raise ValueError("the state's arrays do not fit each other")
+            raise ValueError("the arrays of the state have inconsistent shapes")
         check_finite(points)
         if sphere:
             check_places(points)
@@ -415,7 +416,7 @@ cdef class Window:
             or not np.array_equal(np.unique(ids[is_core]), regions)
             or (len(regions) and not (regions.min() >= 0 and regions.max() < state["next_id"]))
         ):
-            raise ValueError("the state's regions cannot be those of its records")
+            raise ValueError("the regions of the state do not match its records")
         rows, count_of = points, counts.astype(np.int32)
         owner_of = np.where(is_core, np.searchsorted(regions, ids), cores).astype(np.int32)
         if not rcf_window_reserve(&self.w, n):

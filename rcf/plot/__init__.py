@@ -1,4 +1,4 @@
-"""Pictures of what was found; needs matplotlib (``pip install "rcf[plot]"``).
+"""Plots of scores, detections, forecasts, hot spots and trees. They need matplotlib: ``pip install "rcf[plot]"``.
 
 Every function takes ``ax``, draws on it, and returns the Axes. Without ``ax`` it makes a figure that is not registered with
 pyplot: save it with ``ax.figure.savefig(path)``, or let a notebook show ``ax.figure``.

@@ -1,4 +1,4 @@
-"""Pictures of dense regions."""
+"""Plots of dense regions."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def hotspots(
     Parameters
     ----------
     spots : HotSpots
-        With at least one record.
+        It must have seen at least one record.
     ax : matplotlib Axes, default=None
         None makes a figure, ``ax.figure``, that is not registered with pyplot.
     features : tuple of int, default=None
-        The features on the x and the y axis; by default the first two, or for places on the earth longitude and latitude. With a
+        The features on the x and the y axis. None takes the first two, or longitude and latitude for places on the earth. With a
         single feature the y axis is the position of the record in the stream.
     names : sequence of str, default=None
-        Names of all features; by default the names that the records had, and for places on the earth latitude and longitude.
+        Names of all features. None takes the names that the records had, or latitude and longitude for places on the earth.
     title : str, default=None
 
     Returns
@@ -51,7 +51,7 @@ def hotspots(
     Notes
     -----
     With ``metric="haversine"`` the axes are in degrees, and records on both sides of the date line lie side by side. If all
-    lie within ten degrees, a kilometre is equally long on both axes.
+    records lie within ten degrees, both axes have the same scale in kilometres.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def hotspots(
     if len(found):
         low, high = density.min(), density.max()
         scale = LogNorm(low / 1.5, high * 1.5) if low > 0 and high < 1e300 else None
-        # the palest end of the map would not be visible on white
+        # the palest colours of the map would not be visible on white
         colors = colormaps["viridis_r"]
         shade = colors(0.15 + 0.85 * np.asarray(scale(density))) if scale else colors(np.full(len(found), 0.9))
         inside = labels >= 0
@@ -130,7 +130,7 @@ def hotspots(
 
 
 def _from_west(longitudes: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """The longitudes along the shortest arc that holds them, and where it begins, from -180 to below 180."""
+    """The longitudes along the shortest arc that contains them, and the west end of this arc, from -180 to below 180."""
     longitudes = np.where(longitudes >= 180.0, longitudes - 360.0, longitudes)
     along = np.unique(longitudes)
     west = float(along[np.argmax(np.diff(along, prepend=along[-1] - 360.0))])
@@ -138,7 +138,7 @@ def _from_west(longitudes: NDArray[np.float64]) -> tuple[NDArray[np.float64], fl
 
 
 def _scale(axes: Axes, records: NDArray[np.float64], features: tuple[int, int]) -> None:
-    """Longitudes as maps write them, and in a small area the same scale on both axes."""
+    """Write longitudes as maps do. In a small area, give both axes the same scale."""
     from matplotlib.ticker import FuncFormatter
 
     def written(degrees: float, _: object) -> str:
@@ -161,9 +161,10 @@ def k_distance(
     metric: Metric = "euclidean",
     title: str | None = None,
 ) -> Axes:
-    """Draw the k-distance curve of data, and the radius that :func:`rcf.hotspots.suggest_radius` takes from it.
+    """Draw the k-distance curve of data, and the radius that :func:`rcf.hotspots.suggest_radius` derives from it.
 
-    Look for the step. Rows to its left lie in dense regions, and the height of its foot is a scan radius.
+    Look for a step in the curve. Rows to the left of the step lie in dense regions. The distance at which the step begins is a
+    suitable scan radius.
 
     Parameters
     ----------
@@ -207,6 +208,6 @@ def k_distance(
     )  # fmt: skip
     axes.set_yscale("log")
     axes.set_xlabel("rows, sorted")
-    axes.set_ylabel(f"radius that takes in {min_points} rows" + (" (m)" if metric == "haversine" else ""))
+    axes.set_ylabel(f"radius that contains {min_points} rows" + (" (m)" if metric == "haversine" else ""))
     axes.set_title(title or "k-distance curve", fontsize=11)
     return plain(axes)

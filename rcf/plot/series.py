@@ -1,4 +1,4 @@
-"""Pictures of series: scores, detections, forecasts, and what made a score."""
+"""Plots of series: scores, detections, forecasts and attributions."""
 
 from __future__ import annotations
 
@@ -39,15 +39,16 @@ def scores(
     flags : array-like of shape (n,), default=None
         True where a record is flagged.
     ax : sequence of matplotlib Axes, default=None
-        One for each panel, the scores last. None makes a figure, ``ax[0].figure``, that is not registered with pyplot.
+        One for each panel; the last one is for the scores. None makes a figure, ``ax[0].figure``, that is not
+        registered with pyplot.
     times : array-like of shape (n,), default=None
         Numbers or datetimes; by default 0, 1, ...
     names : sequence of str, default=None
         Names of the features.
     threshold : float, default=None
-        Drawn as a line through the scores.
+        Drawn as a horizontal line in the panel of the scores.
     events : sequence of (start, end), default=()
-        On the scale of `times`; shaded in all panels.
+        Spans on the scale of `times`, which are shaded in all panels.
     title : str, default=None
 
     Returns
@@ -74,7 +75,7 @@ def scores(
     when = np.arange(len(score)) if times is None else np.asarray(times)
     if series.ndim != 2 or not len(series) == len(score) == len(marked) == len(when):
         raise ValueError(
-            f"values, scores, flags and times must go together, got shapes {series.shape}, {score.shape}, "
+            f"values, scores, flags and times must have the same length, got shapes {series.shape}, {score.shape}, "
             f"{marked.shape} and {when.shape}"
         )
     shown = min(series.shape[1], 6)
@@ -114,13 +115,13 @@ def detections(
 ) -> list[Axes]:
     """Draw a series with the expected values, and below it the grade of each record.
 
-    A flagged record is marked at its cause, and a line joins it to the value that was expected there.
+    For each flagged record, the value that caused the flag is marked. A line joins it to the expected value.
 
     Parameters
     ----------
     values : array-like of shape (n,) or (n, d)
     found : Detections, or frame
-        What `update_many` returned for the values, or a list of what `update` returned.
+        The result of `update_many` for the values, or a list of the results of `update`.
     ax : sequence of two matplotlib Axes, default=None
         None makes a figure, ``ax[0].figure``, that is not registered with pyplot.
     times : array-like of shape (n,), default=None
@@ -128,7 +129,7 @@ def detections(
     feature : int, default=0
         The feature to draw.
     band : pair of array-like of shape (n,), default=None
-        Lower and upper ends of the expected values, from forecasts made one step before each record.
+        Lower and upper bounds of the expected values, from forecasts made one step before each record.
 
     Returns
     -------
@@ -178,7 +179,7 @@ def forecast(
     values : array-like of shape (n,) or (n, d)
         The records before the forecast.
     made : Forecast
-        What `StreamDetector.forecast` returned.
+        The result of `StreamDetector.forecast`.
     ax : matplotlib Axes, default=None
         None makes a figure, ``ax.figure``, that is not registered with pyplot.
     times : array-like of shape (n,), default=None
@@ -232,13 +233,14 @@ def attribution(
     Parameters
     ----------
     parts : array-like of shape (d, 2) or (size, d, 2)
-        One row of `RandomCutForest.attribution`, or the `attribution` of a Detection; with lags these are named "<name>, lag <k>".
+        One row of `RandomCutForest.attribution`, or the `attribution` of a Detection. The bars of a window are named "<name>, lag
+        <k>".
     ax : matplotlib Axes, default=None
         None makes a figure, ``ax.figure``, that is not registered with pyplot.
     names : sequence of str, default=None
         Names of the d features; by default x0, x1, ...
     most : int, default=10
-        Largest number of bars; the smaller ones are added up as "others".
+        Largest number of bars. The features with smaller parts are added up as "others".
 
     Returns
     -------

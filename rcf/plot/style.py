@@ -1,4 +1,4 @@
-"""Colours and axes that all pictures share."""
+"""Colours and axes that all plots share."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Of the palette of Okabe and Ito (2008), which is safe for colour-blind readers; the greys of these four differ as well.
+# Four colours of the palette of Okabe and Ito (2008), which colour-blind readers can distinguish. Printed in grey they
+# differ too.
 SERIES, SCORE, FLAGGED, EXPECTED = "#0072B2", "#555555", "#D55E00", "#56B4E9"
 
 
 def axes_of(ax: Axes | None, **figure: Any) -> Axes:
-    """The given Axes, or those of a new figure that pyplot does not know."""
+    """The given Axes, or those of a new figure that is not registered with pyplot."""
     from matplotlib.figure import Figure
 
     return Figure(layout="constrained", **figure).subplots() if ax is None else ax
 
 
 def panels_of(ax: Any, n: int, **figure: Any) -> list[Axes]:
-    """`n` Axes one below the other: the given ones, or those of a new figure that pyplot does not know."""
+    """`n` Axes one below the other: the given ones, or those of a new figure that is not registered with pyplot."""
     from matplotlib.figure import Figure
 
     if ax is None:
@@ -32,6 +33,6 @@ def panels_of(ax: Any, n: int, **figure: Any) -> list[Axes]:
 
 
 def plain(ax: Axes) -> Axes:
-    """Without the box around the picture."""
+    """Remove the frame at the top and on the right."""
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -1,4 +1,4 @@
-"""Pictures of one tree."""
+"""Plots of one tree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def tree(tree: Tree, ax: Axes | None = None, *, max_depth: int | None = None, **lines: Any) -> Axes:
-    """Draw the shape of a tree. Depth grows downwards, and a leaf is as wide as the number of its records.
+    """Draw the shape of a tree. Depth grows downwards, and the width of a leaf is the number of its records.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def tree(tree: Tree, ax: Axes | None = None, *, max_depth: int | None = None, **
     if not tree.n_records:
         raise ValueError("cannot draw a tree that holds no records")
     ax = axes_of(ax)
-    start = {tree.root: 0}  # where the records below a node begin, counted from the left
+    start = {tree.root: 0}  # position of the first record below each node, counted from the left
     strokes, depth = [], 0
 
     def middle(v: int) -> float:
@@ -75,7 +75,7 @@ def cuts(
     ax : matplotlib Axes, default=None
         None makes a figure, ``ax.figure``, that is not registered with pyplot.
     features : tuple of two ints, default=(0, 1)
-        The features on the x and the y axis. Cuts in other features are left out, so that regions overlap.
+        The features on the x and the y axis. Cuts in other features are not drawn, so regions may overlap.
     points : bool, default=True
         Draw the records too.
     **lines

@@ -1,1 +1,1 @@
-"""Parsing of cells, separators and dates, used by every command and every reader."""
+"""Parsing of cells, separators and dates, used by all commands and workers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import isfinite
 
-# Words for a missing value, in lower case: those of pandas, R, SQL, Excel and of people who type a dash.
+# Words for a missing value, in lower case: those of pandas, R, SQL and Excel, and a dash, which people type by hand.
 MISSING = frozenset({"", "-", "na", "n/a", "#n/a", "nan", "none", "null"})
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 

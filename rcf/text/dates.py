@@ -38,7 +38,7 @@ MANY = 16  # forms that one column may mix
 
 
 class AmbiguousDates(ValueError):
-    """The column has dates such as 01.02.2025, and no cell shows whether the day or the month comes first."""
+    """The column has dates such as 01.02.2025, and no cell determines whether the day or the month comes first."""
 
 
 class Form(NamedTuple):
@@ -154,9 +154,9 @@ def offset_of(cell: str) -> float | None:
 class Dates:
     """The format of the time stamps in one column: numbers, ISO dates, or another format that the cells determine.
 
-    Dates such as 01.02.2025 can be read in two ways. `look` reads cells until one of them decides, because there is no month
-    13. If none decides, the order of the rows may, because files are ordered by time. If that does not decide either, an error
-    is raised.
+    Dates such as 01.02.2025 can be read in two ways. `look` reads cells until one of them decides: a number above 12 cannot be
+    a month. If no cell decides, the order of the rows is used, because files are usually ordered by time. If that does not
+    decide either, an error is raised.
 
     Parameters
     ----------
@@ -188,12 +188,13 @@ class Dates:
         self.numeric = False
         self._compact: bool | None = None  # whether whole numbers are dates such as 20260131
         self._known: list[str] = [given] if given is not None and given not in _UNITS else []
-        # seconds of the last ambiguous cell under each order, and whether time went back
+        # for each order of day and month, the seconds of the last ambiguous cell; and the orders in which time went
+        # back
         self._last: dict[str, float] = {}
         self._back: set[str] = set()
 
     def look(self, cells: Iterable[str]) -> bool:
-        """Read cells to recognise the format. Returns whether the order of day and month is known or does not matter.
+        """Read cells to recognise the format. Returns True if the order of day and month is known or does not matter.
 
         Cells that are not dates are ignored here; `seconds` raises an error for them.
         """
@@ -222,7 +223,8 @@ class Dates:
         return not open_
 
     def settle(self, cell: str) -> None:
-        """Decide by the order of the rows, because no more cells will be read before the first result is needed.
+        """Determine the order of day and month from the order of the rows. Called if no more cells can be read before
+        the first result.
 
         Raises
         ------
@@ -244,7 +246,7 @@ class Dates:
         Raises
         ------
         CellError
-            If the cell is not a time stamp; AmbiguousDates if day and month cannot be told apart.
+            If the cell is not a time stamp. It is an AmbiguousDates if the order of day and month is unknown.
         """
         return float(self.seconds([cell])[0])
 
@@ -276,7 +278,7 @@ class Dates:
             self._compact = all(
                 re.fullmatch(r"(19|20)\d{6}", cell.strip()) and _parsed(cell, "%Y%m%d") for cell in cells
             )
-            # seconds reach 10**11 in the year 5138, and no clock of that time writes a file today
+            # numbers from 10**11 on are not seconds, because as seconds they would be later than the year 5138
             size = float(np.abs(numbers).max(initial=0.0))
             self.unit = "s" if size < 1e11 else "ms" if size < 1e14 else "us" if size < 1e17 else "ns"
         if self._compact:
@@ -289,7 +291,7 @@ class Dates:
         if self.given is None:
             column = pd.Series(cells, dtype="str").str.strip()
             stamps = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
-            # ISO 8601 knows years and months alone; a time stamp has a day
+            # ISO 8601 also allows a year or a month without a day, which are not time stamps here
             stamps = stamps.where(column.str.contains(r"^\d{4}-?\d{2}-?\d{2}", regex=True).to_numpy(), pd.NaT)
         else:
             stamps = pd.Series(pd.NaT, index=range(len(cells)), dtype="datetime64[us, UTC]")

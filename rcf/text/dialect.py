@@ -37,17 +37,17 @@ def rows_of(lines: list[str], sep: str) -> list[list[str]]:
 def sniff(lines: list[str], sep: str | None = None, decimal: str | None = None) -> Dialect:
     """Recognise separator and decimal mark from the first lines of a table.
 
-    The separator must divide all lines into the same number of cells, at least two. If several do, the one with most columns
-    of numbers is taken, and then the one with the fewest columns. A table with one column has no separator, and a comma is
-    returned. The decimal mark is a comma if a column has one where a thousands separator is impossible, as in ``0,5`` or
-    ``124,3135``.
+    The separator must divide all lines into the same number of cells, at least two. If several separators do, the one with
+    the most columns of numbers is taken, and among equals the one with the fewest columns. A table with one column has no
+    separator; a comma is then returned. The decimal mark is a comma if a column has one where a thousands separator is
+    impossible, as in ``0,5`` or ``124,3135``.
 
     Parameters
     ----------
     lines : list of str
         The first line may name the columns.
     sep, decimal : str or None
-        Given values, which are not recognised.
+        Values that are known. None recognises the value.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def sniff(lines: list[str], sep: str | None = None, decimal: str | None = None) 
         numeric = sum(all(is_missing(c) or number_like(c) for c in column) for column in columns)
         if (numeric, -len(columns)) > most:
             best, most = Dialect(mark, point), (numeric, -len(columns))
-    if most[0] < 0 and sep is None:  # one column, or lines of unequal length, for which the reader will raise an error
+    if most[0] < 0 and sep is None:  # one column, or lines of unequal length, for which the reader raises an error
         only = decimal_of([line.strip().strip('"') for line in lines[1:]])
         others = any(mark in line for line in lines for mark in SEPARATORS[1:])
         if decimal is None and only == "," and not others and ("," not in lines[0] or decimal_of(lines[:1])):
@@ -84,8 +84,8 @@ def sniff(lines: list[str], sep: str | None = None, decimal: str | None = None) 
 def first_line_is_data(cells: list[str]) -> bool | None:
     """Whether the first line of a table is a record; None if this is ambiguous.
 
-    The line is a record if all its cells are numbers, dates or missing. It names the columns if none of its cells is a number
-    or a date. Anything else, such as ``host,5.1`` or ``country,2019,2020``, is ambiguous.
+    The line is a record if each of its cells is a number, a date or missing. It names the columns if none of its cells is a
+    number or a date. Anything else, such as ``host,5.1`` or ``country,2019,2020``, is ambiguous.
 
     Examples
     --------

@@ -14,8 +14,8 @@ Metric = Callable[[NDArray[np.int64], NDArray[np.float64]], float]
 def event_recall(y: ArrayLike, scores: ArrayLike, rate: float = 0.001) -> float:
     """The share of events that are found at a given rate of false alarms.
 
-    An event is a run of labels that are not 0. The threshold is the lowest one for which at most the share `rate` of the records
-    outside events have a higher score. An event is found if one of its records has a higher score.
+    An event is a run of labels that are not 0. The threshold is the lowest one that at most the share `rate` of the records
+    outside events exceed. An event is found if the score of one of its records exceeds the threshold.
 
     Parameters
     ----------

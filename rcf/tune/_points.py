@@ -1,4 +1,4 @@
-"""The points of a space to try: a grid, random or Sobol points, or points that a Gaussian process chooses."""
+"""The points of a search space to try: a grid, random points, Sobol points, or points chosen by a Gaussian process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _distinct(
     rng: np.random.Generator,
     seen: set[tuple[Any, ...]],
 ) -> Iterator[dict[str, Any]]:
-    """Distinct points of the unit cube as parameters. Ends after 4096 points in a row that are not new."""
+    """Distinct points of the unit cube, converted to parameters. Ends after 4096 consecutive points that are not new."""
     cube = qmc.Sobol(len(dimensions), seed=rng) if sobol else None
     idle = 0
     while idle < 4096:
@@ -71,8 +71,8 @@ def _most_improving(
 ) -> dict[str, Any]:
     """The candidate with the largest expected improvement over the best posterior mean of a Gaussian process.
 
-    Values are rounded before the process is fitted. Otherwise it could propose the same integer again and again. The improvement
-    is measured from the best mean, because the best observation is biased by luck.
+    Integers are rounded before the process is fitted. Otherwise it could propose the same integer repeatedly. The improvement is
+    measured from the best mean, because the best observation is biased upwards by chance.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor

@@ -16,12 +16,12 @@ class Search:
     Attributes
     ----------
     best_params_ : dict
-        The recommended parameters: those of the best point, or {} (the defaults) if that point is not better on the held-out
-        labels.
+        The recommended parameters: those of the best point, or {} (the defaults) if the defaults are at least as good on the
+        held-out labels.
     best_score_ : float
         The metric of the best point on the labels that were used to choose it.
     held_out_score_, default_score_ : float
-        The metric on the held-out labels: of the best point, and of the estimator as it was given.
+        The metric on the held-out labels, for the best point and for the estimator as it was given.
     trials : list of dict
         All points that were tried, each with its ``score`` (the mean over the repeats) and ``spread`` (the standard deviation).
     """
@@ -72,8 +72,8 @@ class Search:
             at, scores, [trial["spread"] for trial in self.trials], fmt="o", ms=4, lw=1, label="a point and its spread"
         )
         axes.step(at, np.maximum.accumulate(scores), where="post", label="best so far")
-        axes.axhline(self.held_out_score_, ls="--", c="C2", label="best, on labels held back")
-        axes.axhline(self.default_score_, ls=":", c="C3", label="defaults, on labels held back")
+        axes.axhline(self.held_out_score_, ls="--", c="C2", label="best, on held-out labels")
+        axes.axhline(self.default_score_, ls=":", c="C3", label="defaults, on held-out labels")
         axes.set_xlabel("point")
         axes.set_ylabel(self.metric)
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
@@ -81,6 +81,6 @@ class Search:
 
     def __repr__(self) -> str:
         return (
-            f"Search({self.best_params_}, {self.metric}: {self.held_out_score_:.3f} on labels held back, "
+            f"Search({self.best_params_}, {self.metric}: {self.held_out_score_:.3f} on held-out labels, "
             f"{self.default_score_:.3f} by default)"
         )

@@ -1,4 +1,4 @@
-"""The search itself: it fits each point, and evaluates the best one with labels that are held out."""
+"""The search: it fits each point, and evaluates the best one on labels that are held out."""
 
 from __future__ import annotations
 
@@ -48,31 +48,31 @@ def search(
     random_state: Any = None,
     progress: bool | None = None,
 ) -> Search:
-    """Choose parameters with labels, and evaluate the choice with labels that are held out.
+    """Choose parameters with labels, and evaluate the choice on labels that are held out.
 
     Parameters
     ----------
     estimator : RandomCutForest, a pipeline that ends in one, or StreamDetector
-        Its parameters are the defaults that a point has to beat. It is not changed.
+        Its parameters are the defaults, with which the best point is compared. It is not changed.
     X : array-like of shape (n, d)
         Rows, or the records of a stream in order. Every fit uses all of them, because a fit does not use labels.
     y : array-like of shape (n,), or of shape (events, 2)
-        1 or True for anomalies and 0 for the rest, or scikit-learn's -1 and 1. For a stream, also pairs with the first and the
-        last record of each labelled window, counted from 0.
+        1 or True for anomalies and 0 for the rest, or scikit-learn's -1 and 1. For a stream, `y` may instead hold the
+        positions of the first and the last record of each labelled window, counted from 0.
     space : mapping, default=None
-        A range for each parameter name: `Integer`, `Real`, `Categorical`, or a list of values. None means a grid of 12 points:
-        for tables four values of `max_samples` and three methods; for streams three values of `shingle_size`, two of `max_samples`
-        and two methods.
+        A range for each parameter name: `Integer`, `Real`, `Categorical`, or a list of values. None means a grid of 12 points. For
+        tables it has four values of `max_samples` and three methods. For streams it has three values of `shingle_size`, two of
+        `max_samples`, and two methods.
     method : {"grid", "random", "sobol", "bayes"}, default="grid"
-        "grid" tries all combinations, with four values from each range. "bayes" uses Sobol points for the first third, and a
-        Gaussian process chooses the others by expected improvement.
+        "grid" tries all combinations, with four values from each range. With "bayes", the first third are Sobol points, and
+        a Gaussian process chooses the others by expected improvement.
     n_iter : int, default=24
         Number of points to try, unless `method` is "grid".
     metric : {"average_precision", "roc_auc", "event_recall"} or callable, default="average_precision"
         ``metric(y, scores)``, higher is better. `event_recall` is for streams.
     repeats : int, default=3
-        Number of seeds with which each point is fitted. All points use the same seeds, so that no point has more luck than
-        another.
+        Number of seeds with which each point is fitted. All points use the same seeds, so that no point is favoured by
+        chance.
     holdout : float, default=0.5
         The share of labels that are held out for the evaluation. Tables are split at random, with the same share of anomalies in
         both parts. From a stream, the last records are held out.
@@ -88,11 +88,13 @@ def search(
     Raises
     ------
     ValueError
-        If `y` is None, has only one class or does not fit `X`, or if a parameter or a value of the space is invalid.
+        If `y` is None, has only one class or does not match `X`, or if a parameter or a value of the space is
+        invalid.
 
     See Also
     --------
-    sklearn.model_selection.GridSearchCV : Also searches a grid, with cross-validation. The page of `rcf.tune` compares the two.
+    sklearn.model_selection.GridSearchCV : Searches a grid with cross-validation. The documentation of `rcf.tune` compares the
+    two.
 
     Notes
     -----
@@ -178,7 +180,7 @@ def _labels(y: ArrayLike | None, n: int) -> NDArray[np.int64]:
     labels = np.where(given == (-1 if -1 in known else 1), 1, 0)
     if len(np.unique(labels)) < 2:
         raise ValueError(
-            f"y has one class alone ({next(iter(known))}); labels of anomalies and of ordinary rows are needed"
+            f"y has only one class ({next(iter(known))}); it must have labels of anomalies and of ordinary rows"
         )
     return labels
 
@@ -214,13 +216,13 @@ def _split(
     else:
         fewest = np.bincount(labels, minlength=2).min()
         if fewest < 2:
-            raise ValueError("each class needs at least 2 labels: one to choose by and one to judge by")
+            raise ValueError("each class needs at least 2 labels, one for the choice and one for the evaluation")
         state = int(np.random.SeedSequence(seed).generate_state(1)[0])
         choose, judge = train_test_split(rows, test_size=holdout, stratify=labels, random_state=state)
         parts = np.sort(choose), np.sort(judge)
     for part in parts:
         if len(np.unique(labels[part])) < 2:
-            raise ValueError("the labels that choose, or those that judge, have one class alone; set another holdout")
+            raise ValueError("the labels for choice or for evaluation have only one class; set another holdout")
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Ranges of parameters, also from the description of a SageMaker tuning job."""
+"""Ranges of parameters, and their conversion from the description of a SageMaker tuning job."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def from_sagemaker(ranges: Mapping[str, Any] | str) -> dict[str, Range]:
         for entry in found.get(kind, ()):
             name = entry.get("Name")
             if not isinstance(name, str) or name in space:
-                raise ValueError(f"{kind}: an entry has no Name, or one that comes twice: {str(entry)[:200]}")
+                raise ValueError(f"{kind}: an entry has no Name, or its Name occurs twice: {str(entry)[:200]}")
             try:
                 space[_SAGEMAKER.get(name, name)] = _range_of(kind, entry)
             except (KeyError, TypeError, ValueError) as error:

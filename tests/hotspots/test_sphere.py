@@ -397,7 +397,7 @@ def test_the_picture_of_places():
     assert ax.get_aspect() == pytest.approx(1 / math.cos(math.radians(17)), rel=0.01)
     sideways = plot.hotspots(spots, features=(0, 1))
     assert (sideways.get_xlabel(), sideways.get_ylabel()) == ("latitude (degrees)", "longitude (degrees)")
-    assert plot.k_distance(X, 10, metric="haversine").get_ylabel() == "radius that takes in 10 rows (m)"
+    assert plot.k_distance(X, 10, metric="haversine").get_ylabel() == "radius that contains 10 rows (m)"
 
 
 def test_the_picture_of_the_whole_earth():

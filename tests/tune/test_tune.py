@@ -261,7 +261,7 @@ def test_refusals(table):
     forest = RandomCutForest(5)
     for wrong, text in (
         ({"y": None}, r"y is needed.*\.392.*\.439"),
-        ({"y": np.zeros(300)}, "one class alone"),
+        ({"y": np.zeros(300)}, "only one class"),
         ({"y": y[:-1]}, r"shape \(299,\), but X has 300 rows"),
         ({"y": y * 3}, "must hold 0 and 1"),
         ({"y": [(290, 310)]}, "290 to 310, but X has 300"),
@@ -292,7 +292,7 @@ def test_history_picture_and_bar(table):
     ax = found.plot()
     assert ax.get_ylabel() == "average_precision"
     assert len(ax.containers[0].lines[0].get_xdata()) == 2
-    assert "on labels held back" in repr(found)
+    assert "on held-out labels" in repr(found)
 
 
 def test_grid_search_of_scikit_learn(table):

@@ -1,10 +1,10 @@
-"""A PyFlink keyed process function: a StreamDetector for each key, kept in memory and written to keyed state by a timer.
+"""A PyFlink process function with a StreamDetector for each key, kept in memory and written to keyed state by a timer.
 
 Writing the bytes of a detector takes hundreds of times as long as judging a record, so they are written every `INTERVAL`
 milliseconds. Choose a value below the checkpoint interval. After a crash Flink replays the records since the last checkpoint,
 but the detectors continue from their last written state, so they can miss the records of one interval. AWS's sample of a keyed
-random cut forest has the same limit. If every record counts, set WRITE_EACH to True. Then each record is judged by exactly
-the records before it, at about 300 records per second.
+random cut forest has the same limit. If no record may be missed, set WRITE_EACH to True. The detector of a key has then
+learned exactly the records before the current one, and about 300 records are judged per second.
 """
 
 import math
@@ -57,7 +57,7 @@ def rows():
 
 environment = StreamExecutionEnvironment.get_execution_environment()
 environment.set_parallelism(1)
-environment.set_python_executable(sys.executable)  # the workers', which need pyflink and rcf
+environment.set_python_executable(sys.executable)  # the Python of the workers, which needs pyflink and rcf
 kind = Types.TUPLE([Types.STRING(), Types.DOUBLE(), Types.DOUBLE()])
 found = (
     environment.from_collection(list(rows()), type_info=kind)

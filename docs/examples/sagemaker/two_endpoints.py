@@ -1,11 +1,10 @@
 """Two endpoints over HTTP, as SageMaker's notebooks chain them: the first projects an image, the second judges the projection.
 
-A client calls one after the other. Endpoint 1 answers principal components, as SageMaker's PCA does. Endpoint 2 is K-Means, or a
-forest behind `rcf.sagemaker`. For the forest, endpoint 1 sends one number more than it has components: the distance of the image
-from their plane. A second forest shows the trap: it gets the first five components alone, and takes shuffled images for
-ordinary ones.
+A client calls one after the other. Endpoint 1 returns principal components, as SageMaker's PCA does. Endpoint 2 is K-Means, or a
+forest served by `rcf.sagemaker`. For the forest, endpoint 1 also returns the distance of the image from the plane of the
+components. A second forest shows the trap: it gets only the first five components, and finds shuffled images ordinary.
 
-Needs the extra ``sagemaker``.
+The script needs the extra ``sagemaker``.
 """
 
 import json
@@ -30,7 +29,7 @@ from rcf import RandomCutForest
 
 
 def application(answer):
-    """An endpoint of SageMaker's form, around a function from an array of rows to what is sent as JSON."""
+    """An endpoint like those of SageMaker. `answer` converts an array of rows to the JSON value of the response."""
 
     async def invocations(request):
         instances = (await request.json())["instances"]
@@ -44,7 +43,7 @@ def application(answer):
 
 @contextmanager
 def served(app):
-    """The address of an application that a thread serves until the block ends."""
+    """Serve an application in a thread until the block ends, and yield its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))

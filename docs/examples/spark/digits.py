@@ -1,8 +1,8 @@
 """Handwritten digits as Spark pipelines: PCA and K-Means, PCA and a forest, and a forest that also gets the distance.
 
 PCA discards the distance of an image from the plane of its components. Images of shuffled pixels lie far from the plane. Without
-the distance, a forest on five components finds them more ordinary than digits. With it as one more feature, they have the highest
-scores.
+the distance, a forest on five components finds them more ordinary than digits. If the distance is added as a feature, they have
+the highest scores.
 """
 
 import numpy as np

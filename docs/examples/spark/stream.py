@@ -3,8 +3,8 @@
 python stream.py IN STATE OUT [--files N]
 
 Reads Parquet files (host, time, load) from the folder IN, one per batch, and writes every row with its score to OUT. STATE
-holds the checkpoint with the offsets and the bytes of the detectors. After a crash, start it again, and it continues where it
-was. With --files it ends after that many batches in total.
+holds the checkpoint with the offsets and the bytes of the detectors. If the script is started again after a crash, it
+continues from the checkpoint. With --files it ends after that many batches in total.
 """
 
 import argparse
