@@ -18,18 +18,21 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from rcf._native.arrays cimport set_counts, set_trees, state_of
 from rcf._native.bits cimport rcf_get_number, rcf_left, rcf_reader, rcf_writer, rcf_written
-from rcf._native.complete cimport tree_complete
+from rcf._native.complete cimport complete_record
 from rcf._native.fit cimport grow_trees, sample_rows
 from rcf._native.gate cimport Gate, gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done
-from rcf._native.learn cimport CHUNK, learn_blocks, learn_record
+from rcf._native.hooks cimport call_hook
+from rcf._native.learn cimport CHUNK, forget_record, learn_blocks, learn_record, take_rows
 from rcf._native.packed cimport Head, get_head, get_origin, get_sizes, get_trees, put_forest, scratch_of_trees
-from rcf._native.preorder cimport count_leaves, read_nodes, read_slots, write_nodes
-from rcf._native.read cimport FEW, attribute_rows, density_rows, rows_at_once, score_few_rows, score_rows
+from rcf._native.read cimport FEW, attribute_rows, density_rows, reached_leaves, rows_at_once, score_few_rows, score_rows
 from rcf._native.records cimport Column, get_records
-from rcf._native.rng cimport Rng, below, exponential, next_word, uniform
+from rcf._native.regrow cimport grow_merged
+from rcf._native.rng cimport Rng
 from rcf._native.tree cimport *
-from rcf._native.trees cimport GROUP, Trees, n_blocks, slot_bytes, trees_free, trees_open
+from rcf._native.trees cimport GROUP, Trees, drop_head, n_blocks, slot_bytes, trees_copy, trees_free, trees_open
+from rcf._native.views cimport tree_views
 from rcf._native.work cimport Work, sweep_bytes, sweep_lay, work_bytes, work_lay
 from sampling._reservoir cimport *
 
@@ -45,15 +48,6 @@ cdef enum:
     BATCH = 16384   # number of rows that are stored as floats, and as scores by block, at a time
 
 cdef int HEAD = _HEAD
-
-# Nodes and leaves as tree.h has them.
-CUT = np.dtype([("child", np.int32, 2), ("value", np.float32), ("dim", np.int32)])
-NODE = np.dtype([("range", np.float64), ("mass", np.int32), ("parent", np.int32)])
-LEAF = np.dtype([("mass", np.int32), ("parent", np.int32)])
-SHORT_NODE = np.dtype(
-    [("value", np.float32), ("child", np.int16, 2), *((name, np.int16) for name in ("dim", "box", "mass", "parent"))]
-)
-SHORT_LEAF = np.dtype([("mass", np.int16), ("parent", np.int16)])
 
 
 def use_instructions(str name):
@@ -269,7 +263,7 @@ cdef class Forest:
         cdef Trees* f = &self.trees
         cdef int kind = -1 if method is None else kind_of(method)
         cdef const double[::1] w
-        cdef int64_t n = X.shape[0], done = 0, part, i, silent
+        cdef int64_t n = X.shape[0], done = 0, part, silent
         cdef float[:, ::1] rows
         cdef double[:, ::1] blocks
         cdef uintptr_t w_at = 0, out_at = 0
@@ -291,16 +285,8 @@ cdef class Forest:
             self.reserve_all(n)
             silent = min(max(f.warm_up - f.seen, <int64_t>0), n)  # number of records with the score 0
             while done < n:
-                part = min(<int64_t>BATCH, n - done)
-                if f.seen == 0 and f.head != NULL:
-                    memcpy(f.origin, &X[done, 0], f.n_features * sizeof(double))
-                if f.head != NULL:
-                    part = min(part, HEAD - f.seen)
-                    for i in range(part):
-                        memcpy(f.head + (f.seen + i) * f.n_features, &X[done + i, 0],
-                               f.n_features * sizeof(double))
-                for i in range(part):
-                    rcf_narrow(&rows[i, 0], &X[done + i, 0], f.origin, f.n_features, f.stride)
+                part = take_rows(f, &X[done, 0], X.strides[0] // <Py_ssize_t>sizeof(double), min(<int64_t>BATCH, n - done), HEAD,
+                                 &rows[0, 0])
                 if weights is not None:
                     w_at = <uintptr_t>&w[done]
                 if kind >= 0:
@@ -336,8 +322,7 @@ cdef class Forest:
         for i in range(self.trees.n_trees):
             self.reserve_boxes(i, HEAD)  # the largest possible number
         self._grow(0, self.trees.n_trees, <uintptr_t>self.trees.head, self.trees.n_features)
-        free(self.trees.head)
-        self.trees.head = NULL
+        drop_head(&self.trees)
         return 0
 
     def update_record(self, record, str method not None):
@@ -408,8 +393,7 @@ cdef class Forest:
         try:
             for j in range(self.trees.n_trees):
                 self.reserve(j, size + 1)
-            free(self.trees.head)
-            self.trees.head = NULL
+            drop_head(&self.trees)
             self.trees.seen = n
             self.trees.warm_up = 0
             self.trees.table = n if decay == 0.0 else 0
@@ -524,19 +508,14 @@ cdef class Forest:
 
     def leaves_of(self, const double[::1] record):
         """The point in the leaf of each tree that holds something, where the record falls: (trees, n_features), from the origin."""
-        cdef int i, k, n = 0
-        cdef int32_t leaf
+        cdef int n
         self.check_record(record)
         cdef float[::1] row = np.empty(self.trees.stride, dtype=np.float32)
         found = np.empty((self.trees.n_trees, self.trees.n_features), dtype=np.float32)
         cdef float[:, ::1] points = found
         gate_read(&self.gate)
         rcf_narrow(&row[0], &record[0], self.trees.origin, self.trees.n_features, self.trees.stride)
-        for i in range(self.trees.n_trees):
-            if self.trees.tree[i].mass > 0:
-                leaf = rcf_descend(&self.trees.tree[i], &row[0])
-                memcpy(&points[n, 0], self.trees.tree[i].points + <size_t>leaf * self.trees.stride, self.trees.n_features * sizeof(float))
-                n += 1
+        n = reached_leaves(&self.trees, &row[0], &points[0, 0])
         gate_read_done(&self.gate)
         return found[:n]
 
@@ -544,26 +523,11 @@ cdef class Forest:
 
     def forget(self, const double[::1] record):
         """Remove the oldest record that equals this one from each tree. Returns the number of trees that held one."""
-        cdef int i, found = 0
-        cdef int32_t leaf, j, oldest
-        cdef Sample* s
+        cdef int found
         self.check_record(record)
         gate_write(&self.gate)
         rcf_narrow(self.trees.row, &record[0], self.trees.origin, self.trees.n_features, self.trees.stride)
-        for i in range(self.trees.n_trees):
-            if self.trees.tree[i].mass == 0:
-                continue
-            leaf = rcf_descend(&self.trees.tree[i], self.trees.row)
-            if not same_point(&self.trees.tree[i], leaf, self.trees.row):
-                continue
-            s = &self.trees.sample[i]
-            oldest = -1
-            for j in range(s.size):
-                if item_of(s, j) == leaf and (oldest < 0 or arrival_of(s, j) < arrival_of(s, oldest)):
-                    oldest = j
-            sample_remove(s, oldest)
-            tree_forget(&self.trees.tree[i], leaf)
-            found += 1
+        found = forget_record(&self.trees)
         gate_write_done(&self.gate)
         return found
 
@@ -584,7 +548,7 @@ cdef class Forest:
         theirs = other.state()  # before the lock is taken, because two threads may merge two forests into each other
         gate_write(&self.gate)
         try:
-            grown = self.merged(self.snapshot(), theirs)
+            grown = self.merged(state_of(&self.trees), theirs)
             # nothing can fail after this point
             self.trees, grown.trees = grown.trees, self.trees
             self.memory = grown.memory
@@ -595,31 +559,10 @@ cdef class Forest:
         """The forest of both streams."""
         cdef dict state = merged_records(mine, theirs)
         cdef Forest grown = bare(state, self.trees.low_memory)
-        cdef int i, n
-        cdef int64_t at = 0, k
-        cdef Sample* s
-        cdef float[:, ::1] rows
-        cdef const int32_t[::1] record = state["record"]
-        cdef const double[::1] key = state["key"]
-        cdef const int64_t[::1] arrivals = state["arrival"]
-        cdef int32_t[::1] items = np.empty(self.trees.capacity, dtype=np.int32)
-        table = np.pad(state["points"], ((0, 0), (0, self.trees.stride - self.trees.n_features)))
+        cdef int i
         for i in range(self.trees.n_trees):
-            s = &grown.trees.sample[i]
-            grown.trees.rng[i] = self.trees.rng[i]
-            n = state["size"][i]
-            grown.reserve(i, n + 1)
-            s.threshold = state["threshold"][i]
-            if n > 0:
-                rows = table[state["record"][at:at + n]]
-                if not tree_build(&grown.trees.tree[i], &rows[0, 0], n, &items[0], &grown.trees.rng[i]):
-                    raise MemoryError
-                for k in range(n):
-                    s.slots[k].key, s.slots[k].held = key[at + k], held_as(s, arrivals[record[at + k]], items[k])
-                s.size = n
-                at += n
-            sample_next(s, grown.trees.seen, &grown.trees.rng[i])
-        grown.reserve_all(0)
+            grown.reserve(i, int(state["size"].max()) + 1)
+        grow_merged(&grown.trees, self.trees.rng, state)
         return grown
 
     # ---- completion and copies ---------------------------------------------------------------------------------
@@ -630,9 +573,8 @@ cdef class Forest:
         `missing` names the k features. With `held`, `record` is whole and has just been learned: a tree's only copy of it is
         passed over.
         """
-        cdef int i
         cdef ptrdiff_t j
-        cdef int32_t leaf, k = 0
+        cdef int32_t k
         cdef int64_t[::1] places = np.ascontiguousarray(missing, dtype=np.int64)
         cdef uint8_t[::1] mask = np.zeros(self.trees.n_features, dtype=np.uint8)
         cdef int32_t[::1] stack = np.empty(2 * <Py_ssize_t>self.trees.capacity + 3, dtype=np.int32)
@@ -647,14 +589,7 @@ cdef class Forest:
         try:
             rcf_narrow(&row[0], &record[0], self.trees.origin, self.trees.n_features, self.trees.stride)
             with nogil:
-                for i in range(self.trees.n_trees):
-                    leaf = tree_complete(&self.trees.tree[i], &row[0], &mask[0], held, &stack[0], &box[0])
-                    if leaf < 0:
-                        continue
-                    for j in range(places.shape[0]):
-                        out[k, j] = (<double>self.trees.tree[i].points[<size_t>leaf * self.trees.stride + places[j]]
-                                     + self.trees.origin[places[j]])
-                    k += 1
+                k = complete_record(&self.trees, &row[0], places, &mask[0], held, out, &stack[0], &box[0])
         finally:
             gate_read_done(&self.gate)
         return np.asarray(out)[:k]
@@ -663,23 +598,12 @@ cdef class Forest:
         """A copy of the forest, made by copying its memory (a hundredth of the time of `state`)."""
         cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None, self.low_memory)
         cdef int i
-        cdef rcf_tree* t
         gate_read(&self.gate)
         try:
-            other.trees.seen, other.trees.warm_up, other.trees.table = self.trees.seen, self.trees.warm_up, self.trees.table
-            memcpy(other.trees.origin, self.trees.origin, self.trees.n_features * sizeof(double))
-            if self.trees.head == NULL:
-                free(other.trees.head)
-                other.trees.head = NULL
-            else:
-                memcpy(other.trees.head, self.trees.head, HEAD * self.trees.n_features * sizeof(double))
             for i in range(self.trees.n_trees):
                 other.reserve(i, self.trees.tree[i].capacity)
-                t = &self.trees.tree[i]
-                other.reserve_boxes(i, t.box_room)
-                other.trees.rng[i] = self.trees.rng[i]
-                sample_copy(&other.trees.sample[i], &self.trees.sample[i])
-                tree_copy(&other.trees.tree[i], t)
+                other.reserve_boxes(i, self.trees.tree[i].box_room)
+            trees_copy(&other.trees, &self.trees)
         finally:
             gate_read_done(&self.gate)
         return other
@@ -694,73 +618,9 @@ cdef class Forest:
         """
         gate_read(&self.gate)
         try:
-            return self.snapshot()
+            return state_of(&self.trees)
         finally:
             gate_read_done(&self.gate)
-
-    cdef dict snapshot(self):
-        cdef int i, n
-        cdef int32_t most = 0
-        cdef int64_t slots = 0, inner_nodes = 0, nodes = 0, k
-        cdef const Sample* s
-        cdef const rcf_tree* t
-        sizes = np.empty(self.trees.n_trees, dtype=np.int32)
-        leaves = np.empty(self.trees.n_trees, dtype=np.int32)
-        cdef int32_t[::1] size_of = sizes, leaves_of = leaves
-        for i in range(self.trees.n_trees):
-            size_of[i], leaves_of[i] = self.trees.sample[i].size, count_leaves(&self.trees.tree[i])
-            slots += size_of[i]
-            nodes += max(2 * leaves_of[i] - 1, 0)
-            inner_nodes += max(leaves_of[i] - 1, 0)
-            most = max(most, leaves_of[i])
-        # one spare entry each, so that the address of the first is good in an empty forest
-        inner = np.empty(nodes + 1, dtype=bool)
-        cut, dim = np.empty(inner_nodes + 1, dtype=np.float32), np.empty(inner_nodes + 1, dtype=np.int32)
-        key, arrivals = np.empty(slots + 1), np.empty(slots + 1, dtype=np.int64)
-        cdef uint8_t[::1] inner_of = inner.view(np.uint8)
-        cdef float[::1] cut_of = cut
-        cdef int32_t[::1] dim_of = dim, stack = np.empty(most + 1, dtype=np.int32)
-        cdef double[::1] key_of = key
-        cdef int64_t[::1] came_of = arrivals
-        with nogil:
-            slots = nodes = inner_nodes = 0
-            for i in range(self.trees.n_trees):
-                s, t = &self.trees.sample[i], &self.trees.tree[i]
-                for n in range(s.size):
-                    key_of[slots + n], came_of[slots + n] = s.slots[n].key, arrival_of(s, n)
-                slots += s.size
-                write_nodes(t, &inner_of[nodes], &cut_of[inner_nodes], &dim_of[inner_nodes], &stack[0])
-                nodes += max(2 * leaves_of[i] - 1, 0)
-                inner_nodes += max(leaves_of[i] - 1, 0)
-        arrival, record = np.unique(arrivals[:slots], return_inverse=True)
-        record = record.astype(np.int32)
-        points = np.empty((len(arrival) + 1, self.trees.n_features), dtype=np.float32)
-        cdef const int32_t[::1] record_of = record
-        cdef float[:, ::1] point_of = points
-        with nogil:
-            slots = 0
-            for i in range(self.trees.n_trees):
-                s, t = &self.trees.sample[i], &self.trees.tree[i]
-                for n in range(s.size):
-                    memcpy(&point_of[record_of[slots + n], 0], t.points + <size_t>item_of(s, n) * t.stride,
-                           self.trees.n_features * sizeof(float))
-                slots += s.size
-        head = np.empty((0, self.trees.n_features))
-        if self.trees.head != NULL and self.trees.seen > 0:
-            head = np.array(<double[:HEAD, :self.trees.n_features]>self.trees.head)[:self.trees.seen]
-        return {
-            "n_trees": self.trees.n_trees, "capacity": self.trees.capacity, "n_features": self.trees.n_features,
-            "time_decay": self.trees.time_decay, "seen": self.trees.seen, "warm_up": self.trees.warm_up, "table": self.trees.table,
-            "growing": self.trees.head != NULL, "origin": self.origin_, "head": head,
-            "rng": np.array([[self.trees.rng[i].s[n] for n in range(4)] for i in range(self.trees.n_trees)], dtype=np.uint64),
-            "size": sizes, "leaves": leaves,
-            "threshold": np.array([self.trees.sample[i].threshold for i in range(self.trees.n_trees)]),
-            "budget": np.array([self.trees.sample[i].budget for i in range(self.trees.n_trees)]),
-            "next": np.array([self.trees.sample[i].next for i in range(self.trees.n_trees)], dtype=np.int64),
-            "settled": np.array([self.trees.sample[i].settled for i in range(self.trees.n_trees)], dtype=np.int64),
-            "key": key[:slots], "record": record[:slots], "arrival": arrival, "points": points[:len(arrival)],
-            "inner": inner[:nodes], "cut": cut[:inner_nodes], "dim": dim[:inner_nodes],
-        }
 
     @staticmethod
     def from_state(state, bint low_memory=False):
@@ -770,42 +630,11 @@ cdef class Forest:
         """
         cdef Forest self
         cdef int i
-        cdef int32_t n, k
-        cdef int64_t slots = 0, nodes = 0, inner_nodes = 0, n_records, room
-        cdef const char* wrong
         check_state(state)
         self = bare(state, low_memory)
-        n_records, room = len(state["arrival"]), int(state["size"].max()) + 1
-
-        def flat(name, kind):
-            """One piece, with an entry to spare: the address of the first is good in an empty forest."""
-            return np.append(state[name].reshape(-1).view(kind), np.zeros(1, dtype=kind))
-
-        cdef const uint8_t[::1] inner = flat("inner", np.uint8)
-        cdef const float[::1] cut = flat("cut", np.float32), points = flat("points", np.float32)
-        cdef const int32_t[::1] dim = flat("dim", np.int32), record = flat("record", np.int32)
-        cdef const double[::1] key = flat("key", np.float64)
-        cdef const int64_t[::1] arrivals = flat("arrival", np.int64)
-        cdef int32_t[::1] holder = np.full(n_records + 1, -1, dtype=np.int32)
         for i in range(self.trees.n_trees):
-            n, k = state["size"][i], state["leaves"][i]
-            self.reserve(i, room)  # in every tree the same, as learning leaves it
-            if n > 0:
-                with nogil:
-                    wrong = read_nodes(&self.trees.tree[i], k, &inner[nodes], &cut[inner_nodes], &dim[inner_nodes])
-                    if wrong == NULL:
-                        wrong = read_slots(&self.trees.tree[i], &self.trees.sample[i], n, &key[slots], &record[slots], n_records,
-                                           &arrivals[0], &points[0], &holder[0], i)
-                if wrong != NULL:
-                    raise ModelStateError(f"tree {i}: {wrong.decode()}")
-                slots += n
-                nodes += 2 * k - 1
-                inner_nodes += k - 1
-            words = state["rng"][i]
-            for k in range(4):
-                self.trees.rng[i].s[k] = words[k]
-            self.trees.sample[i].threshold, self.trees.sample[i].budget = state["threshold"][i], state["budget"][i]
-            self.trees.sample[i].next, self.trees.sample[i].settled = state["next"][i], state["settled"][i]
+            self.reserve(i, int(state["size"].max()) + 1)  # in every tree the same, as learning leaves it
+        set_trees(&self.trees, state)
         return self
 
     def to_bytes(self, int step=0):
@@ -850,8 +679,7 @@ cdef class Forest:
             refuse_bits(b"impossible counts: more records than can be counted", -1)
         self.trees.seen, self.trees.warm_up, self.trees.table = head.seen, head.warm_up, head.table
         if not head.growing:
-            free(self.trees.head)
-            self.trees.head = NULL
+            drop_head(&self.trees)
         refuse_bits(get_origin(&bits, &self.trees, LIMIT), -1)
         records = <int64_t>rcf_get_number(&bits)
         # each record takes at least one bit, and one more for each feature
@@ -941,66 +769,9 @@ cdef class Forest:
 
     def tree(self, int i):
         """Read-only arrays of tree i: views of its memory, which change as it learns, or copies where the memory has another layout."""
-        cdef rcf_tree* t
-        cdef const Sample* s
-        cdef uintptr_t start
-        cdef float[:, :, ::1] box_of
-        cdef double[::1] range_seen
-        cdef float[:, ::1] scratch
-        cdef const float* lower
-        cdef const float* upper
-        cdef int32_t v, n
         if not 0 <= i < self.trees.n_trees:
             raise IndexError(f"tree {i} of {self.trees.n_trees}")
-        t, s = &self.trees.tree[i], &self.trees.sample[i]
-        memory = self.memory[i]
-        start = <uintptr_t>(<Memory>memory).at
-
-        def view(kind, uintptr_t at, *shape):
-            return np.ndarray(shape, kind, memory, at - start)
-
-        if t.compact:
-            narrow = view(SHORT_NODE, <uintptr_t>t.cuts, t.n_nodes)
-            cuts, nodes = as_wide(narrow, CUT), as_wide(narrow, NODE)
-            leaves = as_wide(view(SHORT_LEAF, <uintptr_t>t.leaves, t.n_leaves), LEAF)
-        else:
-            cuts, nodes = view(CUT, <uintptr_t>t.cuts, t.n_nodes), view(NODE, <uintptr_t>t.nodes, t.n_nodes)
-            leaves = view(LEAF, <uintptr_t>t.leaves, t.n_leaves)
-        points = view(np.float32, <uintptr_t>t.points, t.n_leaves, t.stride)
-        if t.small:
-            boxes, ranges = np.zeros((t.n_nodes, 2, t.stride), dtype=np.float32), np.zeros(t.n_nodes)
-            scratch = np.empty((2, t.stride), dtype=np.float32)
-            box_of, range_seen = boxes, ranges
-            for v in range(t.n_nodes):
-                if mass_of(t, v) > 0:
-                    corners_of(t, v, &scratch[0, 0], &lower, &upper)
-                    memcpy(&box_of[v, 0, 0], lower, 2 * t.stride * sizeof(float))
-                    range_seen[v] = range_of(t, v, &scratch[0, 0])
-            if t.compact:
-                nodes["range"] = ranges
-                filled = (0, RCF_FEW - t.stride)
-                boxes, points = np.pad(boxes, [(0, 0), (0, 0), filled]), np.pad(points, [(0, 0), filled])
-        else:
-            boxes = view(np.float32, <uintptr_t>t.boxes, t.n_nodes, 2, t.stride)
-        slots = np.zeros(s.size, dtype=[("key", np.float64), ("arrival", np.int64), ("leaf", np.int32)])
-        slots["key"] = [s.slots[n].key for n in range(s.size)]
-        slots["arrival"] = [arrival_of(s, n) for n in range(s.size)]
-        slots["leaf"] = [item_of(s, n) for n in range(s.size)]
-        for array in (cuts, nodes, leaves, boxes, points, slots):
-            array.flags.writeable = False
-        return {
-            "root": t.root,
-            "mass": t.mass,
-            "cuts": cuts,
-            "nodes": nodes,
-            "boxes": boxes[:, :, :self.trees.n_features],
-            "points": points[:, :self.trees.n_features],
-            # with the zeros that fill up a row
-            "wide_boxes": boxes,
-            "wide_points": points,
-            "leaves": leaves,
-            "slots": slots,
-        }
+        return tree_views(&self.trees, i, self.memory[i], (<Memory>self.memory[i]).at)
 
 
 cdef int refuse_bits(const char* wrong, int64_t tree) except -1:
@@ -1010,77 +781,13 @@ cdef int refuse_bits(const char* wrong, int64_t tree) except -1:
     return 0
 
 
-def as_wide(narrow, kind):
-    """The fields of a compact array that an array of the wide layout has too; the others are 0."""
-    wide = np.zeros(len(narrow), dtype=kind)
-    for name in kind.names:
-        if name in narrow.dtype.names:
-            wide[name] = narrow[name]
-    return wide
-
-
 cdef Forest bare(state, bint low_memory):
     """An empty forest with the counts of a state."""
     cdef Forest forest = Forest(state["n_trees"], state["capacity"], state["n_features"], state["time_decay"], None, low_memory)
-    if state["seen"] >= most_arrivals(forest.trees.capacity):
-        raise ModelStateError(f"{state['seen']} records are more than a forest of {forest.trees.capacity} records a tree can count")
-    forest.trees.seen, forest.trees.warm_up, forest.trees.table = state["seen"], state["warm_up"], state["table"]
-    if state["growing"]:
-        (<object>np.asarray(<double[:HEAD, :forest.trees.n_features]>forest.trees.head))[:forest.trees.seen] = state["head"]
-    else:
-        free(forest.trees.head)
-        forest.trees.head = NULL
-    (<object>np.asarray(<double[:forest.trees.n_features]>forest.trees.origin))[:] = state["origin"]
+    set_counts(&forest.trees, state)
     return forest
 
 
-# ---- for the tests -----------------------------------------------------------------------------------------------
-# One function for each inline helper that Python could not call otherwise.
-
-cdef extern from "_native/portable_math.h" nogil:
-    double _log "rcf_log"(double x)
-    double _log1p "rcf_log1p"(double x)
-    double _log2 "rcf_log2"(double x)
-    double _exp "rcf_exp"(double x)
-    double _exp2 "rcf_exp2"(double x)
-    double _expm1 "rcf_expm1"(double x)
-
-
-def _py_math(str name, double x):
-    if name == "log":
-        return _log(x)
-    if name == "log1p":
-        return _log1p(x)
-    if name == "log2":
-        return _log2(x)
-    if name == "exp":
-        return _exp(x)
-    if name == "exp2":
-        return _exp2(x)
-    if name == "mean_length":
-        return rcf_mean_length(<int32_t>x)
-    return _expm1(x)
-
-
-def _py_random(str name, words, int n, uint64_t bound=0):
-    """n draws of a generator in that state."""
-    cdef Rng rng
-    for k in range(4):
-        rng.s[k] = words[k]
-    if name == "next_word":
-        return [next_word(&rng) for _ in range(n)]
-    if name == "uniform":
-        return [uniform(&rng) for _ in range(n)]
-    if name == "exponential":
-        return [exponential(&rng) for _ in range(n)]
-    return [below(&rng, bound) for _ in range(n)]
-
-
-def _py_cut_between(double v, float base, float top):
-    return rcf_cut_between(v, base, top)
-
-
-def _py_starve(bint starved):
-    """From now on there is no memory for another box of a tree that keeps few, or there is again."""
-    global rcf_starved
-    rcf_starved = starved
+def hook(str name, *arguments):
+    """Call a function of hooks.pxd, for the tests."""
+    return call_hook(name, arguments)

@@ -113,7 +113,7 @@ FAULTS = [
           "if enters[g] >= silent else &unused", "if enters[g] > n_rows else &unused"),
     Fault("no scores after fit until the sample is full again", "rcf/_core.pyx", "core/forest_machine estimator",
           "            self.trees.warm_up = 0\n", "            self.trees.warm_up = self.trees.capacity\n"),
-    Fault("forget takes the newest of equal records", "rcf/_core.pyx", "core/forest_machine",
+    Fault("forget takes the newest of equal records", "rcf/_native/learn.pxd", "core/forest_machine",
           "arrival_of(s, j) < arrival_of(s, oldest)", "arrival_of(s, j) > arrival_of(s, oldest)"),
     Fault("readers do not wait for a writer", "rcf/_native/gate.pxd", "core/threads",
           "        take(g.writing)\n    g.readers += 1\n",

@@ -1,13 +1,14 @@
-"""Completion by one tree of a record of which only some features are known.
+"""Completion by trees of a record of which only some features are known.
 
-The tree is searched for the point that is nearest in the known features. A cut in a missing feature excludes neither side, and boxes
+A tree is searched for the point that is nearest in the known features. A cut in a missing feature excludes neither side, and boxes
 that are farther than the best point so far are skipped. Each tree holds a different sample, so the points that a forest finds have
 the spread of the missing features.
 """
 
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from rcf._native.tree cimport child_of, corners_of, cut_dim, cut_value, mass_of, rcf_tree
+from rcf._native.trees cimport Trees
 
 
 cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const uint8_t* missing,
@@ -73,3 +74,19 @@ cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8
         stack[top] = child_of(t, v, near)
         top += 1
     return best
+
+
+cdef inline int32_t complete_record(const Trees* f, const float* x, const int64_t[::1] places, const uint8_t* missing, bint held,
+                                    double[:, ::1] out, int32_t* stack, float* scratch) noexcept nogil:
+    """For each tree that knows a nearest point, a row of `out` with its features at `places`; returns how many trees do."""
+    cdef int i
+    cdef int32_t leaf, k = 0
+    cdef Py_ssize_t j
+    for i in range(f.n_trees):
+        leaf = tree_complete(&f.tree[i], x, missing, held, stack, scratch)
+        if leaf < 0:
+            continue
+        for j in range(places.shape[0]):
+            out[k, j] = <double>f.tree[i].points[<size_t>leaf * f.stride + places[j]] + f.origin[places[j]]
+        k += 1
+    return k

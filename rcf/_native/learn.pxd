@@ -1,12 +1,13 @@
-"""Learning of records in order: the rows of a batch, tree by tree, or one record in all trees."""
+"""Learning of records in order, the rows of a batch tree by tree or one record in all trees, and forgetting of one."""
 
+from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from rcf._native.tree cimport *
 from rcf._native.trees cimport BLOCK, GROUP, Trees, n_blocks, slot_bytes
 from rcf._native.work cimport Work
-from sampling._reservoir cimport Sample, item_of, prefetch_heaps, sample_admits, sample_enter, sample_remove
+from sampling._reservoir cimport Sample, arrival_of, item_of, prefetch_heaps, sample_admits, sample_enter, sample_remove
 
 cdef enum:
     AHEAD = 900000  # bytes: two groups and some rows that a second-level cache of a megabyte holds
@@ -35,6 +36,20 @@ cdef inline void learn(Trees* f, const rcf_walk* walk, int p, int64_t n, double 
 
 
 # ---- rows in turn ------------------------------------------------------------------------------------------------
+
+cdef inline int64_t take_rows(Trees* f, const double* X, ptrdiff_t step, int64_t n, int n_head, float* rows) noexcept nogil:
+    """Narrow the next rows, at most n, into `rows`; the first n_head of a stream are also kept as they came. Returns how many."""
+    cdef int64_t i
+    if f.head != NULL:
+        if f.seen == 0:
+            memcpy(f.origin, X, f.n_features * sizeof(double))
+        n = min(n, n_head - f.seen)
+        for i in range(n):
+            memcpy(f.head + (f.seen + i) * f.n_features, X + i * step, f.n_features * sizeof(double))
+    for i in range(n):
+        rcf_narrow(rows + i * f.stride, X + i * step, f.origin, f.n_features, f.stride)
+    return n
+
 
 cdef inline int64_t next_entering(Trees* f, int i, int64_t row, int64_t n_rows, int64_t seen, const double* weights) noexcept nogil:
     """The next row at or after `row` that enters tree i; n_rows if there is none."""
@@ -189,3 +204,27 @@ cdef inline double learn_record(Trees* f, int kind, Work* work) noexcept nogil:
             total += sum_of_block
     f.seen = n
     return total / f.n_trees
+
+
+# ---- forgetting ----------------------------------------------------------------------------------------------------
+
+cdef inline int forget_record(Trees* f) noexcept nogil:
+    """Remove the oldest record that equals the one in f.row from each tree; returns the number of trees that held one."""
+    cdef int i, found = 0
+    cdef int32_t leaf, j, oldest
+    cdef Sample* s
+    for i in range(f.n_trees):
+        if f.tree[i].mass == 0:
+            continue
+        leaf = rcf_descend(&f.tree[i], f.row)
+        if not same_point(&f.tree[i], leaf, f.row):
+            continue
+        s = &f.sample[i]
+        oldest = -1
+        for j in range(s.size):
+            if item_of(s, j) == leaf and (oldest < 0 or arrival_of(s, j) < arrival_of(s, oldest)):
+                oldest = j
+        sample_remove(s, oldest)
+        tree_forget(&f.tree[i], leaf)
+        found += 1
+    return found

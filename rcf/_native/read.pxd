@@ -1,10 +1,10 @@
-"""Rows that go through all trees of a forest, which learn nothing: scores, attributions and densities.
+"""Rows that go through all trees of a forest, which learn nothing: scores, attributions, densities and leaves.
 
 `X` holds the rows, `step` numbers apart; what is found for row r is written to, or added to, place r of `out`.
 """
 
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from rcf._native.attribution cimport tree_attribute, tree_density
@@ -118,3 +118,15 @@ cdef inline void density_rows(const Trees* f, const double* X, ptrdiff_t step, i
             tree_density(&f.tree[i], row, parts, target)
         for k in range(width):
             target[k] /= f.n_trees
+
+
+cdef inline int reached_leaves(const Trees* f, const float* row, float* out) noexcept nogil:
+    """For each tree that holds something, the point in the leaf where the row falls; returns the number of these trees."""
+    cdef int i, n = 0
+    cdef int32_t leaf
+    for i in range(f.n_trees):
+        if f.tree[i].mass > 0:
+            leaf = rcf_descend(&f.tree[i], row)
+            memcpy(out + <size_t>n * f.n_features, f.tree[i].points + <size_t>leaf * f.stride, f.n_features * sizeof(float))
+            n += 1
+    return n

@@ -2,10 +2,11 @@
 
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from rcf._native.rng cimport Rng
-from rcf._native.tree cimport rcf_alignment, rcf_tree, tree_clear, tree_shape
-from sampling._reservoir cimport Sample, Slot, sample_clear, sample_foresee
+from rcf._native.tree cimport rcf_alignment, rcf_tree, tree_clear, tree_copy, tree_shape
+from sampling._reservoir cimport Sample, Slot, sample_clear, sample_copy, sample_foresee
 
 cdef enum:
     BLOCK = 4       # number of trees whose scores are summed together; it affects the last bits, so it must never change
@@ -75,6 +76,27 @@ cdef inline void trees_free(Trees* f) noexcept nogil:
     free(f.row)
     free(f.row_scores)
     free(f.order)
+
+
+cdef inline void drop_head(Trees* f) noexcept nogil:
+    """The origin is settled."""
+    free(f.head)
+    f.head = NULL
+
+
+cdef inline void trees_copy(Trees* to, const Trees* f) noexcept nogil:
+    """Copy all trees into empty ones of the same sizes, which have room for them."""
+    cdef int i
+    to.seen, to.warm_up, to.table = f.seen, f.warm_up, f.table
+    memcpy(to.origin, f.origin, f.n_features * sizeof(double))
+    if f.head == NULL:
+        drop_head(to)
+    else:
+        memcpy(to.head, f.head, f.seen * f.n_features * sizeof(double))
+    for i in range(f.n_trees):
+        to.rng[i] = f.rng[i]
+        sample_copy(&to.sample[i], &f.sample[i])
+        tree_copy(&to.tree[i], &f.tree[i])
 
 
 cdef inline int n_blocks(const Trees* f) noexcept nogil:

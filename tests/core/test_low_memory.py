@@ -8,7 +8,7 @@ import pytest
 
 import rcf
 from rcf import KeyedDetector, RandomCutForest, StreamDetector
-from rcf._core import Forest, _py_starve, use_instructions
+from rcf._core import Forest, hook, use_instructions
 
 KINDS = ("depth", "codisp", "displacement", "opensearch")
 
@@ -216,9 +216,9 @@ def hungry(request):
     forest = Forest(6, 256, d, 0.0, [2], True)
     X = np.random.default_rng(6).normal(size=(256, d))
     forest.update(X[:222], None, None, 1)
-    _py_starve(True)
+    hook("starve", True)
     yield forest, X[222:]
-    _py_starve(False)
+    hook("starve", False)
 
 
 @pytest.mark.parametrize("d", [1, 5])
@@ -227,7 +227,7 @@ def test_no_memory_for_a_record(d):
     forest = Forest(6, 64, d, 0.05, [2], True)
     forest.update(np.random.default_rng(6).normal(size=(200, d)), None, None, 1)
     chain = np.cumprod(np.full((100, d), 2.0), axis=0)  # nearly every node of a chain needs a box
-    _py_starve(True)
+    hook("starve", True)
     try:
         for x in chain:
             before, seen = inside(forest), forest.n_seen
@@ -238,7 +238,7 @@ def test_no_memory_for_a_record(d):
         else:
             pytest.fail("memory was never short")
     finally:
-        _py_starve(False)
+        hook("starve", False)
     assert seen > 200
     assert forest.n_seen == seen
     assert inside(forest) == before
@@ -256,7 +256,7 @@ def test_no_memory_in_a_batch(hungry):
     for i in range(forest.n_trees):
         tree = forest.tree(i)
         assert len(tree["slots"]) == tree["mass"] == tree["leaves"]["mass"].sum()
-    _py_starve(False)
+    hook("starve", False)
     again = Forest.from_state(forest.state())
     for kind in KINDS:
         np.testing.assert_array_equal(forest.score(X, kind), again.score(X, kind))

@@ -38,7 +38,7 @@ def by_sklearn(forest, queries):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 100, 256, 4095, 4096, 100_000])
 def test_mean_length_is_sklearns(n):
-    assert _core._py_math("mean_length", n) == pytest.approx(_average_path_length([n])[0], rel=1e-14)
+    assert _core.hook("mean_length", n) == pytest.approx(_average_path_length([n])[0], rel=1e-14)
 
 
 @pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])

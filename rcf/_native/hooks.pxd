@@ -1,0 +1,58 @@
+"""What the tests call by name through `rcf._core.hook`: inline functions that Python could not call otherwise."""
+
+from libc.stdint cimport int32_t, uint64_t
+
+from rcf._native.rng cimport Rng, below, exponential, next_word, uniform
+from rcf._native.tree cimport rcf_cut_between, rcf_mean_length, rcf_starved
+
+cdef extern from "_native/portable_math.h" nogil:
+    double rcf_log(double x)
+    double rcf_log1p(double x)
+    double rcf_log2(double x)
+    double rcf_exp(double x)
+    double rcf_exp2(double x)
+    double rcf_expm1(double x)
+
+
+cdef inline hook_math(str name, double x):
+    if name == "log":
+        return rcf_log(x)
+    if name == "log1p":
+        return rcf_log1p(x)
+    if name == "log2":
+        return rcf_log2(x)
+    if name == "exp":
+        return rcf_exp(x)
+    if name == "exp2":
+        return rcf_exp2(x)
+    if name == "expm1":
+        return rcf_expm1(x)
+    return rcf_mean_length(<int32_t>x)
+
+
+cdef inline hook_random(str name, words, int n, uint64_t bound):
+    """n draws of a generator in that state."""
+    cdef Rng rng
+    cdef int k
+    for k in range(4):
+        rng.s[k] = words[k]
+    if name == "next_word":
+        return [next_word(&rng) for k in range(n)]
+    if name == "uniform":
+        return [uniform(&rng) for k in range(n)]
+    if name == "exponential":
+        return [exponential(&rng) for k in range(n)]
+    return [below(&rng, bound) for k in range(n)]
+
+
+cdef inline call_hook(str name, tuple arguments):
+    global rcf_starved
+    if name == "starve":
+        # from now on there is no memory for another box in low-memory mode, or there is again
+        rcf_starved = arguments[0]
+        return None
+    if name == "cut_between":
+        return rcf_cut_between(arguments[0], arguments[1], arguments[2])
+    if name in ("next_word", "uniform", "exponential", "below"):
+        return hook_random(name, arguments[0], arguments[1], arguments[2] if name == "below" else 0)
+    return hook_math(name, arguments[0])
