@@ -1,8 +1,9 @@
 """The native core: forests of random cut trees.
 
-The state is in private C memory; Python sees only numbers, arrays and copies. All arguments are checked before anything changes, so
-a call that raises an error leaves no trace. There is one exception: if memory runs out while `update` learns in low-memory
-mode, some records stay learned, and the MemoryError says how many.
+A `Forest` owns the memory of its trees, splits work over threads, and guards the trees with a readers-writer lock. The algorithms are
+in `_native/` and work on the C struct Trees. All arguments are checked before anything changes, so a call that raises an error changes
+nothing. There is one exception: if memory runs out while `update` learns in low-memory mode, some records stay learned, and the
+MemoryError says how many.
 """
 
 import numpy as np
@@ -19,15 +20,15 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from rcf._native.arrays cimport set_counts, set_trees, state_of
-from rcf._native.bits cimport rcf_get_number, rcf_left, rcf_reader, rcf_writer, rcf_written
+from rcf._native.bits cimport rcf_reader, rcf_writer, rcf_written
 from rcf._native.complete cimport complete_record
-from rcf._native.fit cimport grow_trees, sample_rows
+from rcf._native.fit cimport grow_trees, largest_sample, sample_rows
 from rcf._native.gate cimport Gate, gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done
 from rcf._native.hooks cimport call_hook
 from rcf._native.learn cimport CHUNK, forget_record, learn_blocks, learn_record, take_rows
-from rcf._native.packed cimport Head, get_head, get_origin, get_sizes, get_trees, put_forest, scratch_of_trees
+from rcf._native.packed cimport Head, get_counts, get_head, get_sizes, get_trees, put_forest, scratch_of_trees
 from rcf._native.read cimport FEW, attribute_rows, density_rows, reached_leaves, rows_at_once, score_few_rows, score_rows
-from rcf._native.records cimport Column, get_records
+from rcf._native.records cimport Column, get_record_count, get_records
 from rcf._native.regrow cimport grow_merged
 from rcf._native.rng cimport Rng
 from rcf._native.tree cimport *
@@ -45,7 +46,7 @@ METHODS = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLAC
 ATTRIBUTED = [method for method in METHODS if method != "path"]  # those that measure boxes
 
 cdef enum:
-    BATCH = 16384   # number of rows that are stored as floats, and as scores by block, at a time
+    BATCH = 16384   # update() learns this many rows at a time; it holds their floats and the sums of their scores by block
 
 cdef int HEAD = _HEAD
 
@@ -53,13 +54,13 @@ cdef int HEAD = _HEAD
 def use_instructions(str name):
     """Use "portable", "avx2" or "avx512" code from now on, in all forests. Returns False if the machine does not support it.
 
-    The widest is chosen at import. All give the same bits; this function is for the tests that check it.
+    The import chooses the widest code that the machine supports. All three give the same bits, and tests use this function to check that.
     """
     return bool(rcf_use_isa(["portable", "avx2", "avx512"].index(name)))
 
 
 cdef class Memory:
-    """A piece of zeroed memory, freed when the last array on it is gone."""
+    """Zeroed memory. NumPy arrays can be views of it, and it is freed after the last of them."""
     cdef void* at
     cdef Py_ssize_t size
 
@@ -77,7 +78,7 @@ cdef class Memory:
 
 
 cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride, int n_scores):
-    """Memory that the pointers of `work` are set into."""
+    """Allocate scratch memory and set the pointers of `work` into it."""
     cdef Memory memory = Memory(work_bytes(levels, n_rows, stride, n_scores))
     work_lay(work, memory.at, levels, n_rows, stride)
     return memory
@@ -103,7 +104,7 @@ cdef int kind_of(method) except -1:
 
 
 cdef int kind_with_parts(method) except -1:
-    """The kind of a method that has an attribution."""
+    """Like kind_of(), for a method whose scores can be attributed to features."""
     cdef int kind = kind_of(method)
     if method not in ATTRIBUTED:
         raise ValueError("method='path' has no attribution, because it measures no boxes; pass another method, such as 'depth'")
@@ -111,7 +112,7 @@ cdef int kind_with_parts(method) except -1:
 
 
 cdef ptrdiff_t first_bad(const double* x, ptrdiff_t n) noexcept nogil:
-    """The place of the first number that is not finite or beyond LIMIT, or -1."""
+    """The index of the first number that is not finite or whose absolute value exceeds LIMIT; -1 if there is none."""
     cdef ptrdiff_t i
     if rcf_walks.all_within(x, n, 1.7e38):
         return -1
@@ -126,20 +127,20 @@ cdef int refuse(double value, ptrdiff_t row, ptrdiff_t feature) except -1:
 
 
 cdef class Forest:
-    """Random cut trees, each with its sample.
+    """Random cut trees, each with its own sample of the records.
 
     Parameters
     ----------
     n_trees, capacity, n_features : int
     time_decay : float
-        Decay of the weight of a record for each record that follows.
+        Each record that follows multiplies the weight of a record by ``exp(-time_decay)``.
     seed : sequence of int, or None
-        Entropy for :class:`numpy.random.SeedSequence`; None if the state of a saved forest follows.
+        Entropy for :class:`numpy.random.SeedSequence`. None leaves the random state zero, for a forest that is restored from a state.
     low_memory : bool
-        Store no boxes of small nodes.
+        Do not store the bounding boxes of small nodes; they are recomputed from the points when needed.
     """
     cdef Trees trees
-    cdef list memory       # per tree: the Memory of its sample and of its arrays
+    cdef list memory       # for each tree, the Memory that holds its sample and its arrays
     cdef Gate gate
 
     def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, bint low_memory=False):
@@ -167,7 +168,10 @@ cdef class Forest:
     # ---- memory ------------------------------------------------------------------------------------------------
 
     cdef int reserve(self, int i, int64_t leaves) except -1:
-        """Make room in tree i for this many leaves and slots. A full tree adds the new record before it removes the old one."""
+        """Make room in tree i for this many leaves and slots, and at most capacity + 1.
+
+        A full tree needs one more than its capacity because it inserts the new record before it removes the old one.
+        """
         cdef rcf_tree* t = &self.trees.tree[i]
         cdef int64_t most = <int64_t>self.trees.capacity + 1
         cdef int32_t room
@@ -191,20 +195,20 @@ cdef class Forest:
         return self.reserve_boxes(i, 2)
 
     cdef int reserve_boxes(self, int i, int32_t boxes) except -1:
-        """Make room for this many boxes in tree i, in low-memory mode."""
+        """In low-memory mode, make room for this many boxes in tree i."""
         if self.trees.low_memory and not rcf_box_reserve(&self.trees.tree[i], boxes):
-            raise MemoryError("no memory for the boxes of a tree")
+            raise MemoryError("not enough memory for the boxes of a tree")
         return 0
 
     cdef int check_count(self, int64_t seen) except -1:
-        """Refuse a stream longer than can be counted."""
+        """Raise ValueError if a stream of this length would overflow the counter of arrivals."""
         cdef int64_t most = most_arrivals(self.trees.capacity)
         if seen >= most:
-            raise ValueError(f"a forest of {self.trees.capacity} records a tree counts at most {most - 1} records, got {seen}")
+            raise ValueError(f"a forest with {self.trees.capacity} records per tree can learn at most {most - 1} records, got {seen}")
         return 0
 
     cdef int reserve_all(self, int64_t more) except -1:
-        """Make room for this many more records, equally in all trees, so that update_record() needs to check only one tree."""
+        """Make room for this many more records. All trees get the same room, so update_record() needs to check only one of them."""
         cdef int i
         cdef int64_t most = 0
         for i in range(self.trees.n_trees):
@@ -215,7 +219,7 @@ cdef class Forest:
         return 0
 
     cdef const double[:, :] checked(self, const double[:, :] X):
-        """X with contiguous rows. Raises ValueError if a number is not finite."""
+        """X, copied if its rows are not contiguous. Raises ValueError if the width is wrong or a number is not finite."""
         cdef ptrdiff_t r, bad
         if X.shape[1] != self.trees.n_features:
             raise wrong_width(X.shape[1], self.trees.n_features, "RandomCutForest")
@@ -234,7 +238,7 @@ cdef class Forest:
         return X
 
     cdef int check_record(self, const double[::1] record) except -1:
-        """Refuse a record of another width, or with a number that is not finite."""
+        """Raise ValueError if the record has the wrong width, or a number that is not finite."""
         cdef ptrdiff_t bad
         if record.shape[0] != self.trees.n_features:
             raise wrong_width(record.shape[0], self.trees.n_features, "RandomCutForest")
@@ -252,14 +256,14 @@ cdef class Forest:
             learn_blocks(&self.trees, first, last, <const float*>rows, n_rows, <const double*>weights, kind, <double*>out, &work)
 
     cdef of_means(self, int kind, double[::1] means):
-        """The scores of records, from the mean value of the trees for each."""
+        """Convert the mean values of the trees, one for each record, to scores in place."""
         cdef ptrdiff_t r
         for r in range(means.shape[0]):
             means[r] = rcf_score_of_mean(kind, means[r])
         return np.asarray(means)
 
     def update(self, const double[:, :] X, weights, str method, int n_jobs=1):
-        """Score (by `method`; None: do not) and learn the rows in turn; returns the scores, or None."""
+        """Score each row and then learn it, in order. Returns the scores, or None if `method` is None, which skips the scoring."""
         cdef Trees* f = &self.trees
         cdef int kind = -1 if method is None else kind_of(method)
         cdef const double[::1] w
@@ -305,7 +309,7 @@ cdef class Forest:
                     self.settle_origin()
                 if f.starved:
                     f.starved = False
-                    raise MemoryError(f"no memory for all boxes: of {n} records {done} were learned, "
+                    raise MemoryError(f"not enough memory for the boxes of all trees: {done} of {n} records were learned, "
                                       "some of them not by every tree")
         finally:
             gate_write_done(&self.gate)
@@ -314,25 +318,25 @@ cdef class Forest:
         return scores
 
     cdef int settle_origin(self) except -1:
-        """Move the origin from the first record to the median of the first few records, and build the trees again from these."""
+        """Move the origin from the first record to the median of the first HEAD records, and rebuild the trees from these records."""
         cdef int i, j
         cdef double[::1] middle = np.median(<double[:HEAD, :self.trees.n_features]>self.trees.head, axis=0)
         for j in range(self.trees.n_features):
             self.trees.origin[j] = middle[j]
         for i in range(self.trees.n_trees):
-            self.reserve_boxes(i, HEAD)  # the largest possible number
+            self.reserve_boxes(i, HEAD)  # no tree can have more
         self._grow(0, self.trees.n_trees, <uintptr_t>self.trees.head, self.trees.n_features)
         drop_head(&self.trees)
         return 0
 
     def update_record(self, record, str method not None):
-        """The score of one record (n_features,), which is then learned."""
+        """Score one record of shape (n_features,), learn it, and return the score."""
         cdef int kind = kind_of(method)
         cdef double mean
         if self.trees.head != NULL or self.trees.tree[0].capacity <= self.trees.capacity:
-            # still growing
+            # the origin is not settled, or the trees have no room for a full sample yet
             return float(self.update(np.ascontiguousarray(record, dtype=np.float64).reshape(1, -1), None, method)[0])
-        share_room(self.trees.capacity + 1)  # before the gate: it may fail
+        share_room(self.trees.capacity + 1)  # before the lock is taken, because it can raise MemoryError
         self.check_count(self.trees.seen + 1)
         self.take_record(record)
         mean = learn_record(&self.trees, kind, &shared)
@@ -340,7 +344,10 @@ cdef class Forest:
         return rcf_score_of_mean(kind, mean) if self.trees.seen > self.trees.warm_up else 0.0
 
     cdef int take_record(self, record) except -1:
-        """Check a record and write it to self.trees.row. Then the caller holds the gate for writing, and there is memory for the boxes."""
+        """Check a record, take the lock for writing, make room for the boxes, and write the record to self.trees.row.
+
+        The caller must release the lock. If this function raises an error, it holds no lock.
+        """
         cdef Py_buffer view
         cdef ptrdiff_t bad
         cdef int i
@@ -357,7 +364,7 @@ cdef class Forest:
             for i in range(self.trees.n_trees if self.trees.low_memory else 0):
                 if self.trees.sample[i].next == self.trees.seen + 1 and not rcf_box_ready(&self.trees.tree[i]):
                     gate_write_done(&self.gate)
-                    raise MemoryError("no memory for the boxes of a tree")
+                    raise MemoryError("not enough memory for the boxes of a tree")
             rcf_narrow(self.trees.row, <double*>view.buf, self.trees.origin, self.trees.n_features, self.trees.stride)
         finally:
             PyBuffer_Release(&view)
@@ -368,8 +375,8 @@ cdef class Forest:
     def fit(self, const double[:, :] X, weights, bint as_stream, bint disjoint, int n_jobs=1):
         """Forget everything and draw a new sample of the rows for each tree.
 
-        With `as_stream` the rows are sampled as a stream with the forest's time decay, and otherwise as records that came together.
-        With `disjoint`, tree i takes the rows [i k, (i + 1) k) with k = n // n_trees, as in SageMaker.
+        With `as_stream`, the rows are sampled as a stream, with the forest's time decay. Otherwise they are a table, in which no row is
+        older than another. With `disjoint`, tree i samples only the rows i k to (i + 1) k - 1, with k = n // n_trees, as in SageMaker.
         """
         cdef int64_t n = X.shape[0], i, size
         cdef int j
@@ -379,10 +386,10 @@ cdef class Forest:
         cdef double decay = self.trees.time_decay if as_stream else 0.0
         X = self.checked(X)
         if n == 0:
-            raise ValueError("cannot fit on no rows")
+            raise ValueError("cannot fit on a table without rows")
         self.check_count(n)
         if disjoint and n < self.trees.n_trees:
-            raise ValueError(f"{n} rows cannot be shared out among {self.trees.n_trees} trees")
+            raise ValueError(f"disjoint samples need at least one row per tree, got {n} rows for {self.trees.n_trees} trees")
         if weights is not None:
             w = weights
             check_weights(weights, n)
@@ -398,7 +405,7 @@ cdef class Forest:
             self.trees.warm_up = 0
             self.trees.table = n if decay == 0.0 else 0
             at, step = <uintptr_t>&X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(double)
-            # the first sample shows where the data lie
+            # the origin is the median of the first tree's sample
             self._sample_rows(0, 1, n, w_at, cumulative_at, decay, disjoint)
             taken = [arrival_of(&self.trees.sample[0], i) - 1 for i in range(self.trees.sample[0].size)]
             middle = np.median(np.asarray(X)[np.sort(taken)], axis=0)
@@ -423,26 +430,20 @@ cdef class Forest:
 
     def _grow(self, int first, int last, uintptr_t X, ptrdiff_t step):
         cdef bint fine
-        cdef Memory rows = Memory(self.capacity_used() * self.trees.stride * sizeof(float))
-        cdef Memory items = Memory(self.capacity_used() * sizeof(int32_t))
+        cdef int64_t n = largest_sample(&self.trees)
+        cdef Memory rows = Memory(n * self.trees.stride * sizeof(float)), items = Memory(n * sizeof(int32_t))
         with nogil:
             fine = grow_trees(&self.trees, first, last, <const double*>X, step, <float*>rows.at, <int32_t*>items.at)
         if not fine:
             raise MemoryError
 
-    cdef int64_t capacity_used(self) noexcept:
-        cdef int64_t most = 1
-        cdef int i
-        for i in range(self.trees.n_trees):
-            most = max(most, <int64_t>self.trees.sample[i].size, <int64_t>min(self.trees.capacity, self.trees.tree[i].capacity))
-        return most
-
     # ---- reading -----------------------------------------------------------------------------------------------
 
     def _by_rows(self, const double[:, :] X, shape, int n_jobs, work):
-        """Zeros (n, *shape) for n rows, into which work(X, step, first, last, out) puts what it finds for rows first .. last - 1.
+        """Split the n rows of X over threads, and return the array of shape (n, *shape) that they fill, which starts as zeros.
 
-        `X` and `out` are addresses, and `step` numbers lie from row to row.
+        Each thread calls work(X, step, first, last, out) for the rows first to last - 1. `X` and `out` are the addresses of the first
+        row of each array, and a row of X begins `step` numbers after the one before it.
         """
         cdef int64_t n = X.shape[0]
         cdef uintptr_t at, out_at
@@ -462,7 +463,7 @@ cdef class Forest:
         return out
 
     def score(self, X, str method not None, int n_jobs=1):
-        """The mean score of each row over the trees. The forest does not change."""
+        """The score of each row, from the mean over the trees. The forest does not change."""
         cdef int kind = kind_of(method)
         return self._by_rows(X, (), n_jobs, lambda at, step, a, b, out: self._score_rows(at, step, a, b, kind, out))
 
@@ -484,7 +485,10 @@ cdef class Forest:
                 score_rows(&self.trees, <const double*>X, step, first, last, kind, <double*>out, &work, &sweep)
 
     def attribution(self, X, str method not None, int n_jobs=1):
-        """(n, n_features, 2): the parts of the score by feature, [..., 0] for high values and [..., 1] for low values."""
+        """The part of each feature in the score of each row, shape (n, n_features, 2).
+
+        [..., 0] is the part of a value that is too high, and [..., 1] of a value that is too low.
+        """
         cdef int kind = kind_with_parts(method)
         return self._by_rows(X, (self.trees.n_features, 2), n_jobs,
                             lambda at, step, a, b, out: self._attribute_rows(at, step, a, b, kind, out))
@@ -497,7 +501,7 @@ cdef class Forest:
             attribute_rows(&self.trees, <const double*>X, step, first, last, kind, <double*>out, &work, <double*>parts.at)
 
     def density(self, X, int n_jobs=1):
-        """(n, 3, n_features, 2): mass, length and share of `tree_density`, means over the trees."""
+        """The mass, length and share that tree_density() finds for each row, means over the trees, shape (n, 3, n_features, 2)."""
         return self._by_rows(X, (3, self.trees.n_features, 2), n_jobs, self._density_rows)
 
     def _density_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, uintptr_t out):
@@ -507,7 +511,10 @@ cdef class Forest:
             density_rows(&self.trees, <const double*>X, step, first, last, <double*>out, <float*>row.at, <double*>parts.at)
 
     def leaves_of(self, const double[::1] record):
-        """The point in the leaf of each tree that holds something, where the record falls: (trees, n_features), from the origin."""
+        """The point in the leaf that the record reaches in each tree, shape (n, n_features).
+
+        Empty trees are left out, so n can be less than n_trees. The points are relative to the origin.
+        """
         cdef int n
         self.check_record(record)
         cdef float[::1] row = np.empty(self.trees.stride, dtype=np.float32)
@@ -522,7 +529,7 @@ cdef class Forest:
     # ---- forgetting --------------------------------------------------------------------------------------------
 
     def forget(self, const double[::1] record):
-        """Remove the oldest record that equals this one from each tree. Returns the number of trees that held one."""
+        """Remove the oldest record that equals this one from each tree. Returns the number of trees that held such a record."""
         cdef int found
         self.check_record(record)
         gate_write(&self.gate)
@@ -534,17 +541,19 @@ cdef class Forest:
     # ---- merging -----------------------------------------------------------------------------------------------
 
     def merge(self, Forest other not None):
-        """Merge a forest whose stream followed this one's. The other forest does not change.
+        """Merge into this forest another one, whose stream followed this one's. The other forest does not change.
 
-        Its record k counts as record n_seen + k of this one; two tables become one table. For each tree, a sample of both is drawn from
-        the two samples, and a tree is built from it. The result has the distribution of the forest of the whole stream.
+        Record k of the other forest counts as record n_seen + k of this one, except that two tables become one table. For each tree, the
+        samples of both forests are merged into one, and a tree is built from it. The result has the distribution of a forest that
+        learned the whole stream.
         """
         cdef Forest grown
         if other is self:
-            raise ValueError("cannot merge a forest with itself: its records would count twice")
+            raise ValueError("cannot merge a forest with itself, because its records would count twice")
         for name in ("n_features", "n_trees", "capacity", "time_decay"):
             if getattr(self, name) != getattr(other, name):
-                raise ValueError(f"{name} differs: {getattr(self, name)} and {getattr(other, name)}")
+                raise ValueError(f"{name} differs: {getattr(self, name)} and {getattr(other, name)}; "
+                                 "only forests that agree in it can be merged")
         theirs = other.state()  # before the lock is taken, because two threads may merge two forests into each other
         gate_write(&self.gate)
         try:
@@ -556,7 +565,7 @@ cdef class Forest:
             gate_write_done(&self.gate)
 
     cdef Forest merged(self, dict mine, dict theirs):
-        """The forest of both streams."""
+        """A new forest of both streams, from the states of two forests."""
         cdef dict state = merged_records(mine, theirs)
         cdef Forest grown = bare(state, self.trees.low_memory)
         cdef int i
@@ -568,10 +577,11 @@ cdef class Forest:
     # ---- completion and copies ---------------------------------------------------------------------------------
 
     def complete(self, const double[::1] record, missing, bint held=False):
-        """(n, k): for each tree that knows one, the k missing features of the point nearest in the others.
+        """Estimate k missing features of a record from the nearest point in each tree, shape (n, k).
 
-        `missing` names the k features. With `held`, `record` is whole and has just been learned: a tree's only copy of it is
-        passed over.
+        `missing` holds the indices of the k features. Nearest means nearest in the other features. Empty trees are left out, so n can
+        be less than n_trees. With `held`, the record is complete and the trees may have learned it: if a tree holds it once, that copy
+        is not taken for its nearest point.
         """
         cdef ptrdiff_t j
         cdef int32_t k
@@ -583,7 +593,7 @@ cdef class Forest:
         self.check_record(record)
         for j in range(places.shape[0]):
             if not 0 <= places[j] < self.trees.n_features:
-                raise ValueError(f"feature {places[j]} of {self.trees.n_features} cannot be missing")
+                raise ValueError(f"missing must hold indices from 0 to {self.trees.n_features - 1}, got {places[j]}")
             mask[places[j]] = 1
         gate_read(&self.gate)
         try:
@@ -595,7 +605,7 @@ cdef class Forest:
         return np.asarray(out)[:k]
 
     def copy(self):
-        """A copy of the forest, made by copying its memory (a hundredth of the time of `state`)."""
+        """A copy of the forest. It copies memory, which takes a hundredth of the time of `state`."""
         cdef Forest other = Forest(self.n_trees, self.capacity, self.n_features, self.time_decay, None, self.low_memory)
         cdef int i
         gate_read(&self.gate)
@@ -611,10 +621,10 @@ cdef class Forest:
     # ---- state -------------------------------------------------------------------------------------------------
 
     def state(self):
-        """Everything that future results depend on, as arrays; `from_state` returns the same forest, bit for bit.
+        """Everything that future results depend on, as arrays. `from_state` returns the same forest, bit for bit.
 
-        The records that any tree holds stand once: `arrival` (ascending) and `points`. A tree is its slots (`key`, and `record`,
-        a row of that table), in the order of the heap, and its nodes (`inner`, `cut`, `dim`) as _preorder.pxd writes them.
+        `arrival` (ascending) and `points` are a table in which each record that any tree holds appears once. A tree is a heap of slots,
+        with a `key` and a `record` (a row of that table) each, and its nodes (`inner`, `cut`, `dim`) in the order of preorder.pxd.
         """
         gate_read(&self.gate)
         try:
@@ -624,24 +634,24 @@ cdef class Forest:
 
     @staticmethod
     def from_state(state, bint low_memory=False):
-        """The forest of a `state()`; ModelStateError if the arrays do not describe one. Everything is validated.
+        """The forest of a `state()`. Everything is checked; raises ModelStateError if the arrays do not describe a forest.
 
-        A state has no boxes, so the forest may be restored in low-memory mode.
+        A state holds no boxes, so any forest can be restored in low-memory mode, or out of it.
         """
         cdef Forest self
         cdef int i
         check_state(state)
         self = bare(state, low_memory)
         for i in range(self.trees.n_trees):
-            self.reserve(i, int(state["size"].max()) + 1)  # in every tree the same, as learning leaves it
+            self.reserve(i, int(state["size"].max()) + 1)  # the same in all trees, as after learning
         set_trees(&self.trees, state)
         return self
 
     def to_bytes(self, int step=0):
-        """Everything that the future depends on, as bytes (packed.pxd has the layout); `from_bytes` gives the same forest, bit for bit.
+        """Everything that future results depend on, as bytes. `from_bytes` returns the same forest, bit for bit.
 
-        Where records are windows over a stream, `step` is the count of numbers by which the window moves with each record. What
-        windows share then stands once. It takes a tenth of the time of `state`.
+        If each record is a window over a stream, pass as `step` by how many numbers the window moves from record to record. Numbers
+        that two windows share are then stored once. packed.pxd describes the format. It takes a tenth of the time of `state`.
         """
         cdef rcf_writer bits
         cdef bint fine
@@ -659,9 +669,9 @@ cdef class Forest:
 
     @staticmethod
     def from_bytes(const uint8_t[::1] data not None, bint low_memory=False):
-        """The forest of `to_bytes`; ModelStateError where the bytes do not describe one. Trusts nothing.
+        """The forest of `to_bytes`. Everything is checked; raises ModelStateError if the bytes do not describe a forest.
 
-        There are no boxes in the bytes, so the forest may come to keep few of them.
+        The bytes hold no boxes, so any forest can be restored in low-memory mode, or out of it.
         """
         cdef Forest self
         cdef Head head
@@ -675,16 +685,8 @@ cdef class Forest:
             bits.data = &data[0]
         refuse_bits(get_head(&bits, &head, HEAD), -1)
         self = Forest(head.n_trees, head.capacity, head.n_features, head.time_decay, None, low_memory)
-        if head.seen >= most_arrivals(head.capacity):
-            refuse_bits(b"impossible counts: more records than can be counted", -1)
-        self.trees.seen, self.trees.warm_up, self.trees.table = head.seen, head.warm_up, head.table
-        if not head.growing:
-            drop_head(&self.trees)
-        refuse_bits(get_origin(&bits, &self.trees, LIMIT), -1)
-        records = <int64_t>rcf_get_number(&bits)
-        # each record takes at least one bit, and one more for each feature
-        if not records < 0x7fffffff or records * (1.0 + head.n_features) > rcf_left(&bits):
-            refuse_bits(b"its bits end too early", -1)
+        refuse_bits(get_counts(&bits, &head, &self.trees, LIMIT), -1)
+        refuse_bits(get_record_count(&bits, head.n_features, &records), -1)
         arrivals = Memory(records * sizeof(int64_t))
         points = Memory(records * head.n_features * sizeof(float))
         columns = Memory(head.n_features * sizeof(Column))
@@ -693,7 +695,7 @@ cdef class Forest:
         sizes = Memory(head.n_trees * sizeof(int32_t))
         refuse_bits(get_sizes(&bits, &self.trees, records, <int32_t*>sizes.at, &most), -1)
         for i in range(head.n_trees):
-            self.reserve(i, most + 1)  # in every tree the same, as learning leaves it
+            self.reserve(i, most + 1)  # the same in all trees, as after learning
         scratch = Memory(scratch_of_trees(records, most))
         with nogil:
             i = get_trees(&bits, &self.trees, <int32_t*>sizes.at, records, <int64_t*>arrivals.at, <float*>points.at, scratch.at,
@@ -728,7 +730,7 @@ cdef class Forest:
 
     @property
     def warm_up(self):
-        """update() scores the records before this one as 0."""
+        """update() gives the first `warm_up` records of a stream the score 0."""
         return self.trees.warm_up
 
     @warm_up.setter
@@ -741,7 +743,7 @@ cdef class Forest:
 
     @property
     def origin_(self):
-        """The origin, which is subtracted from each feature before it is rounded to a float."""
+        """The origin, shape (n_features,). It is subtracted from a record before the difference is rounded to float32."""
         return np.array(<double[:self.trees.n_features]>self.trees.origin)
 
     def masses(self):
@@ -749,18 +751,18 @@ cdef class Forest:
         return np.array([self.trees.tree[i].mass for i in range(self.trees.n_trees)], dtype=np.int64)
 
     def nbytes(self):
-        """The memory of the trees and their samples in bytes."""
+        """The size of the trees and their samples in memory, in bytes."""
         return (self.trees.n_trees * (sizeof(rcf_tree) + sizeof(Sample) + sizeof(Rng))
                 + sum(len(memoryview(m)) for m in self.memory)
                 + sum(box_bytes(&self.trees.tree[i]) for i in range(self.trees.n_trees)))
 
     def points(self, int i):
-        """The distinct records that tree i holds, as they came but for the rounding to float32: (leaves, n_features)."""
+        """The distinct records that tree i holds, rounded to float32, shape (n_leaves, n_features). The origin is added."""
         tree = self.tree(i)
         return tree["points"][tree["leaves"]["mass"] > 0] + self.origin_
 
     def reading(self, work):
-        """The result of work(), called while no other thread writes."""
+        """Call work() while no other thread can change the forest, and return its result."""
         gate_read(&self.gate)
         try:
             return work()
@@ -768,7 +770,7 @@ cdef class Forest:
             gate_read_done(&self.gate)
 
     def tree(self, int i):
-        """Read-only arrays of tree i: views of its memory, which change as it learns, or copies where the memory has another layout."""
+        """Tree i as a dict of read-only arrays. Most are views, which change as the tree learns; views.pxd says which are copies."""
         if not 0 <= i < self.trees.n_trees:
             raise IndexError(f"tree {i} of {self.trees.n_trees}")
         return tree_views(&self.trees, i, self.memory[i], (<Memory>self.memory[i]).at)
@@ -782,12 +784,12 @@ cdef int refuse_bits(const char* wrong, int64_t tree) except -1:
 
 
 cdef Forest bare(state, bint low_memory):
-    """An empty forest with the counts of a state."""
+    """An empty forest with the sizes, counts and origin of a state."""
     cdef Forest forest = Forest(state["n_trees"], state["capacity"], state["n_features"], state["time_decay"], None, low_memory)
     set_counts(&forest.trees, state)
     return forest
 
 
 def hook(str name, *arguments):
-    """Call a function of hooks.pxd, for the tests."""
+    """Call the inline function of that name in hooks.pxd. Only tests use it."""
     return call_hook(name, arguments)

@@ -296,7 +296,7 @@ def test_another_kind_of_score():
 
 
 def test_too_few_rows_to_share_out():
-    with pytest.raises(ValueError, match="4 rows cannot be shared out among 5 trees"):
+    with pytest.raises(ValueError, match="at least one row per tree, got 4 rows for 5 trees"):
         RandomCutForest(5, "disjoint").fit(GOOD[:4])
 
 

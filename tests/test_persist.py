@@ -569,18 +569,18 @@ def put(name, i, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("record", 1, 10**6), "a record that is not there"),
-        (put("record", 1, -1), "a record that is not there"),
-        (lambda s: s["record"].__setitem__(1, s["record"][0]), "held twice"),
+        (put("record", 1, 10**6), "a record that does not exist"),
+        (put("record", 1, -1), "a record that does not exist"),
+        (lambda s: s["record"].__setitem__(1, s["record"][0]), "holds a record twice"),
         (put("key", 1, 1e9), "not a heap"),
         (put("key", 1, np.nan), "not finite"),
         (put("points", (3, 1), np.inf), "not finite"),
         (put("origin", 0, np.nan), "not finite"),
-        (put("cut", 0, 1e30), "a leaf that no record falls into|different records in one leaf"),
+        (put("cut", 0, 1e30), "a leaf has no record|different records share a leaf"),
         (put("cut", 0, np.nan), "not finite"),
-        (put("dim", 0, 4), "a feature that is not there"),
-        (put("dim", 0, -1), "a feature that is not there"),
-        (put("inner", 0, False), "below no parent"),
+        (put("dim", 0, 4), "a feature that does not exist"),
+        (put("dim", 0, -1), "a feature that does not exist"),
+        (put("inner", 0, False), "a node has no parent"),
         (lambda s: s["inner"].__setitem__(slice(None), True), "more inner nodes"),
         (lambda s: (put("size", 0, 63)(s), put("leaves", 0, 63)(s)), "entries where the trees have"),
         (put("leaves", 0, 65), "more leaves than records"),
@@ -618,9 +618,9 @@ def bits_changed(data, at, width, value):
         (32, 32, 10, "warm-up|impossible counts|larger than its capacity"),
         (64, 32, 2**31 - 2, "end too early"),
         (96, 32, 2**32 - 1, "impossible step"),
-        (128, 1, 1, "is settled"),
+        (128, 1, 1, "the origin is final"),
         (129, 64, 0x7FF8 << 48, "impossible step or time_decay"),
-        (193, 6, 63, "impossible counts|end too early|not finite"),
+        (193, 6, 63, "impossible counts|more records than can be counted|end too early|not finite"),
     ],
 )
 def test_bits_that_are_not_a_forest(at, width, value, message):
@@ -634,19 +634,19 @@ def test_bits_that_are_not_a_forest(at, width, value, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("rng", [0] * 4, "random words are all zero"),
+        ("rng", [0] * 4, "random number generator is zero"),
         ("threshold", [0x7FF8 << 48], "threshold or budget"),
         ("budget", [0xBFF0 << 48], "threshold or budget"),
-        ("dim", [3], "a feature that is not there"),
+        ("dim", [3], "a feature that does not exist"),
         ("left", [63], "more leaves on one side"),
         ("least key", [2**64 - 1], "a key is not finite|not a heap"),
-        ("key width", [65], "keys are too wide"),
+        ("key width", [65], "more than 64 bits"),
         ("key", [0], "not a heap"),
-        ("record", [None, 0], "held twice"),
-        ("record", [2**9 - 1], "not there"),
-        ("leaf", [None, 0], "different records in one leaf"),
-        ("leaf", [63], "a record or a leaf that is not there|different records"),
-        ("cut", [-1], "beyond what it parts"),
+        ("record", [None, 0], "holds a record twice"),
+        ("record", [2**9 - 1], "does not exist"),
+        ("leaf", [None, 0], "different records share a leaf"),
+        ("leaf", [63], "a record or a leaf that does not exist|different records"),
+        ("cut", [-1], "does not lie between the boxes"),
     ],
 )
 def test_bits_that_are_not_a_tree(name, value, message):
@@ -670,7 +670,7 @@ def test_bits_cut_short_or_too_many():
     for n in [*range(0, 40), *range(40, len(data), 97), len(data) - 1]:
         with pytest.raises(ModelStateError):
             Forest.from_bytes(data[:n])
-    with pytest.raises(ModelStateError, match="belong to nothing"):
+    with pytest.raises(ModelStateError, match="go on after the last tree"):
         Forest.from_bytes(data + b"\0")
 
 

@@ -1,4 +1,8 @@
-"""The state of a forest as arrays, for `Forest.state` and `Forest.from_state`. preorder.pxd writes and reads the nodes of a tree."""
+"""The state of a forest as NumPy arrays, for `Forest.state` and `Forest.from_state`.
+
+preorder.pxd writes and reads the nodes and slots of one tree. Arrays have one spare entry here, because C code takes the
+address of the first entry even if there are no records.
+"""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy
@@ -10,6 +14,7 @@ from sampling._reservoir cimport Sample, arrival_of, item_of, most_arrivals
 
 
 cdef inline dict state_of(const Trees* f):
+    """The arrays and numbers that Forest.state() returns."""
     import numpy as np
 
     cdef int i, n
@@ -26,7 +31,7 @@ cdef inline dict state_of(const Trees* f):
         nodes += max(2 * leaves_of[i] - 1, 0)
         inner_nodes += max(leaves_of[i] - 1, 0)
         most = max(most, leaves_of[i])
-    # one spare entry each, so that the address of the first is good in an empty forest
+    # each with the spare entry
     inner = np.empty(nodes + 1, dtype=bool)
     cut, dim = np.empty(inner_nodes + 1, dtype=np.float32), np.empty(inner_nodes + 1, dtype=np.int32)
     key, arrivals = np.empty(slots + 1), np.empty(slots + 1, dtype=np.int64)
@@ -76,12 +81,12 @@ cdef inline dict state_of(const Trees* f):
 
 
 cdef inline int set_counts(Trees* f, state) except -1:
-    """Give an empty forest the counts and the origin of a state."""
+    """Set the counts, the origin and the first records of an empty forest to those of a state."""
     import numpy as np
     from rcf._native.state import ModelStateError
 
     if state["seen"] >= most_arrivals(f.capacity):
-        raise ModelStateError(f"{state['seen']} records are more than a forest of {f.capacity} records a tree can count")
+        raise ModelStateError(f"a forest with {f.capacity} records per tree cannot have learned {state['seen']} records")
     f.seen, f.warm_up, f.table = state["seen"], state["warm_up"], state["table"]
     if not state["growing"]:
         drop_head(f)
@@ -92,14 +97,17 @@ cdef inline int set_counts(Trees* f, state) except -1:
 
 
 cdef inline flat(array, kind):
-    """One piece, with an entry to spare: the address of the first is good in an empty forest."""
+    """The entries of the array in one dimension, with the spare entry."""
     import numpy as np
 
     return np.append(array.reshape(-1).view(kind), np.zeros(1, dtype=kind))
 
 
 cdef inline int set_trees(Trees* f, state) except -1:
-    """Build the trees of a state whose types, numbers and lengths were checked, and for which there is room."""
+    """Restore the trees of a state. check_state() has checked it, and the trees have room for its records.
+
+    Raises ModelStateError if the nodes and slots do not make a tree.
+    """
     import numpy as np
     from rcf._native.state import ModelStateError
 

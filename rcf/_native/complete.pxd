@@ -1,8 +1,8 @@
-"""Completion by trees of a record of which only some features are known.
+"""Completion of a record that has missing features.
 
-A tree is searched for the point that is nearest in the known features. A cut in a missing feature excludes neither side, and boxes
-that are farther than the best point so far are skipped. Each tree holds a different sample, so the points that a forest finds have
-the spread of the missing features.
+Each tree is searched for the point that is nearest to the record in the known features. If a node cuts a missing feature, both of its
+sides are searched. Boxes that are farther away than the best point so far are skipped. The trees hold different samples, so the
+points that they find show how much the missing features vary.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -13,7 +13,7 @@ from rcf._native.trees cimport Trees
 
 cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const uint8_t* missing,
                              float* scratch) noexcept nogil:
-    """The distance of x from the box of v, summed over the known features."""
+    """The L1 distance of x from the box of v, in the known features."""
     cdef const float* lower
     cdef const float* upper
     cdef double total = 0.0
@@ -30,7 +30,7 @@ cdef inline double known_gap(const rcf_tree* t, int32_t v, const float* x, const
 
 
 cdef inline bint is_itself(const rcf_tree* t, int32_t leaf, const float* x) noexcept nogil:
-    """Whether the leaf holds only x, which is then the record to be completed."""
+    """Whether the leaf holds a single record that equals x. This is then the record that is completed."""
     cdef const float* p = t.points + <size_t>leaf * t.stride
     cdef int32_t i
     if mass_of(t, ~leaf) > 1:
@@ -43,11 +43,10 @@ cdef inline bint is_itself(const rcf_tree* t, int32_t leaf, const float* x) noex
 
 cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8_t* missing, bint held,
                                   int32_t* stack, float* scratch) noexcept nogil:
-    """The leaf whose known features lie nearest to x's (L1).
+    """The leaf that is nearest to x in the known features (L1 distance), or -1 if there is none.
 
-    -1 if the tree is empty or holds only the record itself. `stack` has room for every node, `scratch` for a box. With `held`, a leaf
-    that holds only x is skipped. Boxes farther than the best leaf so far are skipped. Among equally near leaves, the heaviest and then
-    the first one is taken.
+    Among equally near leaves it is the one with most records, and then the first found. With `held`, a leaf that holds a single record
+    equal to x is skipped. `stack` has room for every node, `scratch` for a box.
     """
     cdef int32_t top = 0, v, near, best = -1
     cdef double gap, least = 1e300
@@ -78,7 +77,10 @@ cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8
 
 cdef inline int32_t complete_record(const Trees* f, const float* x, const int64_t[::1] places, const uint8_t* missing, bint held,
                                     double[:, ::1] out, int32_t* stack, float* scratch) noexcept nogil:
-    """For each tree that knows a nearest point, a row of `out` with its features at `places`; returns how many trees do."""
+    """Write the features `places` of the nearest point of each tree to a row of `out`. Returns the number of rows.
+
+    Trees in which tree_complete() finds no leaf get no row.
+    """
     cdef int i
     cdef int32_t leaf, k = 0
     cdef Py_ssize_t j

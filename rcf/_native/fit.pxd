@@ -1,4 +1,4 @@
-"""A table into the trees of a forest at once: a fresh sample of the rows for each tree, and a tree built on it."""
+"""Fit the trees of a forest to a table: draw a new sample of the rows for each tree, and build the tree from it."""
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
@@ -10,7 +10,7 @@ from sampling._reservoir cimport Sample, arrival_of, sample_clear, sample_stream
 
 cdef inline bint sample_rows(Trees* f, int first, int last, int64_t n, const double* weights, const double* cumulative,
                              double decay, bint disjoint) noexcept nogil:
-    """Fill the samples of the trees with numbers of rows (the arrivals, from 1); False where memory fails."""
+    """Draw samples for trees first to last - 1. Row k of the table becomes arrival k + 1. Returns False if memory runs out."""
     cdef int i
     cdef bint fine = True
     for i in range(first, last):
@@ -26,10 +26,19 @@ cdef inline bint sample_rows(Trees* f, int first, int last, int64_t n, const dou
     return fine
 
 
-cdef inline bint grow_trees(Trees* f, int first, int last, const double* X, ptrdiff_t step, float* rows, int32_t* items) noexcept nogil:
-    """Build the trees on the rows of X that their samples name, `step` numbers apart; False where memory fails.
+cdef inline int64_t largest_sample(const Trees* f) noexcept nogil:
+    """The number of records that the largest sample holds, or can hold before its tree needs more memory."""
+    cdef int64_t most = 1
+    cdef int i
+    for i in range(f.n_trees):
+        most = max(most, <int64_t>f.sample[i].size, <int64_t>min(f.capacity, f.tree[i].capacity))
+    return most
 
-    `rows` and `items` are scratch for the largest sample.
+
+cdef inline bint grow_trees(Trees* f, int first, int last, const double* X, ptrdiff_t step, float* rows, int32_t* items) noexcept nogil:
+    """Build trees first to last - 1 from the rows of X that are in their samples. Returns False if memory runs out.
+
+    A row of X begins `step` numbers after the row before it. `rows` and `items` have room for largest_sample() rows.
     """
     cdef int i
     cdef int64_t j

@@ -1,4 +1,4 @@
-"""What the tests call by name through `rcf._core.hook`: inline functions that Python could not call otherwise."""
+"""Inline functions that tests call by name, through `rcf._core.hook`, because Python cannot call them directly."""
 
 from libc.stdint cimport int32_t, uint64_t
 
@@ -31,7 +31,7 @@ cdef inline hook_math(str name, double x):
 
 
 cdef inline hook_random(str name, words, int n, uint64_t bound):
-    """n draws of a generator in that state."""
+    """The next n draws of a generator whose state is `words`."""
     cdef Rng rng
     cdef int k
     for k in range(4):
@@ -46,9 +46,10 @@ cdef inline hook_random(str name, words, int n, uint64_t bound):
 
 
 cdef inline call_hook(str name, tuple arguments):
+    """Call a function of this file, or set "starve"."""
     global rcf_starved
     if name == "starve":
-        # from now on there is no memory for another box in low-memory mode, or there is again
+        # with True, every later allocation of boxes fails, until the hook is called with False
         rcf_starved = arguments[0]
         return None
     if name == "cut_between":

@@ -1,4 +1,4 @@
-"""Nodes and leaves as tree.h has them: the types of the arrays that views.pxd lays over the memory of a tree."""
+"""The structs of nodes and leaves in tree.h as NumPy dtypes, with which views.pxd makes arrays of the memory of a tree."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SHORT_LEAF = np.dtype([("mass", np.int16), ("parent", np.int16)])
 
 
 def as_wide(narrow: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
-    """The fields of a compact array that an array of the wide layout has too; the others are 0."""
+    """Copy an array of short structs into one of the usual structs. Fields that the short struct lacks are 0."""
     wide = np.zeros(len(narrow), dtype=kind)
     for name in kind.names or ():
         if name in (narrow.dtype.names or ()):

@@ -1,4 +1,4 @@
-"""Learning of records in order, the rows of a batch tree by tree or one record in all trees, and forgetting of one."""
+"""Learn records in order, either the rows of a batch or a single record, and forget a record."""
 
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
@@ -10,8 +10,8 @@ from rcf._native.work cimport Work
 from sampling._reservoir cimport Sample, arrival_of, item_of, prefetch_heaps, sample_admits, sample_enter, sample_remove
 
 cdef enum:
-    AHEAD = 900000  # bytes: two groups and some rows that a second-level cache of a megabyte holds
-    CHUNK = 1024    # rows that a tree learns at a time: with the tree they fit in the second-level cache
+    AHEAD = 900000  # bytes; two groups of trees of this size, and some rows, fit in a second-level cache of a megabyte
+    CHUNK = 1024    # a tree learns this many rows at a time, because they fit in the second-level cache together with the tree
 
 
 cdef inline int pairs_at_once(int kind) noexcept nogil:
@@ -19,14 +19,14 @@ cdef inline int pairs_at_once(int kind) noexcept nogil:
 
 
 cdef inline void learn(Trees* f, const rcf_walk* walk, int p, int64_t n, double weight, rcf_step* scratch) noexcept nogil:
-    """Insert the record of pair p of the walk, number n, into the tree of the pair."""
+    """Insert the record of pair p of the walk into the tree of the pair. It is record n of the stream."""
     cdef int i = walk.pair[p].tree - f.tree
     cdef int32_t leaf = tree_insert(&f.tree[i], walk.pair[p].x, &f.rng[i], walk.leaf[p], walk.n_open[p],
                                     <rcf_step*>walk.open[p], scratch)
     cdef int32_t evicted = sample_enter(&f.sample[i], n, weight, leaf, &f.rng[i])
     cdef int32_t j = 0
     if leaf < 0:
-        # no memory for a box, so the record is removed from the tree again
+        # there was no memory for a box and the tree is unchanged, so remove the record from the sample
         f.starved = True
         while item_of(&f.sample[i], j) >= 0:
             j += 1
@@ -35,10 +35,13 @@ cdef inline void learn(Trees* f, const rcf_walk* walk, int p, int64_t n, double 
         tree_forget(&f.tree[i], evicted)
 
 
-# ---- rows in turn ------------------------------------------------------------------------------------------------
+# ---- a batch of rows ------------------------------------------------------------------------------------------------
 
 cdef inline int64_t take_rows(Trees* f, const double* X, ptrdiff_t step, int64_t n, int n_head, float* rows) noexcept nogil:
-    """Narrow the next rows, at most n, into `rows`; the first n_head of a stream are also kept as they came. Returns how many."""
+    """Write up to n rows of X to `rows`, relative to the origin and as floats. Returns the number of rows.
+
+    While the origin is not final, the rows are also appended to f.head. Then no more are taken than make n_head records in f.head.
+    """
     cdef int64_t i
     if f.head != NULL:
         if f.seen == 0:
@@ -52,7 +55,7 @@ cdef inline int64_t take_rows(Trees* f, const double* X, ptrdiff_t step, int64_t
 
 
 cdef inline int64_t next_entering(Trees* f, int i, int64_t row, int64_t n_rows, int64_t seen, const double* weights) noexcept nogil:
-    """The next row at or after `row` that enters tree i; n_rows if there is none."""
+    """The first row from `row` on that tree i learns, or n_rows if there is none."""
     cdef Sample* sample = &f.sample[i]
     if weights == NULL:
         return min(sample.next - seen - 1, n_rows)
@@ -62,8 +65,11 @@ cdef inline int64_t next_entering(Trees* f, int i, int64_t row, int64_t n_rows, 
 
 
 cdef inline void fetch_ahead(const Trees* f, int* tree, int last, size_t* at) noexcept nogil:
-    """Prefetch the next kilobytes of the trees that learn next, up to `last`, and of their samples into the second-level cache."""
-    cdef int lines = 96  # of 64 bytes; in a round of some 80 pairs this is a hundredth of the time
+    """Prefetch some kilobytes of the trees that learn next, and of their samples, into the second-level cache.
+
+    tree[0] and at[0] say where to continue, and trees from `last` on are left out.
+    """
+    cdef int lines = 96  # of 64 bytes; this takes 1 % of the time of a round, which has about 80 pairs
     cdef size_t of_tree = slot_bytes(&f.tree[0], f.tree[0].capacity) + tree_bytes(&f.tree[0], f.tree[0].capacity)
     if tree[0] >= last or f.low_memory or 2 * GROUP * of_tree > AHEAD:
         return
@@ -133,7 +139,7 @@ cdef inline void learn_rows(Trees* f, int first, int last, int next_last, const 
 
 cdef inline void learn_blocks(Trees* f, int first, int last, const float* rows, int64_t n_rows, const double* weights, int kind,
                               double* out, Work* work) noexcept nogil:
-    """The blocks of trees first .. last - 1 learn the rows; with kind >= 0 the sum of a block's scores is added to its row of `out`."""
+    """The blocks of trees first to last - 1 learn the rows. If kind >= 0, the sum of a block's scores is added to its row of `out`."""
     cdef int i, begin_tree = first * BLOCK, end_tree = min(last * BLOCK, f.n_trees), after
     cdef int64_t begin = 0, n, r
     cdef double* target
@@ -161,7 +167,7 @@ cdef inline void learn_blocks(Trees* f, int first, int last, const float* rows, 
 # ---- one record ----------------------------------------------------------------------------------------------------
 
 cdef inline double learn_record(Trees* f, int kind, Work* work) noexcept nogil:
-    """Score the record in f.row, learn it, and return the mean over the trees."""
+    """Score the record in f.row, learn it, and return the mean of the trees' values for it."""
     cdef int i, p, block, begin = 0, end, count, entering = 0, learning
     cdef int64_t n = f.seen + 1
     cdef double total = 0.0, sum_of_block
@@ -209,7 +215,7 @@ cdef inline double learn_record(Trees* f, int kind, Work* work) noexcept nogil:
 # ---- forgetting ----------------------------------------------------------------------------------------------------
 
 cdef inline int forget_record(Trees* f) noexcept nogil:
-    """Remove the oldest record that equals the one in f.row from each tree; returns the number of trees that held one."""
+    """Remove the oldest record that equals the one in f.row from each tree. Returns the number of trees that held such a record."""
     cdef int i, found = 0
     cdef int32_t leaf, j, oldest
     cdef Sample* s

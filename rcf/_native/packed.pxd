@@ -1,22 +1,24 @@
-"""A forest as a string of bits: all that its future depends on, and nothing that follows from it.
+"""A forest as a string of bits. It holds everything that future results depend on, and nothing that can be computed from the rest.
 
-The masses, boxes and ranges of nodes follow from the records below them. A cut lies between the two boxes that it separates, so it
-is stored as its rank among the floats there. What is read back is then a tree, whatever the bits. A value takes as many bits as the
-count of its possible values needs. A *number* has no known limit: 6 bits with its width precede it.
+The masses, boxes and ranges of nodes are not stored, because they follow from the records below. A cut lies between the boxes on its
+two sides, so it is stored as its rank among the floats between them. A value with a known limit takes as many bits as the limit needs.
+A *number* has no known limit: 6 bits that hold its width come before it. In this order:
 
 =====================  ===============================================================================================================
-forest                 n_trees, capacity, n_features, step: 32 bits each; growing: 1 bit; time_decay: a double;
-                       seen, warm_up, table: numbers; the origin, and while growing the first records: doubles
-each feature           after the number of records: how its floats are stored (Column): zeros and width, 5 bits each; least, 31
-each record            by arrival. The arrival as the distance to the one before: bit 1 for 1, or bit 0 and a number. The features:
-                       floats; those that the window of `step` numbers a record shares with the last one take 2 bits (put_row)
-each tree              after the sizes of all samples, numbers: 4 words of the generator, 64 bits each; threshold and budget:
-                       doubles; leaves, next - seen - 1, seen - settled: numbers
-its nodes              from the root down, left before right, without the leaves: how many leaves are on the left, less 1, of
-                       as many as there can be; the feature of the cut
-its sample             the least key, 64 bits, and the width of the others, 7 bits; then for each place of the heap the key, less the
-                       least (both as ranks among the doubles), the record, and the leaf that holds it
-its cuts               from the last node to the first: floats between the largest value below on the left and the cut
+the forest             n_trees, capacity, n_features, step: 32 bits each; growing: 1 bit; time_decay: a double; seen, warm_up, table:
+                       numbers; the origin: doubles; if growing is set, the first records: doubles
+its records            how many there are: a number. For each feature, how its floats are stored (see Column): zeros and width,
+                       5 bits each; least, 31 bits. Then each record that any tree holds, by arrival
+a record               its arrival, as the distance from the arrival of the record before it: bit 1 if that is 1, else bit 0 and a
+                       number. Its features: floats, but 2 bits for each that it shares with the record before it (see put_row)
+the sizes              how many records each tree holds: numbers
+each tree              4 words of the random number generator, 64 bits each; threshold and budget: doubles; the number of leaves,
+                       next - seen - 1, and seen - settled: numbers. Its nodes, its sample and its cuts follow
+its nodes              inner nodes from the root down, left before right: the number of leaves on the left, less 1; the feature of
+                       the cut
+its sample             the least key, 64 bits, and the width of the keys, 7 bits. Then for each slot of the heap: its key, less the
+                       least (both as ranks among the doubles); its record; its leaf
+its cuts               from the last node to the first: the rank of the cut among the floats from the largest value on its left
 =====================  ===============================================================================================================
 """
 
@@ -31,25 +33,28 @@ from rcf._native.tree cimport (
     child_of, cut_dim, cut_value, mass_of, rcf_box_take, rcf_fill_top, rcf_tree, rcf_walks, same_point, set_child, set_cut,
     set_mass, set_parent, set_range, tree_clear,
 )
-from rcf._native.trees cimport Trees
-from sampling._reservoir cimport Sample, held_as, item_of
+from rcf._native.trees cimport Trees, drop_head
+from sampling._reservoir cimport Sample, held_as, item_of, most_arrivals
 
 cdef enum:
-    OF_TREE = 390    # bits that a tree takes at least
+    OF_TREE = 390    # a tree takes at least this many bits
 
 
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 cdef inline int32_t leaves_below(const int32_t* leaves, int32_t v) noexcept nogil:
-    """Of a node, for which `leaves` has them, or 1 of a leaf; half of the children are leaves, so a branch would be guessed wrong."""
+    """The number of leaves below v: leaves[v] for a node, 1 for a leaf.
+
+    There is no branch, because half of the children are leaves and the CPU could not predict it.
+    """
     cdef int32_t leaf = v >> 31
     return (leaves[v & ~leaf] - 1 & ~leaf) + 1
 
 
 cdef inline void put_nodes(rcf_writer* w, const rcf_tree* t, int32_t n_leaves, int dim_bits, int32_t* node, int32_t* place) noexcept nogil:
-    """node[k] becomes the k-th inner node; place[t.n_nodes + leaf] the number of a leaf, counted from the left.
+    """Write the nodes. node[k] becomes the k-th inner node, and place[t.n_nodes + leaf] the number of the leaf, counted from the left.
 
-    `node` has room for the nodes twice and `place` for nodes, leaves and nodes.
+    `node` has room for twice the nodes, `place` for twice the nodes and the leaves.
     """
     cdef int32_t* stack = node + n_leaves
     cdef int32_t* leaves = place + t.n_nodes + t.n_leaves
@@ -80,8 +85,8 @@ cdef inline void put_nodes(rcf_writer* w, const rcf_tree* t, int32_t n_leaves, i
 
 
 cdef inline const float* corner(const rcf_tree* t, const float* boxes, int32_t v, bint upper) noexcept nogil:
-    """A corner of the box of v. `boxes` holds those of all nodes, as in a tree that stores them all."""
-    # without a branch, as above
+    """The lower or upper corner of the box of v. `boxes` holds the boxes of all nodes."""
+    # without a branch, as in leaves_below()
     cdef uintptr_t leaf = -<uintptr_t>(v < 0)
     cdef uintptr_t point = <uintptr_t>(t.points + (<size_t>(~v) & leaf) * t.stride)
     cdef uintptr_t box = <uintptr_t>(boxes + (2 * <size_t>(v & ~(v >> 31)) + upper) * t.stride)
@@ -89,9 +94,9 @@ cdef inline const float* corner(const rcf_tree* t, const float* boxes, int32_t v
 
 
 cdef inline double join_children(const rcf_tree* t, float* boxes, int32_t v) noexcept nogil:
-    """Make the box of v from those of its children; returns its range.
+    """Write the box of v, which is the hull of the boxes of its children, to `boxes`. Returns its range.
 
-    In low-memory mode most nodes store no box. To make it from the points below, for each node anew, takes half of the time of to_bytes
+    In low-memory mode most nodes store no box. If each was computed from all points below, that would take half of the time of to_bytes
     and from_bytes.
     """
     cdef int32_t left = child_of(t, v, 0), right = child_of(t, v, 1)
@@ -100,13 +105,16 @@ cdef inline double join_children(const rcf_tree* t, float* boxes, int32_t v) noe
 
 
 cdef inline size_t floats_of_boxes(const Trees* f, int32_t nodes) noexcept nogil:
-    """That the boxes of so many nodes take, if the trees do not store them all."""
+    """The size of the array `boxes` for a tree with that many nodes. It is 0 if the trees store all boxes, because it is not used then."""
     return 2 * <size_t>f.stride * nodes if f.low_memory else 0
 
 
 cdef inline void put_tree(rcf_writer* w, const Trees* f, int b, const int32_t* record, int record_bits, int32_t* scratch,
                           float* boxes) noexcept nogil:
-    """`scratch` has room for six times the nodes, `boxes` for the boxes that the tree does not store."""
+    """Write tree b. record[k] is the row of the record in slot k.
+
+    `scratch` has room for six times the nodes, and `boxes` for floats_of_boxes().
+    """
     cdef const rcf_tree* t = &f.tree[b]
     cdef const Sample* s = &f.sample[b]
     cdef int32_t n_leaves = count_leaves(t), v, k
@@ -126,7 +134,7 @@ cdef inline void put_tree(rcf_writer* w, const Trees* f, int b, const int32_t* r
         return
     put_nodes(w, t, n_leaves, dim_bits, node, place)
     least, most = rcf_rank_of_double(s.slots[0].key), rcf_rank_of_double(s.slots[0].key)
-    for k in range(s.size // 2, s.size):  # the lower half of the heap
+    for k in range(s.size // 2, s.size):  # the leaves of the heap, one of which has the least key
         least = min(least, rcf_rank_of_double(s.slots[k].key))
     key_bits, leaf_bits = rcf_width(most - least), rcf_width(n_leaves - 1)
     rcf_put(w, least, 64)
@@ -146,7 +154,7 @@ cdef inline void put_tree(rcf_writer* w, const Trees* f, int b, const int32_t* r
 
 
 cdef inline bint put_forest(rcf_writer* w, const Trees* f, int step) noexcept nogil:
-    """False where there is no memory; w.data is the caller's to free all the same."""
+    """Write the forest. Returns False if memory runs out. The caller must free w.data in either case."""
     cdef int32_t* record = NULL
     cdef int32_t* scratch
     cdef int32_t* next_record
@@ -179,7 +187,7 @@ cdef inline bint put_forest(rcf_writer* w, const Trees* f, int step) noexcept no
             rcf_put_number(w, f.sample[b].size)
         next_record = record
         for b in range(f.n_trees):
-            # 16 bytes a slot and 9 a node are more than they take
+            # a slot takes less than 16 bytes, and a node less than 9
             fine = rcf_make_room(w, 100 + 16 * <size_t>f.sample[b].size + 9 * <size_t>f.tree[b].n_leaves)
             if not fine:
                 break
@@ -191,7 +199,7 @@ cdef inline bint put_forest(rcf_writer* w, const Trees* f, int step) noexcept no
 
 
 # ---- reading -----------------------------------------------------------------------------------------------------
-# What is wrong with the bits, or NULL.
+# These functions return NULL, or a text that says what is wrong with the bits.
 
 cdef struct Head:
     int64_t n_trees, capacity, n_features, step, seen, warm_up, table
@@ -201,7 +209,10 @@ cdef struct Head:
 
 
 cdef inline const char* get_head(rcf_reader* r, Head* head, int n_head) noexcept nogil:
-    """What a forest that holds nothing is made of; no forest that it allows takes more memory than 60 times the bits."""
+    """Read the sizes and counts of a forest.
+
+    Sizes for which there are too few bits are refused, so an empty forest takes at most 60 times the memory of the bits.
+    """
     cdef double doubles
     head.n_trees, head.capacity = <int64_t>rcf_get(r, 32), <int64_t>rcf_get(r, 32)
     head.n_features, head.step = <int64_t>rcf_get(r, 32), <int64_t>rcf_get(r, 32)
@@ -215,15 +226,21 @@ cdef inline const char* get_head(rcf_reader* r, Head* head, int n_head) noexcept
     if not (head.seen < <int64_t>1 << 62 and head.warm_up <= head.capacity and head.table <= head.seen):
         return b"impossible counts"
     if head.growing and head.seen >= n_head:
-        return b"the origin of a forest that has seen so much is settled"
+        return b"'growing' is set, but after so many records the origin is final"
     doubles = <double>head.n_features * (1 + (head.seen if head.growing else 0))
     if r.over or head.n_trees * OF_TREE + 64.0 * doubles > rcf_left(r):
-        return b"its bits end too early"
+        return b"the data end too early"
+    if head.seen >= most_arrivals(head.capacity):
+        return b"it has seen more records than can be counted"
     return NULL
 
 
-cdef inline const char* get_origin(rcf_reader* r, Trees* f, double most) noexcept nogil:
+cdef inline const char* get_counts(rcf_reader* r, const Head* head, Trees* f, double most) noexcept nogil:
+    """Set the counts of an empty forest, and read its origin and first records. Their absolute values may be at most `most`."""
     cdef int64_t k
+    f.seen, f.warm_up, f.table = head.seen, head.warm_up, head.table
+    if not head.growing:
+        drop_head(f)
     for k in range(f.n_features):
         f.origin[k] = rcf_get_double(r)
         if not -most <= f.origin[k] <= most:
@@ -236,30 +253,31 @@ cdef inline const char* get_origin(rcf_reader* r, Trees* f, double most) noexcep
 
 
 cdef inline const char* get_sizes(rcf_reader* r, const Trees* f, int64_t rows, int32_t* size, int32_t* most) noexcept nogil:
-    """How many records each tree holds."""
+    """Read how many records each tree holds; most[0] becomes the largest of these sizes. `rows` is the number of records in the table."""
     cdef int b
     cdef uint64_t many, slots = 0
     most[0] = 0
     for b in range(f.n_trees):
         many = rcf_get_number(r)
         if many > <uint64_t>min(min(<int64_t>f.capacity, f.seen), rows):
-            return b"a sample is larger than its capacity or the records"
+            return b"a sample is larger than its capacity, or than the number of records"
         size[b] = <int32_t>many
         most[0] = max(most[0], size[b])
         slots += many
     if r.over or <double>slots * rcf_width(max(rows - 1, <int64_t>0)) > rcf_left(r):
-        return b"its bits end too early"
+        return b"the data end too early"
     return NULL
 
 
 cdef inline const char* get_nodes(rcf_reader* r, rcf_tree* t, int32_t n_leaves, int dim_bits, int32_t dims,
                                   int32_t* scratch) noexcept nogil:
-    """The nodes of a tree that is empty. `scratch` has room for twice the leaves, and the tree for a node and a leaf to spare.
+    """Read the nodes into an empty tree, which has room for one more node and leaf. `scratch` has room for twice the leaves.
 
-    An inner node comes before those below it, and its leaves lie side by side, so their counts tell where everything stands.
+    Nodes are numbered in the order in which they are stored, and leaves from left to right. So the number of leaves on the left of each
+    node determines the numbers of its children.
     """
-    cdef int32_t* many = scratch             # leaves below a node
-    cdef int32_t* first = scratch + n_leaves # the first of them
+    cdef int32_t* many = scratch             # the number of leaves below a node
+    cdef int32_t* first = scratch + n_leaves # the leftmost of them
     cdef int32_t v, left, right, inner, dim, spare = n_leaves - 1
     cdef int width
     cdef uint64_t both
@@ -275,11 +293,11 @@ cdef inline const char* get_nodes(rcf_reader* r, rcf_tree* t, int32_t n_leaves, 
         right = many[v] - left
         dim = <int32_t>(both >> width)
         if right < 1:
-            return b"more leaves on one side than there are"
+            return b"more leaves on one side of a cut than below the node"
         if dim >= dims:
-            return b"a cut of a feature that is not there"
+            return b"a cut of a feature that does not exist"
         set_cut(t, v, dim, 0.0)
-        # without branches: half of the children are leaves. What does not apply goes to the spare node and leaf.
+        # Without branches, because half of the children are leaves: writes that do not apply go to the spare node or leaf.
         inner = -<int32_t>(left > 1)
         set_child(t, v, 0, (v + 1 & inner) | (~first[v] & ~inner))
         set_parent(t, (v + 1 & inner) | (spare & ~inner), v)
@@ -301,9 +319,9 @@ cdef inline const char* get_nodes(rcf_reader* r, rcf_tree* t, int32_t n_leaves, 
 
 cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, int64_t rows, const int64_t* arrival,
                                  const float* point, int32_t* holder, int32_t* scratch, float* boxes) noexcept nogil:
-    """A tree, for which there is room. holder[record] becomes the count of trees up to the last that holds it.
+    """Read tree b, which has room for it. holder[record] becomes b + 1 for each record that the tree holds.
 
-    `boxes` has room for those of the nodes, if the tree does not store them all.
+    `boxes` has room for floats_of_boxes().
     """
     cdef rcf_tree* t = &f.tree[b]
     cdef Sample* s = &f.sample[b]
@@ -320,13 +338,13 @@ cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, i
     s.threshold, s.budget = rcf_get_double(r), rcf_get_double(r)
     leaves, next_one, settled = rcf_get_number(r), rcf_get_number(r), rcf_get_number(r)
     if not (f.rng[b].s[0] or f.rng[b].s[1] or f.rng[b].s[2] or f.rng[b].s[3]):
-        return b"its random words are all zero"
+        return b"the state of its random number generator is zero"
     if s.threshold != s.threshold or not s.budget >= 0.0:
         return b"its threshold or budget is not a number"
     if leaves > <uint64_t>size or (leaves == 0) != (size == 0):
-        return b"more leaves than records, or none"
+        return b"it has more leaves than records, or records but no leaf"
     if next_one > <uint64_t>(<int64_t>0x7fffffffffffffff - f.seen - 1) or settled > <uint64_t>f.seen:
-        return b"the next record to enter lies in the past"
+        return b"the next record that it learns lies in the past"
     s.next, s.settled = <int64_t>next_one + f.seen + 1, f.seen - <int64_t>settled
     if size == 0:
         return all_read(r)
@@ -336,7 +354,7 @@ cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, i
         return wrong
     least, key_bits, leaf_bits = rcf_get(r, 64), <int>rcf_get(r, 7), rcf_width(leaves - 1)
     if key_bits > 64:
-        return b"its keys are too wide"
+        return b"its keys take more than 64 bits"
     for k in range(size):
         s.slots[k].key = rcf_double_of_rank(least + rcf_get(r, key_bits))
         both = rcf_get(r, record_bits + leaf_bits)
@@ -346,20 +364,20 @@ cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, i
         if k > 0 and s.slots[k].key > s.slots[(k - 1) // 2].key:
             return b"the keys are not a heap"
         if record >= rows or leaf >= n_leaves:
-            return b"a record or a leaf that is not there"
+            return b"a slot refers to a record or a leaf that does not exist"
         if holder[record] == b + 1:
-            return b"a record held twice"
+            return b"it holds a record twice"
         holder[record] = b + 1
         x = point + record * f.n_features
         if mass_of(t, ~leaf) == 0:
             memcpy(t.points + <size_t>leaf * t.stride, x, f.n_features * sizeof(float))
         elif not same_point(t, leaf, x):
-            return b"different records in one leaf"
+            return b"different records share a leaf"
         set_mass(t, ~leaf, mass_of(t, ~leaf) + 1)
         s.slots[k].held = held_as(s, arrival[record], leaf)
     for leaf in range(n_leaves):
         if mass_of(t, ~leaf) == 0:
-            return b"a leaf that no record falls into"
+            return b"a leaf has no record"
     s.size = size
     wrong = weigh_nodes(t)
     if wrong != NULL:
@@ -374,22 +392,25 @@ cdef inline const char* get_tree(rcf_reader* r, Trees* f, int b, int32_t size, i
         low = rcf_rank_of_float(corner(t, boxes, child_of(t, v, 0), True)[cut_dim(t, v)])
         high = rcf_rank_of_float(corner(t, boxes, child_of(t, v, 1), False)[cut_dim(t, v)])
         if not low < high:
-            return b"a cut that parts nothing"
+            return b"the boxes on the two sides of a cut overlap"
         set_cut(t, v, cut_dim(t, v), rcf_float_of_rank(low + <uint32_t>rcf_get(r, rcf_width(high - low - 1))) + <float>0.0)
         if not rcf_rank_of_float(cut_value(t, v)) < high:
-            return b"a cut that lies beyond what it parts"
+            return b"a cut does not lie between the boxes on its two sides"
     rcf_fill_top(t)
     return all_read(r)
 
 
 cdef inline size_t scratch_of_trees(int64_t rows, int32_t most) noexcept nogil:
-    """Bytes for a number of each record, and two for each of the most leaves that a tree has."""
+    """Bytes of the scratch space of get_trees(): an int32 for each record, and two for each leaf of the largest tree."""
     return sizeof(int32_t) * (<size_t>rows + 2 * <size_t>most + 2)
 
 
 cdef inline int64_t get_trees(rcf_reader* r, Trees* f, const int32_t* size, int64_t rows, const int64_t* arrival, const float* point,
                               void* scratch, const char** wrong) noexcept nogil:
-    """All trees, for which there is room. `scratch` holds zeros. Returns the number of the tree that something is wrong with."""
+    """Read all trees, which have room. `scratch` holds zeros.
+
+    If something is wrong, wrong[0] becomes a text that says what, and the number of the tree is returned, or -1 for the whole forest.
+    """
     cdef int32_t* holder = <int32_t*>scratch
     cdef float* boxes = NULL
     cdef int32_t most = 0
@@ -399,7 +420,7 @@ cdef inline int64_t get_trees(rcf_reader* r, Trees* f, const int32_t* size, int6
     if f.low_memory:
         boxes = <float*>malloc((floats_of_boxes(f, most) + 1) * sizeof(float))
         if boxes == NULL:
-            wrong[0] = b"no memory for its boxes"
+            wrong[0] = b"not enough memory for the boxes of a tree"
             return -1
     for b in range(f.n_trees):
         wrong[0] = get_tree(r, f, b, size[b], rows, arrival, point, holder, holder + rows, boxes)
@@ -408,5 +429,5 @@ cdef inline int64_t get_trees(rcf_reader* r, Trees* f, const int32_t* size, int6
             return b
     free(boxes)
     if rcf_left(r) >= 8:
-        wrong[0] = b"bits that belong to nothing"
+        wrong[0] = b"the data go on after the last tree"
     return -1

@@ -1,6 +1,6 @@
-"""Rows that go through all trees of a forest, which learn nothing: scores, attributions, densities and leaves.
+"""Scores, attributions, densities and leaves of rows, from all trees of a forest, which does not change.
 
-`X` holds the rows, `step` numbers apart; what is found for row r is written to, or added to, place r of `out`.
+A row of `X` begins `step` numbers after the row before it. Results for row r are added to row r of `out`, which starts as zeros.
 """
 
 from libc.stddef cimport ptrdiff_t
@@ -14,8 +14,8 @@ from rcf._native.trees cimport BLOCK, Trees, n_blocks
 from rcf._native.work cimport Work
 
 cdef enum:
-    FEW = 16        # rows that are scored by all trees together
-    SWEEP = 8192    # number of rows per sweep of a frozen tree: more rows per leaf are faster; a few MB
+    FEW = 16        # up to this many rows are scored by score_few_rows()
+    SWEEP = 8192    # rows per sweep through a tree; more rows per leaf are faster, and these take a few MB
 
 
 cdef inline int64_t rows_at_once(const Trees* f) noexcept nogil:
@@ -23,7 +23,7 @@ cdef inline int64_t rows_at_once(const Trees* f) noexcept nogil:
 
 
 cdef inline void score_by_tree(int kind, const rcf_tree* tree, const float* rows, int64_t n, Work* work) noexcept nogil:
-    """work.scores[r] += the score of each of n rows by the tree."""
+    """Add the score that the tree gives to row r, for each of n rows, to work.scores[r]."""
     cdef rcf_walk walk
     cdef int64_t r = 0
     cdef int count, p
@@ -40,7 +40,7 @@ cdef inline void score_by_tree(int kind, const rcf_tree* tree, const float* rows
 
 cdef inline void score_rows(const Trees* f, const double* X, ptrdiff_t step, int64_t first, int64_t last, int kind, double* out,
                             Work* work, const rcf_sweep* sweep) noexcept nogil:
-    """The mean scores of rows first .. last - 1; work and sweep have room for rows_at_once() of them, if there are so many."""
+    """The scores of rows first to last - 1. `work` and `sweep` have room for these rows, or for rows_at_once() if that is less."""
     cdef int i, block
     cdef int64_t r, n, begin = first
     while begin < last:
@@ -63,7 +63,10 @@ cdef inline void score_rows(const Trees* f, const double* X, ptrdiff_t step, int
 
 cdef inline void score_few_rows(const Trees* f, const double* X, ptrdiff_t step, int64_t first, int64_t last, int kind, double* out,
                                 Work* work) noexcept nogil:
-    """The same for so few rows that pairs are gathered across the trees; work has room for the scores of each tree."""
+    """The same as score_rows() for few rows: pairs that walk together come from different trees.
+
+    `work` has room for a score by each tree for each row.
+    """
     cdef int i, block, at_once = pairs_at_once(kind), p = 0
     cdef int64_t r, n = last - first, done = 0
     cdef double sum_of_block
@@ -92,7 +95,7 @@ cdef inline void score_few_rows(const Trees* f, const double* X, ptrdiff_t step,
 
 cdef inline void attribute_rows(const Trees* f, const double* X, ptrdiff_t step, int64_t first, int64_t last, int kind, double* out,
                                 Work* work, double* parts) noexcept nogil:
-    """For each row 2 n_features numbers, means over the trees; `parts` holds what tree_attribute() needs."""
+    """The means over the trees of tree_attribute(), 2 n_features numbers for each row. `parts` is scratch space for it."""
     cdef int i, width = 2 * f.n_features
     cdef int64_t r, k
     cdef double* target
@@ -107,7 +110,7 @@ cdef inline void attribute_rows(const Trees* f, const double* X, ptrdiff_t step,
 
 cdef inline void density_rows(const Trees* f, const double* X, ptrdiff_t step, int64_t first, int64_t last, double* out, float* row,
                               double* parts) noexcept nogil:
-    """For each row 6 n_features numbers, means over the trees; `parts` holds what tree_density() needs."""
+    """The means over the trees of tree_density(), 6 n_features numbers for each row. `parts` is scratch space for it."""
     cdef int i, width = 6 * f.n_features
     cdef int64_t r, k
     cdef double* target
@@ -121,7 +124,7 @@ cdef inline void density_rows(const Trees* f, const double* X, ptrdiff_t step, i
 
 
 cdef inline int reached_leaves(const Trees* f, const float* row, float* out) noexcept nogil:
-    """For each tree that holds something, the point in the leaf where the row falls; returns the number of these trees."""
+    """Write the point in the leaf that the row reaches to a row of `out`, for each tree that is not empty. Returns their number."""
     cdef int i, n = 0
     cdef int32_t leaf
     for i in range(f.n_trees):

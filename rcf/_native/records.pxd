@@ -1,7 +1,7 @@
-"""The records that the trees of a forest hold, as bits: each is stored once, in the order of arrival.
+"""The records that the trees of a forest hold, as bits. Each record is stored once, in the order of arrival.
 
-Records that are windows over a stream share most of their numbers with the previous record, and whole numbers need few bits. The format
-uses both, without loss. packed.pxd has the layout.
+The format is lossless. It saves space in two cases: windows over a stream share most of their numbers with the previous record, and
+whole numbers need few bits. packed.pxd describes the format.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
@@ -15,12 +15,12 @@ from sampling._reservoir cimport Sample, arrival_of, item_of
 
 cdef struct Place:
     int64_t arrival
-    int64_t slot      # counted through all trees
+    int64_t slot      # the slots of all trees are numbered in one sequence
     const float* point
 
 
 cdef inline Place* by_arrival(Place* places, Place* spare, int64_t n, int64_t least, int64_t most) noexcept nogil:
-    """The places in the order of their arrivals, which lie between `least` and `most`; they are in one of the two arrays.
+    """Sort the places by arrival, and return the one of the two arrays that holds the result. Arrivals lie between `least` and `most`.
 
     A radix sort with digits of 8 bits, the lowest first. It takes 3 ns per place and digit; qsort() takes 60 ns per place.
     """
@@ -59,6 +59,7 @@ cdef inline uint32_t bits_of(float x) noexcept nogil:
 
 
 cdef inline void see_columns(Column* column, const Place* places, int64_t n, int n_features) noexcept nogil:
+    """Choose for each feature how its values are stored."""
     cdef int64_t i
     cdef int k
     cdef uint32_t bits, every, least, most
@@ -193,14 +194,27 @@ cdef inline int64_t put_records(rcf_writer* w, const Trees* f, int step, int32_t
 
 
 cdef inline const char* all_read(const rcf_reader* r) noexcept nogil:
+    """A text that says so if more bits were read than there are, else NULL."""
     if r.over:
-        return b"its bits end too early"
+        return b"the data end too early"
+    return NULL
+
+
+cdef inline const char* get_record_count(rcf_reader* r, int64_t n_features, int64_t* rows) noexcept nogil:
+    """Read the number of records."""
+    rows[0] = <int64_t>rcf_get_number(r)
+    # each record takes at least one bit, and one more for each feature
+    if not rows[0] < 0x7fffffff or rows[0] * (1.0 + n_features) > rcf_left(r):
+        return b"the data end too early"
     return NULL
 
 
 cdef inline const char* get_records(rcf_reader* r, const Trees* f, int step, int64_t rows, int64_t* arrival, float* point,
                                     Column* column, double most) noexcept nogil:
-    """Read a table of `rows` records, for which there is room."""
+    """Read `rows` records into `arrival` and `point`, with scratch space `column`. Returns NULL, or a text that says what is wrong.
+
+    The absolute values of the numbers may be at most `most`.
+    """
     cdef int64_t k, distance = 0, before = 0
     cdef int n = f.n_features
     for k in range(n):
@@ -208,7 +222,7 @@ cdef inline const char* get_records(rcf_reader* r, const Trees* f, int step, int
     for k in range(rows):
         distance = 1 if rcf_get(r, 1) else <int64_t>rcf_get_number(r)
         if not 1 <= distance <= f.seen - before:
-            return b"the records do not ascend within the stream"
+            return b"the arrivals of the records do not ascend within the stream"
         before += distance
         arrival[k] = before
         if not get_row(r, column, point + k * n, point + (k - 1) * n if k > 0 else NULL, n if k == 0 else shift_of(step, distance, n),

@@ -1,4 +1,4 @@
-"""Trees grown on the samples of two merged forests, which merge.py chooses."""
+"""Grow the trees of a merged forest, from the samples that merge.py takes from the two forests."""
 
 from libc.stdint cimport int32_t, int64_t
 
@@ -9,7 +9,10 @@ from sampling._reservoir cimport Sample, held_as, sample_next
 
 
 cdef inline int grow_merged(Trees* f, const Rng* rng, state) except -1:
-    """Fill empty trees, for which there is room, from a state of merged_records(); tree i draws from a copy of rng[i]."""
+    """Fill the samples of f from a state of merged_records(), and build its trees. Tree i draws random numbers from a copy of rng[i].
+
+    The trees are empty and have room for the records.
+    """
     import numpy as np
 
     cdef int i, n

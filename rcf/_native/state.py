@@ -130,6 +130,6 @@ def _check_values(state: Mapping[str, Any]) -> None:
     if np.isnan(state["threshold"]).any() or not (state["budget"] >= 0).all():
         raise ModelStateError("thresholds or budgets are not numbers")
     if len(arrival) and not (arrival.min() >= 1 and arrival.max() <= seen and (np.diff(arrival) > 0).all()):
-        raise ModelStateError("the records do not ascend within the stream")
+        raise ModelStateError("the arrivals of the records do not ascend within the stream")
     if ((state["next"] <= seen) | (state["settled"] > seen) | (state["settled"] < 0)).any():
-        raise ModelStateError("the next record to enter lies in the past")
+        raise ModelStateError("the next record that a tree learns lies in the past")

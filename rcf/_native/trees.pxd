@@ -1,4 +1,4 @@
-"""The trees of a forest: each with the sample that it holds and random numbers of its own."""
+"""The struct of a forest: its trees, each with its own sample and random number generator, and what they share."""
 
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
@@ -17,25 +17,28 @@ cdef struct Trees:
     rcf_tree* tree
     Sample* sample
     Rng* rng
-    double* origin         # what is subtracted from each feature before it is narrowed to a float
-    double* head           # the first records as they came, until the origin is settled; then NULL
+    double* origin         # is subtracted from a record before the difference is rounded to floats
+    double* head           # the first records in double precision, until the origin is computed from them; then NULL
     int n_trees, capacity, n_features
-    int stride             # of a row: the features, and in the wide layout the zeros that fill it up
+    int stride             # floats from row to row: the features, and except in the compact layout zeros that pad the row
     double time_decay
     bint low_memory
-    bint starved           # a record was left out of a tree, for want of memory
-    int32_t depth_room     # no tree is deeper
+    bint starved           # memory ran out, so a tree did not learn a record
+    int32_t depth_room     # no tree has more levels than this
     int64_t seen
-    int64_t warm_up        # update() scores the records before this one as 0
-    int64_t table          # number of records of a table, which came together without an order and before all others
-    # for update_record(), which learns one record
+    int64_t warm_up        # update() gives the first `warm_up` records the score 0
+    int64_t table          # number of records from fit() on a table; they have no order and precede all other records
+    # scratch space of update_record()
     float* row
     double* row_scores
-    int* order             # numbers of the trees: those that the record enters come first
+    int* order             # indices of the trees; the trees that learn the record come first
 
 
 cdef inline bint trees_open(Trees* f, int n_head) noexcept nogil:
-    """Make empty trees with the sizes in the fields. Returns False if there is no memory; then also call trees_free()."""
+    """Make empty trees, with the sizes that the fields of f hold. Returns False if memory runs out.
+
+    The caller must call trees_free() in either case.
+    """
     cdef int i
     f.tree = <rcf_tree*>calloc(f.n_trees, sizeof(rcf_tree))
     if f.tree == NULL:
@@ -64,7 +67,7 @@ cdef inline bint trees_open(Trees* f, int n_head) noexcept nogil:
 
 
 cdef inline void trees_free(Trees* f) noexcept nogil:
-    """Free everything except the memory of trees and samples, which belongs to the owner."""
+    """Free everything except the memory of the nodes and slots, which belongs to the Forest."""
     cdef int i
     for i in range(f.n_trees if f.tree != NULL else 0):
         free(f.tree[i].box_memory)
@@ -79,13 +82,13 @@ cdef inline void trees_free(Trees* f) noexcept nogil:
 
 
 cdef inline void drop_head(Trees* f) noexcept nogil:
-    """The origin is settled."""
+    """Free the first records. The origin is final from now on."""
     free(f.head)
     f.head = NULL
 
 
 cdef inline void trees_copy(Trees* to, const Trees* f) noexcept nogil:
-    """Copy all trees into empty ones of the same sizes, which have room for them."""
+    """Copy all trees into `to`, whose trees are empty and have the same sizes and the room."""
     cdef int i
     to.seen, to.warm_up, to.table = f.seen, f.warm_up, f.table
     memcpy(to.origin, f.origin, f.n_features * sizeof(double))
@@ -100,10 +103,11 @@ cdef inline void trees_copy(Trees* to, const Trees* f) noexcept nogil:
 
 
 cdef inline int n_blocks(const Trees* f) noexcept nogil:
+    """Number of blocks of BLOCK trees; the last may be smaller."""
     return (f.n_trees + BLOCK - 1) // BLOCK
 
 
 cdef inline size_t slot_bytes(const rcf_tree* t, int32_t capacity) noexcept nogil:
-    """Of the sample of a tree, up to where the arrays of the tree begin."""
+    """Bytes of the sample of a tree with `capacity` slots, rounded up to the alignment of the arrays that follow it."""
     cdef size_t line = rcf_alignment(t)
     return (<size_t>capacity * sizeof(Slot) + line - 1) // line * line

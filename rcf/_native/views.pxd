@@ -1,4 +1,7 @@
-"""A tree as NumPy arrays that lie over its own memory, for `Forest.tree`."""
+"""A tree as NumPy arrays that are views of its memory, for `Forest.tree`.
+
+Slots are always copies. In low-memory mode boxes are copies, because not all are stored, and in its compact layout all arrays are.
+"""
 
 from libc.stdint cimport int32_t, uintptr_t
 from libc.string cimport memcpy
@@ -9,13 +12,14 @@ from sampling._reservoir cimport Sample, arrival_of, item_of
 
 
 cdef inline view(kind, memory, size_t offset, shape):
+    """An array of that dtype, which starts `offset` bytes after the beginning of `memory`."""
     import numpy as np
 
     return np.ndarray(shape, kind, memory, offset)
 
 
 cdef inline dict tree_views(const Trees* f, int i, memory, const void* begin):
-    """Read-only arrays of tree i, whose `memory` begins there: views, or copies where the memory has another layout."""
+    """Read-only arrays of tree i. `begin` is the address of the first byte of its `memory`."""
     import numpy as np
     from rcf._native.layout import CUT, LEAF, NODE, SHORT_LEAF, SHORT_NODE, as_wide
 
@@ -65,7 +69,7 @@ cdef inline dict tree_views(const Trees* f, int i, memory, const void* begin):
         "nodes": nodes,
         "boxes": boxes[:, :, :f.n_features],
         "points": points[:, :f.n_features],
-        # with the zeros that fill up a row
+        # with the zeros that pad a row to a multiple of the vector length
         "wide_boxes": boxes,
         "wide_points": points,
         "leaves": leaves,

@@ -150,13 +150,13 @@ def test_a_stream_longer_than_can_be_counted():
     assert late.tree(0)["slots"]["arrival"].max() <= most
     before = late.state()
     for call in (lambda: late.update(X[:1], None, None, 1), lambda: late.update_record(X[0], "depth")):
-        with pytest.raises(ValueError, match=f"256 records a tree counts at most {most} records, got {most + 1}"):
+        with pytest.raises(ValueError, match=f"256 records per tree can learn at most {most} records, got {most + 1}"):
             call()
     assert late.n_seen == most
     for name, value in before.items():
         np.testing.assert_array_equal(value, late.state()[name])
     state["seen"] = most + 1
     state["next"] = np.full(3, most + 2)
-    with pytest.raises(ModelStateError, match="more than a forest of 256 records a tree can count"):
+    with pytest.raises(ModelStateError, match=f"with 256 records per tree cannot have learned {most + 1} records"):
         Forest.from_state(state)
     whole(late)

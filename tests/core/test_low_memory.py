@@ -249,7 +249,7 @@ def test_no_memory_for_a_record(d):
 def test_no_memory_in_a_batch(hungry):
     """Trees without memory for a record omit it. All trees stay valid and continue."""
     forest, X = hungry
-    with pytest.raises(MemoryError, match="of 34 records 34 were learned, some of them not by every tree"):
+    with pytest.raises(MemoryError, match="34 of 34 records were learned, some of them not by every tree"):
         forest.update(X, None, None, 1)
     assert forest.n_seen == 256
     assert (forest.masses() < 256).any()
