@@ -167,9 +167,8 @@ def summary(figures: pd.DataFrame) -> pd.DataFrame:
     order = pd.MultiIndex.from_frame(figures[KEYS].drop_duplicates())
     table = table.reindex(order)
     spread = groups.std().unstack("who")[OURS].reindex(order)
-    table.insert(
-        1, "sd", spread.where(order.get_level_values("figure") != "found")
-    )  # a share needs no standard deviation
+    # a share needs no standard deviation
+    table.insert(1, "sd", spread.where(order.get_level_values("figure") != "found"))
     table.insert(0, "before", before().reindex(order))
     return table.reset_index()
 

@@ -27,7 +27,7 @@ class Service:
             self.kinesis.get_waiter("stream_exists").wait(StreamName=stream)
 
     def put(self, records, stream="in"):
-        """Records, each a dict with its partition key under "k"."""
+        """Put records, each a dict with its partition key under "k"."""
         for chunk in chunks(records, 500):
             entries = [{"Data": json.dumps(record), "PartitionKey": str(record["k"])} for record in chunk]
             assert self.kinesis.put_records(StreamName=stream, Records=entries)["FailedRecordCount"] == 0

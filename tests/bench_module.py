@@ -1,4 +1,4 @@
-"""Loads a single file of bench/, because that folder is not part of the package and may not be on the path."""
+"""Loads single files of bench/, because that folder is not part of the package and may not be on the path."""
 
 import importlib.util
 import sys

@@ -1,8 +1,8 @@
 """Put faults into the code, one at a time, and see whether the tests find them.
 
     python tests/faults.py              # all of them, on a copy of the checkout; about twenty minutes
-    python tests/faults.py decay heap   # only those whose description has one of the words
-    python tests/faults.py --check      # only check that the lines to be changed exist; a second
+    python tests/faults.py decay heap   # only the faults whose description has one of the words
+    python tests/faults.py --check      # only check that the lines to be changed exist; takes a second
 
 Each fault is a change of text in one file. The extension is rebuilt if necessary, and the named tests run until the first failure.
 A fault that no test finds is an error. So is a fault whose text does not exist or exists twice, because the list must follow the
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 400  # seconds for the tests of one fault; a fault may make them run for ever, which is found too
+PATIENCE = 400  # seconds for each test file of a fault; a fault that makes a test run for ever counts as found
 
 
 class Fault(NamedTuple):
@@ -46,24 +46,24 @@ FAULTS = [
     Fault("at the top of a tree a record that equals a cut goes to the other side",
           "rcf/_native/simd.h", "core/forest_edges core/forest_machine",
           "_mm512_loadu_ps(top->value), _CMP_GT_OQ", "_mm512_loadu_ps(top->value), _CMP_GE_OQ"),
-    Fault("the top of a tree knows nothing of an insertion", "rcf/_native/tree.pxd", "core/forest_machine",
+    Fault("the top of a tree is not updated by an insertion", "rcf/_native/tree.pxd", "core/forest_machine",
           "    rcf_renew_top(t, node)\n", "    pass\n"),
-    Fault("the top of a tree knows nothing of a deletion", "rcf/_native/tree.pxd", "core/forest_machine",
+    Fault("the top of a tree is not updated by a deletion", "rcf/_native/tree.pxd", "core/forest_machine",
           "    rcf_renew_top(t, sibling)\n", "    pass\n"),
-    Fault("the top of a tree is renewed a level too little", "rcf/_native/tree.h", "core/forest_machine core/determinism",
+    Fault("the top of a tree is renewed one level too few", "rcf/_native/tree.h", "core/forest_machine core/determinism",
           "level <= RCF_TOP_LEVELS; level++) {\n        v = ", "level < RCF_TOP_LEVELS; level++) {\n        v = "),
-    Fault("numbers beyond the range of a float come in", "rcf/_native/boxes.h", "bad_input core/forest_machine",
+    Fault("numbers beyond the range of a float are accepted", "rcf/_native/boxes.h", "bad_input core/forest_machine",
           "(x[i] >= -limit) & (x[i] <= limit) ? 0 : -1", "(x[i] >= -limit) & (x[i] <= 1e300) ? 0 : -1"),
     Fault("a cut may lie on the upper side of its box", "rcf/_native/tree.h", "core/hooks core/forest_machine",
           "if (c >= top) c = rcf_float_before(top);", "if (c > top) c = rcf_float_before(top);"),
     Fault("-0.0 is kept apart from 0.0", "rcf/_native/tree.h", "core/forest_machine",
           "row[i] = (float)(x[i] - origin[i]) + 0.0f;", "row[i] = (float)(x[i] - origin[i]);"),
-    Fault("the mass above an insertion is not counted", "rcf/_native/paths.h", "core/forest_machine",
+    Fault("the masses above an insertion are not increased", "rcf/_native/paths.h", "core/forest_machine",
           "        rcf_set_mass_in(compact, t, v, rcf_mass_in(compact, t, v) + 1);\n    }\n}",
           "        rcf_set_mass_in(compact, t, v, rcf_mass_in(compact, t, v) + (n >= 0));\n    }\n}"),
-    Fault("the mass above a deletion is not counted down", "rcf/_native/paths.h", "core/forest_machine",
+    Fault("the masses above a deletion are not decreased", "rcf/_native/paths.h", "core/forest_machine",
           "int32_t mass = rcf_mass_in(compact, t, v) - 1;", "int32_t mass = rcf_mass_in(compact, t, v) - changed;"),
-    Fault("a box is not shrunk when a record goes", "rcf/_native/paths.h", "core/forest_machine",
+    Fault("a box is not shrunk when a record leaves", "rcf/_native/paths.h", "core/forest_machine",
           "if (!changed) continue;", "continue;"),
     Fault("an insertion keeps the lowest separation", "rcf/_native/tree.pxd", "core/tree_law",
           "            n -= k + 1\n            break\n", "            n -= k + 1\n"),
@@ -75,21 +75,22 @@ FAULTS = [
           "    t.free_node = v\n", "    pass\n"),
     Fault("an empty leaf's sibling hangs below the wrong parent", "rcf/_native/tree.pxd", "core/forest_machine",
           "    replace_child(t, v, parent, sibling)\n", "    replace_child(t, parent, parent, sibling)\n"),
-    Fault("the trees are not grown again when the origin moves", "rcf/_core.pyx", "core/forest_machine",
+    Fault("the trees are not rebuilt when the origin is determined", "rcf/_core.pyx", "core/forest_machine",
           "        self._grow(0, self.trees.n_trees, <uintptr_t>self.trees.head, self.trees.n_features)\n", ""),
     # ---- scores
-    Fault("log2(m + 1) for log2(m) where a record equals a leaf", "rcf/_native/scores.h", "core/forest_machine",
+    Fault("log2(m + 1) instead of log2(m) if a record equals a leaf", "rcf/_native/scores.h", "core/forest_machine",
           "return 1.0 / (h + rcf_log2_count(m));", "return 1.0 / (h + rcf_log2_count(m + 1));"),
-    Fault("a path ends at its leaf, however many records this holds", "rcf/_native/scores.h", "core/path core/forest_machine",
+    Fault("the length of a path does not depend on the records in its leaf",
+          "rcf/_native/scores.h", "core/path core/forest_machine",
           "(h + rcf_length(m)) / rcf_length(n)", "h / rcf_length(n)"),
-    Fault("learning by paths looks for no open boxes", "rcf/_native/climb.h", "core/path core/forest_machine",
+    Fault("learning with the method path does not look for open boxes", "rcf/_native/climb.h", "core/path core/forest_machine",
           "if (n_kept > 0) RCF_ISA(rcf_climb_displacement)", "if (n_kept > n) RCF_ISA(rcf_climb_displacement)"),
     Fault("opensearch is scaled by log2(N)", "rcf/_native/scores.h", "core/forest_machine",
           "return rcf_log2_count(n + 1);", "return rcf_log2_count(n);"),
-    Fault("the ratio of masses of the codisp lacks the record itself",
+    Fault("codisp divides by a mass without the record itself",
           "rcf/_native/scores.h", "core/forest_machine core/oracle_rrcf",
           "(double)(rcf_mass(t, v) - mass) / (mass + 1.0)", "(double)(rcf_mass(t, v) - mass) / (double)mass"),
-    Fault("the way up begins a level too deep", "rcf/_native/climb.h", "core/forest_machine",
+    Fault("a climb begins one level too deep", "rcf/_native/climb.h", "core/forest_machine",
           "c->level[on] = level;", "c->level[on] = level + 1;"),
     Fault("a sweep of many records takes the depth of the parent",
           "rcf/_native/sweep.h", "core/forest_machine core/determinism estimator",
@@ -101,15 +102,15 @@ FAULTS = [
           "gap[2 * i] = low if low > 0.0 else 0.0\n        gap[2 * i + 1] = high if high > 0.0 else 0.0"),
     Fault("density: a record's own mass does not count", "rcf/_native/attribution.pxd", "core/forest_machine",
           "share * (climb.mass + climb.own)", "share * climb.mass"),
-    Fault("density: a box ends where the record does not", "rcf/_native/attribution.pxd", "core/forest_machine",
+    Fault("density: the length of a box lacks the gap to the record", "rcf/_native/attribution.pxd", "core/forest_machine",
           "share * (gap[k] + <double>climb.upper", "share * (<double>climb.upper"),
     Fault("completion: a feature that is missing counts", "rcf/_native/complete.pxd", "core/forest_machine",
           "        if missing[i]:\n            continue\n", ""),
-    Fault("completion gives the record itself", "rcf/_native/complete.pxd", "core/forest_machine",
+    Fault("completion may return the record itself", "rcf/_native/complete.pxd", "core/forest_machine",
           "if held and is_itself(t, ~v, x):", "if False:"),
-    Fault("scores of the batch before are left in", "rcf/_core.pyx", "core/forest_machine core/determinism",
+    Fault("scores of the previous batch are not cleared", "rcf/_core.pyx", "core/forest_machine core/determinism",
           "memset(<void*>out_at, 0, n_blocks(f) * part * sizeof(double))", "pass"),
-    Fault("the record that enters a tree goes unscored", "rcf/_native/learn.pxd", "core/forest_machine core/determinism",
+    Fault("a record that enters a tree is not scored", "rcf/_native/learn.pxd", "core/forest_machine core/determinism",
           "if enters[g] >= silent else &unused", "if enters[g] > n_rows else &unused"),
     Fault("no scores after fit until the sample is full again", "rcf/_core.pyx", "core/forest_machine estimator",
           "            self.trees.warm_up = 0\n", "            self.trees.warm_up = self.trees.capacity\n"),
@@ -130,17 +131,17 @@ FAULTS = [
     Fault("the sampler's budget is not restored with the forest", "rcf/_native/packed.pxd", "core/determinism persist",
           "s.threshold, s.budget = rcf_get_double(r), rcf_get_double(r)",
           "s.threshold, s.budget = rcf_get_double(r), 0.5 * rcf_get_double(r)"),
-    Fault("a record read back may stand in any leaf", "rcf/_native/packed.pxd", "persist",
+    Fault("a restored record may be in any leaf", "rcf/_native/packed.pxd", "persist",
           "elif not same_point(t, leaf, x):", "elif False:"),
-    Fault("what windows share is a float off", "rcf/_native/records.pxd", "persist detector/persist",
+    Fault("numbers that windows share are restored one float off", "rcf/_native/records.pxd", "persist detector/persist",
           "(off if off < 2 else -1)", "(off if off < 2 else 1)"),
     Fault("a record may be held twice", "rcf/_native/packed.pxd", "persist",
           "if holder[record] == b + 1:", "if False:"),
-    Fault("a saved net forgets when its points came last", "rcf/detector/packed.pxd", "detector/persist persist",
+    Fault("a saved net does not know when its points last occurred", "rcf/detector/packed.pxd", "detector/persist persist",
           "net.last[i] = <int32_t>last", "net.last[i] = 0"),
-    Fault("merge of forests does not move the keys in time", "rcf/_native/merge.py", "core/merge sampling/sampling_law",
+    Fault("a merge of forests does not shift the keys to the same time", "rcf/_native/merge.py", "core/merge sampling/sampling_law",
           'theirs["key"][two] - decay * before', 'theirs["key"][two]'),
-    Fault("merge of reservoirs does not move the keys in time",
+    Fault("a merge of reservoirs does not shift the keys to the same time",
           "sampling/reservoir.py", "sampling/reservoir_machine sampling/sampling_law",
           'theirs["key"] -= self.time_decay * self.n_seen', 'theirs["key"] -= self.time_decay'),
     # ---- shingles
@@ -149,9 +150,9 @@ FAULTS = [
     Fault("scores of windows come one time stamp late", "shingle/shingler.py", "shingle/shingle shingle/shingler",
           "ends = np.arange(values.size) * step + size - 1", "ends = np.arange(values.size) * step + size"),
     # ---- detectors
-    Fault("a value counts as known in the first block in which it came", "rcf/detector/net.pxd", "detector/alarms",
+    Fault("a value counts as known in the first block in which it occurs", "rcf/detector/net.pxd", "detector/alarms",
           "need = SHARE * net.blocks\n", "need = 0.0\n"),
-    Fault("an outlier sets the range of what is usual", "rcf/detector/net.pxd", "detector/alarms",
+    Fault("an outlier extends the range of usual values", "rcf/detector/net.pxd", "detector/alarms",
           "(few and last - first < SEEN) or total <= visits", "False"),
     Fault("new levels count fully on the first day", "rcf/detector/feature.pxd", "detector/alarms",
           "look.novelty *= young", "look.novelty *= 1.0"),
@@ -161,9 +162,9 @@ FAULTS = [
           "counted[0] = e if e > best else 0.0", "counted[0] = e"),
     Fault("one outlier among the first records sets the scale", "rcf/detector/feature.pxd", "detector/outliers",
           "if robust > 0.0 and robust < scale.size:", "if False:"),
-    Fault("a drift that has changed is carried on", "rcf/detector/trend.py", "detector/trend",
+    Fault("a drift that has changed is continued", "rcf/detector/trend.py", "detector/trend",
           "if agree and 0.5 <= newer / older <= 2.0:", "if agree:"),
-    Fault("a drift needs no more than the half of the pairs",
+    Fault("a drift needs the agreement of only half of the pairs",
           "rcf/detector/trend.py", "detector/trend", "AGREE = 0.75", "AGREE = 0.5"),
     Fault("windows are moved against the drift", "rcf/detector/analogues.py", "detector/trend",
           "(forest.n_seen - times)", "(times - forest.n_seen)"),
@@ -173,17 +174,18 @@ FAULTS = [
           "round(step / self.interval) - 1", "round(step / self.interval)"),
     Fault("the lag is counted from the oldest record", "rcf/detector/explain.py", "detector/stream detector/long_streams",
           "else size - 1 - int(parts.sum(axis=(1, 2)).argmax())", "else int(parts.sum(axis=(1, 2)).argmax())"),
-    Fault("what was expected is not put back on its scale", "rcf/detector/explain.py", "detector/stream",
+    Fault("the expected value is not converted back to its scale", "rcf/detector/explain.py", "detector/stream",
           "z * self.scale[j] + self.centre[j]", "z + self.centre[j]"),
-    Fault("runs pass over records that may alarm", "rcf/detector/evidence.pyx", "detector/stream",
+    Fault("runs skip records that may be alarms", "rcf/detector/evidence.pyx", "detector/stream",
           "longest = sqrt(sqrt(<double>LONGEST)) * (1.0 + 1e-9)", "longest = sqrt(sqrt(<double>LONGEST)) * 0.7"),
     Fault("a copy of the trees explains a record before it has learned it", "rcf/detector/stream.py", "detector/stream",
           "behind.follow(P[followed : k + 1], windows[followed : k + 1])", "behind.follow(P[followed:k], windows[followed:k])"),
-    Fault("records that go on with an event are explained by trees that have moved on", "rcf/detector/stream.py", "detector/stream",
+    Fault("records that continue an event are explained by trees that have learned more",
+          "rcf/detector/stream.py", "detector/stream",
           "if beyond - at > MANY or (self._events.running and not self._alert_once):", "if beyond - at > MANY:"),
     Fault("update_many forgets the last records of a run", "rcf/detector/stream.py", "detector/stream detector/long_streams",
           "        for row in Z[-size:]:\n", "        for row in Z[-size:-1]:\n"),
-    Fault("the key longest held goes, not the one longest unused", "rcf/detector/keyed.py", "detector/stream detector/keyed",
+    Fault("the oldest key is evicted, not the least recently used one", "rcf/detector/keyed.py", "detector/stream detector/keyed",
           "            self._held[key] = detector\n            self._held.move_to_end(key)\n",
           "            self._held[key] = detector\n"),
     # ---- hot spots
@@ -193,17 +195,18 @@ FAULTS = [
     Fault("a neighbour in the tree at the radius itself does not count",
           "rcf/hotspots/boxtree.h", "hotspots/exact hotspots/hotspots",
           "if (d2 <= x->radius2) {", "if (d2 < x->radius2) {"),
-    Fault("a record is a core one neighbour too late", "rcf/hotspots/dbscan.h", "hotspots/exact",
+    Fault("a record becomes a core one neighbour too late", "rcf/hotspots/dbscan.h", "hotspots/exact",
           "if (entry->count >= (uint32_t)w->min_points) w->turned", "if (entry->count > (uint32_t)w->min_points) w->turned"),
-    Fault("a region that falls apart stays one", "rcf/hotspots/dbscan.h", "hotspots/exact",
+    Fault("a region that splits remains one region", "rcf/hotspots/dbscan.h", "hotspots/exact",
           "if (k > 1) rcf_part(w, w->near_b, k);", "if (k > 2) rcf_part(w, w->near_b, k);"),
     Fault("a region's box is not shrunk when a record leaves", "rcf/hotspots/regions.h", "hotspots/exact hotspots/hotspots",
           "if (value == lower[j] || value == upper[j]) w->regions[r].loose = 1;",
           "if (value == lower[j]) w->regions[r].loose = 1;"),
-    Fault("of equally near cores a border takes any", "rcf/hotspots/regions.h", "hotspots/hotspots hotspots/exact",
+    Fault("a border record belongs to the youngest of equally near cores",
+          "rcf/hotspots/regions.h", "hotspots/hotspots hotspots/exact",
           "rcf_age_rank(w, found[i]->slot) < rcf_age_rank(w, found[best]->slot)",
           "rcf_age_rank(w, found[i]->slot) > rcf_age_rank(w, found[best]->slot)"),
-    Fault("a distance on the earth is taken for the straight line through it", "rcf/hotspots/sphere.h", "hotspots/sphere",
+    Fault("the chord of a distance on the earth is as long as its arc", "rcf/hotspots/sphere.h", "hotspots/sphere",
           "    return 2.0 * sine;", "    return 2.0 * half * RCF_DEGREE;"),
     Fault("a box never crosses the date line", "rcf/hotspots/sphere.h", "hotspots/sphere",
           "for (int32_t i = 1; i < n; i++)\n        if (longitudes", "for (int32_t i = 1; i < 1; i++)\n        if (longitudes"),
@@ -211,38 +214,38 @@ FAULTS = [
           "fabs(x[0]) < 90.0) w->far_a", "fabs(x[0]) <= 90.0) w->far_a"),
     Fault("an arc of more than half a circle stays when a record in it leaves", "rcf/hotspots/regions.h", "hotspots/sphere",
           "&& upper[1] - lower[1] > 180.0)", "&& upper[1] - lower[1] > 360.0)"),
-    Fault("a latitude beyond a pole comes in", "rcf/hotspots/window.pyx", "hotspots/sphere",
+    Fault("a latitude beyond a pole is accepted", "rcf/hotspots/window.pyx", "hotspots/sphere",
           "if not -90.0 <= X[i, 0] <= 90.0:", "if not -180.0 <= X[i, 0] <= 180.0:"),
-    Fault("a look is prepared for another record", "rcf/hotspots/dbscan.h", "hotspots/exact",
+    Fault("a lookup is prefetched for another record", "rcf/hotspots/dbscan.h", "hotspots/exact",
           "record + 3 * w->columns", "record + 2 * w->columns"),
     # ---- model files
-    Fault("the checksum of a model file is not looked at", "rcf/persist.py", "persist",
+    Fault("the checksum of a model file is not checked", "rcf/persist.py", "persist",
           "[0] != zlib.crc32(view[:-4])", "[0] == -1"),
     Fault("a model file of another class is accepted", "rcf/persist.py", "persist detector/persist",
           "if not issubclass(_class_of(kind), due):", "if False:"),
-    Fault("numbers saved as steps forget where they begin", "rcf/persist.py", "persist",
+    Fault("numbers saved as differences lose their first value", "rcf/persist.py", "persist",
           "np.diff(flat, prepend=kind.type(0))", "np.diff(flat, prepend=flat[:1])"),
-    Fault("a saved detector forgets how its scores ran", "rcf/detector/stream.py", "detector/persist",
+    Fault("a saved detector loses its earlier evidence", "rcf/detector/stream.py", "detector/persist",
           '        self._evidence.restore(stream["evidence"])\n', ""),
     # ---- the C runtime of frozen models, parameter search
     Fault("in the C runtime a record that equals a cut goes to the other side", "rcf/export/rcf_frozen.c", "export/frozen",
           "row[rcf_dim(&m, at.v)] > m.cut[at.v]", "row[rcf_dim(&m, at.v)] >= m.cut[at.v]"),
     Fault("a box that the C runtime keeps is that of one child", "rcf/export/rcf_frozen.c", "export/frozen",
           "            rcf_join(m, box, lower, child", "            if (!second) rcf_join(m, box, lower, child"),
-    Fault("the C runtime explains a record by itself", "rcf/export/rcf_frozen.c", "export/frozen",
+    Fault("the C runtime explains a held record with its own leaf", "rcf/export/rcf_frozen.c", "export/frozen",
           "        if (around && k + 1 == beside) hull = parent;", "        if (around && k + 1 == beside) hull.n = 0;"),
-    Fault("the C runtime trusts the leaves below a child", "rcf/export/rcf_frozen.c", "export/frozen",
+    Fault("the C runtime does not check the leaves below a child", "rcf/export/rcf_frozen.c", "export/frozen",
           "left < 1 || left >= at.n || ", "left < 1 || "),
-    Fault("the C runtime trusts the feature of a cut", "rcf/export/rcf_frozen.c", "export/frozen",
+    Fault("the C runtime does not check the feature of a cut", "rcf/export/rcf_frozen.c", "export/frozen",
           " || rcf_dim(m, at.v) >= m->features)", ")"),
-    Fault("the C runtime trusts the point of a leaf", "rcf/export/rcf_frozen.c", "export/frozen",
+    Fault("the C runtime does not check the point of a leaf", "rcf/export/rcf_frozen.c", "export/frozen",
           "if ((shared && rcf_at(m->point, m->point_width, i) >= points) || (", "if (("),
     Fault("the labels that are held out choose the parameters", "rcf/tune/_search.py", "tune/tune",
           "scores = values(params, choose)", "scores = values(params, judge)"),
     # ---- the estimator
-    Fault("the sign of decision_function", "rcf/estimator.py", "estimator estimator_checks",
+    Fault("decision_function has the wrong sign", "rcf/estimator.py", "estimator estimator_checks",
           "return scores - offset\n", "return offset - scores\n"),
-    Fault("a call that fails leaves its traces", "rcf/_validate.py", "estimator bad_input",
+    Fault("a call that fails leaves changes behind", "rcf/_validate.py", "estimator bad_input",
           "        model.__dict__.update(before)\n        raise", "        raise"),
 ]  # fmt: skip
 
@@ -317,8 +320,10 @@ def run(at: Path, *files: str) -> str | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", help="run only the faults whose description has one of these words")
-    parser.add_argument("--check", action="store_true", help="only look whether the text to be changed is there")
-    parser.add_argument("--trust", action="store_true", help="do not run the tests without a fault first")
+    parser.add_argument("--check", action="store_true", help="only check that the text to be changed exists")
+    parser.add_argument(
+        "--trust", action="store_true", help="skip the first run of the tests, which is without any fault"
+    )
     arguments = parser.parse_args()
     faults = [f for f in FAULTS if not arguments.words or any(word in f"{f.what} {f.file}" for word in arguments.words)]
     wrong = {fault.what: why for fault in faults if (why := problem(fault)) is not None}
@@ -335,10 +340,11 @@ def main() -> int:
         built = [
             path.relative_to(ROOT) for ending in ("so", "pyd", "c") for path in (ROOT / "rcf").rglob(f"*.{ending}")
         ]
+        # the built extensions are used if they are not older than their sources
         for file in [
             *filter(None, known.decode().split("\0")),
             *built,
-        ]:  # with the built extensions, if they are not older
+        ]:
             if (ROOT / file).exists():
                 (at / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / file, at / file)

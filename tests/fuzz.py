@@ -37,7 +37,7 @@ def numbers(data, n):
 
 
 def mostly_fine(data, rows):
-    """Only one call in eight has invalid numbers; otherwise long batches would always be refused."""
+    """Only one call in eight has invalid numbers, because otherwise long batches would always be refused."""
     if data.ConsumeIntInRange(0, 7) == 0:
         return rows
     return np.where(np.abs(rows) <= 1.7e38, rows, 2.0)
@@ -185,7 +185,8 @@ def from_bytes(data):
         return
     COUNTS[type(restored).__name__] = COUNTS.get(type(restored).__name__, 0) + 1
     restored.to_bytes()
-    with contextlib.suppress(ValueError, TypeError):  # the model may need another number of features, or a time stamp
+    # the loaded model may need another number of features, or a time stamp
+    with contextlib.suppress(ValueError, TypeError):
         match restored:
             case RandomCutForest():
                 restored.anomaly_score(np.zeros((1, 3)))
@@ -223,8 +224,8 @@ COUNTS: dict[str, int] = {}  # damaged files that could be read
 
 
 def one(raw):
-    # The C code is not instrumented, so the fuzzer cannot grow short inputs by coverage. A random tail that depends on the input
-    # replaces this.
+    # The C code is not instrumented, so the fuzzer cannot grow short inputs by coverage. Therefore the input is extended with
+    # random bytes that depend on it.
     data = atheris.FuzzedDataProvider(raw + np.random.default_rng([1, *raw]).bytes(4096))
     data.PickValueInList([from_bytes, from_bytes, drive, drive, drive_detector, drive_spots])(data)
 

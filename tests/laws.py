@@ -27,9 +27,7 @@ def chi_square(counts, law):
 
 
 def same_law(a, b):
-    """The p-value of two samples of outcomes having one distribution; outcomes seen less than ten times
-    are pooled.
-    """
+    """The p-value for two samples of outcomes having the same distribution. Outcomes seen less than ten times are pooled."""
     outcomes = {k: i for i, k in enumerate(sorted({*a, *b}))}
     table = np.zeros((2, len(outcomes)))
     for row, sample in enumerate((a, b)):

@@ -13,12 +13,13 @@ from itertools import pairwise
 
 import numpy as np
 
+# the methods that have a score per tree and an attribution
 KINDS = (
     "depth",
     "codisp",
     "displacement",
     "opensearch",
-)  # methods with a score per tree and an attribution
+)
 METHODS = (*KINDS, "path")
 
 
@@ -119,7 +120,7 @@ def check(arrays):
     live = points[sorted(used_leaves)]
     assert len(np.unique(live, axis=0)) == len(live), "equal points share a leaf"
     assert not np.signbit(live[live == 0]).any(), "-0.0 is 0.0"
-    # unused ones are free and form one list
+    # unused nodes are in one list of free nodes
     for items, used, links in ((nodes, used_nodes, cuts["child"][:, 0]), (leaves, used_leaves, leaves["parent"])):
         free = [i for i in range(len(items)) if items[i]["mass"] == 0]
         assert set(free) == set(range(len(items))) - used
@@ -128,7 +129,7 @@ def check(arrays):
             assert len(set(after)) == len(after), "two free ones lead to the same one"
             assert set(after) <= {*free, -1}
             assert not free or -1 in after
-    # the sample is a heap, the largest key on top
+    # the sample is a heap with the largest key on top
     keys = slots["key"]
     for i in range(1, len(keys)):
         assert keys[(i - 1) // 2] >= keys[i]
@@ -158,7 +159,7 @@ def gaps(tree, x):
 
 
 def separated(kind, depth, mass, above):
-    """The value of a cut that separates x from a subtree of that mass at that depth."""
+    """The value of a cut that separates x from a subtree of this mass at this depth."""
     if kind == "displacement":
         return mass
     if kind == "codisp":
@@ -167,7 +168,7 @@ def separated(kind, depth, mass, above):
 
 
 def equal(kind, depth, mass, total, above):
-    """The value if x equals a leaf of that mass at that depth, in a tree of `total` records."""
+    """The value if x equals a leaf of this mass at this depth, in a tree of `total` records."""
     if kind == "displacement":
         return 0.0
     if kind == "codisp":
@@ -230,7 +231,7 @@ def forest_score(trees, x, method):
 
 
 def attribution(tree, x, kind):
-    """(d, 2): each feature's part of the score of x, for lying above and below the boxes."""
+    """The part of each feature in the score of x for lying above and below the boxes, (d, 2)."""
     d = len(x)
     if tree is None:
         return np.zeros((d, 2))
@@ -247,7 +248,7 @@ def attribution(tree, x, kind):
 
     if not (tree.points == x).all(axis=1).any():
         return walk(tree, 0, 0.0, kind) * scale(kind, tree.mass)
-    # x is in the sample, so no box on its path separates it. Its score is divided as in the tree without x.
+    # x is in the sample, so no box on its path separates it. Its score is divided among the features as in the tree without x.
     rest = remove(tree, x)
     if rest is None:
         return np.full((d, 2), score(tree, x, kind) / (2 * d))
@@ -256,8 +257,9 @@ def attribution(tree, x, kind):
 
 
 def density(tree, x):
-    """(3, d, 2), for lying above and below in each feature: the expected mass (as a share of all records) of the box that a
-    random cut separates from x, times the share of that side; the length of the box likewise; and the share itself.
+    """Three figures for lying above and below in each feature, (3, d, 2). The first is the expected mass (as a share of all
+    records) of the box that a random cut separates from x, times the share of that side. The second is the same for the length of
+    the box, and the third is the share itself.
     """
     if tree is None:
         return np.zeros((3, len(x), 2))
@@ -281,8 +283,8 @@ def density(tree, x):
 
 
 def nearest(tree, x, missing, held):
-    """All equally good points to complete x: those nearest in the known features, then the heaviest; with `held`, without x
-    itself.
+    """All equally good points to complete x: the nearest in the known features, and of these the heaviest. With `held`, x itself is
+    left out.
     """
     if tree is None:
         return []
@@ -335,7 +337,7 @@ def codisp_of(tree, x):
     return max(((a.mass - b.mass) / b.mass for a, b in pairwise(way)), default=0.0)
 
 
-# ---- the law of the tree -----------------------------------------------------------------------------------
+# ---- the distribution of the tree -----------------------------------------------------------------------------------
 
 
 def shapes(points):
@@ -371,7 +373,7 @@ def depths(splits, n):
     return [sum(mask >> i & 1 for mask, _, _ in splits) for i in range(n)]
 
 
-# ---- the law of the sample ---------------------------------------------------------------------------------
+# ---- the distribution of the sample ---------------------------------------------------------------------------------
 
 
 def reservoir(rng, n, capacity, decay=0.0, weights=None):
@@ -403,7 +405,7 @@ def inclusion(weights, capacity, decay=0.0):
 
 
 def mean_age(n, capacity, decay):
-    """The expected age of the held records among n records of weight 1, and the probability that the newest is held.
+    """The expected age of the held records after n records of weight 1, and the probability that the newest record is held.
 
     Both are computed for the threshold that keeps `capacity` records. Given the threshold, the records are independent. For a
     capacity in the hundreds, the mean over all thresholds differs from this by far less than a percent.
@@ -450,7 +452,7 @@ class KnownValues:
 
     def _without(self, low, high, upper, most):
         for many in range(1, min(high - low, len(self.points) if most is None else most + 1)):
-            # `many` points at this end, and the rest
+            # `many` points at this end, and the other points
             group = range(high - many + 1, high + 1) if upper else range(low, low + many)
             rest = range(low, high - many + 1) if upper else range(low + many, high + 1)
             width = self.points[rest[-1]][0] - self.points[rest[0]][0]
@@ -486,8 +488,8 @@ class KnownValues:
         novelty = 0.0
         if t >= 64:
             if t < 3 * self.block:
-                # All groups are rare before any value can have come in a third block. Without this limit nearly all points could be
-                # excluded, and ordinary records would then be new relative to the few that remain.
+                # Before the third block, no value can have occurred in three blocks, so all groups are rare. Without this limit
+                # nearly all points could be excluded, and ordinary records would be novel relative to the few that remain.
                 usual = self.usual(len(self.points) // 8)
                 width = usual[-1][0] - usual[0][0]
             scale = max(width, least)
@@ -521,7 +523,7 @@ class KnownValues:
 
 
 def log_unit(x):
-    """Where the logarithm of a feature becomes linear, from its first 64 values."""
+    """The value at which the logarithm of a feature becomes linear, computed from the first 64 values."""
     sizes = np.abs(x[:64])
     unit = 0.1 * sizes.mean()
     if np.median(sizes) > 0:
@@ -535,7 +537,7 @@ def logarithm(x):
 
 
 def novelty_of(x, block=128):
-    """The novelty of each value of a feature, and the view (value, logarithm, change, move) with this novelty."""
+    """The novelty of each value of a feature, and the view that has this novelty (value, logarithm, change, move)."""
     y, nets = logarithm(x), [KnownValues(block) for _ in range(4)]
     found, views = np.zeros(len(x)), np.zeros(len(x), dtype=int)
     mean = mass = 0.0
@@ -552,7 +554,9 @@ def novelty_of(x, block=128):
 
 
 def stuck_records(x):
-    """The records whose run of equal values exceeds three times the longest run of the last 39 blocks of 128 records by 15."""
+    """The records whose run of equal values is at least 15 longer than three times the longest run in the last 39 blocks of 128
+    records.
+    """
     out, run, longest = np.zeros(len(x), dtype=bool), 0, {}
     for t in range(1, len(x)):
         block = t // 128
@@ -603,7 +607,9 @@ def seasonal_novelty(x, period):
 
 
 def evidence_of(forest, novelty, floor, begin=64):
-    """The product of the forest's score and the novelty, times the fourth root of the number of records since it was as high."""
+    """The product of the forest's score and the novelty, times the fourth root of the number of records since the product was as
+    high.
+    """
     q, out = np.maximum(forest * (0.02 + novelty), floor), np.zeros(len(forest))
     for t in range(begin, len(q)):
         since = 1

@@ -53,7 +53,7 @@ def killed_at_random(command, progress, n, times, rng, seconds=120.0, step=0.002
             assert run.poll() is None, run.stderr.read()
             os.kill(run.pid, signal.SIGKILL)
     with process(command, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr.readline()  # it has started and handles signals
+        assert run.stderr.readline()  # the process has started and handles signals
         wait_until(lambda: progress() >= n or run.poll() is not None, seconds, step)
         assert run.poll() is None, run.stderr.read()
         run.send_signal(signal.SIGTERM)
@@ -62,7 +62,7 @@ def killed_at_random(command, progress, n, times, rng, seconds=120.0, step=0.002
 
 
 def waves(n, seed=0, spikes=()):
-    """A noisy wave of `n` values with three decimals, and a spike at each of these places."""
+    """A noisy wave of `n` values with three decimals, and a spike at each of the places `spikes`."""
     rng = np.random.default_rng(seed)
     values = 10 * np.sin(np.arange(n) / 8) + rng.normal(size=n)
     values[list(spikes)] += 60
@@ -70,6 +70,6 @@ def waves(n, seed=0, spikes=()):
 
 
 def parameters(**params):
-    """The same parameters of a small detector as keyword arguments, and as arguments of `rcf worker`."""
+    """The parameters of a small detector in two forms: as keyword arguments, and as arguments of `rcf worker`."""
     params = {"shingle_size": 4, "n_estimators": 10, "max_samples": 64, "random_state": 3, **params}
     return params, [part for name, value in params.items() for part in ("--set", f"model.{name}={json.dumps(value)}")]

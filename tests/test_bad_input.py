@@ -21,7 +21,7 @@ def with_cell(value, row=3, feature=1, kind=float):
     return X
 
 
-# X, type of the error, what the message says
+# X, the type of the error, and a pattern of its message
 BAD = {
     "NaN": (with_cell(np.nan), ValueError, r"NaN.*\(row 3, feature 1\)"),
     "inf": (with_cell(np.inf), ValueError, r"infinity.*\(row 3, feature 1\)"),
@@ -81,7 +81,7 @@ def state(forest):
         for method in [*LEARN, *READ]
         for what in BAD
         if what not in (TABLES_ALONE if method in ("partial_fit", "update_many") else STREAMS_ALONE)
-        # a new forest cannot score yet and accepts any width, and so does fit
+        # these may accept the input: a new forest cannot score yet and accepts any width, and fit accepts any width
         if not (grown == "new" and method in READ) and not ("too" in what and (grown == "new" or method == "fit"))
     ],
 )
@@ -100,7 +100,7 @@ def test_refused_and_unchanged(grown, method, what):
 
 @pytest.mark.parametrize("cell", [np.inf, 1e300])
 def test_a_failed_fit_on_another_table_leaves_the_first(cell):
-    """Width, names, threshold and trees remain those of the previous table."""
+    """Width, names, threshold and trees do not change."""
     forest = RandomCutForest(5, 16, random_state=0).fit(pd.DataFrame(GOOD, columns=["a", "b"]))
     before = state(forest)
     with pytest.raises(ValueError, match=r"row 1, feature 2"):
@@ -185,7 +185,7 @@ def test_an_empty_frame(method):
 
 
 def test_columns_that_hold_numbers_in_other_types():
-    """Whole numbers, truth values, categories of numbers, and numbers written as text, as scikit-learn takes them."""
+    """Integers, truth values, categories of numbers, and numbers written as text are accepted, as in scikit-learn."""
     plain = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [0.0, 1.0, 1.0, 0.0]})
     forest = RandomCutForest(5, 16, random_state=0).fit(plain)
     for a in ([1, 2, 3, 4], pd.Categorical([1, 2, 3, 4]), ["1", "2", "3", "4"], pd.array([1, 2, 3, 4], "Int64")):

@@ -32,7 +32,7 @@ def test_doctests(name):
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        if "pip install" not in str(error):  # this text names the extra to install
+        if "pip install" not in str(error):  # the message names the extra to install
             raise
         pytest.skip(str(error))
     assert doctest.testmod(module).failed == 0
@@ -51,12 +51,13 @@ def blocks(language):
 
 
 PAGES = [README, *sorted((README.parent / "docs").rglob("*.md"))]
+# pages with their own tests, or without code
 ELSEWHERE = (
     "_build",
     "coming_from_sagemaker",
     "coming_from_kinesis",
     "index.md",
-)  # pages with their own tests, or without code
+)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,9 @@ EXAMPLES = sorted((README.parent / "docs" / "examples").glob("plot_*.py"))  # th
 @pytest.mark.filterwarnings("ignore:Animation was deleted")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples(path, tmp_path, monkeypatch, capsys):
-    """Each example asserts what it shows. It must run in any folder, print, plot, write no file and give no warning."""
+    """Each example asserts what it shows. It must run in any folder, print something and draw a plot, but write no file and give no
+    warning.
+    """
     pyplot = pytest.importorskip("matplotlib.pyplot")
     if path.stem == "plot_own_score":
         pytest.importorskip("numba")
@@ -140,7 +143,7 @@ def test_the_reference_lists_every_adapter():
 
 
 def test_contributing_has_a_line_for_every_place():
-    """A line for each folder of rcf/ and for each file in rcf/ itself, except the names, the version and the entry point."""
+    """There is a line for each folder of rcf/ and for each file in rcf/ itself, except __init__, _version and __main__."""
     text = README.with_name("CONTRIBUTING.md").read_text(encoding="utf-8")
     inside = README.parent / "rcf"
     places = {path for path in inside.iterdir() if path.suffix in {".py", ".pyx"} and not path.stem.startswith("__")}

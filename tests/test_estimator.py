@@ -24,11 +24,11 @@ METHODS = [*ATTRIBUTED, "path"]
 
 @pytest.fixture
 def X():
-    """300 rows around zero and, at the end, three far out."""
+    """300 rows around zero, of which the last three are far out."""
     return np.r_[np.random.default_rng(0).normal(size=(300, 3)), [[9.0, 0, 0], [0, -9, 0], [9, 9, 9]]]
 
 
-# ---- in the house of scikit-learn ----------------------------------------------------------------------------------
+# ---- with the tools of scikit-learn ----------------------------------------------------------------------------------
 
 
 def test_in_a_pipeline(X):
@@ -58,7 +58,7 @@ def test_in_a_grid_search(X):
 
 
 def test_in_cross_validation(X):
-    """The three far rows are in three folds. Each is flagged by the forest that has not seen it, and hardly any other row is."""
+    """The three far rows are in three folds. The forest that has not seen a far row flags it, and flags hardly any other row."""
     order = np.r_[0:100, 300, 100:200, 301, 200:300, 302]
     found = cross_val_predict(RandomCutForest(50, random_state=0), X[order], cv=3)
     assert found[[100, 201, 302]].tolist() == [-1, -1, -1]
@@ -204,7 +204,7 @@ def test_the_line_of_auto_lies_below_what_a_far_record_scores(method, values):
     """With few rows, mean + 3 sd is above any possible score."""
     forest = RandomCutForest(30, method=method, random_state=0).fit(np.array(values)[:, None])
     far = [[max(values) + 1e6], [min(values) - 1e6]]
-    if method == "path":  # a record beyond all others reaches the leaf of the outermost record and gets its score
+    if method == "path":  # a record beyond all others goes to the leaf of the outermost record and has the same score
         assert -forest.offset_ < forest.anomaly_score(far).max()
         return
     assert forest.predict(far).tolist() == [-1, -1]
@@ -428,7 +428,7 @@ def test_forgetting_all_leaves_a_forest_that_learns_again(X):
 
 
 def test_sample_weight_is_honoured(X):
-    """Rows of weight 1000 fill the samples; rows of weight 1/1000 hardly come in."""
+    """Rows of weight 1000 fill the samples; rows of weight 1/1000 hardly ever enter."""
     heavy = np.where(np.arange(303) < 150, 1e3, 1e-3)
     forest = RandomCutForest(30, 64, random_state=0).fit(X, sample_weight=heavy)
     held = np.concatenate([forest._forest.points(i) for i in range(30)])
@@ -459,7 +459,7 @@ def test_time_decay_prefers_the_late(X):
 
 
 def test_disjoint_samples():
-    """Tree i holds rows [i k, (i + 1) k): the scale of the depth is log2(k)."""
+    """Tree i holds rows [i k, (i + 1) k), so the scale of the depth is log2(k)."""
     X = np.arange(1000.0)[:, None]
     forest = RandomCutForest(10, "disjoint", random_state=0).fit(X)
     for i in range(10):
@@ -511,7 +511,7 @@ def test_one_row(method):
 
 @pytest.mark.parametrize("value", [0.0, -3.5, 1e9, 1e-40])
 def test_constant_data(value):
-    """The numbers that the services return for a constant series."""
+    """The scores are those that the services return for a constant series."""
     X = np.full((1000, 2), value)
     forest = RandomCutForest(20, random_state=0).fit(X)
     np.testing.assert_allclose(forest.anomaly_score(X[:5]), 8 / 257, rtol=1e-12)
@@ -555,7 +555,7 @@ def test_minus_zero_is_zero():
 
 
 def test_near_duplicates():
-    """Two neighbouring floats alternate: a cut between them leaves neither side empty."""
+    """Two neighbouring floats alternate. A cut between them must leave neither side empty."""
     X = np.where(np.arange(2000) % 2, 48.08, 48.08001).reshape(-1, 1)
     X = np.c_[X, np.nextafter(np.float32(1), np.float32(1 + np.arange(2000) % 2))]
     forest = RandomCutForest(20, 64, random_state=0)
@@ -571,7 +571,7 @@ def test_many_features():
 
 
 def test_displacement_of_rows_that_every_tree_holds_is_zero():
-    """As the docstring warns, the score is informative only for rows that the forest does not hold."""
+    """As the docstring warns, this score is informative only for rows that the forest does not hold."""
     table = np.r_[np.random.default_rng(0).normal(size=(200, 2)), [[9.0, 9.0]]]
     forest = RandomCutForest(20, method="displacement", random_state=0).fit(table)
     assert (forest.anomaly_score(table) == 0.0).all()
@@ -590,7 +590,9 @@ def test_a_forest_fitted_to_few_rows_scores_what_comes_next():
 
 @pytest.mark.parametrize("grown", ["fit", "partial_fit", "update_many", "update of a Series"])
 def test_names_of_what_is_learned_are_those_of_the_features(grown):
-    """The names of a Series are in its index. In another order it would be learned by position, which would be wrong."""
+    """The names of a Series are in its index. A Series in another order is refused, because learning it by position would be
+    wrong.
+    """
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=list("abc"))
     forest = RandomCutForest(5, 16, random_state=0)
     if grown == "update of a Series":

@@ -9,7 +9,7 @@ import pytest
 from rcf import RandomCutForest, StreamDetector
 from rcf.explanation import explanation_json
 
-# The documentation's own record, Amazon Kinesis Data Analytics for SQL, RANDOM_CUT_FOREST_WITH_EXPLANATION
+# the record in the documentation of RANDOM_CUT_FOREST_WITH_EXPLANATION (Amazon Kinesis Data Analytics for SQL)
 DOCUMENTED = (
     '{"Systolic":{"DIRECTION":"HIGH","STRENGTH":"0.8567","ATTRIBUTION_SCORE":"1.7447"},'
     '"Diastolic":{"DIRECTION":"HIGH","STRENGTH":"7.0982","ATTRIBUTION_SCORE":"2.1111"}}'
@@ -25,7 +25,7 @@ def test_the_form_is_the_documented_one():
 
 
 def test_ties_and_nothing_are_low():
-    """The same as the service while it learns: score 0, strength 0, LOW."""
+    """As in the service, the explanation while learning has score 0, strength 0 and direction LOW."""
     assert explanation_json(np.zeros((1, 2)), ["a"]) == (
         '{"a":{"DIRECTION":"LOW","STRENGTH":"0.0000","ATTRIBUTION_SCORE":"0.0000"}}'
     )

@@ -1,4 +1,4 @@
-"""HTML for notebooks: it is well-formed, shows the results, and escapes the names of features."""
+"""The HTML for notebooks is well-formed, shows the results, and escapes the names of features."""
 
 import re
 from xml.etree import ElementTree
@@ -54,7 +54,7 @@ def test_forecast_shows_a_row_a_step():
 
 
 def summary(estimator):
-    """The part below scikit-learn's diagram, which is HTML but not XML. Both ways to request it agree."""
+    """The part below scikit-learn's diagram, which is HTML but not XML. Both ways to request the HTML agree."""
     bundle = estimator._repr_mimebundle_()
     diagram = estimator_html_repr(estimator)
     for shown in (bundle["text/html"], estimator._repr_html_()):
@@ -99,7 +99,7 @@ def test_hot_spots_show_a_row_each():
     spots = HotSpots(window_size=60, scan_radius=1, min_points=2)
     assert len(summary(spots)) == 0
     assert summary(spots.fit([[0.0], [9.0]])).find("p").text == "2 records seen, 2 in the window, hot spots: 0"
-    # 25 pairs; the records of later pairs lie further apart, so that the regions are less dense
+    # there are 25 pairs, and the records of later pairs are further apart, so that their regions are less dense
     places = [[10.0 * i + j * (0.1 + 0.03 * i)] for i in range(25) for j in range(2)]
     page = summary(spots.fit(places))
     assert page.find("p").text == "50 records seen, 50 in the window, hot spots: 25 (the 20 densest are shown)"

@@ -19,7 +19,7 @@ def test_import_leaves_the_heavy_packages_alone():
 def test_a_public_name_loads_its_own_home():
     modules = loaded("from rcf import RandomCutForest")
     assert "sklearn" in modules
-    # scikit-learn may load pandas for its own ends
+    # scikit-learn may load pandas by itself
     others = modules - loaded("import sklearn.base, sklearn.utils.validation, joblib")
     assert not others & {"pandas", "matplotlib", "pyarrow", "typer", "rich"}
 
@@ -40,7 +40,7 @@ def test_what_is_shown_are_public_names_and_modules():
 
 
 def test_a_checkout_that_is_not_built_says_so(tmp_path):
-    """Python started in a checkout imports the checkout's folder, even if the package is installed."""
+    """Python that is started in a checkout imports the folder of the checkout, even if the package is installed."""
     import shutil
     from pathlib import Path
 

@@ -27,7 +27,7 @@ def table(seed=0, n=1500, missing=0.0):
 
 
 def medians(forest):
-    """The medians by definition: of each feature, over all records of all trees."""
+    """The median of each feature over all records of all trees, computed by definition."""
     values = [[] for _ in range(forest.n_features_in_)]
     for tree in forest.trees_:
         for point, mass in zip(tree.points, tree.leaf_mass, strict=True):
@@ -142,7 +142,7 @@ def test_sparse_with_missing_values():
 
 
 def test_of_a_large_sparse_table_rows_are_drawn(monkeypatch):
-    """As many rows as fit are drawn, each with the same probability, and keep their weights."""
+    """As many rows as fit are drawn, each with the same probability. The rows keep their weights."""
     n, fits = 6000, 1500
     X = sparse.csr_matrix(np.arange(1.0, n + 1)[:, None])
     monkeypatch.setattr(rcf.estimator, "_DENSE", fits)
@@ -154,7 +154,7 @@ def test_of_a_large_sparse_table_rows_are_drawn(monkeypatch):
     held = np.concatenate(held)
     assert len(held) == 40 * 128
     counts = np.histogram(held, 10, (0.5, n + 0.5))[0]
-    # 512 is a tenth, and the standard deviation is at most 21.5: 5 standard deviations
+    # a tenth is 512; the bound is 5 standard deviations of at most 21.5
     assert np.abs(counts - 512).max() < 108
     weights = np.where(np.arange(n) < n // 2, 1e-9, 1.0)
     assert RandomCutForest(1, 128, random_state=0).fit(X, sample_weight=weights)._forest.points(0).min() > n // 2

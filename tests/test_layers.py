@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rcf"
-IGNORED = {"shingle", "sampling"}  # links in rcf/ to the folders at the top level, which are read there
+# rcf/ contains links to these folders; their files are read at the top level
+IGNORED = {"shingle", "sampling"}
 
 # A place is a folder of rcf/, or a file that lies in rcf/ itself. It may import from itself and from the lines above its own.
 LAYERS = [
@@ -60,7 +61,7 @@ def place_named(module, cimported=False):
 
 
 def python_imports(path):
-    """Places that a file imports, relative imports resolved; imports within functions count too."""
+    """The places that a file imports. Relative imports are resolved, and imports within functions count too."""
     if path.is_relative_to(PACKAGE):
         package = ["rcf", *path.relative_to(PACKAGE).parent.parts]
     else:

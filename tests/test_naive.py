@@ -71,7 +71,7 @@ def test_shapes_are_a_distribution_and_that_of_the_definition(d):
     points = rng.normal(size=(4, d))
     law = naive.shapes(points)
     assert sum(law.values()) == pytest.approx(1)
-    # the first cut by hand: each gap of each dimension by its length
+    # the first cut by hand: the probability of a gap is proportional to its length, in each dimension
     values = np.sort(points, axis=0)
     first = {}
     for splits, p in law.items():

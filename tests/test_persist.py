@@ -67,7 +67,7 @@ def forest(request):
 
 
 def like(forest, X):
-    """X under the names that the forest knows."""
+    """X with the feature names of the forest."""
     names = getattr(forest, "feature_names_in_", None)
     return X if names is None else pd.DataFrame(X, columns=names)
 
@@ -157,11 +157,13 @@ def test_planes_are_as_the_notes_say(things):
 
 
 class Bits:
-    """The notes in packed.pxd and records.pxd, read one bit after the other: a forest as bytes, as `Forest.state` tells it."""
+    """A reader of the format that packed.pxd and records.pxd describe, bit by bit. It returns a forest in the form of
+    `Forest.state`.
+    """
 
     def __init__(self, data):
         self.bits, self.at = int.from_bytes(data, "little"), 0
-        self.where = {}  # (first bit, width) of all that have a name
+        self.where = {}  # (first bit, width) of each field that has a name
 
     def take(self, width, name=None):
         self.where.setdefault(name, []).append((self.at, width))
@@ -235,10 +237,10 @@ class Bits:
         if size == 0:
             return found
         d = len(points[0])
-        children = {}  # of each inner node; of a leaf, ~number stands there
+        children = {}  # the two children of each inner node; a leaf is ~number
 
         def below(first, many):
-            """The node of so many leaves, read with all that is below."""
+            """Read the node that has `many` leaves, and all nodes below it."""
             found["inner"].append(many > 1)
             if many == 1:
                 return ~first
@@ -282,7 +284,7 @@ def test_a_forest_is_as_the_notes_on_its_bits_say(forest):
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 @pytest.mark.parametrize("n", [5, 40, 900])
 def test_windows_that_overlap_stand_once(step, n):
-    """Whatever is said of how far a window moves: where it is wrong the bytes are more."""
+    """The result does not depend on `step`, by which consecutive windows move. A wrong step only gives more bytes."""
     x = np.random.default_rng(0).normal(size=(n + 2, 2)).cumsum(axis=0)
     forest = Forest(3, 64, 6, 0.02, [1])
     forest.update(np.lib.stride_tricks.sliding_window_view(x, 3, axis=0).transpose(0, 2, 1).reshape(n, 6), None, None)
@@ -374,7 +376,7 @@ def test_what_cannot_be_saved_is_named(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# ---- the notes on what `_state` may hold --------------------------------------------------------------------------------
+# ---- what `_state` may hold according to its documentation ---------------------------------------------------------------
 
 
 class Thing(persist.Savable):
@@ -447,7 +449,7 @@ def test_other_things_are_refused(things, content):
         Thing(content).to_bytes()
 
 
-# ---- files of released versions -------------------------------------------------------------------------------------------
+# ---- files of earlier versions -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", sorted(golden_models.FOLDER.glob("model_v*.json")), ids=lambda path: path.stem)
@@ -474,7 +476,7 @@ def test_every_class_has_a_file_of_this_version():
 
 
 def rewritten(data, change_header=None, change_state=None):
-    """The file with a changed header or a changed JSON of the state, and a valid checksum."""
+    """The file with a changed header or a changed JSON text of the state, and with a valid checksum."""
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     if change_state is not None:
@@ -603,7 +605,7 @@ def test_arrays_that_are_not_a_forest(change, message):
 
 
 def bits_changed(data, at, width, value):
-    """The bytes with the `width` bits from `at` on replaced."""
+    """The bytes with `value` in place of the `width` bits from `at` on."""
     bits = int.from_bytes(data, "little")
     return (bits & ~(((1 << width) - 1) << at) | value << at).to_bytes(len(data), "little")
 
@@ -650,7 +652,9 @@ def test_bits_that_are_not_a_forest(at, width, value, message):
     ],
 )
 def test_bits_that_are_not_a_tree(name, value, message):
-    """Values of the first fields of that name: None is as it was, 0 of a record or leaf that of the one before, -1 all ones."""
+    """`value` replaces the first fields of this name. None keeps a field, -1 sets all its bits, and a later 0 copies the field
+    before.
+    """
     data = RandomCutForest(20, 64, random_state=1).fit(stream(300, 3))._forest.to_bytes()
     bits = Bits(data)
     bits.forest()
@@ -704,7 +708,7 @@ def test_another_class_is_refused(things):
 
 
 def test_one_bit_is_enough():
-    """A changed bit anywhere is found, also in a number for which any value is valid."""
+    """A changed bit is found anywhere, even in a number for which any value is valid."""
     data = fitted_on_table().to_bytes()
     for at in [*range(0, len(data), max(1, len(data) // 400)), *range(len(data) - 40, len(data))]:
         damaged = bytearray(data)
@@ -736,7 +740,7 @@ def mutated(data, rng):
 
 
 def mutated_json(data, rng):
-    """A value somewhere in the JSON of the state replaced."""
+    """Replace or remove a random value in the JSON text of the state."""
 
     def change(state):
         places = []
@@ -846,7 +850,7 @@ def fuzz(n, seed):
 
 
 def test_every_bit_of_a_forest_is_refused_or_harmless():
-    """What is read decides how what follows is read: a bit changes all or a number."""
+    """Some bits determine how the bits after them are read, so changing one bit may change a single number or everything."""
     data = RandomCutForest(2, 8, random_state=0).partial_fit(stream(40, 2))._forest.to_bytes()
     found = 0
     for at in range(8 * len(data)):

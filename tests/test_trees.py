@@ -139,7 +139,7 @@ def test_plot_tree(forest, ax):
     assert len(strokes) == len(inner)
     for (v, depth), stroke in zip(inner, strokes, strict=True):
         assert stroke[1][1] == stroke[2][1] == depth
-        # a fork spans half of the records of its node
+        # the fork of a node is half as wide as the node has records
         assert stroke[2][0] - stroke[1][0] == tree.mass[v] / 2
     plot.tree(tree, ax, max_depth=2)
     assert len(ax.collections[1].get_segments()) <= 3

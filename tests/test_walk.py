@@ -1,4 +1,6 @@
-"""Visitors, compared with the core and with plain Python; density and neighbours, compared with known properties of the data."""
+"""Visitors are compared with the core and with plain Python. Density and neighbours are compared with known properties of the
+data.
+"""
 
 import numpy as np
 import pytest
@@ -196,7 +198,7 @@ def test_density_of_a_normal_cloud(d):
     forest = RandomCutForest(100, 256, random_state=0).fit(X)
     queries = np.random.default_rng(6).normal(size=(400, d))
     true, found = norm.pdf(queries).prod(axis=1), forest.density(queries)
-    # as well as the distance to the eighth neighbour in a sample of the size of a tree
+    # this is as good as the distance to the eighth neighbour in a sample of the size of a tree
     distances = NearestNeighbors(n_neighbors=8).fit(X[:256]).kneighbors(queries)[0][:, -1]
     assert spearmanr(true, found).statistic > spearmanr(true, -distances).statistic
     assert 0.3 < np.median(found / true) < 3
@@ -216,7 +218,7 @@ def test_directional_density_points_at_the_cloud():
     forest = RandomCutForest(50, random_state=0).fit(X)
     parts = forest.density([[8.0, 0.0], [0.0, -8.0]], directional=True)
     np.testing.assert_allclose(parts.sum(axis=(1, 2)), forest.density([[8.0, 0.0], [0.0, -8.0]]))
-    assert parts[0, 0, 0] > 0.8 * parts[0].sum()  # it lies below, along the first feature
+    assert parts[0, 0, 0] > 0.8 * parts[0].sum()  # the cloud lies below the point, along the first feature
     assert parts[1, 1, 1] > 0.8 * parts[1].sum()
 
 

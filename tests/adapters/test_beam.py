@@ -1,4 +1,6 @@
-"""The adapter to Apache Beam: the scores of the forest for each key of a pipeline. Slow, and in an environment of its own."""
+"""The adapter to Apache Beam: the scores of the forest for each key of a pipeline. The tests are slow and need an environment of
+their own.
+"""
 
 import subprocess
 import sys

@@ -33,7 +33,7 @@ def made_up(rng, name, n, windows):
 
 
 def slow_totals(threshold, detections, corpus, profile):
-    """The total at one threshold, computed record by record; a missed window costs."""
+    """The total at one threshold, computed record by record; each missed window has a cost."""
 
     def sigma(y):
         return -1.0 if y > 3.0 else 2.0 / (1.0 + math.exp(5.0 * y)) - 1.0
@@ -96,7 +96,7 @@ def test_the_breakdown_agrees_with_thresholds_tried_one_by_one():
     left_out = 0.0
     for category in "abc":
         others = sum(g for name, g in gains.items() if name[0] != category)
-        chosen = int(np.argmax(others))  # among equals the first, which is the highest threshold
+        chosen = int(np.argmax(others))  # of equal totals the first, which has the highest threshold
         left_out += sum(g[chosen] for name, g in gains.items() if name[0] == category)
     assert found["leave one out"] == pytest.approx(100 * left_out / possible)
     best = int(np.argmax(sum(gains.values())))

@@ -93,9 +93,7 @@ def test_an_event_is_one_line(table):
 
 
 def test_the_side_is_that_of_the_values():
-    """Windows of 30 values that were 12 too high once had the cause "low", because the forest learned them before it explained
-    them.
-    """
+    """30 values that were 12 too high once had the cause "low", because the forest had learned them before it explained them."""
     x = np.random.default_rng(0).normal(size=1200)
     x[900:930] += 12.0
     done = rcf("detect", "-", stdin=("x\n" + "\n".join(map(str, x))).encode())
@@ -115,7 +113,7 @@ def test_noise_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "-"])
 def test_output_is_what_the_detector_says(table, tmp_path, form):
-    """The flags are equal, bit for bit, with gaps in the time and missing cells."""
+    """The table has gaps in its time stamps and missing cells. Flags, scores and likelihoods are equal, bit for bit."""
     frame = pd.read_csv(table)
     frame.loc[[70, 800, 801], "a"] = np.nan
     frame = frame.drop(index=range(1200, 1203))
@@ -204,9 +202,8 @@ def test_an_error_of_time_names_the_key(tmp_path):
     lines = path.read_text().splitlines()
     lines[2000], lines[2002] = lines[2002], lines[2000]
     path.write_text("\n".join(lines))
-    assert (
-        rcf("detect", path, "--time", "when").returncode == 0
-    )  # by a minute, which is allowed when a clock is set back
+    # the rows go back by a minute, which is allowed because clocks are set back
+    assert rcf("detect", path, "--time", "when").returncode == 0
     done = rcf("detect", path, "--time", "when", "--key", "host", "--time-order", "strict")
     assert done.returncode == 1
     assert re.search(
@@ -405,7 +402,9 @@ def test_missing_file(tmp_path):
 
 
 def test_time_that_goes_back(table, tmp_path):
-    """Within a piece of the file and at the border of two pieces. The error shows the stamps of the file."""
+    """The time goes back within a piece of the file, or at the border of two pieces. The error shows the stamps as they are in the
+    file.
+    """
     frame = pd.concat([pd.read_csv(table)] * 3, ignore_index=True)
     frame["when"] = pd.date_range("2026-01-01", periods=6000, freq="5min").strftime("%d %b %Y %H:%M")
     for row in (700, 4096):
@@ -586,7 +585,7 @@ def test_output_that_cannot_be_written(table, tmp_path):
 
 
 def test_one_thing_has_one_name_in_all_commands():
-    """Options that two commands share have the same short form, and no letter has two meanings."""
+    """Options that two commands share have the same short form, and a letter has the same meaning in all commands."""
     found = {}
     for command in ("detect", "stream", "hotspots"):
         shown = rcf(command, "--help").stdout.decode()
@@ -638,7 +637,7 @@ def test_missing_extra_is_one_line():
 
 
 def test_taxi_events_are_among_the_strongest(tmp_path):
-    """Ranked by the displacement of days; flags stay those of the detector."""
+    """The anomalies are ranked by the displacement of windows of a day."""
     path = DATA / "nab/data/realKnownCause/nyc_taxi.csv"
     if not path.exists():
         pytest.skip(f"no taxi series under {DATA} (set RCF_DATA)")

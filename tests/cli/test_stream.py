@@ -103,7 +103,7 @@ def test_the_same_seed_is_taken_where_none_is_given():
 
 
 def test_a_state_keeps_its_parameters_and_says_so(tmp_path):
-    """Only for options that were given, because defaults request nothing."""
+    """The note is printed only for options that were given, because defaults are not requests."""
     state = ["--state", str(tmp_path / "state.rcf")]
     assert stream("1\n2\n", *state, "--transform", "none").returncode == 0
     done = stream("3\n", *state)
@@ -153,7 +153,7 @@ def test_a_state_that_cannot_be_saved_is_told_and_the_stream_goes_on(tmp_path):
     assert not folder.exists()
 
 
-# ---- as services use it ---------------------------------------------------------------------------------------------------
+# ---- as part of a service ---------------------------------------------------------------------------------------------------
 
 
 def noise(n, seed=0):
@@ -180,7 +180,7 @@ def test_time_stamp_key_and_values_pass_through():
 
 
 def test_a_key_has_a_detector_of_its_own():
-    """Two hosts in one log, each with its own clock."""
+    """There are two hosts in one log, each with its own clock."""
     values = {"a": noise(120, 1), "b": noise(120, 2)}
     lines = "".join(f"{60 * i},{host},{values[host][i]}\n" for i in range(120) for host in values)
     done = stream("t,host,load\n" + lines, "--time", "t", "--key", "host")
@@ -206,7 +206,7 @@ def test_record_and_line_count_on_after_a_restart(tmp_path):
 
 
 def test_a_replay_after_a_restart_is_skipped(tmp_path):
-    """`tail -n 20 -F` gives the last 20 lines again; 400 new ones follow."""
+    """After a restart, `tail -n 20 -F` prints the last 20 lines again; 400 new ones follow."""
     values = noise(820)
     lines = [f"{60 * i},{value}" for i, value in enumerate(values)]
     state = ["--state", tmp_path / "state.rcf", "--time", "t"]
@@ -330,7 +330,7 @@ def test_explanations():
 
 
 def test_names_of_results_can_have_a_prefix():
-    """The prefix is for records that have a field with the same name."""
+    """A prefix is needed if records have a field with the same name."""
     done = stream("score,load\n1,2\n", "--columns", "load")
     assert (done.returncode, done.stdout) == (1, "")
     assert "the record has a field 'score' already" in done.stderr

@@ -37,7 +37,7 @@ def read(tmp_path):
 
 @pytest.fixture
 def wrong(read):
-    """The message of a reader that refuses a text."""
+    """The message of the error with which a reader refuses a text."""
 
     def wrong(text, *columns, **options):
         with pytest.raises(TableError) as error:
@@ -196,7 +196,7 @@ def test_other_encodings(read, wrong):
 
 
 def test_day_first_dates_are_recognised_over_the_whole_file(read, monkeypatch):
-    """The 13th comes long after the first piece."""
+    """The first day above 12 comes several pieces after the first one."""
     monkeypatch.setattr(csvfile, "BLOCK", 64)
     days = [f"{day:02d}.02.2025,{day}\n" for day in range(1, 20)]
     _, _, pieces = read("day,v\n" + "".join(days), time="day")
@@ -222,7 +222,7 @@ def test_times_that_are_none_are_named(read, wrong):
 
 
 def test_dates_with_and_without_a_zone_and_numbers_are_told_apart(read):
-    """A detector lets dates without a zone go back by an hour, when clocks are set back, but no other time stamps."""
+    """Only dates without a zone may go back in a detector (by an hour, because clocks are set back), so their type must be kept."""
     for text, kind in (
         ("2026-01-31 12:00:00", np.datetime64("2026-01-31T12:00:00", "us")),
         ("31 Jan 2026 12:00", np.datetime64("2026-01-31T12:00:00", "us")),

@@ -22,7 +22,7 @@ from rcf._core import Forest, use_instructions
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "forest.json"
 KINDS = ("depth", "codisp", "displacement", "opensearch")
-WIDTHS = (1, 4, 7, 8, 20)  # each of the loops over boxes: 4 floats, 8, several times 8
+WIDTHS = (1, 4, 7, 8, 20)  # one for each loop over boxes: 4 floats, 8, and several times 8
 SEED = 20160620
 
 
@@ -63,7 +63,7 @@ def test_threads_and_batches(d, kind):
     for n_jobs in (1, 2, 5):
         for size in (1, 7, 1000, len(X)):
             if n_jobs > 1 and size < 1000:
-                size = 500  # using threads for each record would take minutes and test nothing more
+                size = 500  # threads for each single record would take minutes and would not test more
             forest = Forest(11, 64, d, 1 / 640, [SEED])
             found.add(digest(forest, in_batches(forest, X, size, kind, n_jobs), *all_of(forest, X[:40], n_jobs)))
     forest = Forest(11, 64, d, 1 / 640, [SEED])
@@ -82,7 +82,7 @@ def test_threads_for_single_records():
 
 
 def test_long_batches_are_cut_nowhere():
-    """Longer than the pieces that the core works in (1024 and 16384 rows)."""
+    """The batch is longer than the pieces in which the core processes it (1024 and 16384 rows)."""
     X = rows(20_000, 2)
     found = set()
     for size in (20_000, 16_384, 1025, 999):
@@ -201,7 +201,7 @@ def work(d):
 
 
 def one_at_a_time(d):
-    """Single records use a walk of their own, through all trees at once."""
+    """Single records use a separate walk that goes through all trees at once."""
     X = rows(300, d)
     forest = Forest(11, 32, d, 1 / 320, [SEED])
     forest.update(X[:100], None, None, 1)

@@ -28,14 +28,14 @@ def test_boxes_one_ulp_wide(around):
         else:
             held.append(rng.choice(values, 2))
             forest.update(held[-1][None], None, None, 1)
-            assert (forest.score(held[-1][None], "displacement", 1) == 0).all()  # it is found in its leaf
+            assert (forest.score(held[-1][None], "displacement", 1) == 0).all()  # the record is found in its leaf
         if step % 4 == 0:
             whole(forest)
     whole(forest)
 
 
 def test_the_sample_stays_a_heap():
-    """Records leave in any order; the key that fills the gap may have to rise as well as sink."""
+    """Records leave in any order. The key that fills the gap may have to move up or down in the heap."""
     rng = np.random.default_rng(2)
     X = rng.normal(size=(60, 1))
     forest = Forest(20, 60, 1, 0.05, [2])
@@ -88,7 +88,7 @@ def test_an_offset_costs_no_digits():
 
 
 def test_many_live_points():
-    """More live points than 16 bits count: 300 trees of 256."""
+    """The forest holds more points than 16 bits can count: 300 trees of 256."""
     X = np.random.default_rng(7).normal(size=(300, 2))
     forest = Forest(300, 256, 2, 0.0, [7])
     forest.update(X, None, None, 1)
@@ -113,7 +113,7 @@ def test_no_rows():
 
 
 def test_trees_that_are_empty_when_the_origin_settles():
-    """All fifteen records are forgotten. The sixteenth enters a tree only if its key would have been among the smallest."""
+    """All fifteen records are forgotten. The sixteenth record enters a tree only if its key would have been among the smallest."""
     X = np.random.default_rng(0).normal(size=(40, 2)) + 100
     forest = Forest(60, 1, 2, 0.0, [1])
     forest.update(X[:15], None, None, 1)

@@ -207,13 +207,13 @@ class ForestMachine(RuleBasedStateMachine):
         for got, points in zip(found, choices, strict=True):
             assert any(np.array_equal(got, point[missing] + self.forest.origin_[missing]) for point in points)
 
-    # ---- a copy goes on as the original would have
+    # ---- a copy continues as the original would have
 
     @rule(how=st.sampled_from([copy.deepcopy, lambda f: pickle.loads(pickle.dumps(f))]))
     def restore(self, how):
         self.forest = how(self.forest)
 
-    # ---- what is refused leaves no trace
+    # ---- refused calls change nothing
 
     @rule(data=st.data(), bad=st.sampled_from(BAD), n=st.integers(1, 4))
     def refuse_value(self, data, bad, n):
@@ -259,7 +259,7 @@ class ForestMachine(RuleBasedStateMachine):
                 call()
         assert bits(self.forest) == before
 
-    # ---- what is true at any time
+    # ---- invariants
 
     @invariant()
     def whole(self):

@@ -33,7 +33,7 @@ def ulps(got, exact):
     ],
 )
 def test_functions_to_the_last_places(name, low, high, bound):
-    """Units in the last place over the range, and near where the result vanishes."""
+    """The errors in units in the last place, over the whole range and near the zeros of the functions."""
     rng = np.random.default_rng(0)
     x = rng.uniform(low, high, 4000)
     if low > 0:
@@ -81,7 +81,7 @@ def test_generator():
     for seed in range(5):
         expected = xoshiro(words(seed))
         assert hook("next_word", words(seed), 1000) == [next(expected) for _ in range(1000)]
-    # the first outputs of the state 1, 2, 3, 4, as other implementations have them
+    # the first outputs for the state 1, 2, 3, 4 in other implementations
     assert hook("next_word", [1, 2, 3, 4], 2) == [41943041, 58720359]
 
 
@@ -101,7 +101,7 @@ def test_draws_have_their_laws():
     for bound in (1, 2, 3, 10, 1000):
         drawn = hook("below", words(bound), 20_000, bound)
         assert stats.chisquare(np.bincount(drawn, minlength=bound)).pvalue > ALPHA if bound > 1 else not any(drawn)
-    # words that would favour small numbers are rejected: one in four, if the range is 3/4 of all words
+    # words that would favour small numbers are rejected: one in four, if the range has 3/4 of the size of all words
     bound = 3 * 2**62
     assert max(hook("below", words(3), 1000, bound)) < bound
     assert stats.kstest(np.array(hook("below", words(4), 20_000, bound)) / bound, "uniform").pvalue > ALPHA

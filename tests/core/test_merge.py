@@ -163,7 +163,7 @@ def test_scores_are_those_of_the_whole():
     assert (np.abs(np.mean(merged, axis=0) - np.mean(whole, axis=0)) < 4 * error).all()
 
 
-# ---- what is kept and what is left alone ----------------------------------------------------------------------------------
+# ---- what a merge keeps and what it does not change ----------------------------------------------------------------
 
 
 def test_the_other_is_left_as_it_was_and_the_merged_one_is_sound():
@@ -221,7 +221,7 @@ def test_equal_origins_leave_points_as_they_are():
 
 
 def test_silence_at_the_start():
-    """On a stream the first `max_samples` records score 0, but a forest fitted on a table knows them already."""
+    """The first `max_samples` records of a stream score 0, but a forest fitted to a table already knows as many records."""
     X = np.random.default_rng(3).normal(size=(100, 2))
     streams = [RandomCutForest(10, 64, random_state=i).partial_fit(X[:30]) for i in range(2)]
     scores = streams[0].merge(streams[1]).update_many(X[:20])

@@ -39,7 +39,7 @@ def assert_likely(value, samples):
 
 
 def test_the_high_reading(forests):
-    """(144, 123): both pressures are said to be high."""
+    """For the reading (144, 123), both pressures are reported as high."""
     parts = np.array([f.attribution(np.array([[144.0, 123.0]]), "depth", 1)[0] for f, _ in forests])
     assert_likely(3.855851061, parts.sum(axis=(1, 2)))
     assert_likely(1.7447, parts[:, 0].sum(axis=1))
@@ -57,7 +57,7 @@ def test_the_high_reading(forests):
     ],
 )
 def test_normal_readings(forests, reading, score, systolic, diastolic):
-    """A reading may equal one that a tree holds. Kinesis then explains it by the surrounding records, and so does rcf."""
+    """A reading may be equal to one that a tree holds. Then both Kinesis and rcf explain it by the surrounding records."""
     query = np.array([reading], float)
     scores = [f.score(query, "depth", 1)[0] for f, _ in forests]
     parts = np.array([f.attribution(query, "depth", 1)[0].sum(axis=1) for f, _ in forests])

@@ -81,8 +81,8 @@ def test_shingled_cosine():
 
 @pytest.mark.parametrize("n", [2, 100, 256, 1000])
 def test_constant_data(n):
-    """Exactly 0.5 for the value itself, log2(N + 1) for any other; with "depth" log2(N) / (N + 1), and
-    log2(N).
+    """The score is exactly 0.5 for the constant itself and log2(N + 1) for any other value; with "depth" it is log2(N) / (N + 1)
+    and log2(N).
     """
     forest = Forest(10, 256, 2, 0.0, [1])
     forest.update(np.full((n, 2), 3.5), None, None, 1)

@@ -57,7 +57,8 @@ def test_scores(name):
 
     The mean of one forest varies by 0.7 % from seed to seed, so eight forests of rcf are averaged; the service has one. On
     art_noisy, which is uniform noise, two forests of 100 trees have a correlation of only 0.94, and so have the service and a
-    forest of rcf. There the service is compared with the mean of the eight forests, elsewhere with one of them.
+    forest of rcf. Therefore the service is compared with the mean of the eight forests on this series, and with one of them on the
+    others.
     """
     values, kinesis = load(name)
     forests = [ours(values, seed) for seed in range(8)]

@@ -65,7 +65,7 @@ def test_scores_are_sklearns(d, duplicates, isa):
 
 @pytest.mark.parametrize("size", [1, 7, 500])
 def test_learning_does_not_depend_on_the_method(size):
-    """A path needs no climb, but the boxes for an insertion must still be found."""
+    """The score of a path needs no climb, but an insertion must still find the boxes that it changes."""
     X = stream(800, 5)
     forests = [Forest(9, 32, 5, 1 / 320, [2]) for _ in range(2)]
     for i in range(0, len(X), size):

@@ -145,7 +145,7 @@ def test_refitted_while_others_score():
 
 
 def test_a_refused_call_lets_others_in():
-    """Whatever error a writer raises, the forest is not left locked."""
+    """The forest is never left locked, whatever error a writer raises."""
     forest = Forest(3, 16, 2, 0.0, [4])
     forest.update(np.arange(40.0).reshape(20, 2), None, None, 1)
     bad = np.array([[1.0, np.nan]])

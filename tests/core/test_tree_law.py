@@ -137,7 +137,9 @@ def test_inserted_in_any_order(n, d, trees):
 @few_and(TREES)
 @pytest.mark.parametrize(("n", "d"), CASES)
 def test_every_point_inserted_then_forgotten(n, d, trees):
-    """Each point comes once more and leaves, each leaves and comes back, and other points come and leave."""
+    """Each point is inserted again and forgotten, each is forgotten and inserted again, and other points are inserted and
+    forgotten.
+    """
     points = points_of(n, d)
     forest = forest_of(trees, d, 200 + 10 * n + d)
     forest.fit(points, None, False, False, 1)
@@ -183,7 +185,7 @@ def test_random_history(n, d, seed, trees):
 
 
 def test_from_the_first_records_on():
-    """Before the origin is determined, at that moment (the sixteenth record), and after it."""
+    """The trees are compared before the origin is determined, at that moment (the sixteenth record), and after it."""
     points = points_of(4, 2)
     forest = forest_of(FEW, 2, 5)
     forest.update(points, None, None, 1)
@@ -301,7 +303,7 @@ def test_depths_are_those_of_a_built_tree(how):
     assert stats.ttest_ind(a.mean(axis=1), b.mean(axis=1)).pvalue > ALPHA
 
 
-# ---- what the law does not depend on -----------------------------------------------------------------------
+# ---- what does not change the distribution -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["fit", "update"])
@@ -340,7 +342,7 @@ def test_a_feature_that_does_not_vary_is_never_cut():
 
 @pytest.mark.parametrize("d", [5, 9, 17])
 def test_many_features(d):
-    """Wider rows use other loops: the distribution of the shapes if all features except two are constant."""
+    """Wider rows use other loops. If all features except two are constant, the shapes have the distribution for two features."""
     points = np.full((4, d), 3.0)
     points[:, [0, d - 1]] = points_of(4, 2)
     forest = emptied(FEW, d, 80 + d)

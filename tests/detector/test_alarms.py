@@ -13,7 +13,7 @@ NAN = float("nan")
 
 
 def viewed(X, seconds=None, day=0, cuts=()):
-    """Rows of findings of all records but those held back, which have no novelty; in batches."""
+    """The findings of all records except those held back at first, one row per record. The records come in batches."""
     X = X[:, None] if X.ndim == 1 else X
     views = Views("normalize", [1.0] * X.shape[1], 128)
     if day:
@@ -61,9 +61,8 @@ def test_novelty_is_that_of_the_oracle(kind):
         rows = viewed(x, cuts=cuts)
         np.testing.assert_allclose(rows[:, 0], novelty[64:], rtol=1e-9, atol=1e-12)
         same = views[64:] == rows[:, COLUMNS.index("view")]
-        assert (
-            same[novelty[64:] > 0].mean() > 0.99
-        )  # if several views are equally new up to rounding, any of them may be named
+        # if several views are equally novel up to rounding, any of them may be named
+        assert same[novelty[64:] > 0].mean() > 0.99
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,16 +89,17 @@ def test_seasons_are_those_of_the_oracle(interval):
 
 
 def test_a_net_in_its_first_blocks():
-    """In the first blocks every group is rare. A few outliers are excluded from the range, but not most of the values."""
+    """In the first blocks every group of values is rare. A few outliers must be excluded from the range, but not most of the
+    values.
+    """
     for seed in range(5):
         x = np.random.default_rng(seed).normal(size=250)
         x[20] = 1e6
         quiet = viewed(np.sin(np.arange(250) / 8))[:, 0]
         assert quiet.max() < 0.1
         rows = viewed(np.r_[x, 30.0, np.zeros(20)])
-        assert (
-            rows[250 - 64, 0] > 0.6
-        )  # a level counts 250 / (250 + 150); the changes to the outlier and back hide the other views
+        # a level has the weight 250 / (250 + 150); the changes to the outlier and back hide the other views
+        assert rows[250 - 64, 0] > 0.6
         assert np.median(rows[:, 0]) < 0.1
 
 
@@ -123,7 +123,7 @@ def test_evidence_is_that_of_the_oracle():
 
 
 def test_other_methods_are_put_on_the_scale_of_depth():
-    """A displacement of mass / 2**h is that of a record which is cut off at depth h."""
+    """A record that is cut off at depth h has a displacement of mass / 2**h."""
     rows = np.zeros((1, len(COLUMNS)))
     rows[0, 0] = 0.98
     for h in range(9):
@@ -158,7 +158,9 @@ def given():
 
 
 def held_to_the_oracle(name, X):
-    """Evidence and alarms of the views with given scores, which are 0 in the first 256 records as those of a forest."""
+    """Compare evidence and alarms for given scores with the oracle. Like the scores of a forest, they are 0 in the first 256
+    records.
+    """
     d = X.shape[1]
     forest = np.random.default_rng(0).gamma(4.0, 0.25, len(X))
     forest[:256] = 0.0
@@ -202,7 +204,7 @@ def test_the_oracle_itself():
 
 
 def test_noise_does_not_alarm_when_the_third_block_begins():
-    """If nearly all points could be excluded from the range, 16 of 100 such streams would alarm at records 256 to 264."""
+    """If nearly all points could be excluded from the range, 16 of 100 such streams would have alarms at records 256 to 264."""
     alarms = 0
     for seed in range(30):
         x = 10 * np.sin(np.arange(400) / 5) + np.random.default_rng(seed).normal(0, 0.3, 400)

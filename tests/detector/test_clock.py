@@ -28,7 +28,7 @@ def noise(n):
 
 
 def both(x, stamps, **more):
-    """The results of single records, after comparing them with those of a batch."""
+    """The detector and its results after a batch, which are compared with those of single records."""
     one, many = small(**more), small(**more)
     singly = [one.update(value, stamp) for value, stamp in zip(x.tolist(), stamps, strict=True)]
     found = many.update_many(x, stamps)
@@ -47,7 +47,7 @@ def test_equal_stamps_are_further_records():
 
 
 def test_a_clock_that_is_put_back():
-    """The local clock shows the hour from two to three twice. A stamp with a zone does not go back."""
+    """The local clock shows the hour from two to three twice. Stamps with a zone never go back."""
     local = minutes(120, datetime(2026, 10, 25, 1)) + minutes(120, datetime(2026, 10, 25, 2))
     _, found = both(noise(240), local)
     assert (found.reason[80:] != "gap").all()
@@ -65,7 +65,7 @@ def test_a_clock_that_is_put_back():
 
 @pytest.mark.parametrize("ahead", [2 * 3600.0, 30 * 86400.0, 1.7e12])
 def test_a_stamp_from_the_future_costs_few_records(ahead):
-    """Stamps in seconds that are two hours ahead, a month ahead, or in milliseconds by mistake."""
+    """A wrong stamp is two hours ahead, a month ahead, or in milliseconds instead of seconds."""
     detector, t, refused = small(), 1.7e9, []
     for i in range(400):
         stamp = t + 60.0 * i
@@ -91,7 +91,7 @@ def test_refusals_that_do_not_agree_begin_no_new_clock():
 
 
 def test_a_batch_is_refused_where_one_of_its_records_would_be():
-    """The batch changes nothing. With single records, the third consistent stamp starts a new clock."""
+    """The batch changes nothing. When records come one by one, the third consistent stamp starts a new clock."""
     detector = small()
     detector.update_many(noise(200), 1e9 + np.arange(200.0))
     before = detector.to_bytes()
@@ -116,7 +116,7 @@ def test_a_batch_is_refused_where_one_of_its_records_would_be():
 
 
 def test_a_sensor_that_is_switched_off_for_a_night():
-    """With a record per second, 10 000 intervals are less than three hours."""
+    """There is one record per second, and 10 000 intervals are less than three hours."""
     stamps = np.r_[np.arange(200.0), 40_000.0 + np.arange(200.0)]
     _, found = both(noise(400), stamps)
     assert found.reason[200] == "gap"

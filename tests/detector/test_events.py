@@ -113,12 +113,14 @@ def test_a_return_to_usual_is_not_flagged():
             assert ((back >= end) & (back < end + 30)).all()
             assert (found.grade[back] == 0.0).all()
             returned += len(back)
-    assert returned > 5  # without the rule these would be flagged
+    assert returned > 5  # without the rule, these records would be flagged
 
 
 @pytest.mark.parametrize(("hour", "factor"), [(3, 5.0), (15, 0.1)])
 def test_an_event_of_a_seasonal_series_ends(hour, factor):
-    """Hourly values: the next noon is as high as the night's incident, and still the event ends, a day and six hours after it."""
+    """In these hourly values, the next noon is as high as the incident at night. The event ends nevertheless, a day and six hours
+    after it.
+    """
     n = 24 * 56
     stamps = 3600.0 * np.arange(n)
     for seed in range(3):
@@ -135,7 +137,7 @@ def test_an_event_of_a_seasonal_series_ends(hour, factor):
 
 
 def test_the_side_is_that_of_what_was_expected():
-    """With many seeds, a spike after a spike once had the values 1100, expected 41, and the cause "low"."""
+    """With many seeds, a spike of 1100 soon after another spike once had the expected value 41 and nevertheless the cause "low"."""
     flagged = 0
     for seed in range(10):
         x = np.random.default_rng(seed).poisson(40, 800).astype(float)
@@ -179,7 +181,7 @@ def test_a_stuck_sensor_is_found_and_named():
 
 
 def test_a_midday_value_at_night():
-    """Hourly sales. A noon value at three o'clock and a noon without sales are usual values at the wrong hour."""
+    """Hourly sales have the values of noon at night: usual values at the wrong hour."""
     import pandas as pd
 
     hours = pd.date_range("2026-01-05", periods=24 * 42, freq="h")
@@ -188,7 +190,7 @@ def test_a_midday_value_at_night():
         rng = np.random.default_rng(seed)
         x = 100 + 80 * np.sin(2 * np.pi * (np.arange(len(hours)) - 6) / 24) + rng.normal(0, 5, len(hours))
         at = 24 * 35 + 1
-        x[at : at + 6] = 175.0  # noon from one to seven at night
+        x[at : at + 6] = 175.0  # values of noon from one to seven at night
         found = StreamDetector(random_state=seed).update_many(x, hours)
         hit += found.is_anomaly[at : at + 9].any()
         without = StreamDetector(random_state=seed).update_many(x)

@@ -18,7 +18,7 @@ def small(**more):
 
 
 def test_a_key_that_was_away_too_long_starts_anew():
-    """A single key expires too, when its next record comes, and is evicted like the others."""
+    """A single key also expires, at its next record, and is evicted like the others."""
     gone = []
     keyed = small(ttl=10.0, on_evict=lambda key, data: gone.append((key, StreamDetector.from_bytes(data).n_seen_)))
     for time in (0.0, 1.0, 11.0):
@@ -34,7 +34,7 @@ STAMPS = {"date": lambda t: t, "datetime64": np.datetime64, "seconds": datetime.
 
 @pytest.mark.parametrize("stamp", STAMPS.values(), ids=STAMPS)
 def test_keys_go_by_the_time_of_the_records(stamp):
-    """Dates work like numbers. A file of last year that is read in a second has its own clock."""
+    """Dates work like numbers. The records determine the time, even if a file of an earlier year is read within a second."""
     moments = [datetime(2020, 1, 1, 0, 0, s) for s in (0, 1, 20, 30, 31)]
     keyed = small(ttl=10.0)
     for key, moment in zip("abaac", moments, strict=True):
@@ -44,7 +44,7 @@ def test_keys_go_by_the_time_of_the_records(stamp):
 
 
 def test_a_key_that_cannot_go_lets_no_other_in():
-    """The record is not learned then, and is learned when it comes again."""
+    """The record is refused and not learned. It is learned when it comes again after the callback works."""
 
     def refuse(key, data):
         raise OSError("the disk is full")
@@ -226,7 +226,7 @@ def test_saves_beside_updates_evictions_and_restores():
 
 
 def test_a_file_has_every_key_at_the_moment_of_the_call(monkeypatch):
-    """A key that learns before its turn is stored first."""
+    """A key that is not stored yet is stored before it learns more."""
     keyed = small()
     for key in "abc":
         keyed.update(key, 1.0)
@@ -283,7 +283,7 @@ def told(result):
 @pytest.mark.parametrize("timed", [False, True])
 @pytest.mark.parametrize("more", [{}, {"max_keys": 3}, {"ttl": 50.0}], ids=str)
 def test_many_records_are_those_of_a_loop(d, timed, more, monkeypatch):
-    """Results and states are equal, bit for bit, whether keys are evicted meanwhile or not."""
+    """Results and states are equal, bit for bit, with and without evictions of keys."""
     monkeypatch.setattr("rcf.detector.keyed.time.time", lambda: 1e9)
     rng = np.random.default_rng(d)
     n = 1500
@@ -310,7 +310,9 @@ def test_many_records_are_those_of_a_loop(d, timed, more, monkeypatch):
 
 @pytest.mark.parametrize("stamps", [None, "numbers", "dates", "with a zone"])
 def test_batches_with_a_few_records_of_each_key(stamps, monkeypatch):
-    """These go record by record: with gaps, missing values, names that come late, and a stamp that is refused."""
+    """These batches are processed record by record. They have gaps, missing values, names that come late, and a stamp that is
+    refused.
+    """
     monkeypatch.setattr("rcf.detector.keyed.time.time", lambda: 1e9)
     rng = np.random.default_rng(7)
     n = 1200

@@ -46,7 +46,7 @@ def test_bad_lines_are_named_and_left_out():
         "line 3",
         "line 4",
         "line 5",
-    ]  # of the file
+    ]  # the lines of the file
 
 
 def test_a_file_of_which_nothing_can_be_read_ends_soon_and_says_what_to_do():

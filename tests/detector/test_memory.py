@@ -1,4 +1,4 @@
-"""Bytes that a detector takes, with full trees: of the process, and of the trees by their own account."""
+"""The memory of a detector with full trees: as the growth of the process, and as the trees report it (nbytes)."""
 
 import gc
 import os
@@ -14,7 +14,7 @@ from rcf._core import Forest
 
 STATM = Path("/proc/self/statm")
 KEYS, RECORDS = 40, 2600
-# of one feature with time stamps: KiB a key that the process grows by, 5 % above what was measured
+# KiB per key by which the process may grow, for one feature with time stamps; 5 % above what was measured
 MARKS = {
     (1, 10, 256, False): 300,
     (1, 10, 256, True): 165,
@@ -44,7 +44,7 @@ def fill(size, trees, samples, low_memory, many):
                 detector.update(value, stamp)
         held.append(detector)
         if key == 0:
-            before = resident()  # what is loaded once is paid for
+            before = resident()  # the first detector loads what all of them share
     return (resident() - before) / KEYS
 
 
@@ -63,14 +63,14 @@ def measured(*arguments):
 @pytest.mark.skipif(not STATM.exists(), reason="resident memory is read from /proc/self/statm")
 @pytest.mark.parametrize("kind", MARKS, ids=str)
 def test_of_a_key(kind):
-    """After single updates, and no more after `update_many`."""
+    """The memory after single updates is bounded, and after `update_many` it is the same."""
     one, many = measured(*kind, False), measured(*kind, True)
     assert one < MARKS[kind] * 1024
     assert many < 1.05 * one
 
 
 def test_of_the_small_trees():
-    """The trees that KeyedDetector makes: bytes a held record, by the forest's own account."""
+    """The default trees of KeyedDetector take less than 57 bytes per held record."""
     keyed = KeyedDetector()
     keyed.update_many(["a"] * RECORDS, np.random.default_rng(0).normal(size=RECORDS))
     point = keyed.detector("a")._trees.point
@@ -79,7 +79,7 @@ def test_of_the_small_trees():
 
 @pytest.mark.parametrize(("d", "most"), [(1, 46), (2, 52), (3, 57), (4, 63)])
 def test_of_narrow_trees(d, most):
-    """In low-memory mode: bytes a held record. Trees with room for more leaves than 16 bits count keep the wide layout."""
+    """In low-memory mode, narrow trees take few bytes per held record."""
     X = np.random.default_rng(d).normal(size=(3000, d))
     forest = Forest(10, 256, d, 1 / 2560, [1], True)
     forest.update(X, None, None, 1)
@@ -87,7 +87,7 @@ def test_of_narrow_trees(d, most):
 
 
 def test_few_records_take_little():
-    """Arrays grow with the records: after 100 of them a detector holds no room for 256 a tree."""
+    """Arrays grow with the records. After 100 records, a detector has not yet allocated memory for 256 records per tree."""
     detectors = [StreamDetector(1, n_estimators=10, low_memory=True, random_state=0) for _ in range(2)]
     for detector, n in zip(detectors, (100, 1000), strict=True):
         detector.update_many(np.random.default_rng(0).normal(size=n))

@@ -17,8 +17,8 @@ BEFORE = {
     "an hour": lambda x, r: x.__setitem__(slice(600, 660), r.uniform(15_000, 30_000, 60)),
     "five in a day": lambda x, r: x.__setitem__(np.sort(r.integers(100, 1400, 5)), r.uniform(15_000, 30_000, 5)),
 }
-# Number of 20 hosts. With noise of .06, at least 17 were measured. With .12 and many outliers it was 11, because the outliers
-# determine the whole range for a day.
+# The required number of 20 hosts. At least 17 were measured with noise of .06. With noise of .12 and many outliers there were 11,
+# because the outliers determine the whole range for a day.
 DUE = {
     0.06: dict(zip(BEFORE, (19, 19, 19, 18, 19, 19, 18, 15, 19), strict=True)),
     0.12: dict(zip(BEFORE, (18, 17, 18, 13, 17, 15, 10, 10, 16), strict=True)),
@@ -56,7 +56,7 @@ def test_outliers_do_not_hide_a_step(before, noise):
     np.r_[np.full(80, 5.0), 1e12, np.full(10, 5.0)],
 ])  # fmt: skip
 def test_a_scale_that_the_first_records_settled_wrongly_goes_on_settling(first):
-    """The stream starts constant or with test values. A later step is found, and the forest sees more than a clipped number."""
+    """The stream starts with constants or test values. A later step is found, and the forest sees it (its value is not clipped)."""
     for seed in range(3):
         rng = np.random.default_rng(seed)
         x = np.r_[first, 25 * np.exp(rng.normal(0, 0.06, 3000))]
@@ -79,7 +79,7 @@ def test_silent_features_do_not_silence_the_others(fill, silent):
     assert result[1500].cause == ("x0", 0, "high")
     assert len(result.anomalies) < 8
     assert result.confidence[1999] == 1.0
-    # a feature that begins late is judged from then on
+    # a feature that begins late is judged from its first value on
     later = np.random.default_rng(1).normal(size=(600, 3)) * [1.0, 1.0, 50.0]
     later[500, 2] = 1000.0
     after = detector.update_many(later)

@@ -72,7 +72,7 @@ def test_saved_in_the_middle_of_a_gap():
     detector = StreamDetector(8, n_estimators=6, max_samples=32, interval=1.0, random_state=0)
     X = np.random.default_rng(1).normal(size=300)
     detector.update_many(X[:200], np.arange(200.0))
-    detector.update_many(X[200:203], 1000.0 + np.arange(3))  # the window is three records full again
+    detector.update_many(X[200:203], 1000.0 + np.arange(3))  # the window again holds three records
     again = pickle.loads(pickle.dumps(detector))
     assert again.to_bytes() == detector.to_bytes()
     found = [d.update_many(X[203:], 1003.0 + np.arange(97)).score for d in (detector, again)]
@@ -80,7 +80,7 @@ def test_saved_in_the_middle_of_a_gap():
 
 
 def test_a_gap_while_records_are_held_back():
-    """Single records and batches agree there too."""
+    """Single records and batches have the same results there."""
     X, times = np.random.default_rng(1).normal(size=200), np.arange(200.0)
     times[61:] += 1000
     one, many = (StreamDetector(8, n_estimators=6, max_samples=64, interval=1.0, random_state=0) for _ in range(2))
@@ -234,7 +234,7 @@ def test_what_comes_back_must_be_a_detector():
 
 
 def test_keys_within_keys_are_not_looked_at():
-    """A file that contains itself a thousand times is refused at the first level."""
+    """The file contains KeyedDetectors inside each other. It is refused at the first level."""
     file = small_keyed().to_bytes()
     state = KeyedDetector.from_bytes(file)._state()
     for _ in range(3):
@@ -259,7 +259,7 @@ def test_keys_within_keys_are_not_looked_at():
 @pytest.mark.parametrize("begin", ["stream", "fit", "nothing"])
 def test_hot_spots_go_on_bit_for_bit(d, begin, tmp_path):
     rng = np.random.default_rng(d)
-    # two positions at a time, which change
+    # two positions at a time, and these change
     place = (np.arange(2600) // 150 + rng.integers(2, size=2600) * 2) % 5
     X = rng.normal(size=(2600, d)) * 0.4 + place[:, None] * 2.5
     spots = HotSpots(200, 0.25 * d**0.8, 6)
@@ -287,7 +287,7 @@ def test_hot_spots_go_on_bit_for_bit(d, begin, tmp_path):
     assert pickle.loads(pickle.dumps(spots)).hot_spots_ == spots.hot_spots_
 
 
-# ---- a copy is what is saved ----------------------------------------------------------------------------------------------
+# ---- a copy has the saved state ----------------------------------------------------------------------------------------------
 
 
 def core(n, d=3, capacity=32):
@@ -310,7 +310,7 @@ def test_a_copy_has_all_that_a_state_has(forest):
     assert_same_state(other.state(), before)
     X = np.random.default_rng(1).normal(size=(2000, forest.n_features))
     np.testing.assert_array_equal(other.update(X, None, "depth"), forest.copy().update(X, None, "depth"))
-    assert_same_state(forest.state(), before)  # in memory of its own
+    assert_same_state(forest.state(), before)  # the copy does not share memory
     forest.update(X, None, "depth")
     assert_same_state(other.state(), forest.state())
 
@@ -373,7 +373,7 @@ def fuzz(name, n, seed):
     rng = np.random.default_rng(seed)
     model = MODELS[name]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(persist, "_SMALL", 64)  # so that small files have planes too
+        patch.setattr(persist, "_SMALL", 64)  # then small files also have planes
         data, owner, before = model.to_bytes(), type(model), peak_memory()
     loaded = refused = 0
     for i in range(n):
@@ -542,7 +542,7 @@ def test_a_broken_pipe_loses_nothing(values, tmp_path):
 
 
 def seen_in(state):
-    """Records in a checkpoint; a first one may be written before the first record."""
+    """The number of records in a checkpoint. The first checkpoint may be written before the first record."""
     return getattr(rcf.load(state).model, "n_seen_", 0) if state.exists() else 0
 
 
@@ -569,7 +569,7 @@ def test_a_stream_that_falls_silent_is_saved(values, tmp_path):
         assert seen_in(state) == 5
         written = state.stat().st_mtime_ns
         time.sleep(0.6)
-        assert state.stat().st_mtime_ns == written  # nothing new, nothing written
+        assert state.stat().st_mtime_ns == written  # without new records, nothing is written
         run.kill()
         run.wait()
     assert rcf.load(state).model.n_seen_ == 5
@@ -581,7 +581,7 @@ def test_signals_among_saves_lose_nothing(values, whole, tmp_path):
     for part in np.array_split(np.array(values), 8):
         with started(state, "--save-every", "0.1") as run:
             got += feed(run, part.tolist())
-            time.sleep(0.1)  # near the time when it is saved
+            time.sleep(0.1)  # the signal then comes close to a save
             run.terminate()
             assert run.wait() == 0
             assert run.stderr.read() == ""

@@ -31,7 +31,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_time_stamps_of_any_form_are_the_same_seconds(form):
-    """Time stamps with three missing records in the middle, which the detector must notice in every form of stamp."""
+    """Three records in the middle are missing, and the detector must notice it in every form of time stamp."""
     x = series()
     keep = np.r_[0:120, 123:200]
     expected = small().update_many(x[keep], [FORMS["seconds"](i) for i in keep])
@@ -113,7 +113,7 @@ def test_what_is_printed():
     "stamps", [60.0 * np.arange(3000), np.datetime64("2026-01-01") + np.arange(3000) * np.timedelta64(60, "s")]
 )
 def test_an_array_of_time_stamps_is_what_its_stamps_are(stamps):
-    """Ascending arrays are checked as a whole, and lists one by one."""
+    """Ascending arrays are checked as a whole, and lists are checked element by element."""
     stamps = stamps.copy()
     stamps[500] = stamps[499]
     stamps[600:] += stamps[100] - stamps[0]  # a gap

@@ -20,7 +20,7 @@ FIELDS = ("score", "evidence", "threshold", "grade", "is_anomaly", "likelihood",
 
 
 def same(a, b):
-    """The same results, bit for bit, with the same explanations of what was called."""
+    """Assert that results are the same, bit for bit, and so are the explanations of flagged records."""
     assert len(a) == len(b)
     for x, y in zip(a, b, strict=True):
         assert all(getattr(x, name) == getattr(y, name) for name in FIELDS)
@@ -63,7 +63,7 @@ def test_spike_on_a_constant(size):
     for seed in range(3):
         found = StreamDetector(size, random_state=seed).update_many(x)
         assert found.anomalies[0] == 900
-        # the recent mean, from which the fourth net measures, needs a hundred records to return
+        # the fourth net measures from the recent mean, which needs a hundred records to return
         assert all(t < 1100 for t in found.anomalies)
         cause = found[900].cause
         assert (cause.feature, cause.lag, cause.side) == ("x0", 0, "high")
@@ -101,7 +101,7 @@ def test_a_second_anomaly_in_the_window_is_seen_and_the_echo_is_not():
     x = 10 * np.sin(np.arange(1500) / 5)
     x[1000] += 40
     once = StreamDetector(random_state=0).update_many(x)
-    # a wave without noise starts again in every block: in the third block, values look rare until they have come again
+    # in the third block, the values of a wave without noise look rare until they have occurred again
     assert once.anomalies[once.anomalies > 384].tolist() == [1000]
     x[1004] -= 55
     twice = StreamDetector(random_state=0).update_many(x)
@@ -130,7 +130,8 @@ def test_trend_offset_constant_feature_do_no_harm():
         assert 2000 in found.anomalies
         assert len(found.anomalies) < 30
     assert pair[2000].cause == ("x0", 0, "high")
-    assert np.median(abs(plain.score - high.score)) < 0.05  # the logarithm of values far from 0 is another view of them
+    # far from 0, the logarithm is a different view of the values
+    assert np.median(abs(plain.score - high.score)) < 0.05
 
 
 def test_attribution_names_the_feature_and_adds_up():
@@ -236,7 +237,7 @@ def test_an_index_of_dates_is_the_time(zone):
 
 
 def test_score_is_the_geometric_mean_of_both_views():
-    """Of the trees that see the record and of those that see the window, 3 to 5; with one forest it is that forest's score."""
+    """The scores for the record and for its window have the weights 3 and 5. With only one forest, it is that forest's score."""
     x = np.random.default_rng(0).normal(size=400)
     one, many = StreamDetector(random_state=0), StreamDetector(random_state=0)
     many.update_many(x[:399])
@@ -436,9 +437,9 @@ def test_what_is_filled_in_among_the_records_held_back_is_not_learned():
     x[20:28] = np.nan
     detector = StreamDetector(8, n_estimators=4, random_state=0)
     detector.update_many(x)
-    # in the windows that end at records 24 to 30, at least five records are missing
+    # the windows that end at records 24 to 30 have at least five missing records
     assert detector._trees.whole.n_seen == 80 - 7 - 7
-    # the last record that was held back is filled; those before it are learned nevertheless
+    # the last record that was held back is a filled one; the records before it are learned nevertheless
     keep = np.r_[0:60, 67:70]
     detector = StreamDetector(8, n_estimators=4, interval=1.0, random_state=0)
     detector.update_many(x[np.r_[28:80, 0:11]], keep.astype(float))
@@ -446,7 +447,7 @@ def test_what_is_filled_in_among_the_records_held_back_is_not_learned():
 
 
 def test_scores_are_zero_for_the_first_records():
-    """64 records of each view; the first window ends with the eighth record."""
+    """The first 64 records of each view score 0. The first window ends with the eighth record."""
     x = np.random.default_rng(0).normal(size=300)
     for transform in ("none", "normalize"):
         found = StreamDetector(8, transform=transform, random_state=0).update_many(x)
@@ -483,9 +484,8 @@ def test_forecast_goes_on_at_the_level_of_now():
     for i in range(1000, 1990, 5):
         errors.append(detector.forecast(5).median[:, 0] - x[i : i + 5])
         detector.update_many(x[i : i + 5])
-    assert (
-        abs(np.mean(errors, axis=0)).max() < 0.3
-    )  # the records in the trees are twenty records old on average, and 10 lower
+    # on average, the records in the trees are twenty records old and 10 lower
+    assert abs(np.mean(errors, axis=0)).max() < 0.3
     assert np.std(errors, axis=0).max() < 2.0  # twice the noise
     # a spike does not change the level
     detector.update(x[1990] + 500)
@@ -676,7 +676,7 @@ def test_least_recently_used_and_ttl():
 
 def test_many_calls_in_a_run_are_explained_as_one_at_a_time():
     x = noisy(900)
-    x[400:700:15] += (30 * 1.4 ** np.arange(20)).reshape(-1, *[1] * (x.ndim - 1))  # each is new
+    x[400:700:15] += (30 * 1.4 ** np.arange(20)).reshape(-1, *[1] * (x.ndim - 1))  # each value is new
 
     def make():
         return StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=0.5, alert_once=False, random_state=0)
@@ -711,7 +711,7 @@ def test_a_flat_feature_that_moves_is_seen_whatever_its_unit(jump, lasts):
 
 @pytest.mark.parametrize("jump", [0.1, 30.0])
 def test_a_flat_feature_at_a_new_level_is_one_alarm_for_good(jump):
-    """The spread keeps falling there. If the centre stayed, each new scale would move the level: five more alarms."""
+    """The spread keeps falling there. If the centre stayed, each new scale would move the level, with five more alarms."""
     for seed in range(3):
         x = np.random.default_rng(seed).normal(size=(30_000, 2))
         x[:, 0] = 5.0
@@ -747,9 +747,9 @@ def test_called_records_of_runs_are_explained_as_they_would_have_been_singly(mon
 @pytest.mark.parametrize("rate", [0.5, 0.05, 0.005])
 @pytest.mark.parametrize("often", [False, True])
 def test_runs_flag_what_single_records_flag(rate, often):
-    """Above a rate of .05 nearly any record may alarm, and without `alert_once` each record of an event is explained too."""
+    """Above a rate of .05 nearly every record may be an alarm. Without `alert_once`, each record of an event is explained too."""
     x = noisy(1400, 1)
-    x[250:1400:83] += np.linspace(60, 400, len(x[250:1400:83]))[:, None]  # each is new
+    x[250:1400:83] += np.linspace(60, 400, len(x[250:1400:83]))[:, None]  # each value is new
     one, many = (
         StreamDetector(4, n_estimators=10, max_samples=64, anomaly_rate=rate, alert_once=not often, random_state=0)
         for _ in range(2)
@@ -764,7 +764,7 @@ def test_runs_flag_what_single_records_flag(rate, often):
 @pytest.mark.parametrize("method", ["depth", "opensearch", "codisp", "displacement"])
 @pytest.mark.parametrize("capacity", [1, 2, 256])
 def test_whatever_alarms_was_known_to_be_able_to(method, capacity):
-    """With the highest scores and random novelty, no record alarms that `may_alarm` excludes."""
+    """With the highest scores and random novelty, no record that `may_alarm` excludes is an alarm."""
     rng = np.random.default_rng(capacity)
     n = 3000
     rows = np.zeros((n, len(COLUMNS)))
@@ -814,7 +814,7 @@ def test_records_of_many_by_number():
     for i in (1000, -1001):
         with pytest.raises(IndexError, match=rf"record {i} of 1000"):
             found[i]
-    assert found[-1].lag in range(8)  # the last one, until the next comes
+    assert found[-1].lag in range(8)  # the last record can be explained until the next one comes
     detector.update(noisy(1)[0])
     for i in (998, 999):
         with pytest.raises(RuntimeError, match="was not flagged"):
@@ -837,7 +837,9 @@ def test_names_of_a_series_are_those_of_the_features():
 
 
 def test_a_calibrated_forecast_is_compared_with_the_steps_that_it_was_made_for():
-    """After a gap of two records, the third step is compared and not the first. Filled records are not compared."""
+    """After a gap of two records, the value is compared with the third step and not with the first. Filled records are not
+    compared.
+    """
     t = np.arange(700)
     x = 100 * np.sin(t / 8) + np.random.default_rng(0).normal(0, 2, 700)
 
@@ -847,9 +849,8 @@ def test_a_calibrated_forecast_is_compared_with_the_steps_that_it_was_made_for()
         return detector, detector.forecast(4, calibrate=True)
 
     detector, made = begun()
-    detector.update(
-        float(made.median[2, 0]), 702.0
-    )  # correct for the third step, and far outside the band of the first
+    # the value is right for the third step, and far outside the band of the first one
+    detector.update(float(made.median[2, 0]), 702.0)
     assert detector._calibration.factors[0] == 1.0
     assert detector._calibration.factors[2] < 1.0
     assert [700 - then for then, _ in detector._calibration.pending] == [2]

@@ -72,7 +72,9 @@ def test_few_windows(n):
 @pytest.mark.parametrize("transform", ["normalize", "none"])
 @pytest.mark.parametrize(("rate", "period"), [(0.02, 24), (0.02, 60), (0.1, 60)])
 def test_forecast_of_a_trend_with_a_season(rate, period, transform):
-    """Without the shift, windows of the same height are at another place of the season: 12 steps ahead the error was 8 to 16."""
+    """Windows must be shifted by the trend. Otherwise windows of the same height are at another place of the season, and 12 steps
+    ahead the error was 8 to 16.
+    """
     errors, inside = [], []
     for seed in range(2):
         rng = np.random.default_rng(seed)
@@ -84,7 +86,7 @@ def test_forecast_of_a_trend_with_a_season(rate, period, transform):
             errors.append(ahead.median[:, 0] - x[i : i + 12])
             inside.append((ahead.lower[:, 0] <= x[i : i + 12]) & (x[i : i + 12] <= ahead.upper[:, 0]))
             detector.update_many(x[i : i + 37])
-    # the noise alone gives 1, and with a season but no trend 1.1 for the first step, and 1.1 and 1.4 for step 12
+    # the noise alone gives an error of 1; with a season but no trend it is 1.1 at the first step, and 1.1 and 1.4 at step 12
     rms = np.sqrt(np.mean(np.square(errors), axis=0))
     assert rms[0] < 1.4
     assert rms[11] < 2.0

@@ -14,7 +14,7 @@ from rcf import KeyedDetector, ModelFileError, RandomCutForest, StreamDetector
 from rcf.export import RUNTIME, FrozenForest, freeze, to_c
 from rcf.shingle import shingle
 
-# trees of two records, and a threshold that no score can pass
+# the warning is for trees of two records, whose threshold no score can pass
 pytestmark = pytest.mark.filterwarnings("ignore:no score can lie beyond")
 ATTRIBUTED = ("depth", "codisp", "displacement", "opensearch")
 METHODS = (*ATTRIBUTED, "path")
@@ -78,7 +78,7 @@ def test_python_has_the_bits_of_the_core(grown, method, tmp_path):
 
 @pytest.mark.parametrize(("trees", "samples", "d"), [(2, 700, 300), (1, 70_000, 2), (3, 256, 48)])
 def test_wide_numbers(trees, samples, d, drivers, tmp_path):
-    """More than 256 leaves or features take two bytes, more than 65 536 four."""
+    """Numbers take two bytes with more than 256 leaves or features, and four bytes with more than 65 536."""
     X = np.random.default_rng(0).normal(size=(int(samples * 1.2), d))
     forest = RandomCutForest(trees, samples, random_state=0).fit(X)
     data, queries = freeze(forest), np.concatenate([X[:40], X[:40] * 3])
@@ -126,7 +126,7 @@ def small_model(method="depth"):
 
 
 def signed(data):
-    """With a size and a checksum that fit."""
+    """The file with a size and a checksum that fit."""
     data = data[:16] + struct.pack("<Q", len(data)) + data[24:]
     return data[:8] + struct.pack("<I", zlib.crc32(data[12:])) + data[12:]
 
@@ -158,7 +158,7 @@ def test_damaged_files_in_python(many):
             damaged = signed(damaged)
         try:
             FrozenForest.from_bytes(damaged).anomaly_score(X)
-        except (ModelFileError, ValueError):  # with one more score or feature, the queries no longer fit
+        except (ModelFileError, ValueError):  # ValueError if the queries no longer fit the damaged model
             refused += 1
     assert refused > many / 3
 
@@ -171,7 +171,8 @@ def test_damaged_files_in_python(many):
         (lambda data: data[:-8], "cut off"),
         (lambda data: data + bytes(8), "cut off or too long"),
         (lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:], "checksum"),
-        (lambda data: signed(data[:44] + b"\xff\xff\xff\xff" + data[48:]), "header"),  # leaves that would take 30 GB
+        # a number of leaves that would take 30 GB
+        (lambda data: signed(data[:44] + b"\xff\xff\xff\xff" + data[48:]), "header"),
         (lambda data: signed(data[:12] + b"\x09" + data[13:]), "header"),
         (lambda data: signed(data[:-8]), "match its size"),
     ],
@@ -208,7 +209,7 @@ def test_refusals():
 
 
 def test_the_sources_and_the_model_in_a_folder(tmp_path):
-    """The model as a C array in a separate program."""
+    """A separate program contains the model as a C array."""
     forest = RandomCutForest(5, 32, random_state=0).fit(np.random.default_rng(0).normal(size=(100, 2)))
     files = to_c(forest, tmp_path / "new" / "folder")
     names = {file.name for file in files}

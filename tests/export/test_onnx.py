@@ -16,7 +16,7 @@ from rcf.export import register_converter, to_onnx
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-# trees of two records, and a threshold that no score can pass
+# the warning is for trees of two records, whose threshold no score can pass
 pytestmark = pytest.mark.filterwarnings("ignore:no score can lie beyond")
 ATTRIBUTED = ("depth", "codisp", "displacement", "opensearch")
 METHODS = (*ATTRIBUTED, "path")
@@ -33,7 +33,7 @@ def run(model, X, name="X"):
 
 
 def distance(found, exact):
-    """The error: relative above 1, absolute below."""
+    """The largest error, relative for scores above 1 and absolute below."""
     return np.max(np.abs(found - exact) / np.maximum(1.0, np.abs(exact)), initial=0.0)
 
 
@@ -113,7 +113,7 @@ def test_pipelines_convert():
         model = skl2onnx.to_onnx(pipeline, X[:1], target_opset=opset)
         onnx.checker.check_model(model, full_check=True)
         found = run(model, X)
-        # PCA in another order of summation moves a record by an ulp, and then it no longer equals the record in the tree
+        # PCA sums in another order and moves a record by an ulp, so that it no longer equals the record in the tree
         near = np.abs(found["anomaly_score"] - exact) <= 1e-12
         assert near.mean() > 0.99
         np.testing.assert_array_equal(found["label"][near], pipeline.predict(X)[near])

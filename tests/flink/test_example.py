@@ -1,4 +1,4 @@
-"""The example for PyFlink, in an environment of its own: its pins of numpy and pandas are old."""
+"""The example for PyFlink. It needs its own environment, because PyFlink requires old versions of numpy and pandas."""
 
 import subprocess
 import sys

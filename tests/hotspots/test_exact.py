@@ -36,7 +36,8 @@ def cluster(points, radius, min_points):
     for i in np.flatnonzero(~core):
         seen = np.flatnonzero(near[i] & core)
         if len(seen):
-            region[i] = region[seen[np.argmin(squared[i, seen])]]  # among equals the first, which is the older
+            # of equally near cores the first, which is the oldest
+            region[i] = region[seen[np.argmin(squared[i, seen])]]
     return [
         (
             frozenset(keys[i] for i in np.flatnonzero(core & (region == r))),
@@ -157,7 +158,7 @@ def test_a_hub_with_arms_and_loops(seed):
     for one, other in ((right, up), (left, down)):
         n, m = rng.integers(1, 6, size=2)
         points += [i * one for i in range(1, n + 1)] + [i * other for i in range(1, m + 1)]
-        if n > 1 and m > 1 and rng.random() < 0.7:  # the two arms are a loop
+        if n > 1 and m > 1 and rng.random() < 0.7:  # the two arms form a loop
             points += [n * one + i * other for i in range(1, m + 1)] + [m * other + i * one for i in range(1, n)]
     X = np.concatenate([np.zeros((1, 2)), rng.permutation(points), 100 + 10 * np.arange(12)[:, None] * np.ones((1, 2))])
     same_as_naive(X, len(points) + 1, 1.0, 2)
@@ -173,7 +174,9 @@ def test_ten_thousand_random_histories(history):
 
 @pytest.mark.parametrize(("d", "sphere"), [(1, False), (2, False), (3, False), (4, False), (2, True)])
 def test_a_window_too_large_for_the_caches(d, sphere):
-    """Lookups around later records are prepared there. Batches, single records and restored windows give the same results."""
+    """In a large window, lookups around later records are prefetched. Batches, single records and restored windows give the same
+    results.
+    """
     n, window_size, min_points = 76_000, 66_000, 12
     rng = np.random.default_rng(d)
     side = (n / 8) ** (1 / d)

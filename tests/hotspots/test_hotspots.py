@@ -50,7 +50,7 @@ def blobs(d, n=700, seed=0):
 
 def assert_like_dbscan(X, labels, radius, min_points, exact_numbers):
     """Labels equal scikit-learn's. Only border records within reach of several regions differ: they belong to the nearest core."""
-    # its brute force rounds distances; the trees do not
+    # scikit-learn's brute force rounds distances, and its trees do not
     dbscan = DBSCAN(eps=radius, min_samples=min_points, algorithm="kd_tree").fit(X)
     core = np.zeros(len(X), dtype=bool)
     core[dbscan.core_sample_indices_] = True
@@ -92,7 +92,7 @@ def test_fit_predict_is_dbscan(d, min_points):
 @pytest.mark.parametrize("older", [-1.0, 1.0])
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_border_between_equally_near_cores_is_the_older_ones(d, older, gone):
-    """A border record is assigned when it enters, and again when its nearest core has left the window."""
+    """A border record is assigned to a region when it enters, and again when its nearest core has left the window."""
     side = older * np.array([1.0, 1.125, 1.25, 1.375])
     values = np.concatenate([[older * 0.75] if gone else [], side, -side[gone:], [0.0], -side[:gone]])
     rows = np.zeros((len(values), d))
@@ -143,11 +143,11 @@ def test_the_life_of_regions():
     spots = HotSpots(window_size=6, scan_radius=1, min_points=2)
     told = spots.follow([[0], [1], [5], [6], [3]])
     assert told == [Change(1, "born", 0, None, 2), Change(3, "born", 1, None, 2)]
-    # 2 joins 0, 1 and 3; 4 joins these and 5 and 6, while 0 leaves. Of two equal regions the older stays
+    # 2 joins 0, 1 and 3; 4 joins them with 5 and 6, while 0 leaves. If two regions are equally large, the older one stays
     assert spots.follow([[2]]) == [Change(5, "grown", 0, None, 4)]
     assert spots.follow([[4]]) == [Change(6, "grown", 0, None, 6), Change(6, "merged", 1, 0, 0)]
     assert [spot.id for spot in spots.hot_spots_] == [0]
-    # 1 and 5 leave, so that only 6 remains; then 6 leaves
+    # the records at 0, 1 and 5 leave one after the other
     assert spots.follow([[100], [100], [100]]) == [
         Change(7, "shrunk", 0, None, 5),
         Change(8, "born", 2, None, 2),
@@ -157,7 +157,7 @@ def test_the_life_of_regions():
     split = HotSpots(window_size=5, scan_radius=1, min_points=2)
     split.update_many([[2], [0], [1], [3], [4]])
     assert split.follow([[50]]) == [Change(5, "split", 1, 0, 2), Change(5, "shrunk", 0, None, 2)]
-    np.testing.assert_array_equal(split.members(0), [1, 2])  # equal parts: the one with the oldest core keeps the id
+    np.testing.assert_array_equal(split.members(0), [1, 2])  # of equal parts, the one with the oldest core keeps the id
     np.testing.assert_array_equal(split.members(1), [3, 4])
     assert [change.kind for change in split.follow([[60], [70], [80], [90]])] == ["died", "died"]
     with pytest.raises(KeyError, match="no region has the id 0"):
@@ -337,7 +337,7 @@ def test_one_point_and_all_identical(d):
     spots = HotSpots(window_size=400, scan_radius=0.5, min_points=1)
     (spot,) = spots.update(np.full(d, 7.0))
     assert spot.count == 1
-    assert spot.density == 2.0**d  # each side counts as the radius
+    assert spot.density == 2.0**d  # a side without length counts as the radius
     assert spot.center == spot.min_values == spot.max_values == (7.0,) * d
     (spot,) = spots.update_many(np.full((1000, d), 7.0))
     assert spot.count == 400
@@ -363,7 +363,7 @@ def test_interleaved_regions_exactly_a_radius_apart(d):
         spots.update_many(X)
         assert len(spots.hot_spots_) == regions
         assert_like_dbscan(X, spots.labels_, radius, 3, exact_numbers=True)
-        for x in X:  # each record leaves and comes again
+        for x in X:  # each record leaves and enters again
             spots.update(x)
             assert len(spots.hot_spots_) == regions
 
@@ -391,7 +391,7 @@ def test_any_scale_and_offset(d, scale):
     plain.update_many(X)
     scaled.update_many(X * scale)
     np.testing.assert_array_equal(plain.labels_, scaled.labels_)
-    # at 10^9 with an extent of 24, doubles have 7 digits after the point, and so would a grid that counts from 0
+    # at 10^9, doubles have 7 digits after the point, and so would the places in a grid that counts from 0
     shifted = HotSpots(200, 1.0, 4)
     grid = np.round(X * 16) / 16
     plain.fit(grid)
@@ -423,7 +423,7 @@ def test_density():
     assert wide.hot_spots_[0].density == 0.0
     narrow = HotSpots(scan_radius=1e-140, min_points=1).fit(np.zeros((5, 30)))
     assert narrow.hot_spots_[0].density == sys.float_info.max
-    # the volume alone would be out of range
+    # here the volume is out of the range of doubles, but the density need not be
     (spot,) = HotSpots(scan_radius=1.0, min_points=1).fit([[0.0] * 4, [1e-200, 1e-200, 0.5, 0.5]]).hot_spots_
     assert spot.density == sys.float_info.max
     mixed = HotSpots(scan_radius=1e150, min_points=1).fit([[0.0] * 4, [1e149, 1e149, 1e149, 1e149]])
@@ -474,7 +474,7 @@ def test_frames():
 
 
 def test_names_of_a_series_are_those_of_the_features():
-    """As in the estimator: a record with another order of names would be read by position, which would be wrong."""
+    """As in the estimator, a record whose names have another order is refused, because reading it by position would be wrong."""
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(np.random.default_rng(0).normal(size=(20, 3)), columns=list("abc"))
     for begin in ("update_many", "fit", "update"):
@@ -576,7 +576,9 @@ def test_suggest_radius_of_little_data():
 
 
 def test_a_radius_set_later_does_not_change_the_density():
-    """Later parameters affect neither cached regions nor those of a copy or a saved model, which are computed again."""
+    """Parameters that are set later change neither the cached regions nor those of a copy or a saved model, which are computed
+    again.
+    """
     spots = HotSpots(10, 1.0, 2)
     spots.update_many([[0.0, 0.0], [0.0, 0.5]])
     before = [spot.density for spot in spots.hot_spots_]

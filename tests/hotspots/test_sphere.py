@@ -18,7 +18,7 @@ from rcf.hotspots.window import box_area, unit_sphere
 
 
 def distances(X):
-    """(n, n) metres by the haversine formula."""
+    """The distances in metres by the haversine formula, (n, n)."""
     lat, lon = np.radians(X).T
     north, east = np.sin((lat[:, None] - lat) / 2), np.sin((lon[:, None] - lon) / 2)
     half = north**2 + np.cos(lat[:, None]) * np.cos(lat) * east**2
@@ -35,7 +35,9 @@ def clear_of(metres, radius):
 
 
 def around(rng, centers, n, metres):
-    """Places within some metres of the centers, some of them equal, with the same longitudes in both customs of counting."""
+    """Places within `metres` of the centers, some of them equal. Longitudes are from -180 to 180 for some and from 0 to 360 for
+    others.
+    """
     center = unit_sphere(np.array(centers, dtype=float))[rng.integers(len(centers), size=n)]
     point = center + rng.uniform(-1, 1, size=(n, 3)) * metres / EARTH_RADIUS
     point /= np.linalg.norm(point, axis=1)[:, None]
@@ -119,7 +121,7 @@ def journeys(draw):
 
 
 def check_journey(X, radius, window_size, min_points):
-    """After every record cores, regions, boxes and centers are those of the window clustered afresh, in plain Python."""
+    """After every record, compare cores, regions, boxes and centers with a new clustering of the window in plain Python."""
     spots = HotSpots(window_size, radius, min_points, metric="haversine")
     for end in range(1, len(X) + 1):
         found = spots.update(X[end - 1])
@@ -181,7 +183,7 @@ def test_points_of_the_unit_sphere():
 
 @pytest.mark.parametrize("metres", [1e-3, 1.0, 1e3, 1e6, 1.9e7])
 def test_the_radius_is_in_metres_along_the_surface(metres):
-    """A hair within, and a hair beyond; in all directions, over the date line and the poles."""
+    """The second place is just within or just beyond the radius, in all directions, also over the date line and the poles."""
     for center in ([0.0, 0.0], [51.0, 180.0], [-89.9999, 17.0], [90.0, 0.0]):
         a = unit_sphere(np.array([center]))[0]
         for turn in np.linspace(0, 2 * np.pi, 7):
@@ -221,7 +223,7 @@ def test_boxes_around_a_pole():
     (spot,) = spots.update_many(around_it)
     assert (spot.min_values, spot.max_values) == ((89.0, -180.0), (90.0, 150.0))
     assert spot.center[0] == pytest.approx(90.0, abs=1e-9)
-    for lon in (-165.0, -135.0):  # other gaps are as wide, then this one is the widest
+    for lon in (-165.0, -135.0):  # several gaps are equally wide, and the box keeps the one from 150 to 180
         (spot,) = spots.update([89.0, lon])
     assert (spot.min_values[1], spot.max_values[1]) == (-180.0, 150.0)
 

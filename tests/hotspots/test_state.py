@@ -34,7 +34,7 @@ def test_a_state_that_does_not_fit_is_refused():
 
 @pytest.mark.parametrize("d", [2, 5])
 def test_a_false_state_does_no_harm(d):
-    """Loading trusts the relations between records, so that it is fast. Here they are false."""
+    """To be fast, loading does not check the relations between records. Here they are false, which must not do harm."""
     rng = np.random.default_rng(d)
     for _ in range(100):
         n, m = int(rng.integers(2, 80)), int(rng.integers(2, 5))
@@ -60,11 +60,12 @@ def test_a_false_state_does_no_harm(d):
 
 
 def test_a_hub_whose_arms_were_never_one_region():
-    """The state has as many regions as fit, all of them false. The hub that leaves would split its arms into more."""
+    """The state has as many regions as possible, all of them false. When the hub leaves, its arms would become even more
+    regions.
+    """
     d, n = 9, 400
-    arms = (
-        0.9 * np.r_[np.eye(d), -np.eye(d)]
-    )  # the hub is a neighbour of all arms, and no arm is a neighbour of another
+    # the hub is a neighbour of all arms, and no arm is a neighbour of another
+    arms = 0.9 * np.r_[np.eye(d), -np.eye(d)]
     points = np.r_[np.zeros((1, d)), arms, 100.0 + 10 * np.arange(n - 1 - 2 * d)[:, None] * np.ones(d)]
     window = Window.restore({
         "window_size": n, "scan_radius": 1.0, "min_points": 5, "seen": n, "next_id": n, "points": points,

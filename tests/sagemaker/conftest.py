@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def pytest_collection_modifyitems(items):
-    """Ignore warnings of foreign libraries, because pytest converts warnings to errors."""
+    """Ignore warnings of other libraries, because pytest converts warnings to errors."""
     for item in items:
         if Path(__file__).parent in Path(item.fspath).parents:
             item.add_marker(pytest.mark.filterwarnings("default::DeprecationWarning"))
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """The command sets variables for its workers; here they end with the test."""
+    """The command sets environment variables for its workers; they are removed after the test."""
     for name in list(os.environ):
         if name.startswith(("SAGEMAKER_", "MODEL_SERVER_", "RCF_SAGEMAKER_")):
             monkeypatch.delenv(name)
@@ -38,7 +38,7 @@ def environment(monkeypatch):
 
 
 class Job:
-    """A folder that stands for /opt/ml."""
+    """A folder in place of /opt/ml."""
 
     def __init__(self, root):
         self.root = root
@@ -129,7 +129,7 @@ def a_free_port():
 
 @pytest.fixture(scope="session")
 def serving(command):
-    """`with serving(model) as (url, process)`: an endpoint that answers /ping, stopped in the end."""
+    """`with serving(model) as (url, process)`: an endpoint that answers /ping. It is stopped at the end of the block."""
 
     @contextmanager
     def endpoint(model, **environment):
@@ -159,7 +159,7 @@ def serving(command):
 
 @pytest.fixture
 def served():
-    """`with served(application) as url`: an application served by a thread of this process, with this one's environment."""
+    """`with served(application) as url`: a thread of this process serves the application, with the environment of this process."""
     uvicorn = pytest.importorskip("uvicorn")
 
     @contextmanager

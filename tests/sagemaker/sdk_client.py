@@ -40,7 +40,7 @@ found["CSV"] = [d["score"] for d in predictor.predict(X)["scores"]]
 predictor.deserializer = JSONLinesDeserializer()
 found["CSV, JSON Lines"] = [d["score"] for d in predictor.predict(X)]
 
-# local mode's client, which posts to /invocations itself
+# the client of local mode, which posts to /invocations itself
 local = LocalSagemakerRuntimeClient({"local": {"serving_port": int(url.rpartition(":")[2])}})
 answer = local.invoke_endpoint(CSVSerializer().serialize(X), "rcf", "text/csv", "application/json")
 found["local mode"] = [d["score"] for d in json.load(answer["Body"])["scores"]]
@@ -54,7 +54,7 @@ found["sparse"] = scores_of(predictor.predict(body.getvalue()))
 
 (folder / "found.json").write_text(json.dumps(found))
 
-# the SDK's bytes of 2000 rows, to be compared with ours, and ours read by the SDK
+# the bytes of the SDK for 2000 rows are compared with ours, and the SDK reads ours
 table = np.load(folder / "table.npy")
 labels = np.arange(len(table)) % 2
 for dtype in ("float32", "float64", "int"):

@@ -72,7 +72,7 @@ def test_every_type(tmp_path, model, forest, expected):
 
 
 def test_requests_are_cut_to_the_limit(tmp_path, model, monkeypatch):
-    """With JSON out, the number of documents is that of the requests."""
+    """With JSON output there is one document per request, so their number shows the number of requests."""
     long = b",".join(b"%s%s" % (n, b"0" * 60_000) for n in (b"1.5", b"2.5", b"3.5")) + b"\n"
     source = put(tmp_path / "in", a=long * 13)
     for megabytes, requests in ((1, 3), (2, 2), (6, 1), (0, 1)):

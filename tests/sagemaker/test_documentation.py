@@ -88,7 +88,7 @@ def check(namespace, printed):
     scores = namespace["scores"]
     assert "\n".join(f'{{"score":{score!r}}}' for score in scores[:2].tolist()) in printed
     called = np.flatnonzero(scores > namespace["cutoff"])
-    first, last = namespace["anomalies"][2]  # the outage, whose values occur nowhere else
+    first, last = namespace["anomalies"][2]  # the outage has values that occur nowhere else
     assert set(called) & set(range(first, last))
     namespace["runtime"].close()
 
@@ -113,7 +113,7 @@ def test_the_example_of_two_endpoints(capsys):
 
 
 def test_the_page_names_what_there_is():
-    """The hyperparameters, types, paths and variables in the table of the page are those of the code."""
+    """The table of the page names the same hyperparameters, types, paths and variables as the code."""
     from rcf.sagemaker import formats
     from rcf.sagemaker.hyperparameters import METRICS, Hyperparameters
 

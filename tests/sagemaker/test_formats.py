@@ -34,7 +34,7 @@ CELLS = st.one_of(
 @settings(max_examples=500, deadline=None)
 @given(st.lists(st.lists(CELLS, min_size=2, max_size=3), min_size=1, max_size=5), st.sampled_from(["\n", "\r\n"]))
 def test_both_readers_of_csv_agree(table, end):
-    """The fast parser gives the result of the slow one, or leaves the text to it."""
+    """The fast parser gives the same result as the slow one, or returns nothing so that the slow one reads the text."""
     data = end.join(",".join(row) for row in table).encode().rstrip(b"\r\n")
     fast = formats._csv_by_arrow(data, 2) if data else None
     if fast is None or not np.isfinite(fast).all():
@@ -178,7 +178,7 @@ def test_infinities_of_recordio_are_named():
     [(formats.CSV, "row"), (formats.JSON, "instance"), (formats.LINES, "line"), (formats.RECORDIO, "frame")],
 )
 def test_numbers_that_a_forest_cannot_hold_are_named(kind, name):
-    """In any block, and whichever reader reads it."""
+    """The number may be in any block, and either reader may read it."""
     for n in (5, 9000):
         X = np.zeros((n, 2))
         X[n - 2, 1] = -1e300

@@ -20,7 +20,7 @@ X = np.random.default_rng(0).normal(size=(300, 3))
 
 @pytest.fixture
 def forests(tmp_path):
-    """Two models where SageMaker puts them."""
+    """Two models in the folders where SageMaker puts them."""
     found = {}
     for seed, name in enumerate(("a1b2", "c3d4")):
         found[name] = rcf.RandomCutForest(50, random_state=seed).fit(X)

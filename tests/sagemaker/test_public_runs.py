@@ -1,8 +1,8 @@
 """Two notebooks that were run on the real service are repeated with the container: training job, archive and endpoint.
 
-The first is a run of 2020-02-08 whose log and answers are public: NAB's elb_request_count_8c0756.csv, 4032 rows of one number,
-num_trees=50, num_samples_per_tree=512. ForestInfo in its log gives the nodes of all 50 trees; its answers, 52 different values
-with their scores. The second is SageMaker's own taxi notebook
+The first is a run of 2020-02-08 whose log and answers are public. It used NAB's elb_request_count_8c0756.csv (4032 rows of one
+number), num_trees=50 and num_samples_per_tree=512. ForestInfo in its log gives the numbers of nodes of all 50 trees. Its answers
+are 52 different values with their scores. The second is SageMaker's own taxi notebook
 (https://github.com/aws/amazon-sagemaker-examples, random_cut_forest.ipynb).
 """
 
@@ -120,7 +120,7 @@ def test_the_run_of_4032_rows(job, command, serving, tmp_path, requests):
 
     furthest = max(map(distance, ours))
     assert distance(published) < furthest
-    # the bound is meaningful: with the normaliser of the nominal 512 samples the scores would be far outside
+    # the bound is strict enough: if scores were divided by the normaliser of the nominal 512 samples, they would be far outside
     assert distance(mean * np.log2(512) / np.log2(80)) > 3 * furthest
     assert abs(FLAGGED - np.mean(flagged)) < 3 * np.std(flagged)
     # the depths of the trees, the root counted as 1
@@ -147,7 +147,8 @@ def test_the_taxi_notebook(job, command, serving, tmp_path, taxi):
     sd = np.std(others, axis=0, ddof=1)
     cutoff = scores.mean() + 3 * scores.std(ddof=1)
     found = [scores.mean(), scores.std(ddof=1), cutoff, scores.max(), (scores > cutoff).sum()]
-    # the notebook's figures, half a unit of the last published digit, and three standard deviations of rcf over seeds
+    # the figures of the notebook; the bound is half a unit of the last published digit plus three standard deviations of rcf over
+    # seeds
     for value, digit, ours, deviation in zip(
         [0.89, 0.252, 1.65, 4.6, 236], [0.005, 0.0005, 0.005, 0.05, 4], found, sd, strict=True
     ):
@@ -155,7 +156,7 @@ def test_the_taxi_notebook(job, command, serving, tmp_path, taxi):
     assert times[scores.argmax()] == "2014-11-02 01:00:00"
     days = {time[:10] for time in times[scores > cutoff]}
     assert set(TAXI_DAYS) <= days
-    assert 68 <= len(days) <= 79  # three seeds of a replay gave 72 to 75
+    assert 68 <= len(days) <= 79  # with three seeds, 72 to 75 were found
 
     # The second part of the notebook: shingles of 48 half-hours, which "more clearly captures the major events".
     windows = shingle(values, 48)

@@ -240,7 +240,7 @@ def test_a_file_in_pieces(rng, monkeypatch):
 
 
 def test_sparse_rows_come_in_blocks():
-    """3 kB that expand to 800 MB are read in pieces of 16 MiB."""
+    """A file of 3 kB that expands to 800 MB is read in pieces of 16 MiB."""
     payload = record_of(np.array([1.0]), keys=[5], width=10_000).SerializeToString()
     found = list(recordio.blocks(frame(payload) * 1000, 10_000))
     assert sum(len(rows.X) for rows in found) == 1000
@@ -316,7 +316,7 @@ def test_100_000_damaged_frames(rng):
     refused = compared = 0
     for i in range(100_000):
         data = bytearray(valid[i % len(valid)])
-        in_payload = i // len(valid) % 2  # half of them with a valid head, so that the code after it is tested
+        in_payload = i // len(valid) % 2  # half of them have a valid head, so that the code after it is tested
         for _ in range(1 if in_payload else rng.integers(1, 4)):
             at = int(rng.integers(8 if in_payload else 0, len(data)))
             what = rng.integers(3 if in_payload else 4)

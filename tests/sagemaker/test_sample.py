@@ -66,14 +66,14 @@ def test_every_row_is_as_likely_as_every_other():
         rows = drawn(600, seed).rows.ravel().astype(int)
         assert len(set(rows)) == 200
         counts[rows] += 1
-    # indicators of one run are correlated by -1/(n-1): the statistic below has n - 1 degrees of freedom
+    # the indicators of one run have a correlation of -1/(n-1), so the statistic below has n - 1 degrees of freedom
     p = 200 / 600
     statistic = ((counts - runs * p) ** 2 / (runs * p * (1 - p))).sum() * 599 / 600
     assert 1e-6 < stats.chi2.sf(statistic, 599) < 1 - 1e-6
 
 
 def test_the_first_row_that_is_too_many():
-    """The 51st of 50 places enters with probability 50/51."""
+    """With 50 places, the 51st row enters with probability 50/51."""
     entered = 0
     for seed in range(4000):
         entered += 50.0 in drawn(51, seed, samples=1).rows
@@ -98,7 +98,7 @@ def test_the_union_of_hosts_is_drawn_as_one_host_would():
     law = stats.hypergeom(1200, 300, 200)
     assert abs(np.mean(from_first) - law.mean()) < 5 * law.std() / runs**0.5
     assert abs(np.std(from_first) / law.std() - 1) < 5 / (2 * runs) ** 0.5
-    # every place, and so every tree, gets its share of rows from the first host
+    # every place gets its share of rows from the first host, and therefore every tree does
     statistic = ((places - runs / 4) ** 2 / (runs * 3 / 16)).sum()
     assert 1e-6 < stats.chi2.sf(statistic, 199) < 1 - 1e-6
 

@@ -144,9 +144,10 @@ LONG = b",".join(b"%s%s" % (number, b"0" * 500) for number in (b"1.25", b"2.5", 
 
 
 def test_a_client_that_leaves(forest, served, caplog):
-    """This is not an error of the endpoint: nothing is logged, and the next request is answered."""
+    """It is not an error of the endpoint if a client leaves: nothing is logged, and the next request is answered."""
     with served(rcf.sagemaker.application(forest)) as url:
-        logging.getLogger("uvicorn.error").addHandler(caplog.handler)  # which passes no messages to the root logger
+        # this logger passes no messages to the root logger
+        logging.getLogger("uvicorn.error").addHandler(caplog.handler)
         host, port = url.removeprefix("http://").split(":")
         for path in ("/invocations", "/endpoints/rcf/invocations"):
             with socket.create_connection((host, int(port))) as connection:
@@ -183,14 +184,14 @@ def test_six_megabytes_and_no_more(url, forest):
     for longer in (body + b"\n", chunked):
         try:
             status, _, text = post(url, longer, "text/csv")
-        except (BrokenPipeError, ConnectionResetError):  # refused while the client was sending
+        except (BrokenPipeError, ConnectionResetError):  # the body is refused while the client is sending
             continue
         assert (status, text.decode()) == (413, "the body has more than 6291456 bytes; send fewer rows at a time")
     assert post(url, b"1,2,3", "text/csv")[0] == 200
 
 
 def test_ping_is_answered_while_a_large_body_is_scored(url):
-    """With one worker, a ping on another connection that is sent after a request must not wait for it."""
+    """With one worker, a ping that is sent on another connection after a request must not wait for that request."""
     body = body_of(np.random.default_rng(0).normal(size=(30_000, 3)), "text/csv")
     order = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -232,7 +233,8 @@ def test_execution_parameters(forest, served, monkeypatch):
         monkeypatch.setenv("SAGEMAKER_MAX_PAYLOAD_IN_MB", "50")
         assert asked(url) == {"MaxConcurrentTransforms": 2, "BatchStrategy": "MULTI_RECORD", "MaxPayloadInMB": 50}
         body = LONG * 5000  # 7.6 MB
-        for text in (body, body.rstrip()):  # as many lines out as in, whether or not the last one ends
+        # there are as many lines as in the input, whether or not the last one has a line end
+        for text in (body, body.rstrip()):
             status, _, content = post(url, text, "text/csv", "application/jsonlines")
             assert (status, content.count(b"\n")) == (200, 4999)
         monkeypatch.setenv("SAGEMAKER_MAX_PAYLOAD_IN_MB", "1")
@@ -252,7 +254,7 @@ def test_sigterm_drains(model, serving, workers):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
             connection.connect((host, int(port)))
             head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
-            connection.sendall(head.encode() + body[:-1000])  # ends when the server has read most of it
+            connection.sendall(head.encode() + body[:-1000])  # the write ends when the server has read most of it
             process.send_signal(signal.SIGTERM)
             with pytest.raises(OSError, match=r"refused|reset|timed out|closed"):  # noqa: PT012
                 deadline = time.monotonic() + 60
@@ -271,7 +273,7 @@ def test_sigterm_while_it_starts(tmp_path, command):
     """The signal handler is installed before the model is read. Here reading never ends, because the model is a pipe."""
     os.mkfifo(tmp_path / "model.rcf")
     process = command("serve", "--model", tmp_path / "model.rcf")
-    with (tmp_path / "model.rcf").open("wb"):  # opens when the model is read
+    with (tmp_path / "model.rcf").open("wb"):  # the pipe opens when the model is read
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=100) == 0
     process.communicate()

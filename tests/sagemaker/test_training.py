@@ -76,7 +76,7 @@ def test_defaults_and_the_rule(job, X):
 
 
 def test_every_way_in_gives_the_same_model(job, X, tmp_path):
-    """CSV and RecordIO; one file, several files, compressed files and folders; files and pipes; wrapped files."""
+    """The input is CSV or RecordIO, in one file, several files, compressed files, folders, pipes or wrapped files."""
     job.hyperparameters(feature_dim=3)
     job.channel("train", data=csv_of(X))
     first = trained(job).to_bytes()
@@ -122,7 +122,7 @@ def test_every_way_in_gives_the_same_model(job, X, tmp_path):
     ],
 )
 def test_pipes(job, X, monkeypatch, content_type, wrapper, make):
-    """The pipe may be created late, and its data come in pieces."""
+    """The pipe may be created late, and its data may come in pieces."""
     monkeypatch.setattr(channels, "CHUNK", 1000)
     monkeypatch.setattr(recordio, "CHUNK", 1000)
     job.hyperparameters(feature_dim=3).channel("train", content_type, "Pipe", wrapper)
@@ -146,7 +146,7 @@ def test_pipes(job, X, monkeypatch, content_type, wrapper, make):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_labelled_channel_from_a_pipe(job, X, labelled, capsys):
-    """Its metrics are those of the same rows from a file."""
+    """The metrics are those of the same rows from a file."""
     data, labels = labelled
     job.hyperparameters(feature_dim=3).channel("train", data=csv_of(X))
     job.channel("test", RECORDIO, data=recordio.write(data, labels))

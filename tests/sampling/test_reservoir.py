@@ -59,12 +59,12 @@ def test_decay_is_a_weight_that_grows():
 
 @pytest.mark.parametrize(("decay", "mean"), [(0.0, 15044), (1 / 2560, 2575), (1 / 256, 296)])
 def test_mean_age_in_the_steady_state(decay, mean):
-    """30 000 records, 256 held (algorithm: figures measured elsewhere)."""
+    """The mean age agrees with an independent simulation of 30 000 records, of which 256 are held."""
     ages = [
         Reservoir(256, time_decay=decay, random_state=seed).extend(range(30_000)).ages().mean() for seed in range(40)
     ]
     error = np.std(ages, ddof=1) / np.sqrt(len(ages))
-    # one run is compared with rounded means, so 1 % is added to four standard errors
+    # the expected means are rounded and come from one run, so 1 % is added to four standard errors
     assert abs(np.mean(ages) - mean) < 4 * error + 0.01 * mean
 
 
@@ -81,7 +81,7 @@ def test_merge_is_one_reservoir_over_both_streams():
 
 
 def test_merge_goes_on_as_one():
-    """Records after a merge are compared with the right threshold."""
+    """Records that come after a merge are compared with the right threshold."""
     merged, whole = np.zeros(60), np.zeros(60)
     for seed in range(3000):
         a = (
@@ -123,7 +123,7 @@ def test_pickle_goes_on_where_it_was():
 
 
 def test_ages_keep_their_law_on_long_streams():
-    """The reservoir works after 10^9 records as after 10^5. Records that do not enter cost nothing."""
+    """The ages after 10^9 records are like those after 10^5. Records that do not enter cost nothing."""
     short, long = (
         np.concatenate(
             [Reservoir(64, time_decay=1e-3, random_state=s).extend(range(n)).ages() for s in range(10 * k, 10 * k + 10)]
@@ -198,7 +198,7 @@ def test_extreme_decay(decay):
 
 
 def test_usual_records_after_one_of_enormous_weight():
-    """Without decay, light records enter once in 10^150. With decay, they enter after ln(10^150) / decay records."""
+    """Without decay, one in 10^150 light records enters. With decay, they enter after ln(10^150) / decay records."""
     for decay, held in ((0.0, ["heavy"]), (1e-3, [])):
         reservoir = Reservoir(1, time_decay=decay, random_state=0)
         reservoir.offer("heavy", 1e150)
@@ -215,7 +215,7 @@ def test_usual_records_after_one_of_enormous_weight():
 
 
 def test_a_stream_longer_than_can_be_counted():
-    """2^20 places leave 43 bits to the number of a record."""
+    """With 2^20 places, 43 bits are left for the number of a record."""
     reservoir = Reservoir(2**20, random_state=0).extend(range(10))
     most = 2**43 - 1
     state = list(reservoir._core.__getstate__())

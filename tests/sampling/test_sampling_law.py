@@ -85,7 +85,7 @@ def test_fit(weights, decay, capacity):
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 @pytest.mark.parametrize("decay", [0.0, 0.4])
 def test_fit_then_stream(weights, decay):
-    """The rows of a fitted table count as records that came together just before the stream continues."""
+    """The rows of a fitted table count as records that all came just before the stream continues."""
     forest = Forest(MANY, CAPACITY, 1, decay, [3])
     forest.fit(rows(N)[:5], None if weights is None else weights[:5], False, False, 1)
     forest.update(rows(N)[5:], None if weights is None else weights[5:], None, 1)
@@ -137,7 +137,9 @@ def test_merge_samples_the_union(weights, decay, first, after):
 
 
 def test_after_forgetting_what_was_left_out_stays_out():
-    """A simulation with one draw per record: only a record whose key is low enough anyway fills the hole."""
+    """It is compared with a simulation that draws once per record. Only a record whose key is low enough in any case fills the
+    gap.
+    """
     forest = Forest(MANY, CAPACITY, 1, 0.1, [4])
     forest.update(rows(5), None, None, 1)
     forest.forget(np.array([3.0]))
@@ -162,7 +164,7 @@ def test_after_forgetting_what_was_left_out_stays_out():
 
 LENGTH, SIZE = 30_000, 256
 DECAYS = [0.0, 1 / 2560, 1 / 1024, 1 / 256]
-# Measured mean age and acceptance for a stream of 30 000 records and 256 places; the bounds include both noises.
+# Measured mean age and acceptance for a stream of 30 000 records and 256 places. The bounds include the noise of both measurements.
 FIGURES = {0.0: (15_044, None), 1 / 2560: (2_575, 0.097), 1 / 1024: (None, 0.233), 1 / 256: (296, 0.738)}
 
 
@@ -196,7 +198,9 @@ def test_ages_of_a_long_table(decay):
 
 @pytest.mark.parametrize("decay", DECAYS)
 def test_acceptance(decay):
-    """The acceptance in the second half of the stream. With 8 reservoirs the standard error of 25 000 draws is below 1 %."""
+    """The share of accepted records in the second half of the stream. With 8 reservoirs the standard error of 25 000 draws is below
+    1 %.
+    """
     entered = 0
     for seed in range(8):
         reservoir = Reservoir(SIZE, time_decay=decay, random_state=seed)
@@ -237,7 +241,7 @@ def test_ages_after_a_billion_records(decay):
 
 
 def test_uniform_after_a_billion_records():
-    """Without decay, a range of 10^9 is sampled in milliseconds, because records that do not enter need no random number."""
+    """Without decay, 10^9 numbers are sampled in milliseconds, because records that do not enter need no random number."""
     ages = []
     for seed in range(40):
         reservoir = Reservoir(SIZE, random_state=seed).extend(range(10**9))

@@ -147,7 +147,7 @@ def test_failed_push_changes_nothing():
 
 
 def test_one_module_under_both_names(monkeypatch):
-    """In a checkout, `import shingle` finds the folder too, and must return the real module."""
+    """In a checkout, `import shingle` also finds the folder. It must return the same module as `rcf.shingle`."""
     monkeypatch.delitem(sys.modules, "shingle", raising=False)
     import importlib.util
     from pathlib import Path

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def environment():
-    """Environment variables with which a process and its Spark workers import this checkout."""
+    """The environment variables that let a process and its Spark workers import this checkout."""
     pytest.importorskip("pyspark", reason="the package pyspark is not installed")
     if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
         pytest.skip("no Java on the path")

@@ -87,7 +87,7 @@ spark.stop()
 
 @pytest.mark.parametrize("parts", [[], pytest.param(["all"], marks=pytest.mark.slow)])
 def test_all_of_it_without_a_jvm(environment, tmp_path, parts):
-    """Slow: detectors, SQL and a stream too; their code is that of classic Spark."""
+    """This slow test also covers detectors, SQL and a stream, whose code is the same as with classic Spark."""
     command = [sys.executable, "-c", SCRIPT, str(tmp_path), *parts]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -95,6 +95,6 @@ def test_all_of_it_without_a_jvm(environment, tmp_path, parts):
         try:
             out, errors = process.communicate(timeout=600)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)  # the server that it started, too
+            os.killpg(process.pid, signal.SIGKILL)  # this also stops the server that it started
             raise
     assert out.decode().strip().endswith("equal"), errors.decode()[-3000:]

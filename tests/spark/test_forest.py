@@ -18,7 +18,7 @@ X[5] += 9.0
 
 
 def table(spark, *parts):
-    """A frame with these partitions. Their order is fixed, unlike that of rows which come through a shuffle."""
+    """A frame with these partitions. Their order is fixed, unlike the order of rows after a shuffle."""
     starts = np.cumsum([0, *map(len, parts)]).tolist()
     numbered = [
         [(start + i, row.tolist()) for i, row in enumerate(part)] for start, part in zip(starts, parts, strict=False)
@@ -66,7 +66,7 @@ def test_many_partitions_are_the_merge_of_their_forests(spark):
 
 
 def test_every_row_is_held_with_the_same_probability(spark):
-    """Partitions of very different lengths: the share of each partition in the samples is its share of the rows."""
+    """Partitions have very different lengths. The share of each partition in the samples is its share of the rows."""
     labelled = np.r_[np.full(300, 0.0), np.full(2700, 1.0)] + np.random.default_rng(1).normal(0, 0.01, 3000)
     rows = labelled.reshape(-1, 1)
     frame = table(spark, rows[:300], rows[300:])
@@ -237,7 +237,7 @@ def test_cross_validation_with_labels(spark):
     from pyspark.ml.evaluation import BinaryClassificationEvaluator
     from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 
-    # a dense cluster of anomalies looks normal to trees with many rows, but not to small samples
+    # a dense cluster of anomalies looks normal in large samples, but not in small ones
     rows = np.r_[
         np.random.default_rng(3).normal(size=(1500, 2)), np.random.default_rng(4).normal(4, 0.05, size=(150, 2))
     ]
@@ -390,7 +390,9 @@ def test_empty_and_small_partitions(spark, model):
 
 
 def test_missing_values_are_those_of_the_forest(spark):
-    """NaN of VectorAssembler, and NULL in an array: fit and scores of the estimator on the same table, bit for bit."""
+    """Missing values are NaN in a vector or NULL in an array. Fit and scores equal those of the estimator on the same table, bit
+    for bit.
+    """
     from pyspark.ml.feature import VectorAssembler
 
     rng = np.random.default_rng(0)

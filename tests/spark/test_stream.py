@@ -35,7 +35,7 @@ def series(keys, n, seed=0):
 
 
 def write(folder, number, values, first, order):
-    """The records from `first` on of all keys as one file, which appears whole and is younger than those before."""
+    """Write the records of all keys from `first` on as one file, which appears as a whole and is younger than those before."""
     n, keys = values.shape
     host = [f"host {k}" for k in range(keys)] * n
     times = np.repeat(np.arange(first, first + n) * 60_000_000, keys)
@@ -58,7 +58,7 @@ def expected(values, key):
 
 
 def named(feature):
-    """A detector whose causes and reasons name the column."""
+    """A detector that knows the name of the column and uses it in causes and reasons."""
     detector = rcf.StreamDetector(random_state=0, **PARAMS)
     detector.feature_names_in_ = np.array([feature], dtype=object)
     return detector
@@ -94,7 +94,7 @@ def test_every_row_once_and_equal_after_kill_9(spark, environment, tmp_path, kil
             driver.wait()
         driver = run(source, state, sink, files, environment, log)
         assert driver.wait(timeout=300) == 0, (tmp_path / "log").read_text()[-3000:]
-    # Spark reads the files that committed batches wrote, which _spark_metadata lists
+    # Spark reads only files of committed batches, which are listed in _spark_metadata
     rows = spark.read.parquet(str(sink)).orderBy("host", "time").collect()
     assert len(rows) == keys * files * each
     for key in range(keys):
@@ -192,7 +192,9 @@ def test_batches_of_any_length_and_order_give_the_same_bits(tester):
 
 
 def test_rows_that_are_refused_come_out_with_the_reason(tester):
-    """Late rows, rows without a time and infinite values are accepted or refused as by StreamDetector.update, row by row."""
+    """Late rows, rows without a time and infinite values are accepted or refused in the same way as by StreamDetector.update, row
+    by row.
+    """
     values = series(2, 300)[:, 0]
     tester.test("a", given(range(200), values[:200]))
     batch = given([200, 50, 199, None, 201, 202], [values[200], 9.0, 9.0, 1.0, float("inf"), values[202]])
@@ -210,7 +212,7 @@ def test_rows_that_are_refused_come_out_with_the_reason(tester):
             due = None, None, str(error)
             refused += 1
         assert (row.score, row.is_anomaly, row.reason) == due
-    assert refused >= 2  # the row of an hour ago and the infinite one, at least
+    assert refused >= 2  # at least the row of an hour ago and the infinite one
     assert (out[-1].score, out[-1].reason) == (None, "the time is NULL")
     assert bytes(tester.peekValueState("detector", "a")[0]) == one.to_bytes()
 

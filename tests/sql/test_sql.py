@@ -210,7 +210,7 @@ def test_a_relation_of_duckdb_there_and_back(con):
     con.register("found", found)
     top = con.sql("SELECT t, ANOMALY_SCORE FROM found ORDER BY ANOMALY_SCORE DESC LIMIT 1").fetchall()
     assert top[0][0] == 1500
-    # the same as for a table, which the tests above compare with `update_many`
+    # the result equals that for a table, which the tests above compare with `update_many`
     expected = random_cut_forest(table(), ["x", "y"], key="k", **SMALL).read_all()
     assert top[0][1] == expected["ANOMALY_SCORE"].to_numpy().max()
 
@@ -284,7 +284,7 @@ print(peak[0] - base)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("n", [1_000_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
 def test_memory_does_not_depend_on_the_number_of_rows(n):
-    """Less than 200 MB above the base; 10^6 rows of four columns alone are 32 MB."""
+    """The memory grows by less than 200 MB. The values of 10^6 rows of four columns alone take 32 MB."""
     pytest.importorskip("duckdb", reason="the package duckdb is not installed")
     done = subprocess.run([sys.executable, "-c", MEMORY, str(n)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

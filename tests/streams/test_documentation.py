@@ -82,7 +82,7 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path):
 
 
 def test_the_entry_point_of_the_image_is_in_exec_form():
-    """So that SIGTERM reaches the worker and not a shell."""
+    """Only in this form does SIGTERM reach the worker and not a shell."""
     text = (DOCS / "Dockerfile.worker").read_text()
     entry = json.loads(re.search(r"^ENTRYPOINT (.*)$", text, re.M)[1])
     assert [Path(entry[0]).name, *entry[1:]] == ["rcf", "worker"]

@@ -1,4 +1,4 @@
-"""The worker on Kafka, by confluent-kafka against a broker that installs from the package index."""
+"""The worker on Kafka, with confluent-kafka and a broker that can be installed from the package index."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ NUMBER = itertools.count()
 
 
 class Topics:
-    """Two fresh topics, since a broker keeps what earlier tests wrote."""
+    """New topics for each test, because a broker keeps what earlier tests wrote."""
 
     def __init__(self, address, partitions=1):
         self.config = {"bootstrap.servers": address, "log_level": 0}
@@ -76,7 +76,7 @@ def topics(kafka):
 def hides_aborted(kafka):
     """Whether the broker hides the records of aborted transactions from readers of committed records, as Apache Kafka does.
 
-    Tansu 0.6 does not: there a reader sees the records that a killed worker sent before its commit, and then again.
+    Tansu 0.6 does not hide them: a reader sees the records that a killed worker sent before its commit, and then sees them again.
     """
     topics = Topics(kafka)
     producer = confluent_kafka.Producer({**topics.config, "transactional.id": "aborted"})
@@ -174,7 +174,7 @@ def test_a_second_worker_takes_over_and_the_first_commits_nothing_more(topics, h
     run_until_read(second, 200)
     second.close()
     rows = topics.written()
-    if not hides_aborted:  # the records of its last batch that the first worker had sent
+    if not hides_aborted:  # leave out the records of the last batch that the first worker had sent
         rows = [*rows[:100], *rows[-100:]]
     assert [row["n"] for row in rows] == list(range(200))
     assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(values)
@@ -192,7 +192,7 @@ def test_poison_goes_to_a_topic_of_its_own(topics):
 
 
 def test_records_and_letters_stay_below_what_the_broker_takes(topics):
-    """A record that fits, and does not with its results, and poison whose letter would not fit."""
+    """One record fits, but not together with its results. Another one is invalid, and its dead letter would not fit."""
     values = waves(60)
     large = json.dumps({"load": 1.0, "text": "x" * 999_915}).encode()
     topics.put([*loads(values)[:30], large, b"\xff" * 900_000, *loads(values)[30:]])
@@ -235,11 +235,10 @@ def test_each_partition_has_a_model_of_its_own(kafka):
 
 @pytest.mark.parametrize("before", [0, 5])
 def test_the_end_is_a_place_that_a_crash_does_not_move(topics, before):
-    """Of an empty topic too."""
+    """This is also true for an empty topic."""
     values = waves(80)
-    for record in loads(
-        [0.5] * before
-    ):  # a single record, because Tansu 0.6 returns the first offset of the last batch plus 1 as the end
+    # records are sent one by one, because Tansu 0.6 returns the first offset of the last batch plus 1 as the end
+    for record in loads([0.5] * before):
         topics.put([record])
 
     def worker():
@@ -258,7 +257,7 @@ def test_the_end_is_a_place_that_a_crash_does_not_move(topics, before):
 
 
 def test_parts_that_compaction_left_over_are_not_taken(topics):
-    """Of an older checkpoint in three parts, only the last part may remain, because a newer one has two parts."""
+    """If a newer checkpoint has two parts, only the last of three parts of an older one may remain."""
     sink = KafkaTransaction(topics.config, topics.output, "left over", state=topics.state)
     assert sink.load("p") is None
     sink._fenced(sink._commit, "p", [b"x"], json.dumps({"id": "old", "parts": 3, "position": 1}).encode())

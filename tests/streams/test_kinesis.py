@@ -28,7 +28,7 @@ def service(aws):
 
 
 def run_until(group, condition):
-    """Run the group until the condition holds, between two batches."""
+    """Run the group until the condition holds; it is tested between batches."""
     real = group._stop.is_set
     group._stop.is_set = lambda: real() or condition()
     group.run()
@@ -67,7 +67,7 @@ def test_killed_at_random_instants(service, times):
 
 
 def test_a_shard_that_is_split_hands_its_model_to_the_children(service):
-    """The parent is read to its end first: each key's scores are those of one detector over the whole stream."""
+    """The parent is read to its end first, so the scores of each key are those of one detector over the whole stream."""
     keys = [f"machine {i}" for i in range(6)]
     values = {key: waves(150, i) for i, key in enumerate(keys)}
     rows = [[{"k": key, "n": i, "load": values[key][i]} for key in keys] for i in range(150)]
@@ -81,7 +81,7 @@ def test_a_shard_that_is_split_hands_its_model_to_the_children(service):
     children = [shard for shard in service.shards() if shard != first]
     assert len(children) == 2
     assert service.store().peek(first).finished
-    # and a merge, after a restart
+    # then the children are merged, and the group is restarted
     service.kinesis.merge_shards(StreamName="in", ShardToMerge=children[0], AdjacentShardToMerge=children[1])
     service.put(itertools.chain(*rows[100:]))
     group = service.group(lambda: KeyedDetector(StreamDetector(**PARAMS)), schema=keyed)
@@ -96,7 +96,7 @@ def test_a_shard_that_is_split_hands_its_model_to_the_children(service):
 
 @pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_while_shards_are_split(service, times):
-    """One detector, no keys: each child's scores go on from the parent's detector."""
+    """There is one detector without keys, and each child continues with the detector of the parent."""
     n = 200 * (times + 1)
     values = waves(n)
     (first,) = service.shards()
@@ -113,14 +113,14 @@ def test_killed_while_shards_are_split(service, times):
 
 
 def test_latest_is_a_place_that_a_crash_does_not_move(service):
-    """A worker that dies before its first checkpoint with a position has nevertheless settled where the stream begins."""
+    """If a worker dies before its first checkpoint with a position, the next worker still begins at the same place."""
     values = waves(120)
     service.put(loads([0.5] * 7))
-    time.sleep(1.1)  # the position is known to the second
+    time.sleep(1.1)  # the start is a time stamp in whole seconds
     first = service.group(start="LATEST", checkpoint_every=3600, batch=20)
     first._discover()
     service.put(loads(values[:60]))
-    for _ in range(20):  # read and written, but not in a checkpoint
+    for _ in range(20):  # these records are read and written, but are not in a checkpoint
         first.workers[0].step(0.0)
     assert 0 < first.workers[0].records < 120
     service.put(loads(values)[60:])
@@ -132,7 +132,9 @@ def test_latest_is_a_place_that_a_crash_does_not_move(service):
 
 
 def test_latest_holds_for_shards_that_come_of_a_split(service):
-    """Those of an old split begin where the parent began; those of a later one lose nothing, whenever the worker comes back."""
+    """Children of an old split begin where the parent began. Those of a later split lose no record, whenever the worker is
+    restarted.
+    """
     (parent,) = service.shards()
     service.put(loads([0.5] * 5))
     service.split(parent)
@@ -143,7 +145,7 @@ def test_latest_holds_for_shards_that_come_of_a_split(service):
     (worker,) = first.workers
     while worker.step(0.0):
         pass
-    worker.checkpoint(finished=True)  # and here it dies, before the children are read
+    worker.checkpoint(finished=True)  # here the worker dies, before the children are read
     values = waves(80)
     service.put(loads(values))
     time.sleep(1.1)
@@ -211,7 +213,7 @@ def test_a_second_worker_takes_over_and_the_first_saves_no_more(service):
 
 def test_what_was_refused_in_part_is_put_again_alone():
     class Refusing:
-        """A client that refuses each third record once."""
+        """A client that refuses every third record once."""
 
         def __init__(self):
             self.taken, self.calls, self.refused = [], [], set()
@@ -335,7 +337,7 @@ def test_firehose_delivers_to_s3(service):
 
 
 def test_a_forest_is_kinesis_own_function(service):
-    """Zeros while it learns, then the scores of the forest, and an explanation of every record."""
+    """Scores are 0 while the forest learns, and then those of the forest. Every record has an explanation."""
     rng = np.random.default_rng(0)
     X = rng.integers(60, 120, size=(150, 2)).tolist()
     X[140] = 200, 150

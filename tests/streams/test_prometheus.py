@@ -1,4 +1,4 @@
-"""`rcf watch` on Debian's Prometheus, whose history is made by its own promtool."""
+"""`rcf watch` with Debian's Prometheus. Its history is written by promtool."""
 
 import contextlib
 import http.server
@@ -42,7 +42,7 @@ class Fake:
 
 
 def series(n, jump=None):
-    """Three hosts; `jump`: when b goes off."""
+    """Series of three hosts. From `jump` on, the values of host b are 80 higher."""
     rng = np.random.default_rng(0)
     found = {}
     for host in HOSTS:
@@ -88,7 +88,7 @@ def test_scores_are_those_of_a_detector():
 
 
 def test_what_was_expected_is_the_forecast_before_the_sample():
-    """Made after the tick before, or now where samples were learned in between."""
+    """The forecast is made after the previous tick, or now if samples were learned since then."""
     client = Fake(series(200))
     watch = Watch(client, "load", StreamDetector(**SMALL), step=STEP, history=100 * STEP)
     watch.start(now=150 * STEP)
@@ -207,7 +207,7 @@ def test_an_address_that_is_none_is_told(url):
     ],
 )
 def test_answers_that_are_none_are_told(body, message):
-    """Of a server of another kind, for example, or of one that dies while it sends."""
+    """Such answers come from another kind of server, or from a server that dies while it sends."""
     for missing in (0, 5):
 
         class Answer(http.server.BaseHTTPRequestHandler):
@@ -238,7 +238,7 @@ def test_a_server_that_is_not_there_is_told():
 
 @pytest.fixture
 def prometheus(tmp_path):
-    """A Prometheus that knows three hosts' last 700 samples, and scrapes what the test and the watch serve."""
+    """A Prometheus server that has the last 700 samples of three hosts and scrapes `rcf watch`."""
     if shutil.which("prometheus") is None or shutil.which("promtool") is None:
         pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
     now = time.time() // STEP * STEP
@@ -285,7 +285,7 @@ def test_client_and_pages_of_a_real_server(prometheus, monkeypatch):
 
 
 def test_watch_serves_what_prometheus_scrapes(prometheus, tmp_path):
-    """History, ticks, /metrics, and the scraped answer with the series' own labels; SIGTERM saves."""
+    """The test covers history, ticks, /metrics, the scraped answer with the labels of the series, and the save on SIGTERM."""
     pytest.importorskip("prometheus_client", reason="needs rcf[metrics]")
     pytest.importorskip("typer", reason="the command line needs rcf[cli]")
     url, listen, _ = prometheus

@@ -65,7 +65,7 @@ def worker(client, redis_url, **options):
 
 
 def run_until_read(one, n):
-    """Steps until `n` records are scored; no checkpoint but those of the steps."""
+    """Repeat steps until `n` records are scored. Only the steps write checkpoints."""
     one.resume()
     while one.records < n:
         one.step()
@@ -155,13 +155,13 @@ def test_keys_have_detectors_of_their_own_with_overrides(client, redis_url):
 
 
 def test_only_one_state_write_a_batch(client, redis_url):
-    """A state costs some hundred times a record."""
+    """To write a state costs some hundred times as much as to process a record."""
     fill(client, waves(1000))
     run = worker(client, redis_url, batch=100)
     saves = []
     save, run.store.save = run.store.save, lambda found: (saves.append(1), save(found))
     run_until_read(run, 1000)
-    assert len(saves) == 1 + 10  # and the first one, before a record is read
+    assert len(saves) == 1 + 10  # the first one is written before a record is read
 
 
 def test_records_written_while_it_waits_come_at_once(client, redis_url):
@@ -180,7 +180,9 @@ def test_records_written_while_it_waits_come_at_once(client, redis_url):
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_connection_that_breaks_in_a_checkpoint(client, redis_url, monkeypatch, when):
-    """Before or after the transaction: it is told as what it is, and the next worker goes on without loss or double."""
+    """The connection breaks before or after the transaction. The error says what is uncertain, and the next worker neither loses
+    nor repeats records.
+    """
     values = waves(200)
     fill(client, values)
     first = worker(client, redis_url, batch=50)

@@ -25,7 +25,7 @@ def lines_of(values, **more):
 
 
 def label(text, model=None, **options):
-    """The records that come out for a text."""
+    """The output records for a text, and the worker."""
     out = io.BytesIO()
     model = StreamDetector(**PARAMS) if model is None else model
     worker = Worker(model, LineSource(io.BytesIO(text.encode())), LineSink(out), **options)
@@ -144,10 +144,12 @@ def test_time_that_goes_back_is_poison_for_its_own_record_only():
 @pytest.mark.parametrize("batch", [1, 2, 3, 50, 1000])
 @pytest.mark.parametrize("key", [None, "host"])
 def test_clocks_that_jump_give_the_same_for_any_batches(batch, key):
-    """Single wrong stamps, two that agree, a clock set for good: which records are refused does not depend on the batches."""
+    """There are single wrong stamps, two that agree, and a clock that is set permanently. Batches do not affect which records are
+    refused.
+    """
     times = 60.0 * np.arange(400)
     times[[100, 150, 151, 200]] += 1e9  # no three agree
-    times[300:] += 1e8  # and here the clock was set
+    times[300:] += 1e8  # here the clock was set
     times[350:] -= 5e7
     lines = [json.dumps({"t": t, "host": "a", "load": v}) for t, v in zip(times.tolist(), waves(400), strict=True)]
     model = StreamDetector(**PARAMS)
@@ -172,7 +174,7 @@ def test_keys_have_detectors_of_their_own():
 
 @pytest.mark.parametrize("batch", [1, 40, 1000])
 def test_results_of_keys_do_not_depend_on_batches(batch):
-    """Nor do those of a key depend on what comes between; records that are refused are refused alone."""
+    """The results of a key do not depend on other records in between, and invalid records are refused alone."""
     keys, rng = ["a", "b", "c", 4, None], np.random.default_rng(0)
     which = rng.integers(len(keys), size=1500)
     which[:600] = np.minimum(which[:600], 2)  # some keys come late
@@ -212,7 +214,7 @@ def test_columns_are_the_numbers_of_the_first_record():
 
 
 def test_a_line_that_is_too_long_is_poison(tmp_path, monkeypatch):
-    """It must not end the service for ever, because a restart would read it again."""
+    """Such a line must not stop the worker, because each restart would read it again."""
     monkeypatch.setattr("rcf.streams.files.LONGEST", 100_000)
     monkeypatch.setattr("rcf.streams.files.CHUNK", 1000)
     values = waves(200)
@@ -256,7 +258,7 @@ def test_keys_that_a_state_could_not_hold_are_poison(tmp_path, record, reason):
 
 
 def test_dead_letters_can_be_cut():
-    """A service takes records up to some size, and a letter that it refuses would end the worker for ever."""
+    """A service accepts records only up to some size. A letter that it refuses would stop the worker at each restart."""
     for data in (b"x" * 50_000, b"\xff" * 50_000, b"\x00" * 50_000, '"\u00fc\U0001f600'.encode() * 9000):
         rejected = Rejected(Message(data, 7, "k"), "no good")
         whole = dead_letter(rejected)
@@ -303,7 +305,7 @@ class TestCsv:
         assert (len(lines), worker.records, worker.rejected) == (3, 2, 0)
 
     def test_columns_in_another_order_are_put_into_that_of_the_first_header(self, tmp_path):
-        """As in the next file after a rotation, and after a restart within it."""
+        """This occurs in the next file after a rotation, and after a restart within that file."""
         values = waves(100)
         path, out = tmp_path / "in", tmp_path / "out"
         first = [f"a,{v},0" for v in values[:40]]
@@ -421,7 +423,7 @@ class TestRestart:
 
     @pytest.mark.parametrize("pipe", [False, True])
     def test_a_full_disk_leaves_whole_lines(self, tmp_path, monkeypatch, pipe):
-        """Half a line would be joined to the first that is written after the restart."""
+        """Half a line would be joined to the first line that is written after the restart."""
         values = waves(200)
         (tmp_path / "in").write_text(lines_of(values))
 
@@ -517,7 +519,7 @@ def test_a_file_is_followed_over_a_rotation(tmp_path):
         file.write(lines_of(values[100:150]) + '{"load":')
     read(150)
     with path.open("a") as file:
-        file.write(f"{values[150]}}}")  # the last line of the old file has no newline
+        file.write(f"{values[150]}}}")  # the last line of the old file has no line end
     path.rename(tmp_path / "in.1")
     path.write_text(lines_of(values[151:200]))
     read(200)

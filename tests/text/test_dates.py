@@ -80,9 +80,9 @@ def test_day_and_month_are_told_apart_by_the_whole_column():
 
 
 def test_or_by_the_order_of_the_rows():
-    """The first of March comes after the second of January, not before it."""
+    """Times ascend, so these dates have the day first."""
     dates = Dates()
-    assert not dates.look(["02/01/2025", "01/03/2025"])  # going back to 3 January is not possible if these are days
+    assert not dates.look(["02/01/2025", "01/03/2025"])  # with the month first, the time would go back to 3 January
     dates.settle("02/01/2025")
     assert dates.order == "day first"
 
@@ -127,7 +127,7 @@ MARKED = [
 
 @given(st.sampled_from(MARKED), st.datetimes(datetime(1970, 1, 1), datetime(2068, 1, 1)))
 def test_dates_that_strftime_writes_are_read(form, first):
-    """A column with a day after the twelfth is read correctly."""
+    """A column that contains a day after the twelfth is read correctly."""
     first = first.replace(second=0, microsecond=0)
     cells = [(first + timedelta(days=i)).strftime(form) for i in range(40)]
     dates = Dates()

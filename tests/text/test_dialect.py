@@ -17,9 +17,9 @@ from rcf.text.dialect import Dialect, first_line_is_data, separator, sniff
         (["t,v", '2025-01-01,"124,3135"'], ",", ","),
         (["t;v", "13.01.2025 10:00;0,5"], ";", ","),
         (["v", "1", "2"], ",", "."),
-        (["v", "0,5", "1,5"], "\t", ","),  # one column: a comma must not cut it
+        (["v", "0,5", "1,5"], "\t", ","),  # there is one column, so a comma does not separate cells
         (["a,note", "1,x;y", "2,x;z"], ",", "."),
-        (["a;b", "1,234;5", "2,345;6"], ";", "."),  # thousands or decimals: nothing is assumed
+        (["a;b", "1,234;5", "2,345;6"], ";", "."),  # a comma may mark thousands or decimals, so nothing is assumed
         (["a,b", "", "1,2"], ",", "."),
         (["a,b"], ",", "."),
     ],
