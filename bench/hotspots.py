@@ -188,7 +188,7 @@ print(held() - before)
 def memory(window: int = 200_000) -> None:
     print("\n## Memory\n")
     if not os.path.exists("/proc/self/statm"):
-        print("Not measured: only Linux tells what is resident.")
+        print("Not measured, because resident memory is read from /proc (Linux).")
         return
     print("| | bytes/record |\n|---|---|")
     for d in (1, 2, 3, 4):
@@ -198,7 +198,7 @@ def memory(window: int = 200_000) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--window", type=int, default=10**6, help="the largest")
+    parser.add_argument("--window", type=int, default=10**6, help="the largest window")
     given = parser.parse_args()
     print(f"# HotSpots of rcf {__version__}\n")
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, numpy {np.__version__},")

@@ -140,10 +140,10 @@ def judge(kept: dict[str, Any], counts: dict[str, int], here: dict[str, str]) ->
         beyond += far
         print(f"{name:24} {before:14,} {now:14,} {change:+8.2%}{'  <--' if far else ''}")
     if here != kept["made_with"]:
-        print(f"bench.instructions: counted with {here}, kept with {kept['made_with']}: shown, not judged.")
+        print(f"bench.instructions: counted with {here}, kept with {kept['made_with']}, so they are only shown.")
         return 0
     if beyond:
-        print(f"bench.instructions: {beyond} cases beyond {TOLERANCE:.0%}. Where this is meant: --write.")
+        print(f"bench.instructions: {beyond} cases beyond {TOLERANCE:.0%}. If this is intended, run it with --write.")
     return 1 if beyond else 0
 
 

@@ -25,13 +25,13 @@ OPERATIONS = ["update_one", "update_batch", "score"]
 # The part of each function of the core; the first pattern that matches counts.
 PARTS = {
     "descents": r"rcf_descend",
-    "boxes on the way up": r"rcf_climb|rcf_walk",
+    "climb: box distances": r"rcf_climb|rcf_walk",
     "sweep of a frozen tree": r"rcf_sweep",
-    "insertion: which cut, where": r"learn\b|find_gap|open_boxes|hull",
-    "boxes that grow": r"widen_path",
-    "boxes that shrink": r"shrink_path",
+    "insertion: choice of the cut": r"learn\b|find_gap|open_boxes|hull",
+    "boxes enlarged by an insertion": r"widen_path",
+    "boxes shrunk by a deletion": r"shrink_path",
     "sampler": r"reservoir|sample_",
-    "gathering pairs, fetching ahead": r"learn_rows|learn_blocks|learn_record|update_record|score_(few_)?rows|score_by_tree",
+    "gathering pairs, prefetching": r"learn_rows|learn_blocks|learn_record|update_record|score_(few_)?rows|score_by_tree",
 }
 
 
@@ -86,9 +86,9 @@ def parts(case: cases.Case, seconds: float, folder: Path) -> dict[str, float]:
     whole = float(out.split()[-1])
     shown = ["perf", "report", "--stdio", "-i", str(samples), "-F", "overhead,symbol", "--percent-limit", "0.1"]
     found = subprocess.run(shown, capture_output=True, text=True, check=True).stdout
-    cost = dict.fromkeys([*PARTS, "the rest: Python"], 0.0)
+    cost = dict.fromkeys([*PARTS, "rest, mostly Python"], 0.0)
     for share, symbol in re.findall(r"^\s*([\d.]+)%\s+\[.\]\s+(\S+)", found, re.MULTILINE):
-        part = next((name for name, pattern in PARTS.items() if re.search(pattern, symbol)), "the rest: Python")
+        part = next((name for name, pattern in PARTS.items() if re.search(pattern, symbol)), "rest, mostly Python")
         cost[part] += float(share) / 100 * whole
     return {**cost, "all": whole}
 

@@ -150,7 +150,7 @@ class Report:
         usual = measured[measured["peer"] == "rcf"].set_index("case")["rate"]
         measured = measured.assign(price=measured["case"].map(usual) / measured["rate"])
         self.spread(
-            measured, "What low_memory costs: records per second of CPU time, and how many times as long a record takes"
+            measured, "The cost of low_memory: records per second of CPU time, and the factor in the time per record"
         )
 
     def latency(self, times: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]) -> None:
@@ -192,11 +192,11 @@ class Report:
         grid.flat[0].legend(fontsize="small")
         self.plot(figure, "curves")
         self.write(
-            "What to expect. **n**: flat; a forest holds T·S records whatever it has seen, only that a long stream is learned "
-            "from less often while the samples still fill (steady state is 1 in about 10 with the default time decay). "
-            "**T**: linear, a little worse once the forest outgrows a cache; in batches each tree meets many records "
-            "while it is in the cache. **S**: like log S, the depth of a tree. **d**: sub-linear to 32, as the "
-            "steps of a walk are shared by all features and eight features are one vector operation; linear beyond."
+            "These are the expected curves. **n**: constant, because a forest always holds T·S records. Learning is more "
+            "frequent only while the samples still fill (later 1 in about 10 records enters, with the default time decay). "
+            "**T**: linear, and a little worse when the forest no longer fits in a cache; in batches, each tree processes "
+            "many records while it is in the cache. **S**: like log S, the depth of a tree. **d**: sub-linear up to 32, because "
+            "a walk takes its steps for all features at once and eight features are one vector operation; linear above."
         )
 
     def memory(self, measured: pd.DataFrame) -> None:
@@ -283,7 +283,7 @@ class Report:
             table[f"{prefix}recall %"] = 100 * found / table["OpenSearch: anomalies"]
         self.table(table.reset_index(names="series"), f"{published['what']} ({published['source']})")
         self.write(
-            f"Of all {len(theirs)} series: {published['all']}. Series that are not in the data folder are left out of the sum."
+            f"On all {len(theirs)} series: {published['all']}. Series that are not in the data folder are left out of the sum."
         )
 
     def detector(self, measured: pd.DataFrame) -> None:

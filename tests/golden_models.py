@@ -1,10 +1,10 @@
 """The model files of released versions, which every later version must load: `golden/model_v<version>_<class>.json`.
 
-    python tests/golden_models.py             write the files of this version again, until it is released
-    python tests/golden_models.py --answers   keep the model files and write new answers, if a change of the core is meant to
-                                              change how models continue
+    python tests/golden_models.py             write the files of this version again (only before its release)
+    python tests/golden_models.py --answers   keep the model files and write new answers (only if models are meant to continue
+                                              differently after a change of the core)
 
-Each file holds a model file, records that follow, and the answers of the model.
+Each file holds a model file, later records, and the answers of the model to them.
 """
 
 import argparse

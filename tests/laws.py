@@ -12,7 +12,7 @@ def chi_square(counts, law):
 
     Cells with less than five expected are pooled.
     """
-    assert set(counts) <= set(law), "an outcome that cannot be"
+    assert set(counts) <= set(law), "an impossible outcome"
     total = sum(counts.values())
     observed = np.array([counts.get(k, 0) for k in law], dtype=float)
     expected = np.array(list(law.values())) * total

@@ -126,7 +126,7 @@ def check(arrays):
         assert set(free) == set(range(len(items))) - used
         after = [int(links[i]) for i in free]
         if arrays["mass"]:
-            assert len(set(after)) == len(after), "two free ones lead to the same one"
+            assert len(set(after)) == len(after), "two free nodes have the same successor"
             assert set(after) <= {*free, -1}
             assert not free or -1 in after
     # the sample is a heap with the largest key on top

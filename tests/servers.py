@@ -24,7 +24,7 @@ def wait_until(condition, seconds=20.0, step=0.02):
     """Wait until `condition` returns a true value, and return it; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end, f"not within {seconds} s"
+        assert time.monotonic() < end, f"the condition did not hold within {seconds} s"
         time.sleep(step)
     return found
 

@@ -193,7 +193,7 @@ def test_columns_that_hold_numbers_in_other_types():
         assert forest.anomaly_score(other).tolist() == forest.anomaly_score(plain).tolist()
 
 
-def test_nothing_is_no_record():
+def test_none_is_not_a_record():
     for grown in (RandomCutForest(5, 16), RandomCutForest(5, 16).fit(GOOD[:, :1])):
         with pytest.raises(ValueError, match=r"must be (a number|numbers), got None"):
             grown.update(None)
@@ -288,7 +288,7 @@ def test_before_anything_was_learned(method):
         getattr(RandomCutForest(), method)(GOOD)
 
 
-def test_another_kind_of_score():
+def test_unknown_methods():
     forest = RandomCutForest(5, 16, random_state=0).fit(GOOD)
     for call in (forest.anomaly_score, forest.attribution):
         with pytest.raises(ValueError, match="'best'"):

@@ -74,7 +74,7 @@ def test_clone_takes_parameters_and_nothing_else(X):
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_pickle_goes_on_where_it_was(X, protocol):
+def test_a_pickled_forest_continues(X, protocol):
     forest = RandomCutForest(20, 64, random_state=0).fit(X)
     again = pickle.loads(pickle.dumps(forest, protocol))
     np.testing.assert_array_equal(again.anomaly_score(X), forest.anomaly_score(X))
@@ -177,7 +177,7 @@ def test_contamination_auto_is_three_sigma(X):
 
 
 @pytest.mark.parametrize("n", [300, 5000])
-def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
+def test_the_offset_of_a_table_does_not_depend_on_when_it_is_read(n):
     X = np.random.default_rng(2).normal(size=(n, 2))
 
     def fitted():
@@ -192,7 +192,7 @@ def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
     assert grown.offset_ != at_once, "the records that the forest holds now"
     grown.fit(X)
     assert grown.offset_ == at_once
-    assert fitted().set_params(contamination=0.2).offset_ == at_once, "a parameter takes effect when it is fitted again"
+    assert fitted().set_params(contamination=0.2).offset_ == at_once, "a parameter takes effect at the next fit"
     assert fitted().set_params(contamination=0.2).fit(X).offset_ > at_once
 
 
@@ -200,7 +200,7 @@ def test_offset_is_that_of_the_table_whenever_it_is_asked_for(n):
 @pytest.mark.parametrize(
     "values", [[-1.1, 0.3, 0.5, 100.0], [0.0, 1.0, 3.0], [5.0] * 20 + [6.0], [1e9, 1e9 + 1, 1e9 + 2]]
 )
-def test_the_line_of_auto_lies_below_what_a_far_record_scores(method, values):
+def test_the_automatic_threshold_is_below_the_score_of_a_far_record(method, values):
     """With few rows, mean + 3 sd is above any possible score."""
     forest = RandomCutForest(30, method=method, random_state=0).fit(np.array(values)[:, None])
     far = [[max(values) + 1e6], [min(values) - 1e6]]
@@ -211,7 +211,7 @@ def test_the_line_of_auto_lies_below_what_a_far_record_scores(method, values):
     assert forest.predict([[values[1]]]).tolist() == [1]
 
 
-def test_offset_is_that_of_the_method_whenever_it_is_asked_for(X):
+def test_the_offset_of_a_method_does_not_depend_on_when_it_is_read(X):
     query = np.r_[X[:20], [[9.0] * 3]]
 
     def fitted():
@@ -228,7 +228,7 @@ def test_offset_is_that_of_the_method_whenever_it_is_asked_for(X):
         carried = [copy.deepcopy(late), pickle.loads(pickle.dumps(late)), RandomCutForest.from_bytes(late.to_bytes())]
         assert {forest.offset_ for forest in carried} == {late.offset_}
         for forest in carried:
-            assert forest.set_params(method="depth").offset_ == first, "that of the rows given to fit"
+            assert forest.set_params(method="depth").offset_ == first, "the offset of the rows given to fit"
     assert late.set_params(method="depth").offset_ == read.set_params(method="depth").offset_ == first
     share = (
         RandomCutForest(50, contamination=0.1, random_state=0).fit(X).set_params(method="codisp", contamination="auto")
@@ -236,7 +236,7 @@ def test_offset_is_that_of_the_method_whenever_it_is_asked_for(X):
     assert (share.predict(X) == -1).mean() == pytest.approx(0.1, abs=0.03), "the contamination of fit"
 
 
-def test_offset_on_a_stream_follows_contamination_whenever_it_is_asked_for(X):
+def test_the_offset_of_a_stream_follows_contamination(X):
     late, read = (RandomCutForest(20, 64, random_state=0).partial_fit(X) for _ in range(2))
     first = read.offset_
     for forest in (late, read):
@@ -272,7 +272,7 @@ def test_offset_follows_the_stream():
     assert forest.predict([[0.0, 0.0], [8.0, 8.0]]).tolist() == [-1, 1]
 
 
-def test_offset_follows_what_is_taken_back_and_merged():
+def test_offset_follows_forget_and_merge():
     r = np.random.default_rng(0)
     far = r.normal(8.0, 1.0, size=(30, 2))
 
@@ -449,7 +449,7 @@ def test_sample_weight_on_a_stream(X):
     assert weighted.forget(X[5]) == 50
 
 
-def test_time_decay_prefers_the_late(X):
+def test_time_decay_prefers_recent_records(X):
     r = np.random.default_rng(0)
     data = np.r_[r.normal(0, 1, (2000, 1)), r.normal(50, 1, (500, 1))]
     for decay, late in ((0.0, 0.2), (0.05, 1.0)):
@@ -533,7 +533,7 @@ def test_range_of_float32():
         assert np.isfinite(forest.attribution(data)).all()
 
 
-def test_a_large_offset_loses_no_signal():
+def test_a_large_offset_does_not_hide_an_outlier():
     """1e9 +- 1 is a single value in float32, and both Rust forests miss an outlier of 30 sigma there."""
     noise = np.r_[np.random.default_rng(0).normal(size=(600, 1)), [[30.0]]]
     forest, shifted = (RandomCutForest(50, random_state=0) for _ in range(2))
@@ -589,7 +589,7 @@ def test_a_forest_fitted_to_few_rows_scores_what_comes_next():
 
 
 @pytest.mark.parametrize("grown", ["fit", "partial_fit", "update_many", "update of a Series"])
-def test_names_of_what_is_learned_are_those_of_the_features(grown):
+def test_names_of_records_must_be_those_of_the_features(grown):
     """The names of a Series are in its index. A Series in another order is refused, because learning it by position would be
     wrong.
     """
@@ -639,6 +639,6 @@ def test_a_parameter_that_can_no_longer_act_is_refused(X, changed, by_hand):
         ):
             learn()
     assert forest.anomaly_score(X).shape == (len(X),)
-    assert forest.to_bytes() == before, "what is saved is the forest with the parameters that it was begun with"
+    assert forest.to_bytes() == before, "the saved forest has the parameters with which it was begun"
     forest.set_params(**{name: was}).update(X[0])
     forest.set_params(**changed).fit(X).update(X[0])

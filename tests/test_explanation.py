@@ -24,7 +24,7 @@ def test_the_form_is_the_documented_one():
     assert json.loads(mine)["Systolic"] == {"DIRECTION": "HIGH", "STRENGTH": "0.8567", "ATTRIBUTION_SCORE": "1.7447"}
 
 
-def test_ties_and_nothing_are_low():
+def test_an_empty_attribution_has_the_direction_low():
     """As in the service, the explanation while learning has score 0, strength 0 and direction LOW."""
     assert explanation_json(np.zeros((1, 2)), ["a"]) == (
         '{"a":{"DIRECTION":"LOW","STRENGTH":"0.0000","ATTRIBUTION_SCORE":"0.0000"}}'
@@ -54,7 +54,7 @@ def test_names_are_quoted_as_json_and_kept_as_written():
     assert list(json.loads(explanation_json(np.zeros((3, 2)), names))) == names
 
 
-def test_of_a_forest_the_parts_add_up_to_the_score():
+def test_the_parts_of_a_forest_add_up_to_the_score():
     X = np.random.default_rng(0).normal(size=(500, 3))
     forest = RandomCutForest(20, random_state=0).fit(X)
     rows = [[0.0, 9.0, 0.0], [-8.0, 0.0, 0.1]]
@@ -66,7 +66,7 @@ def test_of_a_forest_the_parts_add_up_to_the_score():
     assert list(json.loads(forest.explanation_json(rows, directionality=False)[0])["x0"]) == ["ATTRIBUTION_SCORE"]
 
 
-def test_of_a_detector_the_parts_add_up_to_the_score():
+def test_the_parts_of_a_detector_add_up_to_the_score():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 2))
     X[-1] = 0.0, -40.0
@@ -81,6 +81,6 @@ def test_of_a_detector_the_parts_add_up_to_the_score():
     assert list(json.loads(found.explanation_json())) == ["x0", "x1"]
 
 
-def test_of_a_detector_that_warms_up_everything_is_zero():
+def test_everything_is_zero_while_a_detector_warms_up():
     found = StreamDetector(random_state=0).update([1.0, 2.0])
     assert found.explanation_json(["a", "b"]) == explanation_json(np.zeros((2, 2)), ["a", "b"])

@@ -42,12 +42,12 @@ def test_detections_show_the_scores_and_the_flagged_records():
     assert (dot.get("cx"), dot.get("cy")) == tuple(highest.split(",")), "the dot is on the peak of the flagged record"
 
 
-def test_nothing_is_shown_of_nothing():
+def test_html_of_empty_results():
     assert "0 records, 0 flagged" in StreamDetector(random_state=0).update_many(np.empty(0))._repr_html_()
     parsed(StreamDetector(random_state=0).update(1.0)._repr_html_())
 
 
-def test_forecast_shows_a_row_a_step():
+def test_a_forecast_has_a_row_for_each_step():
     detector = StreamDetector(random_state=0)
     detector.update_many(100 * np.sin(np.arange(1000) / 8))
     assert len(parsed(detector.forecast(5)._repr_html_()).findall(".//tbody/tr")) == 5
@@ -95,7 +95,7 @@ def test_a_forest_shows_what_it_has_seen():
         stream.predict([record])
 
 
-def test_hot_spots_show_a_row_each():
+def test_each_hot_spot_has_a_row():
     spots = HotSpots(window_size=60, scan_radius=1, min_points=2)
     assert len(summary(spots)) == 0
     assert summary(spots.fit([[0.0], [9.0]])).find("p").text == "2 records seen, 2 in the window, hot spots: 0"

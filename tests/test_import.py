@@ -28,7 +28,7 @@ def test_every_public_name_is_there():
     assert "rcf" in loaded("import rcf\nfor name in rcf.__all__: getattr(rcf, name)")
 
 
-def test_what_is_shown_are_public_names_and_modules():
+def test_dir_lists_public_names_and_modules():
     import types
 
     import rcf

@@ -66,11 +66,11 @@ def test_trees_hold_values_of_the_feature_in_the_place_of_missing_ones():
     again = RandomCutForest(20, random_state=0, n_jobs=2).fit(gaps)
     np.testing.assert_array_equal(again.anomaly_score(gaps), forest.anomaly_score(gaps))
     np.testing.assert_array_equal(forest.predict(gaps), RandomCutForest.from_bytes(forest.to_bytes()).predict(gaps))
-    assert np.isnan(gaps).any(), "the caller's table is not written to"
+    assert np.isnan(gaps).any(), "the caller's table does not change"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3])
-def test_with_missing_values_it_finds_as_much_as_isolation_forest(share):
+def test_ranking_with_missing_values_is_as_good_as_in_isolation_forest(share):
     truth = np.arange(1500) >= 1440
     ours, theirs = [], []
     for seed in range(4):
@@ -141,7 +141,7 @@ def test_sparse_with_missing_values():
     np.testing.assert_array_equal(a.anomaly_score(given), b.anomaly_score(given.toarray()))
 
 
-def test_of_a_large_sparse_table_rows_are_drawn(monkeypatch):
+def test_large_sparse_tables_are_subsampled(monkeypatch):
     """As many rows as fit are drawn, each with the same probability. The rows keep their weights."""
     n, fits = 6000, 1500
     X = sparse.csr_matrix(np.arange(1.0, n + 1)[:, None])
@@ -159,7 +159,7 @@ def test_of_a_large_sparse_table_rows_are_drawn(monkeypatch):
     weights = np.where(np.arange(n) < n // 2, 1e-9, 1.0)
     assert RandomCutForest(1, 128, random_state=0).fit(X, sample_weight=weights)._forest.points(0).min() > n // 2
     shares = RandomCutForest(10, contamination=0.1, random_state=0).fit(X).predict(X)
-    assert (shares == -1).mean() == pytest.approx(0.1, abs=0.02), "the line is that of all rows"
+    assert (shares == -1).mean() == pytest.approx(0.1, abs=0.02), "the threshold is that of all rows"
     assert RandomCutForest(4, 128, time_decay=0.01, random_state=0).fit(X).n_seen_ == n, "the decay counts every row"
 
 

@@ -105,12 +105,12 @@ def test_parameters_and_attributes(forest):
     np.testing.assert_array_equal(getattr(again, "feature_names_in_", None), getattr(forest, "feature_names_in_", None))
 
 
-def test_pickle_is_the_same_too(forest):
+def test_a_pickled_forest_has_the_same_state(forest):
     again = pickle.loads(pickle.dumps(forest))
     assert_same_state(forest._forest.state(), again._forest.state())
 
 
-def test_names_are_held_to_after_loading():
+def test_names_are_checked_after_loading():
     again = RandomCutForest.from_bytes(with_names().to_bytes())
     with pytest.raises(ValueError, match="feature names"):
         again.predict(pd.DataFrame(stream(3, 3), columns=["a", "b", "c"]))
@@ -145,7 +145,7 @@ def test_the_package_safetensors_reads_it(tmp_path):
         assert set(tensors) == {"forest", "crc32"}
 
 
-def test_planes_are_as_the_notes_say(things):
+def test_planes_have_the_documented_format(things):
     safetensors = pytest.importorskip("safetensors.numpy", reason="the package safetensors is not installed")
     points = np.round(stream(3000, 2)).astype(np.float32)
     tensors = safetensors.load(Thing(points).to_bytes())
@@ -277,13 +277,13 @@ def rank_of(x):
     return bits ^ (0xFFFFFFFF if bits >> 31 else 0x80000000)
 
 
-def test_a_forest_is_as_the_notes_on_its_bits_say(forest):
+def test_the_bits_of_a_forest_have_the_documented_format(forest):
     assert_as_noted(forest._forest)
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 @pytest.mark.parametrize("n", [5, 40, 900])
-def test_windows_that_overlap_stand_once(step, n):
+def test_overlapping_windows_are_stored_once(step, n):
     """The result does not depend on `step`, by which consecutive windows move. A wrong step only gives more bytes."""
     x = np.random.default_rng(0).normal(size=(n + 2, 2)).cumsum(axis=0)
     forest = Forest(3, 64, 6, 0.02, [1])
@@ -415,7 +415,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype}{a.shape}")
-def test_every_array_comes_back(things, array):
+def test_every_array_is_restored(things, array):
     again = persist.unpack(Thing(array).to_bytes()).content
     assert again.dtype == array.dtype.newbyteorder("=")
     assert again.shape == array.shape
@@ -423,7 +423,7 @@ def test_every_array_comes_back(things, array):
     assert again.flags.writeable
 
 
-def test_scalars_and_nested_objects_come_back(things):
+def test_scalars_and_nested_objects_are_restored(things):
     content = {
         "none": None, "yes": True, "big": 2**80, "tenth": 0.1, "least": 5e-324, "inf": float("inf"), "minus": -float("inf"),
         "text": "ö\"\n\0",
@@ -437,7 +437,7 @@ def test_scalars_and_nested_objects_come_back(things):
 
 
 @pytest.mark.parametrize("data", [b"", b"\0bytes", bytes(100_000)])
-def test_bytes_come_back(things, data):
+def test_bytes_are_restored(things, data):
     assert bytes(Thing.from_bytes(Thing({"deep": [data, data]}).to_bytes()).content["deep"][1]) == data
 
 
@@ -461,7 +461,7 @@ def test_files_of_every_version_load_and_go_on(path):
     assert found.keys() == expected.keys()
     for name in found:
         assert repr(found[name]) == repr(expected[name]), (
-            f"{name}: if a change of the core means to learn otherwise, `python tests/golden_models.py --answers` renews this"
+            f"{name}: if the core is meant to learn differently now, `python tests/golden_models.py --answers` renews this"
         )
 
 
@@ -707,7 +707,7 @@ def test_another_class_is_refused(things):
         Thing.from_bytes(fitted_on_table().to_bytes())
 
 
-def test_one_bit_is_enough():
+def test_one_changed_bit_is_found():
     """A changed bit is found anywhere, even in a number for which any value is valid."""
     data = fitted_on_table().to_bytes()
     for at in [*range(0, len(data), max(1, len(data) // 400)), *range(len(data) - 40, len(data))]:
@@ -844,7 +844,7 @@ def fuzz(n, seed):
             loaded += 1
         except (ModelFileError, ModelStateError):
             refused += 1
-    assert loaded > n // 50, "the mutations are all so coarse that nothing is tried"
+    assert loaded > n // 50, "nearly all damaged files are refused, so that their use is not tested"
     assert refused > n // 3
     assert peak_memory() - before < 300, "megabytes more than before"
 

@@ -37,7 +37,7 @@ def test_sequence(forest):
             trees[i]
 
 
-def test_arrays_say_what_the_tree_is(forest, X):
+def test_arrays_describe_the_tree(forest, X):
     for tree in forest.trees_:
         held = X[tree.arrivals - 1]
         below = {}
@@ -106,7 +106,7 @@ def test_rrcf_loads_it_and_works_with_it(forest, X, rrcf):
         theirs.forget_point(int(tree.arrivals[0]) - 1)
 
 
-def test_dict_of_one_record_and_of_none():
+def test_dict_of_one_record_and_of_an_empty_tree():
     forest = RandomCutForest(2, 8, random_state=0).partial_fit([[1.5, 2.5]])
     assert forest.trees_[0].to_dict() == {"type": "Leaf", "i": 0, "x": [1.5, 2.5], "d": 0, "n": 1, "ixs": [0]}
     forest.forget([1.5, 2.5])

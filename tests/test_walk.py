@@ -56,7 +56,7 @@ def test_finish_is_given_the_means(forest_and_queries):
         forest.walk(queries, walk.depth._replace(finish=3))
 
 
-def test_stations_are_what_the_notes_say():
+def test_visitors_get_the_documented_arguments():
     """A visitor that encodes all its arguments, compared with a walk over the arrays in plain Python."""
 
     def equal(depth, mass, n, above):
@@ -120,7 +120,7 @@ def by_gap(depth, mass, n, above, gap):
     return 1.0 / gap
 
 
-def test_only_records_apart_are_unequal(small):
+def test_a_record_that_equals_its_leaf_is_never_unequal(small):
     """For a record that equals its leaf, only `equal` is called, in trees with many leaves and with one."""
     one = RandomCutForest(3, 8, random_state=0).partial_fit([[1.0, 2.0]] * 4)
     for forest, same in ((small, small._held(50)), (one, [[1.0, 2.0]])):
@@ -183,7 +183,7 @@ def test_a_bad_visitor_is_named(small):
     assert small.walk(far, walk.Visitor(height_equal, height_unequal, height_ancestor)).shape == (2,)
 
 
-def test_an_empty_tree_counts_as_nothing():
+def test_an_empty_tree_adds_nothing_to_the_score():
     forest = RandomCutForest(2, 8, random_state=0).partial_fit([[1.0, 2.0]])
     forest.forget([1.0, 2.0])
     assert forest.walk([[1.0, 2.0]], walk.depth).tolist() == [0.0]
@@ -253,7 +253,7 @@ def test_neighbors_are_the_leaves_of_the_trees(small):
     assert len(small.neighbors(x, 0.0).points) == 0
 
 
-def test_neighbors_find_the_near_ones():
+def test_neighbors_include_the_nearest_record():
     X = np.random.default_rng(5).normal(size=(256, 3)) + 1e5
     forest = RandomCutForest(100, 256, random_state=0).fit(X)
     for x in X[:20]:

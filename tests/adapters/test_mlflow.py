@@ -62,7 +62,7 @@ def test_logged_and_loaded(mlflow):
     np.testing.assert_array_equal(load_model(logged.model_uri).anomaly_score(X), forest.anomaly_score(X))
 
 
-def test_what_is_no_fitted_forest_is_refused(mlflow, tmp_path):
+def test_only_fitted_forests_are_accepted(mlflow, tmp_path):
     from rcf.adapters.mlflow import save_model
 
     with pytest.raises(TypeError, match="model must be a RandomCutForest, got StreamDetector"):

@@ -53,7 +53,7 @@ def test_the_interface_of_pyod(RandomCutForest):
         RandomCutForest(contamination=0.9)
 
 
-def test_refusals_leave_it_as_it_was(RandomCutForest):
+def test_errors_leave_the_detector_unchanged(RandomCutForest):
     detector = RandomCutForest(random_state=0).fit(X)
     before = detector.decision_scores_
     bad = X.copy()

@@ -14,7 +14,7 @@ def stream(n=400, seed=0):
     return X, y.astype(int)
 
 
-def test_one_record_and_many_alike():
+def test_single_records_and_batches_agree():
     X, _ = stream()
     batch, single, apart, forest = (RandomCutForest(20, 32, method="codisp", random_state=4) for _ in range(4))
     scores = batch.fit_score(X)
@@ -32,7 +32,7 @@ def test_one_record_and_many_alike():
     np.testing.assert_array_equal(ours.update_many(X)[32:], scores[32:])
 
 
-def test_refusals_leave_it_as_it_was():
+def test_errors_leave_the_model_unchanged():
     X, _ = stream(50)
     forest = RandomCutForest(5, 16, random_state=0)
     assert forest.score(X[:3]).tolist() == [0.0] * 3

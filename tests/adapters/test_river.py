@@ -39,7 +39,7 @@ def test_features_that_come_and_go():
     np.testing.assert_array_equal(held, [[1, 2], [1, 3], [1, 4]])
 
 
-def test_refusals_leave_it_as_it_was():
+def test_errors_leave_the_model_unchanged():
     adapter = RandomCutForest(5, 16, seed=0)
     with pytest.raises(ValueError, match=r"first record .* nan"):
         adapter.learn_one({"a": 1.0, "b": math.nan})

@@ -14,7 +14,7 @@ some_evidence = st.lists(st.integers(0, 6), min_size=1, max_size=90).map(lambda 
 
 @given(some_evidence, st.integers(1, 40))
 @settings(max_examples=200, deadline=None)
-def test_a_peak_is_above_every_value_held(e, hold):
+def test_a_peak_exceeds_the_values_before_it(e, hold):
     expected = [v if v > max([0.0, *e[max(0, t - hold) : t]]) else 0.0 for t, v in enumerate(e)]
     found = events.peaks(e, hold)
     assert found.tolist() == expected
@@ -105,13 +105,13 @@ def test_an_event_ends_ten_records_after_its_label():
         assert (figures["recall"], figures["precision"]) == ((1.0, 1.0) if right else (0.0, 0.0)), at
 
 
-def test_silence_finds_nothing():
+def test_without_evidence_no_event_is_found():
     silent = events.findings([(np.arange(50) == 20, np.zeros(50), 5)])
     assert silent.over_thresholds() == {"event AP": 0.0, "best F1": 0.0}
     assert silent.at(1.0)["alarms in 1000"] == 0.0
 
 
 @pytest.mark.parametrize("evidence", [np.zeros(3), np.full(5, np.nan), np.full(5, -1.0)])
-def test_evidence_that_cannot_be_judged_is_refused(evidence):
+def test_invalid_evidence_is_refused(evidence):
     with pytest.raises(ValueError, match="at least 0, without NaN"):
         events.findings([(np.zeros(5, dtype=bool), evidence, 0)])

@@ -16,7 +16,7 @@ DATA = Path(os.environ.get("RCF_DATA", ROOT.parent / "shared" / "data")) / "nab"
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no NAB data: set RCF_DATA")
 @pytest.mark.parametrize(("profile", "published"), [("standard", 50.2458), ("low FP", 39.1739), ("low FN", 60.7299)])
-def test_the_published_scores_of_kinesis_come_out(profile, published):
+def test_published_scores_of_kinesis_are_reproduced(profile, published):
     corpus = nab.load(DATA)
     detections = {}
     for series in corpus:
@@ -130,7 +130,7 @@ def test_agrees_with_a_loop_over_every_threshold_and_record(profile, seed):
     assert score == pytest.approx(expected, abs=1e-9)
 
 
-def test_perfection_is_100_and_silence_0():
+def test_a_perfect_detector_has_100_and_a_silent_one_0():
     rng = np.random.default_rng(0)
     corpus = [made_up(rng, "a", 400, ((100, 140), (300, 320)))]
     perfect = np.zeros(400)

@@ -92,7 +92,7 @@ def test_an_event_is_one_line(table):
     assert "2 events in 2,000 rows; the first 64 rows were warm-up, in which nothing is flagged" in done.stdout.decode()
 
 
-def test_the_side_is_that_of_the_values():
+def test_the_side_is_that_of_the_flagged_values():
     """30 values that were 12 too high once had the cause "low", because the forest had learned them before it explained them."""
     x = np.random.default_rng(0).normal(size=1200)
     x[900:930] += 12.0
@@ -102,7 +102,7 @@ def test_the_side_is_that_of_the_values():
     assert strongest[3] == "x high"
 
 
-def test_noise_is_left_alone(tmp_path):
+def test_noise_is_hardly_ever_flagged(tmp_path):
     """Once, 14 968 of a million rows of noise on a sine were flagged."""
     x = np.sin(np.arange(50_000) / 50) * 10 + np.random.default_rng(0).normal(size=50_000)
     np.savetxt(tmp_path / "x.csv", x, header="x", comments="")
@@ -112,7 +112,7 @@ def test_noise_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "-"])
-def test_output_is_what_the_detector_says(table, tmp_path, form):
+def test_output_has_the_results_of_the_detector(table, tmp_path, form):
     """The table has gaps in its time stamps and missing cells. Flags, scores and likelihoods are equal, bit for bit."""
     frame = pd.read_csv(table)
     frame.loc[[70, 800, 801], "a"] = np.nan
@@ -211,7 +211,7 @@ def test_an_error_of_time_names_the_key(tmp_path):
     )
 
 
-def test_keys_that_are_no_keys(tmp_path):
+def test_invalid_key_columns(tmp_path):
     path, _ = hosts(tmp_path)
     for options, told in (
         (["--key", "host", "--columns", "host,load"], "column 'host' is both the key and a column to score"),
@@ -264,7 +264,7 @@ def test_pieces_do_not_change_the_result(table, tmp_path, monkeypatch, block):
     assert outputs[0] == outputs[1] != b""
 
 
-def test_a_file_that_is_no_longer_than_the_warm_up(tmp_path):
+def test_a_file_with_fewer_rows_than_the_warm_up(tmp_path):
     """The rows are judged by a forest that was fitted to all of them, and the output says so."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
@@ -299,7 +299,7 @@ def test_few_normal_rows_are_seldom_flagged():
     assert not whole_file(RandomCutForest(2, 4, random_state=0), np.array([[0.0], [1.0], [100.0]])).flags.any()
 
 
-def test_parquet_in_equals_csv_in(table, tmp_path):
+def test_parquet_and_csv_give_the_same_result(table, tmp_path):
     pd.read_csv(table).to_parquet(tmp_path / "table.parquet")
     a = rcf("detect", table, "--trees", 10)
     b = rcf("detect", tmp_path / "table.parquet", "--trees", 10)
@@ -354,7 +354,7 @@ def test_plot(table, tmp_path, kind):
     assert path.read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml"}[kind])
 
 
-def test_no_bar_and_no_colour_where_there_is_no_terminal(table):
+def test_no_progress_bar_and_no_colour_without_a_terminal(table):
     done = rcf("detect", table, "--columns", "a,b", "--trees", 10)
     assert done.stderr == b""
     assert b"\x1b" not in done.stdout
@@ -419,7 +419,7 @@ def test_time_that_goes_back(table, tmp_path):
         assert rcf("detect", tmp_path / "bad.csv", "--trees", 2).returncode == 0
 
 
-def test_equal_times_and_a_clock_that_is_put_back(tmp_path):
+def test_equal_times_and_a_clock_that_is_set_back(tmp_path):
     """Exports in local time repeat an hour in autumn, and logs repeat seconds. The flags are those of the detector."""
     when = pd.date_range("2025-10-20", periods=1440, freq="10min", tz="Europe/Berlin")
     local = when.tz_localize(None)  # 02:00 to 02:50 of 26 October come twice
@@ -489,7 +489,7 @@ def test_time_that_is_also_scored(table):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_bar_on_a_terminal(table):
+def test_progress_bar_on_a_terminal(table):
     import pty
 
     ours, theirs = pty.openpty()
@@ -584,7 +584,7 @@ def test_output_that_cannot_be_written(table, tmp_path):
     assert b"Traceback" not in done.stderr
 
 
-def test_one_thing_has_one_name_in_all_commands():
+def test_commands_share_the_names_of_options():
     """Options that two commands share have the same short form, and a letter has the same meaning in all commands."""
     found = {}
     for command in ("detect", "stream", "hotspots"):
@@ -625,7 +625,7 @@ def test_broken_pipe(tmp_path):
     assert b"BrokenPipe" not in done.stderr
 
 
-def test_missing_extra_is_one_line():
+def test_missing_extra_gives_one_line_of_error():
     script = "import sys; sys.modules['typer'] = None; from rcf.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
     assert done.returncode == 1
@@ -671,7 +671,7 @@ def brute_force_peaks(scores, size, top):
 
 @pytest.mark.parametrize("top", [6, 1000])
 @pytest.mark.parametrize("cut", [1, 7, 1000])
-def test_peaks_do_not_overlap_and_do_not_depend_on_the_cutting(cut, top):
+def test_peaks_do_not_overlap_and_do_not_depend_on_the_pieces(cut, top):
     scores = np.random.default_rng(0).exponential(size=1000)
     events = Peaks(20, top)
     for start in range(0, 1000, cut):
@@ -726,7 +726,7 @@ def test_trace_keeps_extremes_and_little_else():
     np.testing.assert_array_equal(kept["score"], scores[kept["row"]])
 
 
-def test_made_up_series():
+def test_synthetic_series():
     series = make_series()
     again = make_series()
     np.testing.assert_array_equal(series.values, again.values)

@@ -78,7 +78,7 @@ def test_a_row_per_record_and_per_change(run, file, tmp_path):
     assert alone.read_bytes() == changes.read_bytes()
 
 
-def test_nothing_found_is_no_error(run, tmp_path):
+def test_finding_nothing_is_not_an_error(run, tmp_path):
     path = tmp_path / "few.csv"
     path.write_text("x\n1\n2\n3\n")
     result = run(path, "-r", 0.1, "-m", 2, "--changes", tmp_path / "none.csv")
@@ -113,7 +113,7 @@ def test_fewer_rows_than_a_window_suggest_a_radius_too(run, tmp_path):
         (["-m", "5001", "-w", "6000"], "at most the number of rows, 5000, got 5001"),
     ],
 )
-def test_bad_input_is_one_line(run, file, arguments, message):
+def test_bad_input_gives_one_line_of_error(run, file, arguments, message):
     result = run(file, *arguments)
     assert result.exit_code == 1
     assert message in result.output

@@ -67,7 +67,7 @@ def test_columns_by_name_and_by_number(columns):
         (["--time", "0", "--columns", "load"], "no column '0' among ['name', 'load']"),
     ],
 )
-def test_a_column_that_is_not_there_ends_it(arguments, message):
+def test_a_missing_column_ends_the_command(arguments, message):
     done = stream("name,load\na,1\nb,2\n", "--header", *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"rcf stream: {message}\n")
 
@@ -93,7 +93,7 @@ def test_wrong_options_are_a_usage_error_before_a_line_is_read(arguments, messag
     assert told.count(message) == 1
 
 
-def test_the_same_seed_is_taken_where_none_is_given():
+def test_the_default_seed_is_fixed():
     lines = "".join(f"{v}\n" for v in np.random.default_rng(0).normal(size=120).round(3))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys.modules[__name__], "SMALL", SMALL[2:])
@@ -116,7 +116,7 @@ def test_a_state_keeps_its_parameters_and_says_so(tmp_path):
     assert rcf.load(tmp_path / "state.rcf").model.n_seen_ == 4
 
 
-def test_a_state_without_a_folder_is_told_at_once(tmp_path):
+def test_a_missing_folder_of_the_state_is_reported_at_once(tmp_path):
     done = stream("1\n", "--state", tmp_path / "none" / "state.rcf")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip().endswith(f"state.rcf cannot be written: there is no folder {tmp_path / 'none'}")
@@ -128,7 +128,7 @@ def test_lines_are_counted_as_in_the_file():
     assert [(row["record"], row["line"]) for row in rows(done)] == [(1, 3), (2, 5)]
 
 
-def test_a_state_that_cannot_be_saved_is_told_and_the_stream_goes_on(tmp_path):
+def test_a_failed_save_is_reported_and_the_stream_continues(tmp_path):
     folder = tmp_path / "states"
     folder.mkdir()
     with subprocess.Popen(
@@ -220,14 +220,14 @@ def test_a_replay_after_a_restart_is_skipped(tmp_path):
     assert [row["score"] for row in [*first, *rows(done)]] == expected
 
 
-def test_a_replay_is_told_for_each_key(tmp_path):
+def test_a_replay_is_reported_for_each_key(tmp_path):
     state = ["--state", tmp_path / "state.rcf", "--time", "t", "--key", "host"]
     stream("t,host,load\n1,a,1\n2,a,2\n5,b,1\n", *state)
     done = stream("t,host,load\n2,a,2\n5,b,1\n3,a,3\n6,b,2\n4,c,1\n", *state)
     assert [(row["host"], row["t"]) for row in rows(done)] == [("a", 3), ("b", 6), ("c", 4)]
 
 
-def test_a_file_is_read_on_where_it_was(tmp_path):
+def test_a_restart_continues_within_the_file(tmp_path):
     values = noise(100)
     path, state = tmp_path / "in.csv", ["--state", tmp_path / "state.rcf"]
     path.write_text("load\n" + "".join(f"{v}\n" for v in values[:60]))
@@ -255,7 +255,7 @@ def test_bad_lines_need_not_count():
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/zero", "."])
 @pytest.mark.skipif(sys.platform == "win32", reason="devices of POSIX")
-def test_a_state_that_is_no_file_is_refused(path):
+def test_a_state_must_be_a_file(path):
     done = stream("1\n", "--state", path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("the state needs a file\n")
@@ -279,7 +279,7 @@ def test_a_second_process_on_one_state_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-def test_a_full_output_is_one_line_and_the_state_is_kept(tmp_path):
+def test_a_full_disk_gives_one_line_of_error_and_keeps_the_state(tmp_path):
     state = tmp_path / "state.rcf"
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*COMMAND, "--state", state], input=b"1\n2\n", stdout=full, stderr=subprocess.PIPE)
@@ -289,7 +289,7 @@ def test_a_full_output_is_one_line_and_the_state_is_kept(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
-def test_a_closed_output_is_one_line(tmp_path):
+def test_a_closed_output_gives_one_line_of_error(tmp_path):
     command = f"echo 1 | {' '.join(COMMAND)} >&-"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "rcf stream: standard output is closed\n")
@@ -347,13 +347,13 @@ def test_separator_decimal_comma_and_dates():
     assert "--decimal ," in done.stderr
 
 
-def test_a_first_line_that_may_be_either_must_be_told():
+def test_an_ambiguous_first_line_is_an_error():
     done = stream("country,2019\nx,1\n")
     assert (done.returncode, done.stdout) == (1, "")
     assert "give --header if it names them, --no-header if it is a record" in done.stderr
 
 
-def test_a_saved_detector_is_a_state_to_begin_with(tmp_path):
+def test_a_saved_detector_can_be_the_first_state(tmp_path):
     values = noise(200)
     detector = StreamDetector(**PARAMS)
     detector.update_many(np.array(values[:150]))
@@ -362,7 +362,7 @@ def test_a_saved_detector_is_a_state_to_begin_with(tmp_path):
     assert [row["score"] for row in found] == detector.update_many(np.array(values[150:])).score.tolist()
 
 
-def test_an_event_opens_and_is_open():
+def test_events_are_opened_open_and_closed():
     """A pager opens an incident on "opened" and resolves it on "closed"."""
     values = noise(400)
     values[200:220] = [30.0] * 20
@@ -377,7 +377,7 @@ def test_an_event_opens_and_is_open():
     assert all(row["severity"] is None for row in found if not row["is_anomaly"])
 
 
-def test_local_dates_go_by_the_clock_on_the_wall():
+def test_local_dates_may_repeat_an_hour():
     """Dates without a zone may repeat an hour, as in `rcf detect`. The zone and the longest step are options."""
     local = [f"2026-10-25T{hour:02d}:{minute:02d}:00" for hour in (1, 2, 2, 3) for minute in range(60)]
     values = noise(240)

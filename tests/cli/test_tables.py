@@ -76,7 +76,7 @@ def test_german_exports(read):
     assert reader.notes == []
 
 
-def test_options_beat_what_is_recognised(read, wrong):
+def test_options_override_what_is_recognised(read, wrong):
     assert read("a b\n1 2\n", sep="space")[0] == [[1, 2]]
     assert read("a~b\n1,5~2\n", sep="~", decimal=",")[0] == [[1.5, 2]]
     assert (
@@ -123,7 +123,7 @@ def test_a_file_without_header_loses_no_record(read):
     ]
 
 
-def test_a_header_that_may_be_a_record_is_asked_about(read, wrong):
+def test_an_ambiguous_header_is_an_error(read, wrong):
     text = "host1,5.1\nhost1,5.2\n"
     assert wrong(text) == (
         "the first line, 'host1,5.1', has '5.1' in it: --header if it names the columns or --no-header if it is a record"
@@ -180,7 +180,7 @@ def test_a_blank_line_in_a_quoted_cell_is_part_of_it(read):
 # ---- encodings --------------------------------------------------------------------------------------------------------
 
 
-def test_a_byte_order_mark_is_no_part_of_a_name(read):
+def test_a_byte_order_mark_is_not_part_of_a_name(read):
     assert read(b"\xef\xbb\xbfa,b\n1,2\n")[1].columns == ["a", "b"]
 
 
@@ -206,7 +206,7 @@ def test_day_first_dates_are_recognised_over_the_whole_file(read, monkeypatch):
     assert set(np.diff(times)) == {86400}
 
 
-def test_what_stays_ambiguous_is_refused(read, wrong):
+def test_ambiguous_dates_are_refused(read, wrong):
     text = "day,v\n01.02.2025,1\n02.02.2025,2\n"
     assert wrong(text, time="day") == (
         "column 'day': '01.02.2025' may have the day or the month first, and no cell decides: give --time-format '%d.%m.%Y' or "
@@ -215,7 +215,7 @@ def test_what_stays_ambiguous_is_refused(read, wrong):
     assert read(text, time="day", time_format="%d.%m.%Y")[2][0].times.tolist() == [1738368000, 1738454400]
 
 
-def test_times_that_are_none_are_named(read, wrong):
+def test_invalid_times_are_named(read, wrong):
     assert wrong("t,v\n2026-01-01,1\n1-Jan,2\n", time="t") == "row 2, column 't': '1-Jan' is not a time: it has no year"
     assert wrong("t,v\n2026-01-01,1\n,2\n", time="t") == "row 2, column 't': '' is not a time"
     assert read("t,v\n2021-Feb-21,1\n2021-Feb-22,2\n", time="t")[2][0].times.tolist() == [1613865600, 1613952000]
@@ -233,7 +233,7 @@ def test_dates_with_and_without_a_zone_and_numbers_are_told_apart(read):
         assert (stamp, type(stamp)) == (kind, type(np.float64(0)) if isinstance(kind, float) else type(kind))
 
 
-def test_milliseconds_are_told(read):
+def test_milliseconds_are_reported(read):
     _, reader, pieces = read("t,v\n1768000000000,1\n1768000060000,2\n", time="t")
     assert pieces[0].times.tolist() == [1768000000, 1768000060]
     assert reader.remarks() == ["column 't' is read as milliseconds since 1970 (--time-format s for seconds)"]
@@ -283,7 +283,7 @@ CELLS = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(CELLS, min_size=1, max_size=8), st.sampled_from(".,"))
-def test_a_column_is_read_as_its_cells_are(cells, decimal):
+def test_a_column_is_read_like_its_single_cells(cells, decimal):
     """The vectorised parser gives the result of `number` for each cell."""
     values, bad = _numbers_in(pa.chunked_array([pa.array(cells, pa.string())]), decimal)
     for cell, value, is_bad in zip(cells, values.tolist(), bad.tolist(), strict=True):

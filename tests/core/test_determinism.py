@@ -81,7 +81,7 @@ def test_threads_for_single_records():
     assert len(found) == 1
 
 
-def test_long_batches_are_cut_nowhere():
+def test_long_batches_do_not_depend_on_internal_pieces():
     """The batch is longer than the pieces in which the core processes it (1024 and 16384 rows)."""
     X = rows(20_000, 2)
     found = set()
@@ -125,9 +125,7 @@ def test_instruction_sets(d):
     assert "portable" in found
     assert len(set(found.values())) == 1
     if len(found) == 1:
-        pytest.skip(
-            "the portable code alone is here: a debug build, or a machine without AVX2; test_golden holds its bits"
-        )
+        pytest.skip("only the portable code is available (debug build or no AVX2), and test_golden checks its bits")
 
 
 @pytest.mark.parametrize("how", ["pickle", "copy"])

@@ -32,7 +32,7 @@ def ulps(got, exact):
         ("expm1", -40, 700, 3.0),
     ],
 )
-def test_functions_to_the_last_places(name, low, high, bound):
+def test_functions_are_accurate(name, low, high, bound):
     """The errors in units in the last place, over the whole range and near the zeros of the functions."""
     rng = np.random.default_rng(0)
     x = rng.uniform(low, high, 4000)
@@ -47,7 +47,7 @@ def test_functions_to_the_last_places(name, low, high, bound):
     assert worst <= bound
 
 
-def test_functions_at_the_ends():
+def test_functions_at_their_limits():
     assert hook("log", 0.0) == -math.inf
     assert hook("log", math.inf) == math.inf
     assert hook("log", 1.0) == 0.0
@@ -85,13 +85,13 @@ def test_generator():
     assert hook("next_word", [1, 2, 3, 4], 2) == [41943041, 58720359]
 
 
-def test_each_tree_has_a_stream_of_its_own():
+def test_each_tree_has_its_own_random_numbers():
     state = Forest(3, 4, 1, 0.0, [11, 12]).state()["rng"]
     for row, child in zip(state, np.random.SeedSequence([11, 12]).spawn(3), strict=True):
         assert row.tolist() == child.generate_state(4, np.uint64).tolist()
 
 
-def test_draws_have_their_laws():
+def test_draws_have_their_distributions():
     u = np.array(hook("uniform", words(1), 100_000))
     assert ((u >= 0) & (u < 1)).all()
     assert stats.kstest(u, "uniform").pvalue > ALPHA
@@ -112,7 +112,7 @@ finite = st.floats(-(2.0**126), 2.0**126, width=32)
 
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(base=finite, top=finite, where=st.floats(0, 1))
-def test_a_cut_parts_its_interval(base, top, where):
+def test_a_cut_divides_its_interval(base, top, where):
     """base <= cut < top, and cut is the largest float that is not above v, for any rounding and for intervals of one ulp."""
     base, far = min(base, top), max(base, top)
     for top in (far, float(np.nextafter(np.float32(base), np.float32(np.inf)))):
@@ -131,7 +131,7 @@ def test_a_cut_parts_its_interval(base, top, where):
 
 @pytest.mark.parametrize("kind", naive.KINDS)
 @pytest.mark.parametrize(("capacity", "d"), [(1, 1), (2, 3), (9, 4), (30, 5), (60, 9), (200, 24)])
-def test_many_rows_score_as_one(capacity, d, kind):
+def test_many_rows_score_like_single_rows(capacity, d, kind):
     """Large batches go through a tree together and small ones row by row. The bits must be equal, and equal to the oracle's.
     The rows are in the sample, near it, inside the box, or far away.
     """

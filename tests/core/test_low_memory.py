@@ -138,7 +138,7 @@ def test_no_worse_than_a_box_for_each_node():
 
 
 @pytest.mark.parametrize("equal", [False, True])
-def test_boxes_are_used_again(equal):
+def test_boxes_are_reused(equal):
     """Over a long stream, boxes that nodes no longer need are reused, also if equal records come and go."""
     forest = Forest(10, 64, 3, 1 / 640, [1], True)
     X = np.random.default_rng(5).normal(size=(20_000, 3))
@@ -166,7 +166,7 @@ def test_boxes_are_used_again(equal):
     ],
     ids=["copy", "pickle", "file", "merge"],
 )
-def test_it_is_kept(again):
+def test_the_parameter_is_kept(again):
     X = rows(600, 8)
     made = [again(RandomCutForest(10, 64, low_memory=low, random_state=1).partial_fit(X)) for low in (False, True)]
     usual, low = made
@@ -178,7 +178,7 @@ def test_it_is_kept(again):
     np.testing.assert_array_equal(usual.anomaly_score(X), low.anomaly_score(X))
 
 
-def test_a_file_does_not_depend_on_it():
+def test_the_state_does_not_depend_on_the_parameter():
     """Files differ only in the parameter, and a model of either kind can be loaded as the other."""
     X = rows(600, 8)
     usual, low = [RandomCutForest(10, 64, low_memory=mode, random_state=1).partial_fit(X) for mode in (False, True)]
@@ -265,7 +265,7 @@ def test_no_memory_in_a_batch(hungry):
 
 
 @pytest.mark.parametrize(("size", "d", "saved"), [(4, 1, 0.14), (8, 1, 0.18), (48, 2, 0.35)])
-def test_of_a_detector(size, d, saved):
+def test_detectors_in_low_memory_mode(size, d, saved):
     """The results are equal in every respect and need fewer bytes, and a model file keeps the parameter."""
     X = np.random.default_rng(0).normal(size=(1500, d))
     X[[1000, 1300]] += 30
@@ -290,7 +290,7 @@ def test_of_a_detector(size, d, saved):
     assert taken[1] < (1.0 - saved) * taken[0]
 
 
-def test_of_many_keys():
+def test_many_keys_in_low_memory_mode():
     keyed = KeyedDetector(StreamDetector(4, n_estimators=4, max_samples=16, low_memory=True, random_state=0))
     keyed.override("b", low_memory=False)
     for key in "ab":

@@ -98,7 +98,7 @@ def test_a_thousand_forests():
     assert grown < 4 * MEGABYTE
 
 
-def test_what_the_forest_says_of_itself():
+def test_nbytes_is_what_deleting_frees():
     """Deleting a large forest frees about nbytes() of memory."""
     size, held, kept = measured(one_forest, 200)
     assert held == pytest.approx(size, rel=0.15, abs=2 * MEGABYTE)

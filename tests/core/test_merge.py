@@ -98,7 +98,7 @@ def test_samples_and_shapes_are_those_of_the_whole_stream(case, at):
 
 
 @pytest.mark.parametrize("case", ["uniform", "decay"])
-def test_what_comes_after_has_the_same_law(case):
+def test_records_after_a_merge_have_the_same_distribution(case):
     more = POINTS[:6] + 0.5
     whole = grown(POINTS, 13, **CASES[case])
     one, two = halves(CASES[case], [5], [14, 15])
@@ -133,7 +133,7 @@ def test_tables_merge_to_a_uniform_sample_of_both():
     assert chisquare(np.histogram(arrivals, bins=9, range=(1, 901))[0]).pvalue > 1e-3
 
 
-def test_a_stream_after_a_table_is_the_newer():
+def test_a_stream_merged_after_a_table_counts_as_newer():
     X = np.arange(4000.0).reshape(-1, 1)
     for build in ("fit", "partial_fit"):
         first = RandomCutForest(100, 30, random_state=0).fit(X[:2000])
@@ -147,7 +147,7 @@ def test_a_stream_after_a_table_is_the_newer():
         ).mean() > 0.99  # after 2000 records with a decay of 1/300, the first has the weight exp(-6.7)
 
 
-def test_scores_are_those_of_the_whole():
+def test_scores_are_those_of_one_forest_for_the_whole_stream():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(4000, 3)) + np.linspace(0, 3, 4000)[:, None]
     queries = np.array([[0, 0, 0], [3, 3, 3], [6, 0, 0], [9, 9, 9.0]])
@@ -166,7 +166,7 @@ def test_scores_are_those_of_the_whole():
 # ---- what a merge keeps and what it does not change ----------------------------------------------------------------
 
 
-def test_the_other_is_left_as_it_was_and_the_merged_one_is_sound():
+def test_the_other_forest_is_unchanged_and_the_merged_one_is_valid():
     X = np.random.default_rng(1).normal(size=(2000, 4))
     one, two = [RandomCutForest(10, 64, random_state=i).partial_fit(part) for i, part in enumerate(np.split(X, [700]))]
     before = two.to_bytes()
@@ -220,7 +220,7 @@ def test_equal_origins_leave_points_as_they_are():
     assert {row.tobytes() for row in one.state()["points"]} == before
 
 
-def test_silence_at_the_start():
+def test_scores_are_zero_until_enough_records_were_seen():
     """The first `max_samples` records of a stream score 0, but a forest fitted to a table already knows as many records."""
     X = np.random.default_rng(3).normal(size=(100, 2))
     streams = [RandomCutForest(10, 64, random_state=i).partial_fit(X[:30]) for i in range(2)]
@@ -276,7 +276,7 @@ def test_forests_that_do_not_fit(other, message):
     assert other.to_bytes() == others
 
 
-def test_itself_nothing_and_other_things():
+def test_invalid_arguments():
     forest = table()
     with pytest.raises(ValueError, match="with itself"):
         forest.merge(forest)

@@ -92,7 +92,7 @@ def test_the_first_score(name):
 @pytest.mark.parametrize(
     "name", ["artificialNoAnomaly/art_noisy", "artificialWithAnomaly/art_daily_nojump", SERIES[-2], SERIES[-1]]
 )
-def test_the_service_is_one_more_seed(name):
+def test_the_service_is_as_close_as_another_seed(name):
     """The distance of the service from the mean of eight forests, relative to that of each forest from the other seven."""
     values, kinesis = load(name)
     scores = np.array([ours(values, seed)[CAPACITY:] for seed in range(8)])

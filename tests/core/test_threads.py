@@ -144,7 +144,7 @@ def test_refitted_while_others_score():
     )
 
 
-def test_a_refused_call_lets_others_in():
+def test_a_refused_call_releases_the_lock():
     """The forest is never left locked, whatever error a writer raises."""
     forest = Forest(3, 16, 2, 0.0, [4])
     forest.update(np.arange(40.0).reshape(20, 2), None, None, 1)

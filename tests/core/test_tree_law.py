@@ -184,7 +184,7 @@ def test_random_history(n, d, seed, trees):
     assert_law(forest, points)
 
 
-def test_from_the_first_records_on():
+def test_before_and_after_the_origin_is_determined():
     """The trees are compared before the origin is determined, at that moment (the sixteenth record), and after it."""
     points = points_of(4, 2)
     forest = forest_of(FEW, 2, 5)
@@ -211,7 +211,7 @@ def test_settling_the_origin_keeps_the_law():
     assert_law(forest, points)
 
 
-def test_with_what_the_sample_evicts():
+def test_sample_and_tree_have_their_joint_distribution():
     """For a reservoir of three in a stream of six, sample and tree together have their exact joint distribution."""
     points = points_of(6, 2)
     forest = Forest(3 * FEW, 3, 2, 0.0, [8])

@@ -192,7 +192,7 @@ def test_all_labelled_streams():
     assert sum(found) > 300
 
 
-def test_the_oracle_itself():
+def test_known_values_of_the_oracle():
     """An example by hand: three values near each other, one far away, and one between them."""
     net = KnownValues()
     for x in [0.0, 1.0] * 200:

@@ -37,7 +37,7 @@ def both(x, stamps, **more):
     return many, found
 
 
-def test_equal_stamps_are_further_records():
+def test_equal_stamps_are_accepted():
     stamps = sorted(minutes(150) + minutes(150))
     detector, found = both(noise(300), stamps)
     assert detector._clock.interval == 60.0
@@ -46,7 +46,7 @@ def test_equal_stamps_are_further_records():
         small(time_order="strict").update_many(noise(300), stamps)
 
 
-def test_a_clock_that_is_put_back():
+def test_a_clock_that_is_set_back():
     """The local clock shows the hour from two to three twice. Stamps with a zone never go back."""
     local = minutes(120, datetime(2026, 10, 25, 1)) + minutes(120, datetime(2026, 10, 25, 2))
     _, found = both(noise(240), local)
@@ -79,7 +79,7 @@ def test_a_stamp_from_the_future_costs_few_records(ahead):
     assert detector._clock.now == t + 60.0 * 399
 
 
-def test_refusals_that_do_not_agree_begin_no_new_clock():
+def test_inconsistent_refused_stamps_start_no_new_clock():
     detector = small()
     for i in range(50):
         detector.update(1.0, 1e9 + i)
@@ -137,7 +137,7 @@ STAMPS = st.lists(
     order=st.sampled_from(["clock", "strict"]),
     head=st.integers(0, 30),
 )
-def test_results_do_not_depend_on_how_the_stamps_are_cut(steps, cuts, local, order, head):
+def test_results_do_not_depend_on_batches(steps, cuts, local, order, head):
     """Stamps that continue, jump and go back, in batches. A refused batch is repeated record by record."""
     times = 1e9 + np.cumsum([*[1.0] * head, *steps])
     stamps = times.astype("datetime64[s]") if local else times
@@ -166,7 +166,7 @@ def test_results_do_not_depend_on_how_the_stamps_are_cut(steps, cuts, local, ord
     assert fed([]) == singly
 
 
-def test_the_wall_of_a_zone():
+def test_local_time_of_a_zone():
     rules = Rules("clock", None, ZoneInfo("America/New_York"))
     clock = Clock(60.0, rules)
     # a Monday at noon UTC, in winter and in summer

@@ -136,7 +136,7 @@ def test_an_event_of_a_seasonal_series_ends(hour, factor):
         ]
 
 
-def test_the_side_is_that_of_what_was_expected():
+def test_the_side_agrees_with_the_expected_value():
     """With many seeds, a spike of 1100 soon after another spike once had the expected value 41 and nevertheless the cause "low"."""
     flagged = 0
     for seed in range(10):

@@ -17,7 +17,7 @@ def small(**more):
     return KeyedDetector(StreamDetector(2, n_estimators=2, max_samples=8, random_state=0), **more)
 
 
-def test_a_key_that_was_away_too_long_starts_anew():
+def test_a_key_without_records_for_longer_than_ttl_starts_again():
     """A single key also expires, at its next record, and is evicted like the others."""
     gone = []
     keyed = small(ttl=10.0, on_evict=lambda key, data: gone.append((key, StreamDetector.from_bytes(data).n_seen_)))
@@ -33,17 +33,17 @@ STAMPS = {"date": lambda t: t, "datetime64": np.datetime64, "seconds": datetime.
 
 
 @pytest.mark.parametrize("stamp", STAMPS.values(), ids=STAMPS)
-def test_keys_go_by_the_time_of_the_records(stamp):
+def test_keys_expire_by_the_time_of_the_records(stamp):
     """Dates work like numbers. The records determine the time, even if a file of an earlier year is read within a second."""
     moments = [datetime(2020, 1, 1, 0, 0, s) for s in (0, 1, 20, 30, 31)]
     keyed = small(ttl=10.0)
     for key, moment in zip("abaac", moments, strict=True):
         keyed.update(key, 1.0, stamp(moment))
     assert keyed.keys() == ["a", "c"]
-    assert keyed.detector("a").n_seen_ == 2  # of 20 and 30 seconds
+    assert keyed.detector("a").n_seen_ == 2  # the records at 20 and 30 seconds
 
 
-def test_a_key_that_cannot_go_lets_no_other_in():
+def test_a_failed_eviction_admits_no_new_key():
     """The record is refused and not learned. It is learned when it comes again after the callback works."""
 
     def refuse(key, data):
@@ -69,7 +69,7 @@ def test_a_key_that_cannot_go_lets_no_other_in():
     assert keyed.keys() == ["b", "c"]
 
 
-def test_a_record_that_is_refused_sends_no_key_away():
+def test_a_refused_record_evicts_no_key():
     keyed = small(max_keys=1, ttl=5.0)
     keyed.update("a", 1.0, 0.0)
     for record, timestamp in [(np.inf, 1.0), (1.0, np.inf), (1.0, True)]:
@@ -96,7 +96,7 @@ def test_the_detector_of_a_key():
             missing("b")
 
 
-def test_numbers_of_numpy_are_keys_like_any_other():
+def test_numbers_of_numpy_can_be_keys():
     keyed = small()
     keys = [np.int64(7), (np.str_("press"), np.int32(3)), np.float64(0.5)]
     for key in keys:
@@ -130,7 +130,7 @@ def test_numbers_of_numpy_are_keys_like_any_other():
         (lambda s: s.update(clocks=[["now", None, None]] * 2), "not a valid time"),
     ],
 )
-def test_states_that_are_none(change, message):
+def test_invalid_states(change, message):
     keyed = small()
     for key in ("a", "b"):
         keyed.update(key, 1.0)
@@ -171,7 +171,7 @@ def test_records_without_a_time_stamp_have_a_clock_of_their_own(monkeypatch):
     assert keyed.keys() == ["a", "b", "d"]
 
 
-def test_a_key_goes_though_a_younger_one_was_used_before_it():
+def test_an_old_key_expires_although_it_was_used_after_a_younger_one():
     keyed = small(ttl=60.0)
     keyed.update("young", 1.0, 1000.0)
     keyed.update("old", 1.0, 5.0)
@@ -183,7 +183,7 @@ def test_a_key_goes_though_a_younger_one_was_used_before_it():
 # ---- threads ---------------------------------------------------------------------------------------------------
 
 
-def test_saves_beside_updates_evictions_and_restores():
+def test_saves_during_updates_evictions_and_restores():
     """Four threads update while a fifth saves. Every file loads, and each of its keys equals a detector of the first n records."""
     rng = np.random.default_rng(0)
     values = {key: rng.normal(size=400) for key in range(12)}
@@ -282,7 +282,7 @@ def told(result):
 @pytest.mark.parametrize("d", [1, 2])
 @pytest.mark.parametrize("timed", [False, True])
 @pytest.mark.parametrize("more", [{}, {"max_keys": 3}, {"ttl": 50.0}], ids=str)
-def test_many_records_are_those_of_a_loop(d, timed, more, monkeypatch):
+def test_update_many_equals_a_loop(d, timed, more, monkeypatch):
     """Results and states are equal, bit for bit, with and without evictions of keys."""
     monkeypatch.setattr("rcf.detector.keyed.time.time", lambda: 1e9)
     rng = np.random.default_rng(d)

@@ -49,7 +49,7 @@ def test_bad_lines_are_named_and_left_out():
     ]  # the lines of the file
 
 
-def test_a_file_of_which_nothing_can_be_read_ends_soon_and_says_what_to_do():
+def test_a_file_without_valid_lines_ends_soon_and_says_what_to_do():
     pytest.importorskip("typer")
     text = "timestamp,value\n" + "".join(f"2026-01-01 00:{i:02}:00,{i}\n" for i in range(50))
     run = subprocess.run([*COMMAND, "-c", "1"], input=text, capture_output=True, text=True)
@@ -62,7 +62,7 @@ def test_a_file_of_which_nothing_can_be_read_ends_soon_and_says_what_to_do():
     assert (run.returncode, run.stderr, len(run.stdout.splitlines())) == (0, "", 50)
 
 
-def test_lines_that_fail_once_some_were_read_do_not_end_the_stream():
+def test_invalid_lines_after_valid_ones_do_not_end_the_stream():
     pytest.importorskip("typer")
     run = subprocess.run(COMMAND, input="1\n" + "x\n" * 20 + "2\n", capture_output=True, text=True)
     assert run.returncode == 1
@@ -70,7 +70,7 @@ def test_lines_that_fail_once_some_were_read_do_not_end_the_stream():
     assert len(run.stdout.splitlines()) == 2
 
 
-def test_each_line_is_out_before_the_next_is_in_and_a_closed_pipe_is_no_error():
+def test_each_line_is_written_before_the_next_is_read():
     pytest.importorskip("typer")
     with subprocess.Popen(
         COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -62,14 +62,14 @@ def measured(*arguments):
 
 @pytest.mark.skipif(not STATM.exists(), reason="resident memory is read from /proc/self/statm")
 @pytest.mark.parametrize("kind", MARKS, ids=str)
-def test_of_a_key(kind):
+def test_memory_of_a_key(kind):
     """The memory after single updates is bounded, and after `update_many` it is the same."""
     one, many = measured(*kind, False), measured(*kind, True)
     assert one < MARKS[kind] * 1024
     assert many < 1.05 * one
 
 
-def test_of_the_small_trees():
+def test_memory_of_the_default_trees():
     """The default trees of KeyedDetector take less than 57 bytes per held record."""
     keyed = KeyedDetector()
     keyed.update_many(["a"] * RECORDS, np.random.default_rng(0).normal(size=RECORDS))
@@ -78,7 +78,7 @@ def test_of_the_small_trees():
 
 
 @pytest.mark.parametrize(("d", "most"), [(1, 46), (2, 52), (3, 57), (4, 63)])
-def test_of_narrow_trees(d, most):
+def test_memory_of_narrow_trees(d, most):
     """In low-memory mode, narrow trees take few bytes per held record."""
     X = np.random.default_rng(d).normal(size=(3000, d))
     forest = Forest(10, 256, d, 1 / 2560, [1], True)
@@ -86,7 +86,7 @@ def test_of_narrow_trees(d, most):
     assert forest.nbytes() < most * forest.masses().sum()
 
 
-def test_few_records_take_little():
+def test_few_records_take_little_memory():
     """Arrays grow with the records. After 100 records, a detector has not yet allocated memory for 256 records per tree."""
     detectors = [StreamDetector(1, n_estimators=10, low_memory=True, random_state=0) for _ in range(2)]
     for detector, n in zip(detectors, (100, 1000), strict=True):

@@ -55,7 +55,7 @@ def test_outliers_do_not_hide_a_step(before, noise):
     1e9 * np.random.default_rng(0).normal(1.0, 0.1, size=10),
     np.r_[np.full(80, 5.0), 1e12, np.full(10, 5.0)],
 ])  # fmt: skip
-def test_a_scale_that_the_first_records_settled_wrongly_goes_on_settling(first):
+def test_a_wrong_initial_scale_is_corrected(first):
     """The stream starts with constants or test values. A later step is found, and the forest sees it (its value is not clipped)."""
     for seed in range(3):
         rng = np.random.default_rng(seed)

@@ -43,7 +43,7 @@ def said(result):
 
 @pytest.mark.parametrize("at", [0, 1, 5, 40, 63, 64, 68, 700])
 @pytest.mark.parametrize("transform", KINDS)
-def test_a_detector_goes_on_bit_for_bit(transform, at):
+def test_a_restored_detector_continues_bit_for_bit(transform, at):
     d = 2
     X, times = holes(at + 2000, d)
     fill = {"normalize": "forest", "difference": "linear", "none": "zero"}.get(transform, "previous")
@@ -113,7 +113,7 @@ def test_a_parameter_set_after_the_first_record_is_refused_and_not_saved(changed
     assert [said(detector.update(x)) for x in X[300:]] == [said(twin.update(x)) for x in X[300:]]
 
 
-def test_names_come_back():
+def test_names_are_restored():
     import pandas as pd
 
     detector = StreamDetector(2, n_estimators=2, random_state=0)
@@ -121,7 +121,7 @@ def test_names_come_back():
     assert StreamDetector.from_bytes(detector.to_bytes()).feature_names_in_.tolist() == ["ö", "b"]
 
 
-def test_what_cannot_be_saved_is_refused_when_saving():
+def test_invalid_parameters_are_refused_when_saving():
     with pytest.raises(ValueError, match="anomaly_rate"):
         StreamDetector(anomaly_rate=2).to_bytes()
     with pytest.raises(ValueError, match="scan_radius"):
@@ -136,7 +136,7 @@ def small_keyed(**params):
 
 
 @pytest.mark.parametrize("lazy", [False, True])
-def test_keys_go_on_bit_for_bit_with_eviction_and_return(lazy):
+def test_keys_continue_bit_for_bit_after_eviction_and_return(lazy):
     keys = ["a", 7, 2.5, None, ("rack", ("x", 3)), True, "ö"]
     X, _ = holes(2600, 2)
     order = np.random.default_rng(5).integers(len(keys), size=len(X))
@@ -212,7 +212,7 @@ def test_a_damaged_model_is_found_when_its_key_is_used():
         again.update(1, 1.0)
 
 
-def test_a_key_that_was_away_is_as_if_it_had_stayed():
+def test_an_evicted_key_returns_as_if_it_had_stayed():
     X, _ = holes(900, 1)
     models = {}
     keyed = small_keyed(max_keys=1, on_evict=models.__setitem__, on_miss=models.get)
@@ -224,7 +224,7 @@ def test_a_key_that_was_away_is_as_if_it_had_stayed():
     assert isinstance(StreamDetector.from_bytes(models[0]), StreamDetector)
 
 
-def test_what_comes_back_must_be_a_detector():
+def test_on_miss_must_return_a_detector():
     X = np.random.default_rng(0).normal(size=(50, 2))
     for data in (b"no", RandomCutForest(2).fit(X).to_bytes(), small_keyed().to_bytes()):
         keyed = small_keyed(on_miss=lambda _, data=data: data)
@@ -233,7 +233,7 @@ def test_what_comes_back_must_be_a_detector():
         assert len(keyed) == 0
 
 
-def test_keys_within_keys_are_not_looked_at():
+def test_nested_keyed_detectors_are_refused():
     """The file contains KeyedDetectors inside each other. It is refused at the first level."""
     file = small_keyed().to_bytes()
     state = KeyedDetector.from_bytes(file)._state()
@@ -257,7 +257,7 @@ def test_keys_within_keys_are_not_looked_at():
 
 @pytest.mark.parametrize("d", [1, 2, 5])
 @pytest.mark.parametrize("begin", ["stream", "fit", "nothing"])
-def test_hot_spots_go_on_bit_for_bit(d, begin, tmp_path):
+def test_restored_hot_spots_continue_bit_for_bit(d, begin, tmp_path):
     rng = np.random.default_rng(d)
     # two positions at a time, and these change
     place = (np.arange(2600) // 150 + rng.integers(2, size=2600) * 2) % 5
@@ -303,7 +303,7 @@ def core(n, d=3, capacity=32):
     lambda: RandomCutForest(5, 64, random_state=0).fit(np.round(np.random.default_rng(0).normal(size=(300, 2))),
                                                        sample_weight=np.linspace(0.5, 9, 300))._forest,
 ])  # fmt: skip
-def test_a_copy_has_all_that_a_state_has(forest):
+def test_a_copy_has_the_whole_state(forest):
     forest = forest()
     other = forest.copy()
     before = forest.state()
@@ -476,7 +476,7 @@ def whole(values):
     return answers(subprocess.run(STREAM, input=csv_lines(values), capture_output=True, text=True, check=True).stdout)
 
 
-def test_two_runs_are_as_one(values, whole, tmp_path):
+def test_two_runs_equal_one(values, whole, tmp_path):
     state = tmp_path / "state.rcf"
     got = []
     for part in (values[:170], values[170:]):
@@ -589,7 +589,7 @@ def test_signals_among_saves_lose_nothing(values, whole, tmp_path):
     assert os.listdir(tmp_path) == ["state.rcf"]
 
 
-def test_a_state_that_is_none_is_named_and_stays(tmp_path):
+def test_an_invalid_state_file_is_named_and_kept(tmp_path):
     pytest.importorskip("typer")
     state = tmp_path / "state.rcf"
     for data in (b"no", some_spots().to_bytes(), some_detector().to_bytes()[:-5]):

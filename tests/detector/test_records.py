@@ -112,7 +112,7 @@ def test_what_is_printed():
 @pytest.mark.parametrize(
     "stamps", [60.0 * np.arange(3000), np.datetime64("2026-01-01") + np.arange(3000) * np.timedelta64(60, "s")]
 )
-def test_an_array_of_time_stamps_is_what_its_stamps_are(stamps):
+def test_arrays_and_lists_of_time_stamps_agree(stamps):
     """Ascending arrays are checked as a whole, and lists are checked element by element."""
     stamps = stamps.copy()
     stamps[500] = stamps[499]

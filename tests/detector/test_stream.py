@@ -72,7 +72,7 @@ def test_spike_on_a_constant(size):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_level_shifts_are_called_once(seed):
+def test_level_shifts_are_flagged_once(seed):
     x = np.full(2500, 3.0)
     x[1000:] += 8
     x[1800:] -= 20
@@ -97,7 +97,7 @@ def test_near_enough_to_expected():
         assert other_side.update_many(x).anomalies.tolist() == [1502]
 
 
-def test_a_second_anomaly_in_the_window_is_seen_and_the_echo_is_not():
+def test_a_second_anomaly_in_the_window_is_found_and_an_echo_is_not():
     x = 10 * np.sin(np.arange(1500) / 5)
     x[1000] += 40
     once = StreamDetector(random_state=0).update_many(x)
@@ -112,13 +112,13 @@ def test_a_second_anomaly_in_the_window_is_seen_and_the_echo_is_not():
     assert (last.event.state, last.event.side, last.is_anomaly) == ("opened", "low", True)
 
 
-def test_alert_once_off_calls_a_lasting_state_again():
+def test_without_alert_once_a_lasting_state_is_flagged_again():
     x = np.r_[np.zeros(1000), np.full(30, 9.0)]
     assert len(StreamDetector(random_state=0).update_many(x).anomalies) == 1
     assert len(StreamDetector(random_state=0, alert_once=False).update_many(x).anomalies) > 5
 
 
-def test_trend_offset_constant_feature_do_no_harm():
+def test_a_trend_an_offset_or_a_constant_feature_does_no_harm():
     rng = np.random.default_rng(0)
     assert len(StreamDetector(random_state=0).update_many(np.arange(3000.0)).anomalies) == 0
     x = rng.normal(size=3000)
@@ -158,7 +158,7 @@ def test_likelihood_ranks_every_record():
 @pytest.mark.parametrize(
     "transform", ["none", "normalize", "difference", "normalize_difference", "subtract_moving_average"]
 )
-def test_many_give_the_bits_of_one_at_a_time(transform):
+def test_update_many_gives_the_bits_of_single_updates(transform):
     x = noisy(1500)
     x[400, 1] = x[900, 0] = x[901] = np.nan
     one = StreamDetector(4, transform=transform, n_estimators=20, random_state=3)
@@ -171,7 +171,7 @@ def test_many_give_the_bits_of_one_at_a_time(transform):
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_frames_have_what_was_expected_of_the_called(library):
+def test_frames_have_the_expected_values_of_flagged_records(library):
     """The frame has an expected value for each feature, by name, and none for records that were not flagged."""
     module = pytest.importorskip(library)
     x = noisy(1200)
@@ -256,7 +256,7 @@ def test_score_is_the_geometric_mean_of_both_views():
     assert small.update(float(x[399])).score == trees.point.score(small._views.p[None, :], "depth")[0]
 
 
-def test_time_that_goes_back_is_told_with_both_stamps():
+def test_time_that_goes_back_is_reported_with_both_stamps():
     pd = pytest.importorskip("pandas")
     series = pd.Series(range(4), pd.to_datetime(["2026-01-02", "2026-01-03", "2026-01-01", "2026-01-04"]), dtype=float)
     keys = r", or give each series a key of its own \(KeyedDetector\); after three in a row that agree, `update` goes on from there"
@@ -302,7 +302,7 @@ def test_frames_give_frames():
 
 @pytest.mark.parametrize("n", [0, 1, 5, 63, 64, 200, 700])
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, lambda d: pickle.loads(pickle.dumps(d))])
-def test_copies_go_on_where_it_was(n, duplicate):
+def test_copies_continue_like_the_original(n, duplicate):
     x = noisy(1000)
     x[n // 2] = np.nan
     detector = StreamDetector(5, n_estimators=10, transform="normalize_difference", random_state=0)
@@ -331,7 +331,7 @@ def test_copies_go_on_where_it_was(n, duplicate):
     lambda s: s["stream"].update(events=[[0, "value"]]),
     lambda s: s["params"].update(shingle_size=5),
 ])  # fmt: skip
-def test_a_state_that_is_none_is_refused(change):
+def test_invalid_states_are_refused(change):
     detector = StreamDetector(4, n_estimators=4, random_state=0)
     detector.update_many(noisy(100))
     state = detector._state()
@@ -361,7 +361,7 @@ def test_filled_values_lower_the_confidence_for_a_window(fill):
         assert found.is_anomaly[1000:1010].sum() == 0
 
 
-def test_forest_fills_what_belongs_there():
+def test_the_forest_fills_a_plausible_value():
     x = np.round(100 * np.sin(np.arange(1200) * 2 * np.pi / 30))
     detector = StreamDetector(random_state=0, fill="forest")
     detector.update_many(x[:1000])
@@ -369,7 +369,7 @@ def test_forest_fills_what_belongs_there():
     assert detector._window.last[-1][0] == pytest.approx(x[1000], abs=1.0)
 
 
-def test_missing_records_are_told_by_the_clock():
+def test_time_stamps_reveal_missing_records():
     x = 10 * np.sin(np.arange(1200) / 5)
     start = datetime(2024, 1, 1)
     times = [start + timedelta(minutes=5 * i) for i in range(1200)]
@@ -432,7 +432,7 @@ def test_no_window_reaches_over_a_gap_among_the_records_held_back(gap):
     assert_learned(detector, x, skip=[gap])
 
 
-def test_what_is_filled_in_among_the_records_held_back_is_not_learned():
+def test_filled_values_among_the_records_held_back_are_not_learned():
     x = np.random.default_rng(0).normal(5.0, size=80)
     x[20:28] = np.nan
     detector = StreamDetector(8, n_estimators=4, random_state=0)
@@ -476,7 +476,7 @@ def test_forecast_of_a_line(transform):
     assert abs(single.forecast(5).median[:, 0] - x[1000:1005, 0]).max() < 0.01
 
 
-def test_forecast_goes_on_at_the_level_of_now():
+def test_forecast_continues_at_the_present_level():
     x = 0.5 * np.arange(2000) + np.random.default_rng(0).normal(size=2000)
     detector = StreamDetector(random_state=0)
     detector.update_many(x[:1000])
@@ -492,7 +492,7 @@ def test_forecast_goes_on_at_the_level_of_now():
     assert abs(detector.forecast(1).median[0, 0] - x[1991]) < 3.0
 
 
-def test_bands_widen_as_the_future_does():
+def test_bands_widen_with_the_horizon():
     rng = np.random.default_rng(0)
     x = np.zeros(4000)
     for i in range(1, 4000):
@@ -551,7 +551,7 @@ def test_bands_cover_four_fifths_of_noise(calibrate):
     assert (np.abs(np.mean(inside, axis=0) - 0.8) < 0.05).all()
 
 
-def test_forecast_refuses_what_it_cannot_know():
+def test_forecast_needs_a_full_window():
     with pytest.raises(ValueError, match="not full yet"):
         StreamDetector().forecast()
     single = StreamDetector(1)
@@ -629,7 +629,7 @@ def test_bad_parameters(params):
         StreamDetector(**params).update([1.0, 2.0])
 
 
-def test_what_was_not_called_is_explained_until_the_next_record():
+def test_unflagged_records_can_be_explained_until_the_next_record():
     detector = StreamDetector(random_state=0)
     detector.update_many(noisy(500))
     result = detector.update(noisy(501)[500])
@@ -674,7 +674,7 @@ def test_least_recently_used_and_ttl():
     assert "new" not in keyed
 
 
-def test_many_calls_in_a_run_are_explained_as_one_at_a_time():
+def test_many_flagged_records_in_a_run_are_explained_like_single_ones():
     x = noisy(900)
     x[400:700:15] += (30 * 1.4 ** np.arange(20)).reshape(-1, *[1] * (x.ndim - 1))  # each value is new
 
@@ -687,7 +687,7 @@ def test_many_calls_in_a_run_are_explained_as_one_at_a_time():
     same(singly, list(make().update_many(x)))
 
 
-def test_a_spike_beside_a_steady_feature_is_one_alarm_for_good():
+def test_a_spike_beside_a_constant_feature_is_a_single_alarm():
     x = np.full((3000, 2), 5.0)
     x[900, 1] = 7.0
     assert StreamDetector(random_state=0).update_many(x).anomalies.tolist() == [900]
@@ -695,7 +695,7 @@ def test_a_spike_beside_a_steady_feature_is_one_alarm_for_good():
 
 @pytest.mark.parametrize("jump", [1e-3, -0.3, 1e4])
 @pytest.mark.parametrize("lasts", [1, 3000])
-def test_a_flat_feature_that_moves_is_seen_whatever_its_unit(jump, lasts):
+def test_a_change_of_a_flat_feature_is_flagged_in_any_unit(jump, lasts):
     """With an initial scale of 1, a change of a thousandth beside noise would never be flagged."""
     for seed in range(6):
         x = np.random.default_rng(seed).normal(size=(3000, 4)) * [1.0, 1e3, 1e-3, 50.0]
@@ -710,7 +710,7 @@ def test_a_flat_feature_that_moves_is_seen_whatever_its_unit(jump, lasts):
 
 
 @pytest.mark.parametrize("jump", [0.1, 30.0])
-def test_a_flat_feature_at_a_new_level_is_one_alarm_for_good(jump):
+def test_a_new_level_of_a_flat_feature_is_a_single_alarm(jump):
     """The spread keeps falling there. If the centre stayed, each new scale would move the level, with five more alarms."""
     for seed in range(3):
         x = np.random.default_rng(seed).normal(size=(30_000, 2))
@@ -730,7 +730,7 @@ def test_a_flat_feature_at_a_new_level_is_one_alarm_for_good(jump):
         assert [(e.start, e.why) for e in level if e.start == 2000] == [(2000, "the new level has become usual")]
 
 
-def test_called_records_of_runs_are_explained_as_they_would_have_been_singly(monkeypatch):
+def test_flagged_records_of_runs_are_explained_like_single_ones(monkeypatch):
     x = noisy(1500)
     x[[700, 1100]] += 30
     one, many = StreamDetector(random_state=0), StreamDetector(random_state=0)
@@ -763,7 +763,7 @@ def test_runs_flag_what_single_records_flag(rate, often):
 
 @pytest.mark.parametrize("method", ["depth", "opensearch", "codisp", "displacement"])
 @pytest.mark.parametrize("capacity", [1, 2, 256])
-def test_whatever_alarms_was_known_to_be_able_to(method, capacity):
+def test_may_alarm_excludes_no_alarm(method, capacity):
     """With the highest scores and random novelty, no record that `may_alarm` excludes is an alarm."""
     rng = np.random.default_rng(capacity)
     n = 3000
@@ -795,7 +795,7 @@ def test_results_are_read_in_a_thread_while_records_come():
     same([expected[i] for i in expected.anomalies], [got[i] for i in expected.anomalies])
 
 
-def test_many_are_shown_by_what_was_called():
+def test_repr_lists_the_flagged_records():
     x = noisy(1000)
     found = StreamDetector(random_state=0).update_many(x)
     assert repr(found) == f"Detections({len(found)} records, flagged: {', '.join(map(str, found.anomalies))})"
@@ -806,7 +806,7 @@ def test_many_are_shown_by_what_was_called():
     assert repr(often).endswith(f", {often.anomalies[9]}, ... {len(often.anomalies) - 10} more)")
 
 
-def test_records_of_many_by_number():
+def test_indexing_of_detections():
     detector = StreamDetector(random_state=0)
     found = detector.update_many(noisy(1000))
     assert len(found) == len(list(found)) == 1000
@@ -836,7 +836,7 @@ def test_names_of_a_series_are_those_of_the_features():
         detector.update(frame.iloc[1].to_numpy())
 
 
-def test_a_calibrated_forecast_is_compared_with_the_steps_that_it_was_made_for():
+def test_calibration_compares_records_with_the_right_steps():
     """After a gap of two records, the value is compared with the third step and not with the first. Filled records are not
     compared.
     """

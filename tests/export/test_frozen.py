@@ -94,7 +94,7 @@ def test_the_same_forest_gives_the_same_file():
     assert len(files) == 1
 
 
-def test_numbers_that_are_none(drivers, tmp_path):
+def test_invalid_numbers(drivers, tmp_path):
     forest = RandomCutForest(5, random_state=0).fit(np.random.default_rng(0).normal(size=(100, 2)))
     queries = np.array([[np.nan, 0], [0, np.inf], [-np.inf, 0], [0, 1.8e38], [0, 1.6e38]])
     scores, _ = run_c(drivers("sanitized"), tmp_path, freeze(forest), queries)
@@ -113,7 +113,7 @@ def test_nothing_of_a_c_library_but_memcpy(tmp_path):
         assert set(found.split()) <= {"U", "memcpy"}, level
         sections = subprocess.run([nm, tmp_path / "runtime.o"], capture_output=True, text=True, check=True).stdout
         assert not {line.split()[-2] for line in sections.splitlines()} & set("DdBb"), (
-            "variables, which threads would share"
+            "static variables, which threads would share"
         )
 
 
@@ -177,7 +177,7 @@ def test_damaged_files_in_python(many):
         (lambda data: signed(data[:-8]), "match its size"),
     ],
 )
-def test_what_is_wrong_is_said(damage, text, drivers, tmp_path):
+def test_errors_describe_the_damage(damage, text, drivers, tmp_path):
     data, _ = small_model()
     (tmp_path / "model").write_bytes(damage(data))
     (tmp_path / "x").write_bytes(bytes(24))
@@ -190,7 +190,7 @@ def test_what_is_wrong_is_said(damage, text, drivers, tmp_path):
     assert text in done.stdout or not data or len(damage(data)) < 56
 
 
-def test_a_detector_is_refused_and_what_stands_in_for_it_works(drivers, tmp_path):
+def test_a_detector_is_refused_and_the_suggested_forest_works(drivers, tmp_path):
     for detector in (StreamDetector(), KeyedDetector()):
         with pytest.raises(TypeError, match=f"got {type(detector).__name__}.*rcf.shingle.shingle"):
             freeze(detector)

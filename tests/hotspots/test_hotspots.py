@@ -91,7 +91,7 @@ def test_fit_predict_is_dbscan(d, min_points):
 @pytest.mark.parametrize("d", [1, 2, 5])
 @pytest.mark.parametrize("older", [-1.0, 1.0])
 @pytest.mark.parametrize("gone", [False, True])
-def test_a_border_between_equally_near_cores_is_the_older_ones(d, older, gone):
+def test_a_border_record_belongs_to_the_oldest_of_equally_near_cores(d, older, gone):
     """A border record is assigned to a region when it enters, and again when its nearest core has left the window."""
     side = older * np.array([1.0, 1.125, 1.25, 1.375])
     values = np.concatenate([[older * 0.75] if gone else [], side, -side[gone:], [0.0], -side[:gone]])
@@ -121,7 +121,7 @@ def test_windows_of_a_stream_are_dbscan(d):
     assert most > 2
 
 
-def test_a_batch_is_its_records_in_turn():
+def test_a_batch_equals_its_records_one_by_one():
     X, _ = documented_example(3)
     one, many, whole = (HotSpots(500, 0.2, 9) for _ in range(3))
     changes = []
@@ -139,7 +139,7 @@ def test_a_batch_is_its_records_in_turn():
     assert single.n_seen_ == len(X)
 
 
-def test_the_life_of_regions():
+def test_changes_of_regions():
     spots = HotSpots(window_size=6, scan_radius=1, min_points=2)
     told = spots.follow([[0], [1], [5], [6], [3]])
     assert told == [Change(1, "born", 0, None, 2), Change(3, "born", 1, None, 2)]
@@ -164,14 +164,14 @@ def test_the_life_of_regions():
         split.members(0)
 
 
-def test_a_box_that_shrinks_and_is_joined_unread():
+def test_a_box_that_shrinks_and_is_joined_before_it_is_read():
     spots = HotSpots(window_size=7, scan_radius=1, min_points=2)
     assert len(spots.update_many([[0], [1], [2], [4], [5], [6], [7]])) == 2
     (spot,) = spots.update_many([[100], [3]])
     assert (spot.min_values, spot.max_values, spot.count) == ((2.0,), (7.0,), 6)
 
 
-def test_ids_tell_a_life():
+def test_changes_account_for_every_id():
     X, _ = documented_example(5, n_windows=4)
     spots = HotSpots(300, 0.25, 5)
     alive, ever = {}, set()
@@ -265,7 +265,7 @@ def test_bad_parameters(parameters, message, call):
         (np.empty((0, 2)), "0 sample"),
     ],
 )
-def test_bad_rows_leave_everything_as_it_was(rows, message):
+def test_bad_rows_change_nothing(rows, message):
     X, _ = documented_example(0, n_windows=1)
     spots, fresh = HotSpots(200, 0.3, 5), HotSpots(200, 0.3, 5)
     spots.update_many(X[:300])
@@ -300,7 +300,7 @@ def test_bad_rows_leave_everything_as_it_was(rows, message):
         ([object(), 1], "numbers"),
     ],
 )
-def test_bad_record_leaves_everything_as_it_was(record, message):
+def test_a_bad_record_changes_nothing(record, message):
     spots = HotSpots(200, 1.0, 2)
     spots.update_many([[0.0, 0.0], [0.5, 0.0]])
     before = spots.hot_spots_
@@ -511,7 +511,7 @@ def test_a_column_that_holds_no_numbers_is_named():
 
 
 @pytest.mark.parametrize("d", [2, 5])
-def test_copies_go_on_alike(d):
+def test_copies_continue_alike(d):
     X = np.random.default_rng(4).permutation(blobs(d, n=1500))
     spots = HotSpots(300, float(np.quantile(k_distances(X[:300], 5), 0.3)), 5)
     spots.update_many(X[:900])

@@ -228,7 +228,7 @@ def test_boxes_around_a_pole():
     assert (spot.min_values[1], spot.max_values[1]) == (-180.0, 150.0)
 
 
-def test_an_arc_of_more_than_half_a_circle_becomes_another_when_a_record_in_it_leaves():
+def test_the_arc_of_a_box_may_change_when_a_record_leaves():
     spots = HotSpots(4, 1.8e7, 2, metric="haversine")
     (spot,) = spots.update_many([[0.0, 100.0], [0.0, 0.0], [0.0, 200.0], [0.0, 201.0]])
     assert (spot.min_values, spot.max_values) == ((0.0, 0.0), (0.0, 201.0))
@@ -271,7 +271,7 @@ def test_area_of_boxes():
         ([[1.0]], "takes 2 features, latitude and longitude in degrees, got 1"),
     ],
 )
-def test_bad_places_leave_everything_as_it_was(rows, message):
+def test_bad_places_change_nothing(rows, message):
     fresh = HotSpots(50, 1e3, 2, metric="haversine")
     begun = HotSpots(50, 1e3, 2, metric="haversine")
     begun.update_many([[1.0, 2.0], [1.0, 2.001]])
@@ -325,7 +325,7 @@ def test_strict_and_repr():
 
 
 @pytest.mark.parametrize("centers", PLACES)
-def test_copies_and_files_go_on_alike(centers):
+def test_copies_and_files_continue_alike(centers):
     X = around(np.random.default_rng(1), centers, 600, 3000.0)
     spots = HotSpots(100, 400.0, 4, metric="haversine")
     spots.update_many(X[:300])

@@ -45,7 +45,7 @@ def put(folder, **files):
 
 @pytest.mark.parametrize("end", [b"", b"\n"])
 @pytest.mark.parametrize("strategy", ["MultiRecord", "SingleRecord"])
-def test_a_line_out_for_each_line_in(tmp_path, model, expected, strategy, end):
+def test_one_line_of_output_for_each_line_of_input(tmp_path, model, expected, strategy, end):
     source = put(tmp_path / "in", a=CSV + end, b__c=CSV[: CSV.index(b"\n")])
     written = transform(model, source, tmp_path / "out", batch_strategy=strategy)
     assert written == [tmp_path / "out" / "a.out", tmp_path / "out" / "b" / "c.out"]
@@ -87,7 +87,7 @@ def test_requests_are_cut_to_the_limit(tmp_path, model, monkeypatch):
         transform(model, source, tmp_path / "again", max_payload_in_mb=1, batch_strategy="SingleRecord")
 
 
-def test_what_fails_leaves_no_file(tmp_path, model, capsys):
+def test_a_failure_leaves_no_file(tmp_path, model, capsys):
     source = put(tmp_path / "in", a=CSV, b=CSV + b"\n1,2", c=CSV)
     with pytest.raises(SystemExit) as caught:
         main(["batch", str(source), str(tmp_path / "out"), "--model", str(model)])

@@ -112,7 +112,7 @@ def test_the_example_of_two_endpoints(capsys):
     assert "shuffled images among 297 digits: ROC-AUC 1.000" in capsys.readouterr().out
 
 
-def test_the_page_names_what_there_is():
+def test_the_table_of_the_page_agrees_with_the_code():
     """The table of the page names the same hyperparameters, types, paths and variables as the code."""
     from rcf.sagemaker import formats
     from rcf.sagemaker.hyperparameters import METRICS, Hyperparameters

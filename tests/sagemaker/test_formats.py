@@ -42,7 +42,7 @@ def test_both_readers_of_csv_agree(table, end):
     assert np.array_equal(fast, formats._csv_by_hand(data, 2, 0, 0))
 
 
-def test_the_fast_reader_reads_what_is_usual(rng):
+def test_the_fast_reader_reads_usual_files(rng):
     X = rng.normal(size=(2000, 3))
     for end in ("\n", "\r\n"):
         data = end.join(",".join(map(repr, row)) for row in X.tolist()).encode()
@@ -204,7 +204,7 @@ def test_sparse_instances_come_in_blocks():
         assert sum(sizes) == 1000 * 10_000 * 8
 
 
-def test_answers_to_the_byte():
+def test_exact_bytes_of_answers():
     scores = np.array([0.02, 1.0191434980001, 0.25])
     assert formats.encode(scores, formats.JSON) == b'{"scores":[{"score":0.02},{"score":1.019143498},{"score":0.25}]}'
     assert formats.encode(scores, formats.LINES) == b'{"score":0.02}\n{"score":1.019143498}\n{"score":0.25}'

@@ -259,7 +259,7 @@ def test_sparse_rows_come_in_blocks():
         (record_of(np.array([])), "frame 1: it has 0 features"),
     ],
 )
-def test_what_is_no_row_is_refused_by_name(record, message):
+def test_invalid_rows_are_refused_by_name(record, message):
     if not record.features and "no features" not in message:
         record.features["values"].float64_tensor.SetInParent()
     with pytest.raises(ValueError, match=message):

@@ -38,7 +38,7 @@ def test_fewer_rows_than_trees():
         drawn(49).forest()
 
 
-def test_cutting_changes_nothing():
+def test_batches_do_not_change_the_sample():
     X = np.random.default_rng(0).normal(size=(3000, 1))
     expected = Sample(parameters())
     expected.add(X)
@@ -72,7 +72,7 @@ def test_every_row_is_as_likely_as_every_other():
     assert 1e-6 < stats.chi2.sf(statistic, 599) < 1 - 1e-6
 
 
-def test_the_first_row_that_is_too_many():
+def test_the_first_row_beyond_the_capacity():
     """With 50 places, the 51st row enters with probability 50/51."""
     entered = 0
     for seed in range(4000):
@@ -108,7 +108,7 @@ def test_few_rows_of_hosts_follow_each_other():
     assert np.array_equal(whole.rows.ravel(), np.arange(163))
 
 
-def test_hosts_draw_apart():
+def test_hosts_have_different_random_numbers():
     assert not np.array_equal(drawn(5000).rows, drawn(5000, host=1).rows)
 
 

@@ -75,7 +75,7 @@ def test_ping(url):
 
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("n", [1, 300])
-def test_every_type_in_and_out(url, forest, kind, n):
+def test_every_type_of_request_and_answer(url, forest, kind, n):
     expected = np.round(forest.anomaly_score(X[:n]), 10).tolist()
     shapes = {
         "application/json": json.dumps({"scores": [{"score": s} for s in expected]}, separators=(",", ":")).encode(),
@@ -170,7 +170,7 @@ def test_a_body_without_end_is_refused_in_time(url):
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
-def test_six_megabytes_and_no_more(url, forest):
+def test_bodies_over_six_megabytes_are_refused(url, forest):
     """The limit is exactly that of InvokeEndpoint. Longer bodies are refused, and the connection and the server continue."""
     body = LONG * (6_291_456 // len(LONG))
     body += b"\n" * (6_291_456 - len(body))

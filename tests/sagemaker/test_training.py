@@ -75,7 +75,7 @@ def test_defaults_and_the_rule(job, X):
     assert trained(job).to_bytes() != first
 
 
-def test_every_way_in_gives_the_same_model(job, X, tmp_path):
+def test_every_form_of_input_gives_the_same_model(job, X, tmp_path):
     """The input is CSV or RecordIO, in one file, several files, compressed files, folders, pipes or wrapped files."""
     job.hyperparameters(feature_dim=3)
     job.channel("train", data=csv_of(X))
@@ -215,7 +215,7 @@ def test_metrics_are_scikit_learns(job, X, labelled, capsys):
     assert re.findall(r"^test:(\w+)", capsys.readouterr().out, re.M) == ["accuracy"]
 
 
-def test_metrics_of_nothing_called(job, X, capsys):
+def test_metrics_without_flagged_rows(job, X, capsys):
     """If all scores are equal, none is above mean + 3 sd, and no ratio raises an error."""
     job.hyperparameters(feature_dim=3).channel("train", data=csv_of(X))
     job.channel("test", "text/csv", data=csv_of(np.zeros((5, 3)), [0, 0, 1, 0, 0]))
@@ -263,7 +263,7 @@ def test_hyperparameters_that_are_refused(job, X, capsys, values, message):
     failed(job, message, capsys)
 
 
-def test_hyperparameters_at_their_limits_and_those_that_mean_nothing(job, X):
+def test_hyperparameters_at_their_limits_and_those_that_are_ignored(job, X):
     ignored = {
         "mini_batch_size": 1000,
         "epochs": 1,
@@ -338,7 +338,7 @@ def test_rows_are_counted_over_pieces_of_a_file(job, X, capsys, monkeypatch):
     trained(job)
 
 
-def test_a_failure_of_an_earlier_run_goes(job, X, capsys):
+def test_the_failure_file_of_an_earlier_run_is_removed(job, X, capsys):
     job.hyperparameters(feature_dim=3).channel("train", data=b"x")
     failed(job, "row 1", capsys)
     job.channel("train", data=csv_of(X))
@@ -365,7 +365,7 @@ def test_as_a_process(job, X, command, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_sigterm_ends_it_and_leaves_nothing(job, command):
+def test_sigterm_ends_the_job_and_leaves_no_model(job, command):
     job.hyperparameters(feature_dim=3).channel("train", mode="Pipe")
     os.mkfifo(job.root / "input" / "data" / "train_0")
     process = command("train", "--root", job.root)

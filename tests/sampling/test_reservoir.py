@@ -80,7 +80,7 @@ def test_merge_is_one_reservoir_over_both_streams():
     assert stats.chi2_contingency(np.array([merged, whole])).pvalue > 1e-4
 
 
-def test_merge_goes_on_as_one():
+def test_a_merged_reservoir_continues_like_one():
     """Records that come after a merge are compared with the right threshold."""
     merged, whole = np.zeros(60), np.zeros(60)
     for seed in range(3000):
@@ -115,14 +115,14 @@ def test_rows_and_objects_are_kept_as_they_are():
     assert reservoir.sample()[0] is thing
 
 
-def test_pickle_goes_on_where_it_was():
+def test_a_pickled_reservoir_continues():
     reservoir = Reservoir(8, time_decay=0.01, random_state=0).extend(range(500))
     again = pickle.loads(pickle.dumps(reservoir))
     assert again.extend(range(500, 2000)).sample() == reservoir.extend(range(500, 2000)).sample()
     assert again.ages().tolist() == reservoir.ages().tolist()
 
 
-def test_ages_keep_their_law_on_long_streams():
+def test_ages_have_the_same_distribution_on_long_streams():
     """The ages after 10^9 records are like those after 10^5. Records that do not enter cost nothing."""
     short, long = (
         np.concatenate(
@@ -175,7 +175,7 @@ def test_bad_input(call, error, match):
         call()
 
 
-def test_not_with_itself():
+def test_merging_with_itself_is_refused():
     reservoir = Reservoir(2)
     with pytest.raises(ValueError, match="itself"):
         reservoir.merge(reservoir)

@@ -136,7 +136,7 @@ def test_merge_samples_the_union(weights, decay, first, after):
 # ---- forgetting --------------------------------------------------------------------------------------------
 
 
-def test_after_forgetting_what_was_left_out_stays_out():
+def test_rejected_records_stay_out_after_forgetting():
     """It is compared with a simulation that draws once per record. Only a record whose key is low enough in any case fills the
     gap.
     """
@@ -250,7 +250,7 @@ def test_uniform_after_a_billion_records():
     assert stats.kstest(np.concatenate(ages) / 10**9, "uniform").pvalue > ALPHA
 
 
-def test_a_decayed_table_of_a_billion_is_not_walked():
+def test_a_table_of_a_billion_rows_with_decay_is_not_scanned():
     """The forest samples the end of a long stream: after the state of a tree is advanced by 10^9, the ages are as before."""
     decay = 1 / 2560
     forest = Forest(20, SIZE, 1, decay, [8])

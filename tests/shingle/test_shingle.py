@@ -93,7 +93,7 @@ def test_shingle_of_an_array(data):
 
 @settings(deadline=None, derandomize=True)
 @given(st.data())
-def test_back_to_time_stamps(data):
+def test_unshingle_of_scores(data):
     size, step, m = (data.draw(st.integers(1, 8)) for _ in range(3))
     scores = np.array(data.draw(st.lists(st.floats(-10, 10), min_size=m, max_size=m)))
     n = (m - 1) * step + size
@@ -108,7 +108,7 @@ def test_back_to_time_stamps(data):
         assert got == pytest.approx(expected, rel=1e-12, abs=1e-12, nan_ok=True)
 
 
-def test_shingled_stream_and_shingled_array_are_one():
+def test_shingled_stream_and_shingled_array_agree():
     series = np.random.default_rng(0).normal(size=(50, 3))
     shingler = Shingler(7, 3)
     pushed = [window for window in map(shingler.push, series) if window is not None]

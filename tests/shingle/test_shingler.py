@@ -24,7 +24,7 @@ def test_array_against_definition(shape, size, step):
     np.testing.assert_array_equal(shingle(X, size, step), windows(X, size, step))
 
 
-def test_view_where_it_can_be():
+def test_a_view_is_returned_if_possible():
     X = np.arange(30.0).reshape(10, 3)
     view = shingle(X, 4)
     assert np.shares_memory(view, X)
@@ -82,7 +82,7 @@ def test_nan_passes():
     np.testing.assert_array_equal(shingler.push(1), [np.nan, 1])
 
 
-def test_pickle_goes_on_where_it_was():
+def test_a_pickled_shingler_continues():
     shingler = Shingler(4, 2)
     for x in np.arange(14.0).reshape(7, 2):
         shingler.push(x)
@@ -92,7 +92,7 @@ def test_pickle_goes_on_where_it_was():
 
 
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 12), st.sampled_from(["last", "mean", "max"]))
-def test_way_back_against_definition(size, step, m, reduce):
+def test_unshingle_against_definition(size, step, m, reduce):
     scores = np.random.default_rng(m).normal(size=m)
     n = (m - 1) * step + size
     reach = [[scores[k] for k in range(m) if k * step <= t < k * step + size] for t in range(n)]
@@ -104,7 +104,7 @@ def test_way_back_against_definition(size, step, m, reduce):
     np.testing.assert_allclose(unshingle(scores, size, step, reduce=reduce), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_mean_back_survives_a_great_score():
+def test_the_mean_is_exact_after_a_huge_score():
     """A running sum would keep the rounding error of 1e16."""
     scores = np.array([1.0, 1e16, 1.0, 1.0, 1.0])
     np.testing.assert_allclose(unshingle(scores, 2, reduce="mean")[3:], 1.0)

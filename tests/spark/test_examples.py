@@ -11,6 +11,6 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "spark"
 
 
 @pytest.mark.parametrize("name", ["pipeline", "per_key", "digits"])
-def test_it_shows_what_it_says(spark, name, capsys):
+def test_the_example_prints_what_it_says(spark, name, capsys):
     runpy.run_path(str(EXAMPLES / f"{name}.py"))
     assert capsys.readouterr().out

@@ -101,7 +101,7 @@ def test_hotspots_of_places_on_the_earth(ask):
         assert one.kinesis_json() == row.HOTSPOTS_RESULT
 
 
-def test_partitions_longer_than_what_is_scored_at_once(monkeypatch):
+def test_partitions_longer_than_a_batch(monkeypatch):
     from pyspark.sql import Row
 
     monkeypatch.setattr(functions, "ROWS", 7)
@@ -130,7 +130,7 @@ def test_partitions_longer_than_what_is_scored_at_once(monkeypatch):
         ),
     ],
 )
-def test_a_query_says_what_is_wrong(ask, call, message):
+def test_errors_of_a_query(ask, call, message):
     with pytest.raises(Exception, match=message):
         ask(f"SELECT * FROM {call}")
 

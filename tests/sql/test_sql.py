@@ -202,7 +202,7 @@ def con():
         yield connection
 
 
-def test_a_relation_of_duckdb_there_and_back(con):
+def test_a_relation_of_duckdb_and_its_result(con):
     cursor = con.cursor()
     cursor.register("log", table())
     rows = cursor.sql("SELECT * FROM log ORDER BY t")

@@ -130,7 +130,7 @@ def test_killed_at_random_instants(topics, kafka, hides_aborted, times):
     assert [row["OFFSET"] for row in rows] == list(range(n))
 
 
-def test_what_was_not_committed_is_not_visible(topics, hides_aborted):
+def test_uncommitted_results_are_not_visible(topics, hides_aborted):
     values = waves(200)
     topics.put(loads(values))
     first = topics.worker(batch=50, checkpoint_every=3600)
@@ -146,7 +146,7 @@ def test_what_was_not_committed_is_not_visible(topics, hides_aborted):
     assert [row["ANOMALY_SCORE"] for row in rows[aborted:]] == undisturbed(values)
 
 
-def test_a_large_checkpoint_goes_in_parts(topics, monkeypatch):
+def test_a_large_checkpoint_is_sent_in_parts(topics, monkeypatch):
     monkeypatch.setattr("rcf.streams.kafka.PART", 5000)
     values = waves(300)
     topics.put(loads(values[:200]))
@@ -161,7 +161,7 @@ def test_a_large_checkpoint_goes_in_parts(topics, monkeypatch):
     assert [row["ANOMALY_SCORE"] for row in topics.written()] == undisturbed(values)
 
 
-def test_a_second_worker_takes_over_and_the_first_commits_nothing_more(topics, hides_aborted):
+def test_a_second_worker_takes_over_and_the_first_can_no_longer_commit(topics, hides_aborted):
     values = waves(200)
     topics.put(loads(values[:100]))
     first = topics.worker()
@@ -180,7 +180,7 @@ def test_a_second_worker_takes_over_and_the_first_commits_nothing_more(topics, h
     assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(values)
 
 
-def test_poison_goes_to_a_topic_of_its_own(topics):
+def test_invalid_records_go_to_a_separate_topic(topics):
     values = waves(60)
     topics.put([*loads(values)[:30], b"\xff", *loads(values)[30:]])
     worker = topics.worker()
@@ -191,7 +191,7 @@ def test_poison_goes_to_a_topic_of_its_own(topics):
     assert [row["ANOMALY_SCORE"] for row in topics.written()] == undisturbed(values)
 
 
-def test_records_and_letters_stay_below_what_the_broker_takes(topics):
+def test_records_and_dead_letters_respect_the_size_limit_of_the_broker(topics):
     """One record fits, but not together with its results. Another one is invalid, and its dead letter would not fit."""
     values = waves(60)
     large = json.dumps({"load": 1.0, "text": "x" * 999_915}).encode()
@@ -208,7 +208,7 @@ def test_records_and_letters_stay_below_what_the_broker_takes(topics):
     assert worker.rejected == 2
 
 
-def test_the_key_of_a_message_may_tell_streams_apart(topics):
+def test_the_key_of_a_message_can_be_the_key_of_the_detector(topics):
     topics.put(loads([1.0, 2.0]))
     worker = topics.worker(KeyedDetector(StreamDetector(**PARAMS)), Schema(["load"], key="@key"))
     run_until_read(worker, 2)
@@ -234,7 +234,7 @@ def test_each_partition_has_a_model_of_its_own(kafka):
 
 
 @pytest.mark.parametrize("before", [0, 5])
-def test_the_end_is_a_place_that_a_crash_does_not_move(topics, before):
+def test_a_crash_does_not_move_the_start_at_the_end(topics, before):
     """This is also true for an empty topic."""
     values = waves(80)
     # records are sent one by one, because Tansu 0.6 returns the first offset of the last batch plus 1 as the end
@@ -256,7 +256,7 @@ def test_the_end_is_a_place_that_a_crash_does_not_move(topics, before):
     assert [row["ANOMALY_SCORE"] for row in topics.written()] == undisturbed(values)
 
 
-def test_parts_that_compaction_left_over_are_not_taken(topics):
+def test_parts_left_over_by_compaction_are_ignored(topics):
     """If a newer checkpoint has two parts, only the last of three parts of an older one may remain."""
     sink = KafkaTransaction(topics.config, topics.output, "left over", state=topics.state)
     assert sink.load("p") is None

@@ -66,7 +66,7 @@ def test_killed_at_random_instants(service, times):
     assert {"k", "n", "load", "ANOMALY_SCORE", "IS_ANOMALY", "SHARD", "SEQUENCE_NUMBER"} == set(rows[0])
 
 
-def test_a_shard_that_is_split_hands_its_model_to_the_children(service):
+def test_a_split_shard_passes_its_model_to_its_children(service):
     """The parent is read to its end first, so the scores of each key are those of one detector over the whole stream."""
     keys = [f"machine {i}" for i in range(6)]
     values = {key: waves(150, i) for i, key in enumerate(keys)}
@@ -112,7 +112,7 @@ def test_killed_while_shards_are_split(service, times):
     assert [row["ANOMALY_SCORE"] for row in rows] == undisturbed(2 * values[: n // 2])
 
 
-def test_latest_is_a_place_that_a_crash_does_not_move(service):
+def test_a_crash_does_not_move_the_start_latest(service):
     """If a worker dies before its first checkpoint with a position, the next worker still begins at the same place."""
     values = waves(120)
     service.put(loads([0.5] * 7))
@@ -131,7 +131,7 @@ def test_latest_is_a_place_that_a_crash_does_not_move(service):
     assert [row["S"] for row in rows] == undisturbed(values)
 
 
-def test_latest_holds_for_shards_that_come_of_a_split(service):
+def test_start_latest_with_shards_of_a_split(service):
     """Children of an old split begin where the parent began. Those of a later split lose no record, whenever the worker is
     restarted.
     """
@@ -155,7 +155,7 @@ def test_latest_holds_for_shards_that_come_of_a_split(service):
     assert parent not in {row["SHARD"] for row in rows}
 
 
-def test_a_child_takes_the_model_of_a_parent_that_is_gone(service):
+def test_a_child_takes_the_model_of_an_expired_parent(service):
     """The service no longer lists a shard whose records have all expired."""
     (parent,) = service.shards()
     values = waves(100)
@@ -170,7 +170,7 @@ def test_a_child_takes_the_model_of_a_parent_that_is_gone(service):
     assert [row["S"] for row in sorted(service.written(), key=lambda row: row["n"])] == undisturbed(values)
 
 
-def test_a_large_model_goes_to_s3_and_old_ones_go(service):
+def test_large_models_are_stored_in_s3_and_old_ones_are_removed(service):
     service.s3.create_bucket(Bucket="models", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     values = waves(300)
     service.put(loads(values))
@@ -192,13 +192,13 @@ def test_a_large_model_goes_to_s3_and_old_ones_go(service):
     assert json.loads(item["position"]["S"]) in item["object"]["S"]
 
 
-def test_a_large_model_without_a_bucket_is_told(service, monkeypatch):
+def test_a_large_model_without_a_bucket_is_an_error(service, monkeypatch):
     monkeypatch.setattr("rcf.streams.dynamo.LARGEST", 100)
     with pytest.raises(StreamError, match="bytes, too many for DynamoDB: set a bucket"):
         service.group().run()
 
 
-def test_a_second_worker_takes_over_and_the_first_saves_no_more(service):
+def test_a_second_worker_takes_over_and_the_first_can_no_longer_save(service):
     service.put(loads(waves(50)))
     first = service.group()
     first._discover()
@@ -211,7 +211,7 @@ def test_a_second_worker_takes_over_and_the_first_saves_no_more(service):
     assert second.workers[0].records == 50
 
 
-def test_what_was_refused_in_part_is_put_again_alone():
+def test_only_refused_records_are_sent_again():
     class Refusing:
         """A client that refuses every third record once."""
 
@@ -243,7 +243,7 @@ def test_what_was_refused_in_part_is_put_again_alone():
         assert client.calls[:2] == [500, 166]
 
 
-def test_a_service_that_goes_on_refusing_ends_the_worker(monkeypatch):
+def test_a_service_that_keeps_refusing_ends_the_worker(monkeypatch):
     class Refusing:
         def put_records(self, StreamName, Records):
             return {"FailedRecordCount": len(Records), "Records": [{"ErrorCode": "InternalFailure"}] * len(Records)}
@@ -253,7 +253,7 @@ def test_a_service_that_goes_on_refusing_ends_the_worker(monkeypatch):
         KinesisSink(Refusing(), "out").write([Record(Message(b"", i), {}) for i in range(2)])
 
 
-def test_batches_stay_below_the_bytes_that_a_request_may_have():
+def test_batches_respect_the_size_limit_of_requests():
     sizes = []
 
     class Client:
@@ -270,7 +270,7 @@ def test_batches_stay_below_the_bytes_that_a_request_may_have():
     assert "the stream out takes 1048576" in rejected.reason
 
 
-def test_poison_as_large_as_a_record_may_be_fits_into_its_letter():
+def test_the_largest_invalid_record_fits_into_a_dead_letter():
     sizes = []
 
     class Client:
@@ -336,7 +336,7 @@ def test_firehose_delivers_to_s3(service):
     assert [row["S"] for row in rows] == undisturbed(values)
 
 
-def test_a_forest_is_kinesis_own_function(service):
+def test_a_forest_works_like_the_function_of_kinesis(service):
     """Scores are 0 while the forest learns, and then those of the forest. Every record has an explanation."""
     rng = np.random.default_rng(0)
     X = rng.integers(60, 120, size=(150, 2)).tolist()
@@ -364,7 +364,7 @@ def test_a_forest_is_kinesis_own_function(service):
     assert told["Systolic"]["DIRECTION"] == told["Diastolic"]["DIRECTION"] == "HIGH"
 
 
-def test_poison_goes_to_the_stream_of_dead_letters(service):
+def test_invalid_records_go_to_the_stream_of_dead_letters(service):
     service.kinesis.create_stream(StreamName="dead", ShardCount=1)
     values = waves(100)
     service.put(loads(values[:50]))
@@ -387,7 +387,7 @@ def test_dry_run_lists_the_shards_and_writes_nothing(service):
     assert service.dynamo.list_tables()["TableNames"] == []
 
 
-def test_a_stream_that_is_not_there_is_one_line(service):
+def test_a_missing_stream_gives_one_line_of_error(service):
     done = subprocess.run([*WORKER, "kinesis", "nowhere", "--output", "out"], capture_output=True, text=True)
     assert done.returncode == 1
     assert "nowhere" in json.loads(done.stderr.splitlines()[-1])["message"]

@@ -135,7 +135,7 @@ def test_an_object_event_labels_its_lines(forest, aws, monkeypatch):
     assert aws_lambda.s3({"Records": again}, None) == {"objects": []}
 
 
-def test_the_model_may_lie_in_s3(forest, aws, monkeypatch):
+def test_the_model_may_be_in_s3(forest, aws, monkeypatch):
     from accounts import Service
 
     service = Service(aws)
@@ -158,7 +158,7 @@ def test_settings_of_the_environment(forest, monkeypatch):
     assert '""DIRECTION"":""HIGH""' in fields[1]
 
 
-def test_a_model_that_is_none_is_told(tmp_path, monkeypatch):
+def test_an_invalid_model_is_an_error(tmp_path, monkeypatch):
     aws_lambda._forest.cache_clear()
     monkeypatch.delenv("RCF_MODEL", raising=False)
     with pytest.raises(KeyError, match="RCF_MODEL is not set"):

@@ -53,7 +53,7 @@ def test_addresses(listen, found):
 
 
 @pytest.mark.parametrize("listen", ["", "9101x", "host", "host:", "host:65536", "host:-1"])
-def test_addresses_that_are_none(listen):
+def test_invalid_addresses(listen):
     pytest.importorskip("prometheus_client", reason="needs rcf[metrics]")
     from rcf.streams.metrics import address
 

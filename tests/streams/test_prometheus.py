@@ -58,7 +58,7 @@ def flagged(watch):
     return [dict(labels)["host"] for labels, answer in watch.answers.items() if answer.is_anomaly]
 
 
-def test_history_first_and_a_jump_is_found_in_one_series_alone():
+def test_history_is_learned_first_and_a_jump_is_found_only_in_its_series():
     client = Fake(series(600, jump=550))
     watch = Watch(client, "load", StreamDetector(**SMALL), step=STEP, history=1e6)
     watch.start(now=540 * STEP)
@@ -87,7 +87,7 @@ def test_scores_are_those_of_a_detector():
         assert watch.answers[labels].score == found[-1].score
 
 
-def test_what_was_expected_is_the_forecast_before_the_sample():
+def test_the_expected_value_is_a_forecast_made_before_the_sample():
     """The forecast is made after the previous tick, or now if samples were learned since then."""
     client = Fake(series(200))
     watch = Watch(client, "load", StreamDetector(**SMALL), step=STEP, history=100 * STEP)
@@ -108,7 +108,7 @@ def test_what_was_expected_is_the_forecast_before_the_sample():
         assert watch.answers[labels] == due
 
 
-def test_history_with_gaps_and_faults_is_learned_as_one_by_one():
+def test_history_with_gaps_and_faults_is_learned_like_single_samples():
     client = Fake(series(200))
     values = client.series[next(iter(client.series))]
     del values[40.0 * STEP], values[90.0 * STEP]
@@ -134,7 +134,7 @@ def test_a_sample_that_comes_twice_is_dropped():
     assert watch.answers == answers
 
 
-def test_ticks_that_were_missed_are_made_up():
+def test_missed_ticks_are_made_up():
     client = Fake(series(200))
     watch = Watch(client, "load", StreamDetector(**SMALL), step=STEP)
     watch.start(now=100 * STEP)
@@ -146,7 +146,7 @@ def test_ticks_that_were_missed_are_made_up():
     assert (watch.records, watch.errors) == (3 * 121, 1)
 
 
-def test_an_absent_series_has_no_answer_until_it_is_back():
+def test_an_absent_series_has_no_answer_until_it_returns():
     client = Fake(series(200))
     lost = next(iter(client.series))
     for t in range(110, 115):
@@ -160,7 +160,7 @@ def test_an_absent_series_has_no_answer_until_it_is_back():
     assert present == [True, *[False] * 5, True, True]
 
 
-def test_a_restart_goes_on_bit_for_bit_and_learns_what_was_missed(tmp_path):
+def test_a_restart_continues_bit_for_bit_and_learns_missed_samples(tmp_path):
     client = Fake(series(300))
 
     def watch():
@@ -185,13 +185,13 @@ def test_a_restart_goes_on_bit_for_bit_and_learns_what_was_missed(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "1y", "-5m", "h", "1h30m"])
-def test_a_duration_that_is_none_is_told(text):
+def test_invalid_durations(text):
     with pytest.raises(ValueError, match="is not a duration"):
         duration(text)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9090", "ftp://a", "http://"])
-def test_an_address_that_is_none_is_told(url):
+def test_invalid_addresses(url):
     with pytest.raises(ValueError, match="is not an address"):
         Client(url)
 
@@ -206,7 +206,7 @@ def test_an_address_that_is_none_is_told(url):
         (b'{"status": "success", "data": {"resultType": "scalar", "result": [0, "1"]}}', "gives a scalar, not series"),
     ],
 )
-def test_answers_that_are_none_are_told(body, message):
+def test_invalid_answers(body, message):
     """Such answers come from another kind of server, or from a server that dies while it sends."""
     for missing in (0, 5):
 
@@ -228,12 +228,12 @@ def test_answers_that_are_none_are_told(body, message):
             thread.join()
 
 
-def test_a_server_that_is_not_there_is_told():
+def test_a_missing_server_is_an_error():
     with pytest.raises(QueryError, match="Connection refused"):
         Client(f"http://127.0.0.1:{free_port()}").at("up", 0.0)
 
 
-# ---- the real one ---------------------------------------------------------------------------------------------------------
+# ---- a real server ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_killed_at_random_instants(client, redis_url, times):
     check(written(client), values)
 
 
-def test_what_was_not_committed_is_as_if_it_never_was(client, redis_url):
+def test_uncommitted_results_are_discarded(client, redis_url):
     values = waves(500)
     fill(client, values)
     first = worker(client, redis_url, batch=50, checkpoint_every=3600)
@@ -102,7 +102,7 @@ def test_positions_of_the_input_are_written(client, redis_url):
     assert [row["POSITION"] for row in written(client)] == ids
 
 
-def test_poison_goes_to_a_stream_of_its_own(client, redis_url):
+def test_invalid_records_go_to_a_separate_stream(client, redis_url):
     values = waves(300)
     fill(client, values[:100])
     client.xadd("in", {"load": "much", "n": "bad"})
@@ -122,7 +122,7 @@ def test_poison_goes_to_a_stream_of_its_own(client, redis_url):
     assert run.rejected == 3
 
 
-def test_a_second_worker_takes_over_and_the_first_commits_nothing_more(client, redis_url):
+def test_a_second_worker_takes_over_and_the_first_can_no_longer_commit(client, redis_url):
     values = waves(300)
     fill(client, values[:100])
     first = worker(client, redis_url)
@@ -154,7 +154,7 @@ def test_keys_have_detectors_of_their_own_with_overrides(client, redis_url):
         assert scores == undisturbed(values[key], shingle_size=size).score.tolist()
 
 
-def test_only_one_state_write_a_batch(client, redis_url):
+def test_the_state_is_written_once_per_batch(client, redis_url):
     """To write a state costs some hundred times as much as to process a record."""
     fill(client, waves(1000))
     run = worker(client, redis_url, batch=100)
@@ -164,7 +164,7 @@ def test_only_one_state_write_a_batch(client, redis_url):
     assert len(saves) == 1 + 10  # the first one is written before a record is read
 
 
-def test_records_written_while_it_waits_come_at_once(client, redis_url):
+def test_records_that_come_while_it_waits_are_processed_at_once(client, redis_url):
     run = worker(client, redis_url)
     thread = threading.Thread(target=run.run)
     thread.start()

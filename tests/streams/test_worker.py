@@ -60,7 +60,7 @@ def test_results_do_not_depend_on_batches(batch):
     assert (worker.records, worker.anomalies) == (700, len(found.anomalies))
 
 
-def test_a_record_goes_out_as_it_came():
+def test_records_are_written_unchanged():
     """The other fields, their order and the digits of numbers do not change."""
     came = '{"host": "a\\u00fc", "load": 1.50, "big": 123456789012345678901234567890, "deep": {"x": [1, 2.0]}}'
     out = io.BytesIO()
@@ -89,7 +89,7 @@ def test_results_and_their_columns_can_be_chosen():
     assert rows[0]["due"] is rows[0]["text"] is None
 
 
-def test_explanations_of_all_records_are_taken_as_each_comes():
+def test_every_record_can_have_an_explanation():
     values = waves(150)
     rows, _ = label(lines_of(values), output={"score": "s", "explanations": "e"}, batch=1000)
     for row in rows:
@@ -112,7 +112,7 @@ def test_explanations_of_all_records_are_taken_as_each_comes():
         ('{"load": 1' + "0" * 400 + "}", "'load' is too large"),
     ],
 )
-def test_poison_is_put_aside_with_position_and_reason(tmp_path, bad, reason):
+def test_invalid_records_are_dead_letters_with_position_and_reason(tmp_path, bad, reason):
     """The stream continues as if the record had not come."""
     values = waves(200)
     text = lines_of(values[:100]) + bad + "\n" + lines_of(values[100:])
@@ -125,7 +125,7 @@ def test_poison_is_put_aside_with_position_and_reason(tmp_path, bad, reason):
     assert (worker.records, worker.rejected) == (200, 1)
 
 
-def test_bytes_that_are_not_text_are_poison(tmp_path):
+def test_bytes_that_are_not_text_are_invalid(tmp_path):
     path = tmp_path / "dead.jsonl"
     source = LineSource(io.BytesIO(b'{"load": 1}\n\xff\xfe\n{"load": 2}\n'))
     worker = Worker(StreamDetector(**PARAMS), source, LineSink(io.BytesIO()), dead_letters=DeadLetterFile(path))
@@ -134,7 +134,7 @@ def test_bytes_that_are_not_text_are_poison(tmp_path):
     assert json.loads(path.read_text())["reason"] == "not UTF-8: invalid start byte at byte 0"
 
 
-def test_time_that_goes_back_is_poison_for_its_own_record_only():
+def test_time_that_goes_back_makes_only_its_own_record_invalid():
     text = "".join(json.dumps({"t": t, "load": 1.0}) + "\n" for t in [0, 10, 20, -1e9, 30, 40])
     rows, worker = label(text, schema=Schema(["load"], time="t"))
     assert [row["t"] for row in rows] == [0, 10, 20, 30, 40]
@@ -143,7 +143,7 @@ def test_time_that_goes_back_is_poison_for_its_own_record_only():
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 50, 1000])
 @pytest.mark.parametrize("key", [None, "host"])
-def test_clocks_that_jump_give_the_same_for_any_batches(batch, key):
+def test_results_with_jumping_clocks_do_not_depend_on_batches(batch, key):
     """There are single wrong stamps, two that agree, and a clock that is set permanently. Batches do not affect which records are
     refused.
     """
@@ -213,7 +213,7 @@ def test_columns_are_the_numbers_of_the_first_record():
     assert len(rows) == 2
 
 
-def test_a_line_that_is_too_long_is_poison(tmp_path, monkeypatch):
+def test_a_line_that_is_too_long_is_invalid(tmp_path, monkeypatch):
     """Such a line must not stop the worker, because each restart would read it again."""
     monkeypatch.setattr("rcf.streams.files.LONGEST", 100_000)
     monkeypatch.setattr("rcf.streams.files.CHUNK", 1000)
@@ -243,7 +243,7 @@ def test_a_line_that_is_too_long_is_poison(tmp_path, monkeypatch):
         ('{"host": "a", "\\uDfff": 2, "load": 1}', "a lone surrogate"),
     ],
 )
-def test_keys_that_a_state_could_not_hold_are_poison(tmp_path, record, reason):
+def test_keys_that_cannot_be_saved_are_invalid(tmp_path, record, reason):
     text = f'{{"host": "\\ud83d\\ude00", "load": 1}}\n{record}\n{{"host": "a", "load": 2}}\n'
     (tmp_path / "in").write_text(text)
     dead = DeadLetterFile(tmp_path / "dead")
@@ -257,7 +257,7 @@ def test_keys_that_a_state_could_not_hold_are_poison(tmp_path, record, reason):
     assert rcf.load(tmp_path / "state").model.keys() == ["\U0001f600", "a"]
 
 
-def test_dead_letters_can_be_cut():
+def test_dead_letters_can_be_truncated():
     """A service accepts records only up to some size. A letter that it refuses would stop the worker at each restart."""
     for data in (b"x" * 50_000, b"\xff" * 50_000, b"\x00" * 50_000, '"\u00fc\U0001f600'.encode() * 9000):
         rejected = Rejected(Message(data, 7, "k"), "no good")
@@ -280,7 +280,7 @@ class TestCsv:
         worker.run()
         return out.getvalue().decode().splitlines(), worker
 
-    def test_lines_go_out_as_they_came(self):
+    def test_lines_are_written_unchanged(self):
         lines, _ = self.label('host,load\n"a,b",1.50\nc, 2\n', Csv(header=True), schema=Schema(["load"]))
         assert lines == ["host,load,ANOMALY_SCORE,IS_ANOMALY", '"a,b",1.50,0.0,False', "c, 2,0.0,False"]
 
@@ -293,7 +293,7 @@ class TestCsv:
         found = [line.split(', "ANOMALY')[0] for line in out.getvalue().decode().splitlines()]
         assert found == ['{"host":"a","load":1.50,"note":"007"', '{"host":"b","load":2,"note":null']
 
-    def test_too_few_and_too_many_fields_have_each_their_text(self, tmp_path):
+    def test_too_few_and_too_many_fields(self, tmp_path):
         dead = DeadLetterFile(tmp_path / "dead")
         lines, _ = self.label("1,2\n3\n4,5,6\n7,8\n", Csv(), dead_letters=dead)
         assert len(lines) == 3
@@ -304,7 +304,7 @@ class TestCsv:
         lines, worker = self.label("a,b\n1,2\na,b\n3,4\n", Csv(header=True))
         assert (len(lines), worker.records, worker.rejected) == (3, 2, 0)
 
-    def test_columns_in_another_order_are_put_into_that_of_the_first_header(self, tmp_path):
+    def test_columns_are_put_into_the_order_of_the_first_header(self, tmp_path):
         """This occurs in the next file after a rotation, and after a restart within that file."""
         values = waves(100)
         path, out = tmp_path / "in", tmp_path / "out"
@@ -363,7 +363,7 @@ class TestRestart:
         source, sink = LineSource(folder / "in"), LineSink(folder / "out")
         return Worker(model or StreamDetector(**PARAMS), source, sink, FileStore(folder / "state.rcf"), **options)
 
-    def test_results_go_on_bit_for_bit(self, tmp_path):
+    def test_results_continue_bit_for_bit(self, tmp_path):
         values = waves(600, spikes=[400])
         for end in (100, 350, 351, 600):
             (tmp_path / "in").write_text(lines_of(values[:end]))
@@ -463,7 +463,7 @@ class TestRestart:
         rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
         assert [row["ANOMALY_SCORE"] for row in rows] == scores
 
-    def test_the_columns_of_the_first_run_stand(self, tmp_path):
+    def test_the_columns_of_the_first_run_are_kept(self, tmp_path):
         (tmp_path / "in").write_text('{"a": 1, "b": "x"}\n')
         self.worker(tmp_path).run()
         (tmp_path / "in").write_text('{"a": 1, "b": "x"}\n{"b": 2, "a": 1}\n')
@@ -498,7 +498,7 @@ class TestRestart:
             self.worker(tmp_path).run()
 
 
-def test_a_file_is_followed_over_a_rotation(tmp_path):
+def test_a_file_is_followed_across_a_rotation(tmp_path):
     values = waves(300)
     path = tmp_path / "in"
     path.write_text(lines_of(values[:100]))
@@ -544,7 +544,7 @@ def test_a_checkpoint_is_a_model_file(tmp_path):
     assert found.model.n_seen_ == 100
 
 
-def test_a_state_that_is_none_is_refused(tmp_path):
+def test_invalid_states_are_refused(tmp_path):
     with pytest.raises(OSError, match="/dev/full is a device or pipe; the state needs a file"):
         FileStore("/dev/full")
     with pytest.raises(OSError, match="is a folder; the state needs a file"):
@@ -598,7 +598,7 @@ def test_a_state_that_is_none_is_refused(tmp_path):
         (["IN", "-", "--key", "k", "--set", "override.a={shingle_size=0}"], 2, "[model] or [override]: shingle_size"),
     ],
 )
-def test_settings_that_cannot_be_used_are_told(tmp_path, arguments, status, message):
+def test_invalid_settings(tmp_path, arguments, status, message):
     pytest.importorskip("typer", reason="the command line needs rcf[cli]")
     if "--metrics" in arguments:
         pytest.importorskip("prometheus_client", reason="metrics need rcf[metrics]")
@@ -629,7 +629,7 @@ def test_settings_come_from_a_file_and_flags_come_first(tmp_path):
     assert list(rows[0]) == ["t", "host", "load", "x", "S"]
 
 
-def test_dry_run_says_what_would_be_read_and_changes_nothing(tmp_path):
+def test_dry_run_reports_what_would_be_read_and_changes_nothing(tmp_path):
     pytest.importorskip("typer", reason="the command line needs rcf[cli]")
     path, state = tmp_path / "in", tmp_path / "state"
     path.write_text(lines_of(waves(20)))

@@ -44,7 +44,7 @@ def test_numbers_are_those_of_python(text):
         ("host", "is not a number"),
     ],
 )
-def test_what_is_no_number_names_the_likely_fix(text, told):
+def test_errors_for_numbers_name_the_likely_fix(text, told):
     with pytest.raises(CellError) as error:
         number(text)
     assert str(error.value) == f"{text!r} {told}"

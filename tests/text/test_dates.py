@@ -36,7 +36,7 @@ pytest.importorskip("pandas")
         ("20260131", "2026-01-31"),
     ],
 )
-def test_a_date_in_its_own_form(text, iso):
+def test_dates_in_every_form(text, iso):
     assert Dates().seconds_of(text) == seconds(iso)
 
 
@@ -62,7 +62,7 @@ def test_numbers_are_seconds_unless_they_are_too_large_for_that():
         ("", "'' is not a time"),
     ],
 )
-def test_what_is_no_date_is_named(text, told):
+def test_invalid_dates_are_named(text, told):
     with pytest.raises(CellError) as error:
         Dates().seconds(["2026-01-01", text, "x"])
     assert (str(error.value), error.value.row) == (told, 1)
@@ -79,7 +79,7 @@ def test_day_and_month_are_told_apart_by_the_whole_column():
     assert dates.seconds_of("1/2/2025") == seconds("2025-01-02")
 
 
-def test_or_by_the_order_of_the_rows():
+def test_day_and_month_are_told_apart_by_the_order_of_the_rows():
     """Times ascend, so these dates have the day first."""
     dates = Dates()
     assert not dates.look(["02/01/2025", "01/03/2025"])  # with the month first, the time would go back to 3 January
@@ -87,7 +87,7 @@ def test_or_by_the_order_of_the_rows():
     assert dates.order == "day first"
 
 
-def test_what_stays_open_is_refused():
+def test_ambiguous_dates_are_refused():
     dates = Dates()
     assert not dates.look(["01.02.2025", "02.02.2025"])
     with pytest.raises(AmbiguousDates, match=r"give --time-format '%d\.%m\.%Y' or --time-format '%m\.%d\.%Y'"):
@@ -109,7 +109,7 @@ def test_a_column_may_mix_forms_but_not_with_a_given_one():
         Dates("ms").seconds(["1", "x"])
 
 
-def test_a_format_that_is_none():
+def test_invalid_formats():
     with pytest.raises(ValueError, match=r"directives such as %Y-%m-%d, or is one of s, ms, us, ns, got 'd\.m\.y'"):
         Dates("d.m.y")
 

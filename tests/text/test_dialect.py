@@ -42,7 +42,7 @@ def test_names_of_separators(text, mark):
 
 
 @pytest.mark.parametrize("text", ["", ";;", "a", '"', "\n", "5"])
-def test_what_is_no_separator(text):
+def test_invalid_separators(text):
     with pytest.raises(ValueError, match="a separator is one character"):
         separator(text)
 

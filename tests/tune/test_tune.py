@@ -96,7 +96,7 @@ def height(y, scores):
     return float(scores.mean())
 
 
-def test_the_gaussian_process_climbs():
+def test_the_gaussian_process_beats_random_search():
     """With 16 points of a smooth function it comes closer to the maximum than 16 random points, averaged over seeds."""
     X, y = np.zeros((20, 1)), np.arange(20) % 2
     space = {"x": Real(0.0, 1.0), "a": ["a", "b", "c"]}
@@ -114,7 +114,7 @@ def test_the_gaussian_process_climbs():
     assert best["bayes"] > 0.998
 
 
-def test_the_defaults_stay_where_the_labels_held_back_do_not_prefer_the_winner():
+def test_defaults_are_kept_unless_held_out_labels_prefer_the_winner():
     X, y = np.zeros((20, 1)), np.arange(20) % 2
     found = search(Hill(0.7, "b"), X, y, {"x": Real(0.0, 0.4)}, metric=height, random_state=0)
     assert found.best_params_ == {}
@@ -125,7 +125,7 @@ def test_the_defaults_stay_where_the_labels_held_back_do_not_prefer_the_winner()
     assert found.best_estimator_.x == 0.7
 
 
-def test_the_labels_held_back_do_not_choose(table):
+def test_held_out_labels_do_not_choose(table):
     """The held-out labels do not change the winner."""
     X, y = table
     seen = []
@@ -251,7 +251,7 @@ def test_sagemaker_ranges():
         ({"CategoricalParameterRanges": [{"Name": "x", "Values": []}]}, "x"),
     ],
 )
-def test_ranges_that_are_none(ranges, text):
+def test_invalid_ranges(ranges, text):
     with pytest.raises(ValueError, match=text):
         from_sagemaker(ranges)
 
@@ -284,7 +284,7 @@ def test_refusals(table):
         search(StreamDetector(1), X, np.arange(300) < 20)
 
 
-def test_history_picture_and_bar(table):
+def test_history_plot_and_progress_bar(table):
     pd, _ = pytest.importorskip("pandas"), pytest.importorskip("matplotlib")
     found = search(RandomCutForest(5), *table, {"max_samples": [16, 64]}, random_state=0, progress=True)
     assert isinstance(found.history, pd.DataFrame)
