@@ -146,10 +146,10 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         Number of threads for batches. None means 1, and -1 means all cores. The results do not depend on it.
     low_memory : bool, default=False
         If True, the bounding boxes of nodes with few records are not stored but computed when they are needed: of up to six
-        records, or 16 in trees of at most four features, which are also stored with shorter numbers. The results are the same,
-        bit for bit. 100 trees of 256 records take 1.1 to 1.5 MiB instead of 2.6 with one to four features, 2.9 instead of 3.8
-        with 8, and 9.8 instead of 15.5 with 48. `update` takes 1.4 to 1.9 times as long, and in batches with at most four
-        features 2.5 times; scoring large batches takes up to 1.3 times as long.
+        records, or 16 in trees of at most eight features, which are also stored with shorter numbers. The results are the same,
+        bit for bit. 100 trees of 256 records take 1.1 to 1.5 MiB instead of 2.6 with one to four features, 2.0 instead of 3.8
+        with 8, and 9.8 instead of 15.5 with 48. `update` takes 2 to 2.6 times as long with at most eight features, and 1.3 to
+        1.7 times with more. Scoring large batches takes up to 1.3 times as long.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same forest, bit for bit, on any machine.
 

@@ -17,7 +17,7 @@ class Tree:
     Inner nodes and leaves are numbered separately, each from 0. In `root` and `children` a number can be either: ``v >= 0`` is an
     inner node, and ``v < 0`` is leaf ``~v``. Most arrays are views, so reading them costs little. They change or become outdated
     when the forest learns, so read ``forest.trees_[i]`` again afterwards. `keys`, `arrivals` and `leaf` are copies. In low-memory
-    mode `boxes` is a copy too, because the forest does not store all boxes. With at most four features, all arrays are copies in
+    mode `boxes` is a copy too, because the forest does not store all boxes. With at most eight features, all arrays are copies in
     that mode.
 
     Values in the tree are relative to `origin`, which the forest subtracts from each feature before it rounds to 32 bits.

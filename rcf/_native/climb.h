@@ -64,16 +64,13 @@ RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, int compact, rcf_walk *w, i
 }
 
 /* Separate functions, because the climb through boxes would otherwise run out of registers. */
-#define RCF_CLIMB_SMALL(name, compact, width)                                                                                    \
+#define RCF_CLIMB_SMALL(name, compact)                                                                                          \
     RCF_TARGET RCF_ALONE static int32_t RCF_ISA(name)(int kind, rcf_walk *w, int p, int kept, int stride, const double *ratios, \
-                                                      int32_t *level, double *value) {                                           \
-        (void)stride;                                                                                                            \
-        return RCF_ISA(rcf_climb_small)(kind, compact, w, p, kept, width, ratios, level, value);                                 \
+                                                      int32_t *level, double *value) {                                          \
+        return RCF_ISA(rcf_climb_small)(kind, compact, w, p, kept, stride, ratios, level, value);                               \
     }
-RCF_CLIMB_SMALL(rcf_climb_small_compact, 1, stride)
-RCF_CLIMB_SMALL(rcf_climb_small_4, 0, 4)
-RCF_CLIMB_SMALL(rcf_climb_small_8, 0, 8)
-RCF_CLIMB_SMALL(rcf_climb_small_any, 0, stride)
+RCF_CLIMB_SMALL(rcf_climb_small_compact, 1)
+RCF_CLIMB_SMALL(rcf_climb_small_wide, 0)
 #undef RCF_CLIMB_SMALL
 
 /* Pairs on their way up, packed to the front. The arrays have RCF_TOGETHER places more than there are pairs. */
@@ -97,10 +94,8 @@ RCF_LOCAL int RCF_ISA(rcf_start_climb)(RCF_ISA(rcf_climbers) *c, int kind, int c
         int32_t parent = rcf_parent_in(compact, t, ~w->leaf[p]), level = depth[p];
         if (p < n_kept) w->n_open[p] = 0;
         if (compact || small)
-            parent = (compact       ? RCF_ISA(rcf_climb_small_compact)
-                      : stride == 4 ? RCF_ISA(rcf_climb_small_4)
-                      : stride == 8 ? RCF_ISA(rcf_climb_small_8)
-                                    : RCF_ISA(rcf_climb_small_any))(kind, w, p, p < n_kept, stride, ratios + p * levels, &level, &value);
+            parent = (compact ? RCF_ISA(rcf_climb_small_compact) : RCF_ISA(rcf_climb_small_wide))(kind, w, p, p < n_kept, stride,
+                                                                                                  ratios + p * levels, &level, &value);
         int32_t below_node = parent >= 0;
         parent &= -below_node;
         c->who[on] = c->done_who[done] = p;

@@ -4,8 +4,8 @@
  * low-memory mode: its numbers have 16 bits, and it takes half the bytes. The functions rcf_child() to rcf_set_range() read and write
  * what both layouts have; loops that know the layout pass it as a constant.
  *
- * A box is 2 * stride floats, the lower corner before the upper. In the compact layout the stride is the number of features. In the wide
- * one it is that number rounded up to 4 (up to 4 features) or a multiple of 8, the rest is zero and adds nothing.
+ * A box is 2 * stride floats, the lower corner before the upper. The stride is the number of features, rounded up to 4 (up to 4
+ * features) or to a multiple of 8; the compact layout does not round up to 4. The numbers that fill up a row are zero and add nothing.
  * Sums over features run in eight double lanes, feature i in lane i % 8, and the lanes are
  * added in one fixed order: whatever width of vector the CPU has, the result has the same bits.
  */
@@ -65,11 +65,11 @@ typedef struct {
     int16_t mass, parent;
 } rcf_short_leaf;
 
-enum { RCF_FEW = 4, RCF_SHORT = 32766 };
+enum { RCF_FEW = 8, RCF_SHORT = 32766 };
 
 /* In low-memory mode, nodes with at most this many records store no box. With 256 records a tree, limits of 4, 6, 8 and 16 leave 0.42,
- * 0.31, 0.25 and 0.13 of the boxes. With 6, scoring and learning a record takes 1.9 times as long at 8 features and 1.45 times at 48. In
- * the compact layout, where points are short, a record takes 1.3 times as long with 6 and 1.6 times with 16. */
+ * 0.31, 0.25 and 0.13 of the boxes. With 6, scoring and learning a record takes 1.45 times as long at 48 features. In the compact layout,
+ * where points are short, a record takes 1.3 times as long with 6 and 1.6 times with 16. */
 enum { RCF_SMALL = 6, RCF_SMALL_COMPACT = 16 };
 
 /* A copy of the cuts in the first RCF_TOP_LEVELS levels of a tree, side by side: a vector compares a record with all of them at once.

@@ -171,7 +171,7 @@ cdef inline void tree_shape(rcf_tree* t, int64_t capacity, int32_t dims, bint lo
     t.dims = dims
     t.compact = low_memory and dims <= RCF_FEW and capacity <= RCF_SHORT
     t.small = 0 if not low_memory else RCF_SMALL_COMPACT if t.compact else RCF_SMALL
-    t.stride = dims if t.compact else 4 if dims <= 4 else (dims + 7) // 8 * 8
+    t.stride = (dims if t.compact else 4) if dims <= 4 else (dims + 7) // 8 * 8
     t.box_step = rcf_box_step(t.compact, t.stride)
 
 

@@ -6,7 +6,7 @@ Slots are always copies. In low-memory mode boxes are copies, because not all ar
 from libc.stdint cimport int32_t, uintptr_t
 from libc.string cimport memcpy
 
-from rcf._native.tree cimport RCF_FEW, corners_of, mass_of, range_of, rcf_tree
+from rcf._native.tree cimport corners_of, mass_of, range_of, rcf_tree
 from rcf._native.trees cimport Trees
 from sampling._reservoir cimport Sample, arrival_of, item_of
 
@@ -52,7 +52,7 @@ cdef inline dict tree_views(const Trees* f, int i, memory, const void* begin):
                 range_seen[v] = range_of(t, v, &scratch[0, 0])
         if t.compact:
             nodes["range"] = ranges
-            filled = (0, RCF_FEW - t.stride)
+            filled = (0, (4 if t.dims <= 4 else 8) - t.stride)
             boxes, points = np.pad(boxes, [(0, 0), (0, 0), filled]), np.pad(points, [(0, 0), filled])
     else:
         boxes = view(np.float32, memory, <uintptr_t>t.boxes - start, (t.n_nodes, 2, t.stride))

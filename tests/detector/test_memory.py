@@ -19,6 +19,7 @@ MARKS = {
     (1, 10, 256, False): 300,
     (1, 10, 256, True): 165,
     (4, 30, 128, True): 260,
+    (8, 50, 256, True): 900,
 }
 
 
@@ -77,7 +78,7 @@ def test_memory_of_the_default_trees():
     assert point.nbytes() < 57 * point.masses().sum()
 
 
-@pytest.mark.parametrize(("d", "most"), [(1, 46), (2, 52), (3, 57), (4, 63)])
+@pytest.mark.parametrize(("d", "most"), [(1, 46), (2, 52), (3, 57), (4, 63), (8, 84)])
 def test_memory_of_narrow_trees(d, most):
     """In low-memory mode, narrow trees take few bytes per held record."""
     X = np.random.default_rng(d).normal(size=(3000, d))
