@@ -1,4 +1,4 @@
-"""Compares the methods on windows of series: the forest alone, with otherwise equal settings."""
+"""Compares the methods of a forest (without a detector) on windows of series. All other settings are equal."""
 
 from collections.abc import Callable
 from pathlib import Path

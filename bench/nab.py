@@ -119,7 +119,7 @@ def curve(found: ArrayLike, series: Series, profile: Profile) -> Curve:
 
 
 def best(curves: Iterable[Curve]) -> tuple[float, float]:
-    """The highest total gain of all series at one threshold, and that threshold; (0, inf) if no detection is best."""
+    """The highest total gain of all series at one threshold, and that threshold; (0, inf) if it is best to detect nothing."""
     parts = list(curves)
     scores, steps = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "steps"))
     order = np.argsort(-scores, kind="stable")
@@ -155,7 +155,7 @@ def score(detections: Mapping[str, ArrayLike], corpus: Iterable[Series], profile
     score : float
         0 without detections, 100 for a perfect detector; may be negative.
     threshold : float
-        The lowest anomaly score that counts as a detection; inf if no detection is best.
+        The lowest anomaly score that counts as a detection; inf if it is best to detect nothing.
     """
     curves = [curve(detections[series.name], series, profile) for series in corpus]
     gain, threshold = best(curves)

@@ -272,7 +272,7 @@ def problem(fault: Fault) -> str | None:
 
 
 def test_files(fault: Fault) -> list[str]:
-    """The existing files among the given ones."""
+    """The test files of a fault that exist."""
     named = (Path("tests", name).with_name(f"test_{Path(name).name}.py") for name in fault.tests.split())
     return [str(path) for path in named if (ROOT / path).exists()]
 

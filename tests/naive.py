@@ -440,7 +440,7 @@ class KnownValues:
         self.points, self.blocks, self.t = [], 0.0, 0
 
     def usual(self, most=None):
-        """The points without rare groups of at most that many points at the ends."""
+        """The points without the rare groups at both ends; a group has at most `most` points."""
         low, high = 0, len(self.points) - 1
         for _ in range(8):
             new_high = self._without(low, high, True, most)
@@ -591,7 +591,7 @@ def season_left(y, period, bins):
 
 
 def seasonal_novelty(x, period):
-    """The novelty of the median of the last 9 residuals from the daily profile, with at least half of the range of the
+    """The novelty of the median of the last 9 residuals from the daily profile. It is relative to at least half of the range of the
     logarithm.
     """
     y, out = logarithm(x), np.zeros(len(x))

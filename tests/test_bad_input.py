@@ -1,4 +1,4 @@
-"""Invalid input: the errors and their messages, and that an error changes nothing."""
+"""Invalid input gives the expected errors and messages, and an error changes nothing."""
 
 import pickle
 from datetime import UTC, datetime, timedelta

@@ -500,7 +500,7 @@ def test_one_row(method):
     forest = RandomCutForest(10, method=method, random_state=0).fit([[1.0, 2.0]])
     assert forest.max_samples_ == 1
     assert np.isfinite(forest.anomaly_score([[1.0, 2.0], [3.0, 4.0]])).all()
-    if method in ("depth", "path"):  # "depth" is in units of log2(1), and a path has no node
+    if method in ("depth", "path"):  # the unit of "depth" is log2(1) = 0, and a path has no node
         with pytest.warns(UserWarning, match=f"method='{method}' and 1 records in a tree.*more rows"):
             assert forest.predict([[1.0, 2.0], [3.0, 4.0]]).tolist() == [1, 1]
     else:

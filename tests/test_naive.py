@@ -90,7 +90,7 @@ def test_inclusion_of_equal_weights_is_uniform():
 
 
 def test_inclusion_by_hand():
-    """Two of three with weights 1, 2, 3: P({2, 3}) = 2/6 * 3/4 + 3/6 * 2/3."""
+    """Of three records with weights 1, 2 and 3, two are held: P({2, 3}) = 2/6 * 3/4 + 3/6 * 2/3."""
     law = naive.inclusion([1, 2, 3], 2)
     assert law[2, 3] == pytest.approx(2 / 6 * 3 / 4 + 3 / 6 * 2 / 3)
     assert sum(law.values()) == pytest.approx(1)

@@ -151,7 +151,7 @@ def test_plot_cuts(ax):
     assert plot.cuts(tree, ax) is ax
     strokes = ax.collections[0].get_segments()
     assert len(strokes) == 31
-    # no cut passes through the region of another, so each point of a stroke belongs to the stroke's own region
+    # the stroke of a cut lies within the region that it divides, so the walk to its middle point passes the node of the cut
     for v, stroke in zip([v for v, _ in tree.walk() if v >= 0], strokes, strict=True):
         dim = tree.cut_dimension[v]
         np.testing.assert_allclose(stroke[:, dim], tree.cut_value[v] + tree.origin[dim])

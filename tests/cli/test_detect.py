@@ -27,7 +27,7 @@ DATA = Path(os.environ.get("RCF_DATA", Path(__file__).parents[2] / "../shared/da
 
 
 def rcf(*args, stdin=b""):
-    """Run the command in this process (a start takes a second); its exit code and what it wrote, as bytes."""
+    """Run the command in this process, because a start takes a second. Returns its exit code and its output as bytes."""
     streams = {"stdin": io.BytesIO(stdin), "stdout": io.BytesIO(), "stderr": io.BytesIO()}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}.items():

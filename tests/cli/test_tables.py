@@ -23,7 +23,7 @@ from rcf.text.cells import CellError, number
 
 @pytest.fixture
 def read(tmp_path):
-    """Read a text through a reader: the values, and the reader."""
+    """A function that reads a text and returns the values, the reader and its pieces."""
 
     def read(text, *columns, name="t.csv", **options):
         path = tmp_path / name
@@ -56,7 +56,7 @@ def test_the_separator_is_recognised(read, sep):
 
 
 def test_quoted_decimal_commas_are_numbers_and_a_row_counter_is_none(read):
-    """The value column was once dropped, and the counter scored."""
+    """Once, the value column was dropped and the row counter was scored."""
     rows = "".join(f'{i},"{124.3135 + i:.4f}"\n'.replace(".", ",") for i in range(20))
     values, reader, _ = read("row,value\n" + rows)
     assert reader.columns == ["value"]

@@ -48,7 +48,7 @@ def test_the_sample_stays_a_heap():
 
 @pytest.mark.parametrize("d", [1, 100, 230_000])
 def test_many_features(d):
-    """Records that differ only in the last feature."""
+    """The records differ only in the last feature."""
     X = np.full((5, d), 0.1)
     X[:, -1] = [1, 2, 3, 4, 5]
     forest = Forest(2, 4, d, 0.0, [3])

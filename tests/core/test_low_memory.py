@@ -179,7 +179,7 @@ def test_the_parameter_is_kept(again):
 
 
 def test_the_state_does_not_depend_on_the_parameter():
-    """Files differ only in the parameter, and a model of either kind can be loaded as the other."""
+    """The states are equal, so a model of either kind can be loaded as the other."""
     X = rows(600, 8)
     usual, low = [RandomCutForest(10, 64, low_memory=mode, random_state=1).partial_fit(X) for mode in (False, True)]
     first, second = usual._forest.state(), low._forest.state()

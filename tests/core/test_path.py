@@ -15,7 +15,7 @@ def stream(n, d, duplicates=False):
 
 
 def leaf_of(tree, x):
-    """The depth and the mass of the leaf that x comes to."""
+    """The depth and the mass of the leaf that x reaches."""
     v, depth = tree["root"], 0
     while v >= 0:
         cut = tree["cuts"][v]

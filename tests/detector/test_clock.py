@@ -138,7 +138,7 @@ STAMPS = st.lists(
     head=st.integers(0, 30),
 )
 def test_results_do_not_depend_on_batches(steps, cuts, local, order, head):
-    """Stamps that continue, jump and go back, in batches. A refused batch is repeated record by record."""
+    """Stamps continue, jump and go back. They come in batches, and a refused batch is repeated record by record."""
     times = 1e9 + np.cumsum([*[1.0] * head, *steps])
     stamps = times.astype("datetime64[s]") if local else times
     x = noise(len(times))

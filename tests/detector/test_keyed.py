@@ -44,7 +44,7 @@ def test_keys_expire_by_the_time_of_the_records(stamp):
 
 
 def test_a_failed_eviction_admits_no_new_key():
-    """The record is refused and not learned. It is learned when it comes again after the callback works."""
+    """The record is refused and not learned. It is learned when it comes again and the callback no longer fails."""
 
     def refuse(key, data):
         raise OSError("the disk is full")

@@ -47,7 +47,7 @@ def still(kind, rng, n=2500):
 
 @pytest.mark.parametrize("kind", ["white", "constant", "square", "step", "AR", "24", "288", "500"])
 def test_no_drift_is_seen_where_there_is_none(kind):
-    """A line through the levels of 2500 records with a season of 500 and height 20 would rise or fall by up to 10."""
+    """A line fitted to the levels of 2500 records with a season of 500 and height 20 would rise or fall by up to 10."""
     for seed in range(20):
         x = still(kind, np.random.default_rng(seed))[:, None]
         assert trend(*windows(x, seed), 1)[0] == 0.0

@@ -1,5 +1,5 @@
 /* driver score MODEL QUERIES OUT: scores, then attributions, as doubles.
- * driver damage MODEL QUERIES N: N damaged copies of the model, each in memory of its own size; what is accepted must be usable. */
+ * driver damage MODEL QUERIES N: tries N damaged copies of the model, each in a block of exactly its size; accepted ones must work. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,7 +56,7 @@ static void damage(const unsigned char *whole, size_t size, const double *x, siz
     long refused = 0, accepted = 0;
     double total = 0.0;
     for (long n = 0; n < many; n++) {
-        size_t left = below(8) == 0 ? below(size + 1) : size; /* one in eight is cut off */
+        size_t left = below(8) == 0 ? below(size + 1) : size; /* one in eight copies is cut off */
         unsigned char *bytes = malloc(left ? left : 1);
         if (bytes == NULL) exit(4);
         memcpy(bytes, whole, left);
@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
         out[r] = rcf_score(&model, x + r * model.features, work);
         rcf_attribution(&model, x + r * model.features, work, out + rows + r * width);
     }
-    rcf_keep_boxes(&model, boxes); /* the same bits */
+    rcf_keep_boxes(&model, boxes); /* the results must have the same bits */
     for (size_t r = 0; r < rows; r++) {
         double again = rcf_score(&model, x + r * model.features, work);
         if (memcmp(&again, out + r, sizeof again) != 0) return 5;

@@ -137,7 +137,7 @@ def test_browser(folder, forest_and_queries, tmp_path):
 
 
 def test_the_page_of_the_gallery(folder, tmp_path, monkeypatch):
-    """The page of docs/examples/plot_frozen_page.py shows the score of the core and its parts."""
+    """The page of docs/examples/plot_frozen_page.py shows the score and the attribution of the core."""
     browser = chromium()
     pyplot = pytest.importorskip("matplotlib.pyplot")
     example = Path(__file__).parents[2] / "docs" / "examples" / "plot_frozen_page.py"

@@ -20,7 +20,9 @@ from rcf.hotspots import Change, HotSpots, k_distances, suggest_radius
 
 
 def documented_example(seed, n_windows=3):
-    """Points uniform on 10 x 10, a fifth of them in a square of side 1 that moves every 1000 points; and its corners."""
+    """Points that are uniform on 10 x 10, except a fifth in a square of side 1 that moves every 1000 points; and the corners of the
+    square.
+    """
     rng = np.random.default_rng(seed)
     corners = rng.uniform(0, 9, size=(n_windows, 2))
     X = rng.uniform(0, 10, size=(1000 * n_windows, 2))
@@ -49,7 +51,9 @@ def blobs(d, n=700, seed=0):
 
 
 def assert_like_dbscan(X, labels, radius, min_points, exact_numbers):
-    """Labels equal scikit-learn's. Only border records within reach of several regions differ: they belong to the nearest core."""
+    """Labels equal scikit-learn's, except for border records within reach of several regions. They belong to the region of the
+    nearest core.
+    """
     # scikit-learn's brute force rounds distances, and its trees do not
     dbscan = DBSCAN(eps=radius, min_samples=min_points, algorithm="kd_tree").fit(X)
     core = np.zeros(len(X), dtype=bool)

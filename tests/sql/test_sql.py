@@ -1,4 +1,4 @@
-"""Relations with an Arrow C stream: the results of the classes, one pass, constant memory, and errors with row and column."""
+"""Relations with an Arrow C stream give the results of the classes, in one pass and constant memory. Errors name row and column."""
 
 import json
 import subprocess
