@@ -131,7 +131,7 @@ def rates(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-# ---- noise and incidents, ours alone
+# ---- noise and incidents, only of this package
 
 
 def on_incidents(runs: int, hosts: int, tell: Callable[[str], None]) -> pd.DataFrame:

@@ -112,7 +112,8 @@ def detectors(rounds: int, keys: int) -> pd.DataFrame:
         times: dict[str, list[float]] = {case: [] for case in work}
         for number in range(rounds):
             for case, run in work.items():
-                if "bytes" in case or number < 3:  # a thousand keys take a second
+                # other cases run only three times, because a thousand keys take a second
+                if "bytes" in case or number < 3:
                     times[case].append(timed(run)[1])
         cpu = {case: float(np.median(taken)) for case, taken in times.items()}
         found.append({

@@ -499,7 +499,7 @@ class KnownValues:
 
     def _learn(self, x, now, nearest, scale):
         if nearest <= scale / (2 * self.most):
-            # if two points are equally near, the upper one
+            # if two points are equally near, the upper one is taken
             i = max(i for i, (v, _, _) in enumerate(self.points) if abs(x - v) == nearest)
             if self.points[i][2] != now:
                 self.points[i][1] += 1

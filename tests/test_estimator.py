@@ -1,4 +1,4 @@
-"""RandomCutForest: its scikit-learn interface, its parameters, and its promises."""
+"""RandomCutForest: its scikit-learn interface, its parameters, and its guarantees."""
 
 import copy
 import pickle
@@ -299,7 +299,7 @@ def test_offset_follows_forget_and_merge():
     assert one.offset_ == fresh.offset_ != before
 
 
-# ---- promises ------------------------------------------------------------------------------------------------------
+# ---- guarantees ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -58,7 +58,7 @@ def summary(estimator):
     bundle = estimator._repr_mimebundle_()
     diagram = estimator_html_repr(estimator)
     for shown in (bundle["text/html"], estimator._repr_html_()):
-        # the diagram numbers its elements again each time
+        # the diagram gives its elements new numbers each time
         own = re.sub(r"sk-\w+-id-\d+", "", shown)
         assert own.startswith(re.sub(r"sk-\w+-id-\d+", "", diagram))
     assert bundle["text/plain"] == repr(estimator)

@@ -444,7 +444,7 @@ def test_equal_times_and_a_clock_that_is_set_back(tmp_path):
 
 @pytest.mark.parametrize("name", ["when", None])
 def test_the_index_of_a_frame_in_parquet(table, tmp_path, name):
-    """The index can be the time like any other column, and is not scored."""
+    """The index can be the time, like any column. It is never scored."""
     pd.read_csv(table, parse_dates=["when"], index_col="when").rename_axis(name).to_parquet(tmp_path / "t.parquet")
     arguments = ["--time", name or "__index_level_0__", "--trees", 10, "--top", 3]
     done = rcf("detect", tmp_path / "t.parquet", *arguments)

@@ -136,7 +136,7 @@ def test_a_stream_longer_than_can_be_counted():
     forest.update(X, None, None, 1)
     state = forest.state()
     most = 2**55 - 1
-    state["arrival"] = state["arrival"] + (most - 303)  # the last of them is record most - 3
+    state["arrival"] = state["arrival"] + (most - 303)  # the last record held is then number most - 3
     state["seen"] = most - 3
     state["next"] = np.full(3, most - 2)
     state["settled"] = np.full(3, most - 3)

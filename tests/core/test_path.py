@@ -91,7 +91,7 @@ def test_the_first_records_score_zero_and_an_empty_tree_counts_one():
 
 
 def test_constant_data_score_as_in_sklearn():
-    """All records in one leaf: the path has the mean length, and the score is a half."""
+    """All records are in one leaf, so the path has the mean length and the score is a half."""
     X = np.ones((300, 3))
     assert RandomCutForest(method="path", random_state=0).fit(X).anomaly_score(X[:2]).tolist() == [0.5, 0.5]
 

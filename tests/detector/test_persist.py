@@ -397,7 +397,7 @@ def test_mutated_files_are_refused_or_harmless(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_many_mutations_are_refused_or_harmless(name):
-    # RCF_MUTATIONS=100000 takes three minutes of CPU time for all models, and was run once
+    # RCF_MUTATIONS=100000 takes three minutes of CPU time for all models; it was run once
     fuzz(name, int(os.environ.get("RCF_MUTATIONS", 15_000)), seed=1)
 
 

@@ -24,7 +24,7 @@ def _grown(kind, method, d, trees):
     forest = RandomCutForest(trees, 64, method=method, random_state=1)
     if kind == "stream":
         return forest.partial_fit(_rows("normal", 700, d))
-    if kind == "growing":  # the origin is not settled yet
+    if kind == "growing":  # the origin is not determined yet
         return forest.partial_fit(_rows("normal", 9, d))
     if kind == "holes":  # some trees are empty, others hold one record or two
         records = _rows("normal", 3, d)

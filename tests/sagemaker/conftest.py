@@ -108,7 +108,7 @@ def command():
 
 @pytest.fixture(scope="session")
 def sdk(tmp_path_factory):
-    """The Python of an environment that has version 2 of the SageMaker SDK: RCF_SAGEMAKER_SDK, else a new one, filled here.
+    """The Python of an environment with version 2 of the SageMaker SDK. RCF_SAGEMAKER_SDK names it; otherwise a new one is created.
 
     The SDK needs 450 MB and older packages than ours.
     """

@@ -351,7 +351,7 @@ def test_as_a_process(job, X, command, tmp_path):
     out = process.communicate(timeout=100)[0]
     assert process.returncode == 0, out
     expected = rcf.load(job.root / "model" / "model.rcf").to_bytes()
-    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:  # as SageMaker does, and tar -C model .
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:  # like SageMaker and `tar -C model .`
         archive.add(job.root / "model", ".")
     assert rcf.sagemaker.unpack(tmp_path / "model.tar.gz").to_bytes() == expected
     assert rcf.sagemaker.unpack(tmp_path).to_bytes() == expected

@@ -1,4 +1,4 @@
-"""The parameter search: its gain on labelled tables, its promises, and its errors."""
+"""The parameter search: its gain on labelled tables, its guarantees, and its errors."""
 
 import json
 import subprocess
