@@ -8,11 +8,14 @@ import json
 import math
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
-from ..text.dialect import first_line_is_data, rows_of, sniff
+import numpy as np
+
+from ..text.dialect import first_line_is_data, sniff
+from .columns import Batch, Cells, Column, CsvCells, JsonCells
 from .protocols import Message, PoisonError, Record, Rejected, StreamError
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -26,6 +29,13 @@ class Codec(Protocol):
         """The record in a message; None if there is none, as in a header line; PoisonError if it cannot be read."""
 
     def encode(self, record: Record) -> bytes: ...
+
+    def cells(self, data: list[bytes]) -> Cells | None:
+        """The fields of a batch in columns; None if one message needs `decode`. It changes nothing."""
+        return None
+
+    def encode_many(self, records: Sequence[Record]) -> bytes:
+        return b"".join(map(self.encode, records))
 
     def state(self) -> dict[str, Any]: ...
 
@@ -43,6 +53,8 @@ def plain(value: Any) -> Any:
     """A value that JSON can express: NaN and the infinities become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
@@ -56,7 +68,7 @@ def _text(message: Message) -> str:
         raise PoisonError(f"not UTF-8: {error.reason} at byte {error.start}") from error
 
 
-class Json:
+class Json(Codec):
     """Records that are JSON objects: JSON Lines in files, or one object per Kinesis or Kafka record.
 
     A record is written with its original text, and the columns of the worker are added to the object.
@@ -90,6 +102,30 @@ class Json:
             text = text[:-1].rstrip() + separator + added[1:]
         return text.encode() + b"\n"
 
+    def cells(self, data: list[bytes]) -> Cells | None:
+        texts = _texts(data)
+        if texts is None or any("\\ud" in text or "\\uD" in text or "\r" in text for text in texts):
+            return None
+        try:
+            records = list(map(json.loads, texts))
+        except (ValueError, RecursionError):
+            return None
+        return JsonCells(texts, records) if set(map(type, records)) == {dict} else None
+
+    def encode_many(self, records: Sequence[Record]) -> bytes:
+        if not isinstance(records, Batch) or not records.results:
+            return super().encode_many(records)
+        cells = records.cells
+        texts: Iterable[str] = cells.texts
+        if isinstance(cells, CsvCells):
+            form = "{" + ",".join(_name(name).replace("%", "%%") + ":%s" for name in cells.names) + "}"
+            columns = (map(_json, cells.column(name)) for name in cells.names)
+            texts = map(form.__mod__, zip(*columns, strict=True))
+        added = "".join(f", {_ENCODER.encode(name)}: ".replace("%", "%%") + "%s" for name in records.results) + "}\n"
+        rows = zip(*map(_written_column, records.results.values()), strict=True)
+        lines = [text[:-1].rstrip() + added % row for text, row in zip(texts, rows, strict=True)]
+        return "".join(lines).encode()
+
     def state(self) -> dict[str, Any]:
         return {}
 
@@ -97,15 +133,38 @@ class Json:
         pass
 
 
+def _texts(data: list[bytes]) -> list[str] | None:
+    """`_text` of each message, if it is possible for all at once."""
+    try:
+        whole = b"\n".join(data).decode()
+    except UnicodeDecodeError:
+        return None
+    texts = [text.strip() for text in whole.split("\n")]
+    return texts if len(texts) == len(data) and "\ufeff" not in whole else None
+
+
 _name = lru_cache(1024)(json.dumps)
 
 
-def _written(result: dict[str, Any]) -> str:
+def _written(result: Any) -> str:
     """Results as JSON. Few hold a number that JSON cannot express, so only these are looked through."""
     try:
         return _ENCODER.encode(result)
     except ValueError:
-        return json.dumps({name: plain(value) for name, value in result.items()}, ensure_ascii=False)
+        return json.dumps(plain(result), ensure_ascii=False)
+
+
+def _written_column(values: Column) -> Iterable[str]:
+    """`_written` for each value."""
+    if isinstance(values, np.ndarray):
+        kind, values = values.dtype.kind, values.tolist()
+        if kind == "b":
+            return ["true" if value else "false" for value in values]
+        texts = list(map(repr, values))
+        return texts if np.isfinite(values).all() else map(_written, values)
+    if isinstance(values, range):
+        return map(repr, values)
+    return ["null" if value is None else _written(value) for value in values]
 
 
 def _json(value: Any) -> str:
@@ -117,7 +176,7 @@ def _json(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False)
 
 
-class Csv:
+class Csv(Codec):
     """Records that are lines of separated fields.
 
     Parameters
@@ -136,7 +195,8 @@ class Csv:
         self._order: list[str] | None = None  # of a later header that differs
         self._columns: list[str] = []  # columns of the output lines
 
-    def _fields(self, text: str) -> list[str]:
+    def fields(self, text: str) -> list[str]:
+        """The fields of a line; PoisonError if its quotes are wrong."""
         if '"' not in text:
             return [field.strip() for field in text.split(self.delimiter)]
         try:
@@ -147,7 +207,7 @@ class Csv:
 
     def decode(self, message: Message) -> Record | None:
         text = _text(message)
-        row = self._fields(text)
+        row = self.fields(text)
         if self.names is None:
             if self.header:
                 if len(set(row)) != len(row):
@@ -181,6 +241,30 @@ class Csv:
         self._columns = list(record.fields)
         return (self._line([*record.fields, *record.result]) + "\n").encode()
 
+    def cells(self, data: list[bytes]) -> Cells | None:
+        texts, names = _texts(data), self.names
+        if texts is None or names is None or self._order is not None or any('"' in text for text in texts):
+            return None
+        columns: list[Sequence[str]] = [texts]
+        if len(names) > 1 or any(self.delimiter in text for text in texts):
+            lines = [text.split(self.delimiter) for text in texts]
+            if set(map(len, lines)) != {len(names)}:
+                return None
+            columns = list(zip(*lines, strict=True))
+        cells = CsvCells(texts, names, columns)
+        if self.header and not set(names).isdisjoint(cells.column(names[0])):
+            return None  # probably a line that repeats the header
+        return cells
+
+    def encode_many(self, records: Sequence[Record]) -> bytes:
+        if not isinstance(records, Batch) or records.cells.form != "csv":
+            return super().encode_many(records)
+        rows = _Rows()
+        columns = map(_csv_column, records.results.values())
+        csv.writer(rows, lineterminator="", delimiter=self.delimiter).writerows(zip(*columns, strict=True))
+        mark = self.delimiter
+        return "".join([f"{text}{mark}{row}\n" for text, row in zip(records.cells.texts, rows, strict=True)]).encode()
+
     def _line(self, row: list[Any]) -> str:
         out = io.StringIO()
         csv.writer(out, lineterminator="", delimiter=self.delimiter).writerow(row)
@@ -196,7 +280,23 @@ class Csv:
         self.delimiter = state.get("delimiter", self.delimiter)
 
 
-class Recognised:
+class _Rows(list[str]):
+    """The rows that a csv.writer writes."""
+
+    write = list.append
+
+
+def _csv_column(values: Column) -> Sequence[Any]:
+    """Results in the form in which a csv.writer takes them. None becomes an empty field."""
+    if isinstance(values, np.ndarray):
+        found: list[Any] = values.tolist()
+        return found
+    if isinstance(values, range) or values.count(None) == len(values):
+        return values
+    return [json.dumps(value) if type(value) is list else value for value in values]
+
+
+class Recognised(Codec):
     """JSON or CSV, depending on the first line: JSON starts with a brace.
 
     Parameters
@@ -226,7 +326,9 @@ class Recognised:
         delimiter = self.delimiter or sniff([line]).sep
         header = self.header
         if header is None:
-            data = first_line_is_data(rows_of([line], delimiter)[0])
+            if not line:
+                raise PoisonError("the line holds nothing but spaces")
+            data = first_line_is_data(Csv(delimiter=delimiter).fields(line))
             if data is None:
                 raise StreamError(
                     f"the first line may name the columns or be a record: {line[:80]!r}; "
@@ -235,8 +337,14 @@ class Recognised:
             header = not data
         return Csv(header=header, delimiter=delimiter)
 
+    def cells(self, data: list[bytes]) -> Cells | None:
+        return None if self.codec is None else self.codec.cells(data)
+
     def encode(self, record: Record) -> bytes:
         return (self.codec or Json()).encode(record)
+
+    def encode_many(self, records: Sequence[Record]) -> bytes:
+        return (self.codec or Json()).encode_many(records)
 
     def state(self) -> dict[str, Any]:
         return {} if self.codec is None else {"csv": isinstance(self.codec, Csv), **self.codec.state()}
@@ -247,7 +355,7 @@ class Recognised:
             self.codec.restore(state)
 
 
-class Fields:
+class Fields(Codec):
     """Records from a source that has fields, such as the entries of a Redis stream."""
 
     def decode(self, message: Message) -> Record | None:

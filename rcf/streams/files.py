@@ -8,8 +8,8 @@ import select
 import stat
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,7 @@ from ..estimator import RandomCutForest
 from ..persist import load
 from .checkpoint import Checkpoint
 from .codecs import Codec, Csv, Json, dead_letter
+from .columns import Lines
 from .group import Group
 from .locks import Lock
 from .protocols import Message, Position, Record, Rejected, StreamError
@@ -62,7 +63,9 @@ class LineSource:
             if stat.S_ISDIR(os.fstat(self._file.fileno()).st_mode):
                 raise IsADirectoryError(f"{path} is a folder")
         self.replayable = self._path is not None and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
-        self._lines: deque[tuple[bytes, int]] = deque()  # each with its length; a line that is too long is truncated
+        self._lines: list[bytes] = []  # a line that is too long is truncated
+        self._lengths: list[int] = []  # of the lines in the source
+        self._next = 0  # the first line that was not returned yet
         self._rest: list[bytes] = []  # the beginning of a line whose end was not read yet
         self._length = 0
         self._inode = 0 if self._path is None else os.fstat(self._file.fileno()).st_ino
@@ -83,43 +86,59 @@ class LineSource:
         return position
 
     def read(self, limit: int, wait: float | None) -> Sequence[Message] | None:
-        if not self._lines and wait is not None:
+        if self._next == len(self._lines) and wait is not None:
+            self._lines, self._lengths, self._next = [], [], 0
             self._fill(wait)
             if not self._lines:
                 return None if self._ended else []
-        messages: list[Message] = []
-        while self._lines and len(messages) < limit:
-            line, length = self._lines.popleft()
-            self._line += 1
-            self._offset += length
-            fault = f"the line has {length} bytes, more than {LONGEST}" if length > LONGEST else None
-            if line.strip() or fault:
-                messages.append(Message(line.rstrip(b"\r\n"), self._position(), line=self._line, fault=fault))
+        part = slice(self._next, self._next + limit)
+        data, lengths = [line.rstrip(b"\r\n") for line in self._lines[part]], self._lengths[part]
+        if not data:
+            return []
+        self._next += len(data)
+        numbers: Sequence[int] = range(self._line + 1, self._line + len(data) + 1)
+        ends = list(accumulate(lengths, initial=self._offset))[1:]
+        self._line, self._offset = numbers[-1], ends[-1]
+        longest = max(lengths)
+        if longest > LONGEST or not all(map(bytes.strip, data)):
+            kept = [i for i, line in enumerate(data) if line.strip() or lengths[i] > LONGEST]
+            data, lengths = [data[i] for i in kept], [lengths[i] for i in kept]
+            numbers, ends = [numbers[i] for i in kept], [ends[i] for i in kept]
+        lines = Lines(data, numbers, ends if self.replayable else None, self._inode)
+        if longest <= LONGEST:
+            return lines
+        messages = list(lines)
+        for message, length in zip(messages, lengths, strict=True):
+            if length > LONGEST:
+                message.fault = f"the line has {length} bytes, more than {LONGEST}"
         return messages
-
-    def _position(self) -> Position:
-        if not self.replayable:
-            return self._line
-        return [self._inode, self._offset, self._line]
 
     def _fill(self, wait: float) -> None:
         chunk = self._chunk(wait)
         if chunk is None:
             return
-        for part in chunk.splitlines(keepends=True):
-            self._length += len(part)
-            if self._length <= LONGEST:
-                self._rest.append(part)
-            if part.endswith(b"\n"):
-                self._end_line()
+        *ended, rest = chunk.split(b"\n")
+        if ended:
+            self._extend(ended[0] + b"\n")
+            self._end_line()
+            self._lines += ended[1:]
+            self._lengths += [len(line) + 1 for line in ended[1:]]
+        self._extend(rest)
         if self._ended:
             self._end_line()
+
+    def _extend(self, part: bytes) -> None:
+        """Append a part of a line whose end was not read yet."""
+        self._length += len(part)
+        if part and self._length <= LONGEST:
+            self._rest.append(part)
 
     def _end_line(self) -> None:
         """Append what was read since the last line as the next line."""
         if self._length:
             whole = b"".join(self._rest)
-            self._lines.append((whole if self._length <= LONGEST else whole[:SHOWN], self._length))
+            self._lines.append(whole if self._length <= LONGEST else whole[:SHOWN])
+            self._lengths.append(self._length)
             self._rest, self._length = [], 0
 
     def _chunk(self, wait: float) -> bytes | None:
@@ -208,12 +227,12 @@ class LineSink:
     def write(self, records: Sequence[Record]) -> None:
         if not records:
             return
-        lines = [self.codec.encode(record) for record in records]
+        lines = self.codec.encode_many(records)
         if self._header:
             assert isinstance(self.codec, Csv)
-            lines.insert(0, self.codec.header_of(records[0]))
+            lines = self.codec.header_of(records[0]) + lines
             self._header = False
-        self._write(b"".join(lines))
+        self._write(lines)
 
     def _write(self, data: bytes) -> None:
         if self._descriptor is None:

@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._validate import whole_number
 from ..detector import KeyedDetector, StreamDetector
 from ..detector.detections import Detection, Detections
 from ..estimator import RandomCutForest
 from ..explanation import explanation_json
+from .columns import Column, Rows
 from .protocols import StreamError
 from .schema import Row
 
@@ -38,6 +40,9 @@ class Judge(Protocol):
 
     def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
         """Return for each row its results by name, or the error if the model refused it. A refused row changes nothing."""
+
+    def columns(self, rows: Rows, names: list[str]) -> dict[str, Column] | None:
+        """Return the results of a batch in columns. None, and nothing is learned, if `judge` must score it."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -69,9 +74,8 @@ def _state_of(events: Sequence[Any]) -> str | None:
     return str(events[0].state) if len(events) else None
 
 
-def _stamps_of(rows: Sequence[Row]) -> Any:
+def _in_one(stamps: Sequence[Any]) -> Any:
     """The time stamps as an array, which a detector checks as a whole, if they are of one kind; None where there are none."""
-    stamps = [row.stamp for row in rows]
     if stamps[0] is None:
         return None
     if all(isinstance(stamp, float) for stamp in stamps):
@@ -113,16 +117,33 @@ class DetectorJudge:
     def judge(self, rows: Sequence[Row], names: list[str]) -> list[Result | ValueError]:
         if not rows:
             return []
-        if not self._named:  # names that a saved model has are kept
-            for detector in map(self.model.detector, self.model.keys()) if self._keyed else [self.model]:
-                if not hasattr(detector, "feature_names_in_"):
-                    detector.feature_names_in_ = np.array(names, dtype=object)
-            self._named = True
+        self._name(names)
         results: list[Result | ValueError] = []
         for run in self._runs(rows):
-            found = self._together(run) if len(run) > 1 else None
+            found = None
+            if len(run) > 1:
+                keys = [row.key for row in run] if self._keyed else None
+                found = self._together(np.array([row.values for row in run]), keys, [row.stamp for row in run])
             results += [self._alone(row, names) for row in run] if found is None else self._results(found, names)
         return results
+
+    def columns(self, rows: Rows, names: list[str]) -> dict[str, Column] | None:
+        if self._explain == "explanations" or (
+            self._keyed and not all(key in self.model for key in set(rows.keys or ()))
+        ):
+            return None
+        self._name(names)
+        found = self._together(rows.values, rows.keys, rows.stamps)
+        return None if found is None else self._columns(found, names)
+
+    def _name(self, names: list[str]) -> None:
+        """Give the detectors the names of the features. Names that a saved model has are kept."""
+        if self._named:
+            return
+        for detector in map(self.model.detector, self.model.keys()) if self._keyed else [self.model]:
+            if not hasattr(detector, "feature_names_in_"):
+                detector.feature_names_in_ = np.array(names, dtype=object)
+        self._named = True
 
     def _runs(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         """Split the rows into parts that may be scored together.
@@ -141,14 +162,16 @@ class DetectorJudge:
                     begin = i + 1
         yield rows[begin:]
 
-    def _together(self, rows: Sequence[Row]) -> Detections | None:
-        """Score and learn all rows at once. None if it is not faster, or if the model refused a row and learned none."""
-        keys = [row.key for row in rows] if self._keyed else []
-        if self._keyed and (self.model.ttl is not None or len(rows) < PAYS * len(set(keys))):
+    def _together(
+        self, X: NDArray[np.float64], keys: Sequence[Any] | None, stamps: Sequence[Any] | None
+    ) -> Detections | None:
+        """Score and learn all records at once. None if it is not faster, or if the model refused a record and learned none."""
+        if keys is not None and (self.model.ttl is not None or len(X) < PAYS * len(set(keys))):
             return None
-        X, stamps = np.array([row.values for row in rows]), _stamps_of(rows)
         try:
-            found: Detections = self.model.update_many(*([keys] if self._keyed else []), X, stamps)
+            found: Detections = self.model.update_many(
+                *([] if keys is None else [keys]), X, None if stamps is None else _in_one(stamps)
+            )
             return found
         except ValueError:
             return None
@@ -181,15 +204,17 @@ class DetectorJudge:
                 result[name] = getattr(found, name)
         return result
 
-    def _results(self, found: Detections, names: list[str]) -> list[Result | ValueError]:
-        """The results of many records: columns for all records, and details for the anomalies."""
-        columns: dict[str, list[Any]] = {}
+    def _columns(self, found: Detections, names: list[str]) -> dict[str, Column]:
+        """The results of many records: columns for all records, with details for the anomalies."""
+        columns: dict[str, Any] = {}
         for name in self._order:
             if name == "event":
-                columns[name] = [_state_of(events) for events in found.events]
+                columns[name] = [_state_of(events) if events else None for events in found.events.tolist()]
             elif name in self._plain:
-                values = getattr(found, name, None)
-                columns[name] = [getattr(one, name) for one in found] if values is None else np.asarray(values).tolist()
+                values: Any = getattr(found, name, None)
+                if values is None:
+                    values = [getattr(one, name) for one in found]
+                columns[name] = values.tolist() if name == "reason" else values
             else:
                 columns[name] = [None] * len(found)
         if len(columns) > len(self._plain):
@@ -197,7 +222,13 @@ class DetectorJudge:
                 details = self._result(found[i], names)
                 for name in columns.keys() - set(self._plain):
                     columns[name][i] = details[name]
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return columns
+
+    def _results(self, found: Detections, names: list[str]) -> list[Result | ValueError]:
+        """The results of many records, one by one."""
+        columns = self._columns(found, names)
+        lists = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns.values()]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
     def state(self) -> dict[str, Any]:
         return {}
@@ -273,6 +304,9 @@ class ForestJudge:
             for place, (score, parts) in zip(places, self._scores(np.array(windows), names), strict=True):
                 results[place] = self._result(score, parts, names)
         return results
+
+    def columns(self, rows: Rows, names: list[str]) -> dict[str, Column] | None:
+        return None
 
     def _width(self) -> int | None:
         if self._recent:

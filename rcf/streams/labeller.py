@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from ..detector import KeyedDetector
 from .codecs import Codec, Json
+from .columns import Batch, Column, Lines, data_of
 from .judges import judge_of
 from .protocols import Message, PoisonError, Record, Rejected, StreamError
 from .replay import Replay
@@ -62,8 +64,45 @@ class Labeller:
     def model(self) -> Any:
         return self._judge.model
 
-    def label(self, messages: Sequence[Message], partition: str = "") -> tuple[list[Record], list[Rejected]]:
+    def label(self, messages: Sequence[Message], partition: str = "") -> tuple[Sequence[Record], list[Rejected]]:
         """Score and learn a batch. Returns the records with their results, and the messages that cannot be used."""
+        batch = self._in_columns(messages, partition) if len(messages) > 1 else None
+        return self._one_by_one(messages, partition) if batch is None else (batch, [])
+
+    def _in_columns(self, messages: Sequence[Message], partition: str) -> Batch | None:
+        """Label a batch column by column. None, and nothing is learned, if one of its messages needs a look of its own."""
+        data = data_of(messages)
+        cells = None if data is None else self.codec.cells(data)
+        if cells is None or cells.any_of(self._columns):
+            return None
+        rows = self.schema.rows(cells)
+        if rows is None or self._replay.expects([None] if rows.keys is None else rows.keys):
+            return None
+        found = self._judge.columns(rows, self.schema.columns or [])
+        if found is None:
+            return None
+        n = len(messages)
+        columns: dict[str, Column] = {}
+        for name, column in self.output.items():
+            if name == "record":
+                columns[column] = range(self.records + 1, self.records + n + 1)
+            elif name == "line":
+                own = isinstance(messages, Lines)
+                columns[column] = messages.numbers if own else [message.line for message in messages]  # type: ignore[attr-defined]
+            elif name == "position":
+                columns[column] = [message.position for message in messages]
+            elif name == "partition":
+                columns[column] = [partition] * n
+            else:
+                columns[column] = found[name]
+        self.records += n
+        self.anomalies += sum(found.get("is_anomaly", ()))
+        if rows.times is not None:
+            for key, time in zip(rows.keys or repeat(None), rows.times):  # noqa: B905 - repeat has no end
+                self._replay.note(key, time)
+        return Batch(messages, cells, columns)
+
+    def _one_by_one(self, messages: Sequence[Message], partition: str) -> tuple[list[Record], list[Rejected]]:
         records: list[Record] = []
         rows: list[Row] = []
         rejected: list[Rejected] = []
@@ -80,7 +119,7 @@ class Labeller:
             except PoisonError as error:
                 rejected.append(Rejected(message, str(error)))
                 continue
-            if self._replay.skips(row):
+            if self._replay.skips(row.key, row.time):
                 self.skipped += 1
                 continue
             records.append(record)
@@ -94,7 +133,7 @@ class Labeller:
                 rejected.append(Rejected(record.message, str(result)))
                 continue
             self.records += 1
-            self._replay.note(row)
+            self._replay.note(row.key, row.time)
             record.result = self._named(record, result, partition)
             good.append(record)
         self.rejected += len(rejected)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-from .schema import Row
-
 
 class Replay:
     """Recognises records that a source repeats after a restart, as ``tail -n 20 -F`` does, by their time stamps.
@@ -23,25 +21,29 @@ class Replay:
         self._seen: dict[Hashable, tuple[float, int]] = {}
         self._due: dict[Hashable, tuple[float, int]] = {}  # records that may be repeated
 
-    def note(self, row: Row) -> None:
+    def note(self, key: Hashable, time: float | None) -> None:
         """Note that a record was learned."""
-        if row.time is None:
+        if time is None:
             return
-        time, count = self._seen.get(row.key, (row.time, 0))
-        if row.time >= time:
-            self._seen[row.key] = row.time, count + 1 if row.time == time else 1
+        latest, count = self._seen.get(key, (time, 0))
+        if time >= latest:
+            self._seen[key] = time, count + 1 if time == latest else 1
 
-    def skips(self, row: Row) -> bool:
+    def expects(self, keys: Iterable[Hashable]) -> bool:
+        """Whether records of one of these keys may be repeated."""
+        return bool(self._due) and not self._due.keys().isdisjoint(keys)
+
+    def skips(self, key: Hashable, time: float | None) -> bool:
         """Whether a record was seen before the restart."""
-        if not self._due or row.time is None or row.key not in self._due:
+        if not self._due or time is None or key not in self._due:
             return False
-        time, count = self._due[row.key]
-        if row.time < time:
+        latest, count = self._due[key]
+        if time < latest:
             return True
-        if row.time == time and count > 0:
-            self._due[row.key] = time, count - 1
+        if time == latest and count > 0:
+            self._due[key] = latest, count - 1
             return True
-        del self._due[row.key]
+        del self._due[key]
         return False
 
     def keep(self, keys: Iterable[Hashable]) -> None:

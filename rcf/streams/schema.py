@@ -9,9 +9,12 @@ from datetime import datetime, timedelta, timezone
 from math import isfinite
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..detector.records import seconds
 from ..text import cells
 from ..text.dates import Dates, offset_of
+from .columns import Cells, Rows
 from .protocols import PoisonError, Record, StreamError
 
 log = logging.getLogger("rcf.streams")
@@ -65,6 +68,19 @@ def _number_like(value: Any) -> bool:
     if isinstance(value, str):
         return cells.number_like(value) or (cells.is_missing(value))
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def numbers(values: Sequence[Any], name: str, decimal: str = ".") -> list[float]:
+    """A column of fields as numbers; PoisonError if `number` refuses one."""
+    if set(map(type, values)) == {str} and "_" not in "".join(values):
+        try:
+            found = list(map(float, values))
+        except ValueError:
+            pass  # a word for a missing value, a decimal comma, or no number
+        else:
+            if all(map(isfinite, found)):
+                return found
+    return [number(value, name, decimal) for value in values]
 
 
 class Schema:
@@ -135,6 +151,21 @@ class Schema:
             time = seconds(stamp)
         self.columns = columns
         return Row(values, key, time, stamp)
+
+    def rows(self, cells: Cells) -> Rows | None:
+        """The numbers, keys and times of a batch. None if `row` must look at each record, as at the first or at an invalid one."""
+        if self.columns is None or (cells.form == "csv" and not self._resolved) or self.key == SOURCE_KEY:
+            return None
+        try:
+            values = np.array([numbers(cells.column(name), name, self.decimal) for name in self.columns])
+            keys = None if self.key is None else cells.column(self.key)
+            stamps = None if self.time is None else list(map(self._stamp, cells.column(self.time)))
+        except (KeyError, PoisonError):
+            return None
+        if keys is not None and any(isinstance(key, (list, dict)) or key != key for key in keys):
+            return None
+        times = None if stamps is None else [s if type(s) is float else seconds(s) for s in stamps]
+        return Rows(np.ascontiguousarray(values.T), keys, times, stamps)
 
     def _resolve(self, names: list[str]) -> None:
         """Replace the numbers of CSV columns by names; StreamError if there is no such column."""

@@ -353,6 +353,15 @@ def test_an_ambiguous_first_line_is_an_error():
     assert "give --header if it names them, --no-header if it is a record" in done.stderr
 
 
+@pytest.mark.parametrize(("first", "why"), [("\xa0", "nothing but spaces"), ('"a', "not CSV: unexpected end of data")])
+def test_a_first_line_that_cannot_be_read_is_told(first, why):
+    """The next one tells what the columns are."""
+    done = stream(f"{first}\n1,\r,2\n3,4,5\n")
+    assert (done.returncode, len(rows(done))) == (1, 2)
+    assert done.stderr.startswith("rcf stream: line 1: ")
+    assert why in done.stderr
+
+
 def test_a_saved_detector_can_be_the_first_state(tmp_path):
     values = noise(200)
     detector = StreamDetector(**PARAMS)
