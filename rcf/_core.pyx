@@ -476,7 +476,7 @@ cdef class Forest:
         if not few:
             n = min(n, rows_at_once(&self.trees))
             sweep_memory = Memory(sweep_bytes(n, self.trees.stride))
-            sweep_lay(&sweep, sweep_memory.at, n)
+            sweep_lay(&sweep, sweep_memory.at, n, self.trees.stride)
         memory = room_to_work(&work, self.trees.depth_room, n, self.trees.stride, self.trees.n_trees if few else 1)
         with nogil:
             if few:

@@ -19,7 +19,8 @@ cdef enum:
 
 
 cdef inline int64_t rows_at_once(const Trees* f) noexcept nogil:
-    return SWEEP if f.stride <= 16 else SWEEP // 2
+    # the numbers of a batch are counted in 32 bits
+    return SWEEP if f.stride <= 16 else min(SWEEP // 2, 0x7fffffff // f.stride)
 
 
 cdef inline void score_by_tree(int kind, const rcf_tree* tree, const float* rows, int64_t n, Work* work) noexcept nogil:
@@ -50,7 +51,7 @@ cdef inline void score_rows(const Trees* f, const double* X, ptrdiff_t step, int
         for block in range(n_blocks(f)):
             memset(work.scores, 0, n * sizeof(double))
             for i in range(block * BLOCK, min((block + 1) * BLOCK, f.n_trees)):
-                if kind != RCF_PATH and f.tree[i].root >= 0 and n >= 4 * f.tree[i].n_leaves:
+                if f.tree[i].root >= 0 and n >= 4 * f.tree[i].n_leaves:
                     rcf_walks.sweep_rows(kind, &f.tree[i], work.rows, n, sweep, work.scores)
                 else:
                     score_by_tree(kind, &f.tree[i], work.rows, n, work)

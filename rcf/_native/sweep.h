@@ -1,25 +1,52 @@
 /* Scores of many rows in one tree, which does not change meanwhile.
  *
  * The rows are partitioned at each node from the root down, and climb from the leaves up. All rows that reach a box are processed
- * together, so no row waits for its previous step, and the box stays in registers. If several rows reach each leaf, this takes 35 ns per
- * row and tree with 10 features, compared with 48 for rcf_score_pairs; otherwise it takes longer.
+ * together, so no row waits for its previous step, and the box stays in registers. If several rows reach each leaf, this takes 21 ns per
+ * row and tree with 10 features and AVX-512, compared with 48 for rcf_score_pairs; otherwise it takes longer. A path score needs no way
+ * up, and takes 9 ns compared with 14.
  * Included by isa.h, once per instruction set.
  */
+
+/* rcf_partition; with AVX-512 sixteen rows at a time, in half the time. Places of `spare` up to 16 after the last row are overwritten. */
+#if RCF_WIDTH == 512
+RCF_LOCAL void RCF_ISA(put_rows)(int32_t *to, int32_t n, __m512i a) {
+    _mm512_mask_storeu_epi32(to, n >= 16 ? 0xffff : (__mmask16)((1 << n) - 1), a);
+}
+
+RCF_TARGET static int32_t RCF_ISA(rcf_partition)(const float *rows, int32_t *order, int32_t *spare, int32_t begin, int32_t end,
+                                                 int32_t dim, float cut, int stride) {
+    int32_t left = begin, right = 0;
+    for (int32_t k = begin; k < end; k += 16) {
+        __mmask16 there = end - k >= 16 ? 0xffff : (__mmask16)((1 << (end - k)) - 1);
+        __m512i row = _mm512_maskz_loadu_epi32(there, order + k);
+        __m512 x = _mm512_i32gather_ps(_mm512_mullo_epi32(row, _mm512_set1_epi32(stride)), rows + dim, sizeof(float));
+        __mmask16 above = _mm512_mask_cmp_ps_mask(there, x, _mm512_set1_ps(cut), _CMP_GT_OQ), below = there & ~above;
+        RCF_ISA(put_rows)(order + left, __builtin_popcount(below), _mm512_maskz_compress_epi32(below, row));
+        _mm512_storeu_si512(spare + right, _mm512_maskz_compress_epi32(above, row));
+        left += __builtin_popcount(below);
+        right += __builtin_popcount(above);
+    }
+    for (int32_t k = 0; k < right; k += 16) RCF_ISA(put_rows)(order + left + k, right - k, _mm512_loadu_si512(spare + k));
+    return left;
+}
+#else
+RCF_LOCAL int32_t RCF_ISA(rcf_partition)(const float *rows, int32_t *order, int32_t *spare, int32_t begin, int32_t end,
+                                         int32_t dim, float cut, int stride) {
+    return rcf_partition(rows, order, spare, begin, end, dim, cut, stride);
+}
+#endif
 
 /* Process the box of a node for the rows from one of its children, which are in s->order from `begin` to `end`, with their scores so far
  * in s->value. The rows outside the box continue: they are packed from `to`, with new scores. The others are done and are packed from
  * *done. Returns the end of the rows that continue. */
-RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restrict box, const float *restrict rows,
-                                        int stride, double range, double here, int32_t begin, int32_t end, int32_t to,
-                                        int32_t *done) {
+RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restrict box, const double *restrict wide,
+                                        const float *restrict rows, int stride, double range, double here, int32_t begin,
+                                        int32_t end, int32_t to, int32_t *done) {
     int32_t finished = *done;
     for (int32_t i = begin; i < end; i += RCF_TOGETHER) {
-        const float *boxes[RCF_TOGETHER], *x[RCF_TOGETHER];
-        for (int g = 0; g < RCF_TOGETHER; g++) {
-            boxes[g] = box;
-            x[g] = rows + (size_t)s->order[i + g] * stride;
-        }
-        RCF_ISA(pd) excess = RCF_ISA(rcf_excesses)(boxes, x, stride), value = RCF_ISA(load_pd)(s->value + i);
+        const float *x[RCF_TOGETHER];
+        for (int g = 0; g < RCF_TOGETHER; g++) x[g] = rows + (size_t)s->order[i + g] * stride;
+        RCF_ISA(pd) excess = RCF_ISA(rcf_excesses_of_one)(box, wide, x, stride), value = RCF_ISA(load_pd)(s->value + i);
         RCF_ISA(pi) order = RCF_ISA(load_pi)(s->order + i);
         RCF_ISA(pm) there = RCF_ISA(first)(end - i), out = RCF_ISA(both)(there, RCF_ISA(not_zero)(excess));
         RCF_ISA(pm) in = RCF_ISA(without)(there, out);
@@ -43,7 +70,7 @@ RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restric
 RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float *rows, int stride, int32_t n,
                                        const rcf_sweep *s, double *out) {
     int32_t n_spans = 0, waiting = 1, done = 0;
-    double scale = rcf_scale(kind, t->mass);
+    double scale = rcf_scale(kind, t->mass), local[32], *wide = stride <= 16 ? local : s->wide; /* local ones stay in registers */
     for (int32_t r = 0; r < n; r++) s->order[r] = r;
     /* down: partition the rows at each node; spans are in the order of a descent that visits left children first */
     s->waiting[0] = (rcf_span){t->root, 0, n, 0, -1, -1, 0.0};
@@ -54,11 +81,17 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
         span.second = -1;
         s->spans[k] = span;
         if (v < 0) {
-            double value = rcf_value_separated(kind, span.depth, rcf_mass(t, v), span.above);
-            for (int32_t i = span.begin; i < span.end; i++) s->value[i] = value;
+            int32_t mass = rcf_mass(t, v);
+            double value = kind == RCF_PATH ? rcf_value_path(span.depth, mass, t->mass)
+                                            : rcf_value_separated(kind, span.depth, mass, span.above);
+            for (int32_t i = span.begin; i < span.end; i++) {
+                if (kind == RCF_PATH) out[s->order[i]] += value;
+                else s->value[i] = value;
+            }
             continue;
         }
-        int32_t middle = rcf_partition(rows, s->order, s->spare, span.begin, span.end, rcf_cut_dim(t, v), rcf_cut_value(t, v), stride);
+        int32_t middle = RCF_ISA(rcf_partition)(rows, s->order, s->spare, span.begin, span.end, rcf_cut_dim(t, v), rcf_cut_value(t, v),
+                                                stride);
         s->spans[k].first = middle > span.begin;
         for (int side = 1; side >= 0; side--) {
             int32_t begin = side ? middle : span.begin, end = side ? span.end : middle, c = rcf_child(t, v, side);
@@ -72,6 +105,7 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
             s->waiting[waiting++] = (rcf_span){c, begin, end, span.depth + 1, 0, side ? k : -1, above};
         }
     }
+    if (kind == RCF_PATH) return;
     /* up: the end of a span becomes the end of its rows that continue */
     for (int32_t k = n_spans - 1; k >= 0; k--) {
         rcf_span *span = s->spans + k;
@@ -81,11 +115,12 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
         double range = mass > t->small ? rcf_range(t, span->node) : RCF_ISA(rcf_hull_of_children)(t, span->node, s->box);
         double here = rcf_value_separated(kind, span->depth, mass, span->above);
         int32_t to = span->begin;
+        RCF_ISA(rcf_widen_box)(wide, box, stride);
         for (int side = 0; side < 2; side++) {
             const rcf_span *child = s->spans + (side ? span->second : k + 1);
             if (side ? span->second < 0 : !span->first) continue;
             int32_t before = done;
-            to = RCF_ISA(rcf_meet_box)(s, box, rows, stride, range, here, child->begin, child->end, to, &done);
+            to = RCF_ISA(rcf_meet_box)(s, box, wide, rows, stride, range, here, child->begin, child->end, to, &done);
             if (child->node >= 0) continue;
             const float *point = t->points + (size_t)~child->node * stride;
             for (int32_t i = before; i < done; i++) { /* only a row inside the box can equal the leaf */
@@ -116,6 +151,7 @@ RCF_TARGET static void RCF_ISA(rcf_sweep_rows)(int kind, const rcf_tree *t, cons
     case RCF_CODISP: RCF_BY_STRIDE(RCF_CODISP);
     case RCF_DISPLACEMENT: RCF_BY_STRIDE(RCF_DISPLACEMENT);
     case RCF_OPENSEARCH: RCF_BY_STRIDE(RCF_OPENSEARCH);
+    case RCF_PATH: RCF_BY_STRIDE(RCF_PATH);
     }
 #undef RCF_BY_STRIDE
 }

@@ -126,6 +126,7 @@ cdef extern from "_native/isa.h" nogil:
         int32_t* done_row
         double* value
         double* done_value
+        double* wide
         rcf_span* spans
         rcf_span* waiting
         float* box

@@ -53,11 +53,12 @@ typedef struct {
     double above;   /* M of the codisp */
 } rcf_span;
 
-/* Scratch space for a batch of rows in a tree; each array has 8 places more than there are rows. */
+/* Scratch space for a batch of rows in a tree; each array has 16 places more than there are rows. */
 typedef struct {
     int32_t *order, *spare, *done_row;
     double *value, *done_value;
     rcf_span *spans, *waiting; /* one for each node that rows reach: twice as many as rows */
+    double *wide;              /* a box as doubles */
     float *box;                /* scratch, for a box that is not in memory */
 } rcf_sweep;
 

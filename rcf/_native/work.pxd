@@ -38,18 +38,19 @@ cdef inline void work_lay(Work* work, void* memory, int64_t levels, int64_t n_ro
 # ---- a batch of rows on their way through one tree -------------------------------------------------------------
 
 cdef inline size_t sweep_bytes(int64_t n_rows, int stride) noexcept nogil:
-    return (<size_t>(n_rows + 8) * (4 * sizeof(rcf_span) + 2 * sizeof(double) + 3 * sizeof(int32_t))
-            + 2 * stride * sizeof(float))
+    return (<size_t>(n_rows + 16) * (4 * sizeof(rcf_span) + 2 * sizeof(double) + 3 * sizeof(int32_t))
+            + 2 * (stride + 7) * sizeof(double) + 2 * stride * sizeof(float))
 
 
-cdef inline void sweep_lay(rcf_sweep* sweep, void* memory, int64_t n_rows) noexcept nogil:
+cdef inline void sweep_lay(rcf_sweep* sweep, void* memory, int64_t n_rows, int stride) noexcept nogil:
     """Set the pointers of `sweep` into memory of sweep_bytes()."""
-    cdef int64_t places = n_rows + 8
+    cdef int64_t places = n_rows + 16
     sweep.spans = <rcf_span*>memory
     sweep.waiting = sweep.spans + 2 * places
     sweep.value = <double*>(sweep.waiting + 2 * places)
     sweep.done_value = sweep.value + places
-    sweep.order = <int32_t*>(sweep.done_value + places)
+    sweep.wide = sweep.done_value + places
+    sweep.order = <int32_t*>(sweep.wide + 2 * (stride + 7))
     sweep.spare = sweep.order + places
     sweep.done_row = sweep.spare + places
     sweep.box = <float*>(sweep.done_row + places)

@@ -128,6 +128,26 @@ def test_instruction_sets(d):
         pytest.skip("only the portable code is available (debug build or no AVX2), and test_golden checks its bits")
 
 
+@pytest.mark.parametrize("low_memory", [False, True])
+@pytest.mark.parametrize("d", [*WIDTHS, 16, 40])
+def test_many_rows_at_once(d, low_memory):
+    """Many rows go through a tree together, and few rows one by one, with the same bits."""
+    X = rows(900, d)
+    forest = Forest(5, 48, d, 1 / 480, [SEED], low_memory)
+    forest.update(X[:600], None, None, 1)
+    queries = np.r_[X[500:], X[560:600] * (1 + 2.0**-20), np.repeat(X[597:600], 9, axis=0)]  # far, near and equal
+    assert len(queries) % 16 % 8, "some words are filled only in part"
+    available = [name for name in ("portable", "avx2", "avx512") if use_instructions(name)]
+    try:
+        for kind in [*KINDS, "path"]:
+            few = np.concatenate([forest.score(queries[i : i + 10], kind) for i in range(0, len(queries), 10)])
+            for name in available:
+                use_instructions(name)
+                np.testing.assert_array_equal(forest.score(queries, kind), few, err_msg=f"{kind}, {name}")
+    finally:
+        use_instructions(available[-1])
+
+
 @pytest.mark.parametrize("how", ["pickle", "copy"])
 @pytest.mark.parametrize("at", [0, 1, 5, 15, 16, 17, 63, 64, 65, 200, 399])
 def test_restored_at_any_point(at, how):
