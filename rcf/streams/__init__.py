@@ -16,7 +16,7 @@ The commands ``rcf worker``, ``rcf watch`` and ``rcf stream`` run them.
 
 from .checkpoint import Checkpoint
 from .codecs import Csv, Fields, Json, Recognised
-from .protocols import Message, PoisonError, Record, Rejected, StreamError
+from .records import Message, PoisonError, Record, Rejected, StreamError
 from .schema import Schema
 from .worker import Worker
 

@@ -35,7 +35,7 @@ from ..estimator import RandomCutForest
 from ..persist import load
 from .codecs import Codec, Csv, Json, dead_letter
 from .labeller import KINESIS, Labeller
-from .protocols import Message
+from .records import Message
 from .schema import Schema
 
 log = logging.getLogger("rcf.streams")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ..persist import Savable
-from .protocols import Position
+from .records import Position
 
 
 @dataclass

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..text.dialect import first_line_is_data, sniff
 from .columns import Batch, Cells, Column, CsvCells, JsonCells
-from .protocols import Message, PoisonError, Record, Rejected, StreamError
+from .records import Message, PoisonError, Record, Rejected, StreamError
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")

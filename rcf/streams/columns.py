@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .protocols import Message, Position, Record
+from .records import Message, Position, Record
 
 Column = Sequence[Any] | NDArray[Any]
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import secrets
 from typing import Any
 
 from .checkpoint import Checkpoint
-from .protocols import StreamError
+from .records import StreamError
 
 try:
     from botocore.exceptions import ClientError

@@ -21,7 +21,7 @@ from .codecs import Codec, Csv, Json, dead_letter
 from .columns import Lines
 from .group import Group
 from .locks import Lock
-from .protocols import Message, Position, Record, Rejected, StreamError
+from .records import Message, Position, Record, Rejected, StreamError
 from .settings import Settings, codec_of, model_of, options_of
 from .worker import Worker
 

@@ -16,7 +16,7 @@ from ..detector.detections import Detection, Detections
 from ..estimator import RandomCutForest
 from ..explanation import explanation_json
 from .columns import Column, Rows
-from .protocols import StreamError
+from .records import StreamError
 from .schema import Row
 
 Result = dict[str, Any]

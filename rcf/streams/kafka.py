@@ -13,7 +13,7 @@ from .checkpoint import Checkpoint
 from .codecs import Codec, Json, dead_letter
 from .group import Group
 from .labeller import KINESIS
-from .protocols import Message, Position, Record, Rejected, StreamError
+from .records import Message, Position, Record, Rejected, StreamError
 from .settings import Settings, SettingsError, codec_of, model_of, options_of
 from .worker import Worker
 

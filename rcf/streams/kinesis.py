@@ -12,7 +12,7 @@ from .codecs import Codec, Json, dead_letter
 from .dynamo import DynamoStore
 from .group import Group
 from .labeller import KINESIS
-from .protocols import Message, Position, Record, Rejected, StreamError
+from .records import Message, Position, Record, Rejected, StreamError
 from .settings import Settings, codec_of, model_of, options_of
 from .worker import POLL, Worker
 

@@ -11,7 +11,7 @@ from ..detector import KeyedDetector
 from .codecs import Codec, Json
 from .columns import Batch, Column, Lines, data_of
 from .judges import judge_of
-from .protocols import Message, PoisonError, Record, Rejected, StreamError
+from .records import Message, PoisonError, Record, Rejected, StreamError
 from .replay import Replay
 from .schema import Row, Schema
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from ..detector import Detection, KeyedDetector, StreamDetector
 from .checkpoint import Checkpoint
-from .protocols import Store, StreamError
+from .protocols import Store
+from .records import StreamError
 
 log = logging.getLogger("rcf.streams")
 POINTS = 10_000  # points of a series per request: Prometheus returns at most 11 000

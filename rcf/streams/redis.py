@@ -12,7 +12,7 @@ from .checkpoint import Checkpoint
 from .codecs import plain, text_of
 from .group import Group
 from .labeller import KINESIS
-from .protocols import Message, Position, Record, Rejected, StreamError
+from .records import Message, Position, Record, Rejected, StreamError
 from .settings import Settings, codec_of, model_of, options_of
 from .worker import Worker
 

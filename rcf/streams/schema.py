@@ -15,7 +15,7 @@ from ..detector.records import seconds
 from ..text import cells
 from ..text.dates import Dates, offset_of
 from .columns import Cells, Rows
-from .protocols import PoisonError, Record, StreamError
+from .records import PoisonError, Record, StreamError
 
 log = logging.getLogger("rcf.streams")
 NAN = float("nan")

@@ -12,7 +12,8 @@ from ..detector import KeyedDetector
 from .checkpoint import Checkpoint
 from .codecs import Codec, Fields, Json
 from .labeller import Labeller
-from .protocols import DeadLetters, Message, Rejected, Sink, Source, Store
+from .protocols import DeadLetters, Sink, Source, Store
+from .records import Message, Rejected
 from .schema import Schema
 
 log = logging.getLogger("rcf.streams")
