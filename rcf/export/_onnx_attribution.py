@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from ._onnx import Body, Graph, Walks
+from ._onnx_graph import Body, Graph
+from ._onnx_walks import Walks
 
 Pair = tuple[str, str]
 
 
-def attribution(walks: Walks, scores: str, leaf: str, equal: str) -> str:
+def add_attribution(walks: Walks, scores: str, leaf: str, equal: str) -> str:
     """(n, d, 2): the sum over the trees. The arguments are the results of `Walks.scores`."""
     g = walks.graph
     n_leaves = len(walks.tables.mass)

@@ -9,7 +9,8 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType
 
 from ..estimator import RandomCutForest
-from ._onnx import Graph, add_forest, used_constants
+from ._onnx import add_forest
+from ._onnx_graph import Graph, used_constants
 from ._tables import tables_of
 
 ALIAS = "RcfRandomCutForest"
