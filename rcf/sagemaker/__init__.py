@@ -17,7 +17,8 @@ except ImportError as error:
 
 from . import recordio
 from .artifact import pack, unpack
-from .serving import answer, app, application
+from .invocations import answer
+from .serving import app, application
 from .training import train
 
 __all__ = ["answer", "app", "application", "pack", "recordio", "train", "unpack"]

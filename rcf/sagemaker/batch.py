@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import artifact, recordio
-from .serving import RequestError, answer
+from .invocations import RequestError, answer
 
 SPLITS = ("None", "Line", "RecordIO")
 STRATEGIES = ("MultiRecord", "SingleRecord")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from . import batch, formats, serving, training
+from . import batch, environment, formats, serving, training
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -77,7 +77,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     if options.model is not None:
-        os.environ[serving.MODEL_PATH] = str(options.model)  # because the workers are separate processes
+        os.environ[environment.MODEL_PATH] = str(options.model)  # because the workers are separate processes
     # Works until uvicorn installs its own handler. After uvicorn has drained, it restores this one and raises the signal again.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     serving.serve(options.host, options.port)
@@ -86,7 +86,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _batch(options: argparse.Namespace) -> int:
     batch.transform(
-        options.model or serving.model_path(),
+        options.model or environment.model_path(),
         options.input,
         options.output,
         content_type=options.content_type,

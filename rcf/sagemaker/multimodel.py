@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from ..estimator import RandomCutForest
 from . import artifact
-from .serving import gone, ping, respond
+from .invocations import gone, ping, respond
 
 
 def application() -> Starlette:

@@ -13,7 +13,7 @@ for library in ("orjson", "pyarrow", "starlette", "uvicorn"):
 
 import rcf  # noqa: E402
 import rcf.sagemaker  # noqa: E402
-from rcf.sagemaker import artifact, serving  # noqa: E402
+from rcf.sagemaker import artifact, environment  # noqa: E402
 
 X = np.random.default_rng(0).normal(size=(300, 3))
 
@@ -32,7 +32,7 @@ def forests(tmp_path):
 @pytest.fixture
 def ask(served, monkeypatch):
     monkeypatch.setenv("SAGEMAKER_MULTI_MODEL", "true")
-    assert serving.workers() == 1
+    assert environment.workers() == 1
     with served(rcf.sagemaker.app()) as url:
 
         def request(method, path, body=None, **headers):
