@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -50,18 +51,21 @@ def place_of(path):
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def place_named(module, cimported=False):
-    """The place of a dotted name such as rcf.detector.stream or sampling._reservoir; None if it is not the project's."""
-    first, _, rest = module.partition(".")
-    if first == "rcf":
-        return rest.partition(".")[0] or "__init__"
-    if first in NATIVE:
-        return NATIVE[first] if cimported else first
+def file_named(module, cimported=False):
+    """The file of a dotted name such as rcf.detector.stream or sampling._reservoir; None if the project has none."""
+    first, *rest = module.split(".")
+    if first != "rcf" and first not in NATIVE:
+        return None
+    path = ROOT.joinpath(first, *rest)
+    endings = (".pxd",) if cimported else (".py", ".pyx")
+    for file in (*(path.with_suffix(ending) for ending in endings), path / "__init__.py"):
+        if file.is_file():
+            return file
     return None
 
 
 def python_imports(path):
-    """The places that a file imports. Relative imports are resolved, and imports within functions count too."""
+    """The files that a file imports. Imports within functions and for types count too."""
     if path.is_relative_to(PACKAGE):
         package = ["rcf", *path.relative_to(PACKAGE).parent.parts]
     else:
@@ -69,22 +73,18 @@ def python_imports(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield place_named(alias.name)
+                yield file_named(alias.name)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            if module == "rcf":  # from . import plot, from rcf import RandomCutForest
-                for alias in node.names:
-                    known = (PACKAGE / alias.name).is_dir() or (PACKAGE / f"{alias.name}.py").is_file()
-                    yield alias.name if known else "__init__"
-            else:
-                yield place_named(module)
+            for alias in node.names:  # of a module, or of a file of a folder: from . import plot
+                yield file_named(f"{module}.{alias.name}") or file_named(module)
 
 
 def cython_imports(path):
     text = path.read_text(encoding="utf-8")
     for from_, kind, import_ in re.findall(r"^\s*(?:from ([\w.]+) (c?import) |c?import ([\w.]+))", text, re.MULTILINE):
-        yield place_named(from_ or import_, kind == "cimport")
+        yield file_named(from_ or import_, kind == "cimport")
     for name in re.findall(r'extern from "([\w./]+)"', text):
         yield from header(path, name)
 
@@ -95,17 +95,21 @@ def c_includes(path):
 
 
 def header(path, name):
-    """The place of a header, which is beside the file that includes it or below rcf/."""
+    """A header, which is beside the file that includes it or below rcf/."""
     for folder in (path.parent, PACKAGE):
         if (folder / name).is_file():
-            yield place_of(folder / name)
+            yield folder / name
             return
     raise AssertionError(f"{path}: where is {name}?")
 
 
-def imports_of(path):
+def files_imported(path):
     read = {".py": python_imports, ".h": c_includes}.get(path.suffix, cython_imports)
-    return {place for place in read(path) if place is not None}
+    return {file for file in read(path) if file is not None}
+
+
+def imports_of(path):
+    return {place_of(file) for file in files_imported(path)}
 
 
 def test_the_files_are_where_the_test_looks():
@@ -123,6 +127,18 @@ def test_imports_point_down(path):
         return
     for below in imports_of(path) - {place}:
         assert RANK.get(below, len(LAYERS)) < RANK[place], f"{place} imports {below}, which is not below it"
+
+
+def test_no_two_files_of_a_folder_import_each_other():
+    """Neither directly nor by way of a third, neither within functions nor for types."""
+    below = {}
+    for path in (path.resolve() for path in sources()):
+        files = {file.resolve() for file in files_imported(path)} - {path}
+        below[path] = {file for file in files if file.parent == path.parent}
+    try:
+        TopologicalSorter(below).prepare()
+    except CycleError as error:
+        pytest.fail("a circle: " + " <- ".join(str(path.relative_to(ROOT)) for path in error.args[1]))
 
 
 def test_the_public_names_load_on_first_use():
