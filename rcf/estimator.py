@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import LIMIT, Forest
 from ._html import NotebookView, table
+from ._threshold import Threshold, highest_score
 from ._validate import (
     as_record,
     blocks,
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
 
 Method = Literal["depth", "codisp", "displacement", "opensearch", "path"]
 _METHODS = {"depth", "codisp", "displacement", "opensearch", "path"}
-# The threshold is computed from the scores of this many rows: 2048 rows give mean + 3 sd within a few percent and take
-# milliseconds for any n.
-_OFFSET_ROWS = 2048
 _FLOAT64 = np.dtype(np.float64)
 # Parameters in which merged forests must agree, and their names in the core.
 _MERGED_ALIKE = {
@@ -66,19 +64,6 @@ _FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_",
 # `fit` makes at most this many cells of a sparse table dense (256 MB). From a larger table it draws rows at random. The trees
 # hold at most n_estimators * max_samples rows in any case.
 _DENSE = 1 << 25
-
-
-class _Line(NamedTuple):
-    """The offsets of the forest after `n_seen` records.
-
-    `offsets` holds the offset of each method for which it was read. Right after `fit` with `contamination="auto"`, the entry of
-    the method of `fit` holds the rows from which the offset will be computed, so that callers who only score do not pay for it.
-    """
-
-    n_seen: int
-    contamination: float | Literal["auto"]
-    fitted: bool  # True after `fit`, whose contamination stays valid; on a stream the current parameter is used
-    offsets: dict[str, float | NDArray[np.float64]]
 
 
 class Neighbors(NamedTuple):
@@ -225,7 +210,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     time_decay_: float
     # Whether the forest is grown and no parameter that shapes it was set since the last check, so that `update` need not check.
     _ready = False
-    _line: _Line
+    _threshold: Threshold
     _given_offset: float  # exists if a caller has set offset_
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -310,7 +295,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         capacity = max(256, n // self.n_estimators) if disjoint else self._capacity(n)
         decay = self._decay(capacity)
         forest = Forest(self.n_estimators, capacity, d, decay, seed, bool(self.low_memory))
-        given = data  # with NaN, because NaN is filled differently in training and in scoring
+        given = data
         if issparse(data):
             most = max(_DENSE // d, capacity)
             if n > most and not disjoint and not self.time_decay:
@@ -327,15 +312,8 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         self._settled = {name: getattr(self, name) for name in _SETTLED}
         self.max_samples_ = int(forest.masses().max())
         self.__dict__.pop("_given_offset", None)
-        offset: float | NDArray[np.float64]
-        if self.contamination != "auto":
-            offset = self._offset_of(self._scores(given, self.method), self.contamination, self.method)
-        else:
-            chosen = np.arange(n)
-            if n > _OFFSET_ROWS:
-                chosen = np.sort(np.random.default_rng(seed).choice(n, _OFFSET_ROWS, replace=False))
-            offset = given[chosen].toarray() if issparse(given) else given[chosen]
-        self._line = _Line(forest.n_seen, self.contamination, True, {self.method: offset})
+        # with NaN, because NaN is filled differently in training and in scoring
+        self._threshold = Threshold.of_table(given, seed, forest, self.method, self.contamination, self._scores)
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -447,10 +425,8 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         check_is_fitted(self)
         held = self._forest.forget(self._record(x))
         if held:
-            for name in (
-                "_line",
-                "_medians_at",
-            ):  # both are cached by the number of records seen, which has not changed
+            # both are cached by the number of records seen, which has not changed
+            for name in ("_threshold", "_medians_at"):
                 self.__dict__.pop(name, None)
         return held
 
@@ -694,7 +670,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """``score_samples(X) - offset_``: negative for outliers; shape (n,)."""
         scores, offset = self.score_samples(X), self.offset_
-        if self.max_samples_ <= 2 and -offset >= self._highest(self.method):
+        if self.max_samples_ <= 2 and -offset >= highest_score(self._forest, self.method):
             warnings.warn(
                 f"no score can lie beyond offset_: with method={self.method!r} and {self.max_samples_} records in a tree every "
                 "record has the same score; fit more rows, or take another method",
@@ -720,15 +696,10 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
             return self._given_offset
         if not self._forest.masses().any():
             raise NotFittedError("offset_ is undefined, because all records were forgotten")
-        line, n_seen = self.__dict__.get("_line"), self._forest.n_seen
-        if line is None or line.n_seen != n_seen or not (line.fitted or line.contamination == self.contamination):
-            line = self._line = _Line(n_seen, self.contamination, False, {})
-        offset = line.offsets.get(self.method)
-        if not isinstance(offset, float):
-            rows = self._held(_OFFSET_ROWS) if offset is None else offset
-            offset = self._offset_of(self._scores(rows, self.method), line.contamination, self.method)
-            line.offsets[self.method] = offset
-        return offset
+        threshold, n_seen = self.__dict__.get("_threshold"), self._forest.n_seen
+        if threshold is None or not threshold.valid(n_seen, self.contamination):
+            threshold = self._threshold = Threshold(n_seen, self.contamination, False, {})
+        return threshold.offset(self.method, self._forest, self._scores)
 
     @offset_.setter
     def offset_(self, value: float) -> None:
@@ -742,26 +713,6 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         """A sequence of :class:`rcf.trees.Tree`: the inside of each tree as read-only arrays, without copies."""
         check_is_fitted(self)
         return Trees(self._forest)
-
-    def _offset_of(self, scores: NDArray[np.float64], contamination: float | Literal["auto"], method: Method) -> float:
-        if contamination != "auto":
-            return float(np.percentile(-scores, 100.0 * contamination))
-        # With few rows, mean + 3 sd may exceed every possible score, and nothing would ever be an outlier.
-        mean, highest = scores.mean(), max(self._highest(method), scores.max())
-        return -float(min(mean + 3.0 * scores.std(), 0.5 * (mean + highest)))
-
-    def _highest(self, method: Method) -> float:
-        """The highest possible score: that of a record far from all records in the trees."""
-        held = np.concatenate([self._forest.points(i) for i in range(self._forest.n_trees)])
-        low, high = held.min(axis=0), held.max(axis=0)
-        extent = (high - low).sum()
-        far = high + 1e6 * (extent if extent > 0 else max(1.0, np.abs(high).max()))
-        return float(self._forest.score(np.minimum(far, LIMIT)[None], method, 1)[0])
-
-    def _held(self, at_most: int) -> NDArray[np.float64]:
-        """At most that many distinct records of the trees, evenly spaced in sorted order."""
-        points = np.unique(np.concatenate([self._forest.points(i) for i in range(self._forest.n_trees)]), axis=0)
-        return points[np.linspace(0, len(points) - 1, min(at_most, len(points))).astype(np.int64)]
 
     def _medians(self) -> NDArray[np.float64]:
         """The median of each feature over the records in the trees."""
@@ -786,7 +737,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
                 raise
         return work(np.where(missing, self._medians(), X))
 
-    def _scores(self, X: Any, method: Method) -> NDArray[np.float64]:
+    def _scores(self, X: Any, method: str) -> NDArray[np.float64]:
         return self._over(X, lambda rows: self._forest.score(rows, method, self._threads()))
 
     def _state(self) -> dict[str, Any]:
@@ -797,12 +748,13 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         if not isinstance(params["random_state"], (Integral, type(None))):
             params["random_state"] = None  # a generator may be shared; the forest's own random numbers are in its state
         fitted = {name: getattr(self, name) for name in _FITTED if name in self.__dict__}
-        line = self.__dict__.get("_line")
-        if line is not None and line.fitted and line.n_seen == self._forest.n_seen:
-            method, offset = next(iter(line.offsets.items()))  # that of fit
-            if not isinstance(offset, float):  # compute it now, because the rows that it needs are not saved
-                offset = self._offset_of(self._scores(offset, method), line.contamination, method)
-            fitted["_offset"], fitted["_offset_for"] = (offset, line.n_seen), (method, line.contamination)
+        threshold = self.__dict__.get("_threshold")
+        if threshold is not None and threshold.fitted and threshold.n_seen == self._forest.n_seen:
+            method = next(iter(threshold.offsets))  # that of fit
+            # compute the offset now, because the rows that it needs are not saved
+            offset = threshold.offset(method, self._forest, self._scores)
+            fitted["_offset"] = offset, threshold.n_seen
+            fitted["_offset_for"] = method, threshold.contamination
         if "feature_names_in_" in fitted:
             fitted["feature_names_in_"] = list(fitted["feature_names_in_"])
         return {"params": params, "fitted": fitted, "forest": self._forest.to_bytes() if self._grown else None}
@@ -833,7 +785,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
             if name in fitted:
                 setattr(self, name, fitted[name])
         if offset is not None:
-            self._line = _Line(offset[1], contamination, True, {method: offset[0]})
+            self._threshold = Threshold(offset[1], contamination, True, {method: offset[0]})
         if names is not None:
             self.feature_names_in_ = np.array(names, dtype=object)
         return self

@@ -288,14 +288,14 @@ def test_offset_follows_forget_and_merge():
     for x in far:
         assert forest.forget(x) > 0
     fresh = copy.deepcopy(forest)
-    fresh.__dict__.pop("_line", None)
+    fresh.__dict__.pop("_threshold", None)
     assert forest.offset_ == fresh.offset_ != before
 
     one, two = grown(1, r.normal(size=(30, 2))), grown(2, far)
     before = one.offset_
     one.merge(two)
     fresh = copy.deepcopy(one)
-    del fresh._line
+    del fresh._threshold
     assert one.offset_ == fresh.offset_ != before
 
 

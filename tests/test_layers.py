@@ -18,7 +18,7 @@ IGNORED = {"shingle", "sampling"}
 LAYERS = [
     ["_version", "_validate", "_pool", "_html", "_native", "text"],
     ["_core"],
-    ["sampling", "shingle", "persist", "trees", "walk", "explanation"],
+    ["sampling", "shingle", "persist", "trees", "walk", "explanation", "_threshold"],
     ["estimator", "hotspots", "datasets"],
     ["detector", "kinesis_sql"],
     ["plot", "export"],
