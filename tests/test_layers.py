@@ -77,7 +77,7 @@ def python_imports(path):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            for alias in node.names:  # of a module, or of a file of a folder: from . import plot
+            for alias in node.names:  # a name in a module, or a file in a folder (from . import plot)
                 yield file_named(f"{module}.{alias.name}") or file_named(module)
 
 
@@ -130,7 +130,7 @@ def test_imports_point_down(path):
 
 
 def test_no_two_files_of_a_folder_import_each_other():
-    """Neither directly nor by way of a third, neither within functions nor for types."""
+    """There are no circles of imports, even through other files, within functions or for types."""
     below = {}
     for path in (path.resolve() for path in sources()):
         files = {file.resolve() for file in files_imported(path)} - {path}
@@ -138,7 +138,7 @@ def test_no_two_files_of_a_folder_import_each_other():
     try:
         TopologicalSorter(below).prepare()
     except CycleError as error:
-        pytest.fail("a circle: " + " <- ".join(str(path.relative_to(ROOT)) for path in error.args[1]))
+        pytest.fail("circular imports: " + " <- ".join(str(path.relative_to(ROOT)) for path in error.args[1]))
 
 
 def test_the_public_names_load_on_first_use():

@@ -354,7 +354,7 @@ def test_an_ambiguous_first_line_is_an_error():
 
 
 @pytest.mark.parametrize(("first", "why"), [("\xa0", "nothing but spaces"), ('"a', "not CSV: unexpected end of data")])
-def test_a_first_line_that_cannot_be_read_is_told(first, why):
+def test_an_unreadable_first_line_is_reported(first, why):
     """The next one tells what the columns are."""
     done = stream(f"{first}\n1,\r,2\n3,4,5\n")
     assert (done.returncode, len(rows(done))) == (1, 2)

@@ -19,7 +19,7 @@ PARAMS = {"shingle_size": 2, "n_estimators": 4, "max_samples": 16, "random_state
 VALUES = waves(160, spikes=[120])
 RESULTS = ("record", "line", "position", "score", "evidence", "grade", "likelihood", "is_anomaly", "event", "confidence", "reason",
            "feature", "severity", "expected", "explanation")  # fmt: skip
-# Lines that may stand anywhere in a stream. The time 10 is replaced by the time of the place.
+# Unusual and invalid lines, which are put at random places of a stream. The time 10 is replaced by the time at that place.
 ODD = {
     "csv": [
         "", " ", "\t", "\xa0", "1", "1,2,3,4,5", "10,a,x,1", "10,a,1_0,1", "10,a,inf,1", "10,a,1e400,1", "10,a,1e39,1",
@@ -46,7 +46,7 @@ ODD = {
 
 
 class Cut(io.BytesIO):
-    """A file that returns as many bytes at a time as `sizes` say, in turn."""
+    """A file whose reads return numbers of bytes that `sizes` lists, in turn."""
 
     def __init__(self, data, sizes):
         super().__init__(data)
@@ -66,7 +66,7 @@ def lines_of(form, keys):
 
 @pytest.fixture(autouse=True)
 def _quiet():
-    """Rejected messages are logged, and here there are thousands."""
+    """Switch the log off, because it would list thousands of rejected messages."""
     log = logging.getLogger("rcf.streams")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log, "disabled", True)
@@ -129,7 +129,7 @@ def test_any_cut_gives_the_same_bytes(data):
 @pytest.mark.parametrize("form", ["csv", "json"])
 @pytest.mark.parametrize("key", [None, "host"])
 def test_plain_lines_are_judged_in_columns(form, key):
-    """All but those of the first batch, in which the columns and the keys are new."""
+    """Only the lines of the first batch are judged singly, because its columns and keys are new."""
     text = "".join(f"{line}\n" for line in lines_of(form, 2)).encode()
     schema = {"columns": ["load"], "key": key, "time": "t", "decimal": "."}
     (out, rejected, counts, _), columns = run(text, [1 << 20], 40, Recognised, Csv, schema)
@@ -139,7 +139,7 @@ def test_plain_lines_are_judged_in_columns(form, key):
 
 
 def test_a_batch_is_a_sequence_of_records():
-    """For sinks that write records one by one."""
+    """Sinks that write records one by one can iterate over a batch."""
     worker = Worker(
         StreamDetector(**PARAMS), LineSource(io.BytesIO(b"")), LineSink(io.BytesIO()), codec=Csv(header=True)
     )
