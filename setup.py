@@ -55,11 +55,20 @@ cflags += shlex.split(os.environ.get("RCF_CFLAGS", ""))
 # The files that each extension is built from, besides its own .pyx. A program that only scores does not load the extensions of the
 # detector and of the hot spots. The core takes 40 s to build, each of the others less than 10.
 DEPENDS = {
-    "rcf._core": ["rcf/_native/*.[ph]*", "sampling/*.pxd"],
+    "rcf._core": ["rcf/_core.pxd", "rcf/_native/*.[ph]*", "sampling/*.pxd"],
     "rcf.sampling._core": ["rcf/_native/rng.pxd", "rcf/_native/portable_math.h", "sampling/*.pxd"],
     "rcf.shingle._core": ["shingle/*.pxd"],
-    "rcf.detector.evidence": ["rcf/_native/bits.*"],
+    "rcf.detector.evidence": ["rcf/detector/evidence.pxd", "rcf/_native/bits.*"],
+    "rcf.detector.pipeline": [
+        "rcf/detector/*.pxd",
+        "rcf/_core.pxd",
+        "rcf/_native/*.[ph]*",
+        "sampling/*.pxd",
+        "shingle/*.pxd",
+    ],
+    "rcf.detector.times": ["rcf/detector/times.pxd"],
     "rcf.detector.views": ["rcf/detector/*.pxd", "rcf/_native/bits.*"],
+    "rcf.detector.window": ["rcf/detector/*.pxd", "shingle/*.pxd"],
     "rcf.hotspots.window": ["rcf/hotspots/*.h"],
 }
 

@@ -23,9 +23,11 @@ from rcf._native.arrays cimport set_counts, set_trees, state_of
 from rcf._native.bits cimport rcf_reader, rcf_writer, rcf_written
 from rcf._native.complete cimport complete_record
 from rcf._native.fit cimport grow_trees, largest_sample, sample_rows
-from rcf._native.gate cimport Gate, gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done
+from rcf._native.gate cimport (
+    gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done, gate_write_done_nogil, gate_write_nogil,
+)
 from rcf._native.hooks cimport call_hook
-from rcf._native.learn cimport CHUNK, forget_record, learn_blocks, learn_record, take_rows
+from rcf._native.learn cimport CHUNK, FORESTS, forget_record, learn_blocks, learn_records, take_rows
 from rcf._native.packed cimport Head, get_counts, get_head, get_sizes, get_trees, put_forest, scratch_of_trees
 from rcf._native.read cimport FEW, attribute_rows, density_rows, reached_leaves, rows_at_once, score_few_rows, score_rows
 from rcf._native.records cimport Column, get_record_count, get_records
@@ -97,6 +99,26 @@ cdef inline int share_room(int64_t levels) except -1:
     return 0
 
 
+cdef size_t room_to_learn(int64_t capacity) noexcept nogil:
+    """Bytes of scratch that learn_of_many() needs for trees of that capacity."""
+    return work_bytes(capacity + 1, 0, 0, 0)
+
+
+cdef void learn_of_many(void** forests, const double** records, int n, int kind, void* scratch, int64_t capacity,
+                        double* scores) noexcept nogil:
+    """Each of n different Forests, all settled and of one layout, scores its record and learns it, after its begin_record()."""
+    cdef Trees* trees[FORESTS]
+    cdef Work work
+    cdef int g
+    work_lay(&work, scratch, capacity + 1, 0, 0)
+    for g in range(n):
+        trees[g] = (<Forest>forests[g]).with_record(records[g])
+    learn_records(trees, n, kind, &work, scores)
+    for g in range(n):
+        (<Forest>forests[g]).end_record()
+        scores[g] = rcf_score_of_mean(kind, scores[g])
+
+
 cdef int kind_of(method) except -1:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
@@ -139,10 +161,6 @@ cdef class Forest:
     low_memory : bool
         Do not store the bounding boxes of small nodes; they are recomputed from the points when needed.
     """
-    cdef Trees trees
-    cdef list memory       # for each tree, the Memory that holds its sample and its arrays
-    cdef Gate gate
-
     def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, bint low_memory=False):
         cdef int i, j
         if n_trees < 1 or capacity < 1 or n_features < 1:
@@ -329,17 +347,39 @@ cdef class Forest:
         drop_head(&self.trees)
         return 0
 
+    cdef bint settled(self) noexcept nogil:
+        """Whether the next record is scored, and learned without more memory for the trees."""
+        return (self.trees.head == NULL and self.trees.tree[0].capacity > self.trees.capacity
+                and self.trees.seen >= self.trees.warm_up and self.trees.seen + 1 < most_arrivals(self.trees.capacity))
+
+    cdef bint make_ready(self) noexcept nogil:
+        """Make room for the boxes that the next record may need. Returns False if there is no memory."""
+        cdef int i
+        for i in range(self.trees.n_trees if self.trees.low_memory else 0):
+            if self.trees.sample[i].next == self.trees.seen + 1 and not rcf_box_ready(&self.trees.tree[i]):
+                return False
+        return True
+
+    cdef bint begin_record(self) noexcept nogil:
+        """Take the gate for learn_of_many(), which gives it back. Returns False, without the gate, if there is no memory."""
+        gate_write_nogil(&self.gate)
+        if self.make_ready():
+            return True
+        gate_write_done_nogil(&self.gate)
+        return False
+
     def update_record(self, record, str method not None):
         """Score one record of shape (n_features,), learn it, and return the score."""
         cdef int kind = kind_of(method)
         cdef double mean
+        cdef Trees* trees = &self.trees
         if self.trees.head != NULL or self.trees.tree[0].capacity <= self.trees.capacity:
             # the origin is not settled, or the trees have no room for a full sample yet
             return float(self.update(np.ascontiguousarray(record, dtype=np.float64).reshape(1, -1), None, method)[0])
         share_room(self.trees.capacity + 1)  # before the lock is taken, because it can raise MemoryError
         self.check_count(self.trees.seen + 1)
         self.take_record(record)
-        mean = learn_record(&self.trees, kind, &shared)
+        learn_records(&trees, 1, kind, &shared, &mean)
         gate_write_done(&self.gate)
         return rcf_score_of_mean(kind, mean) if self.trees.seen > self.trees.warm_up else 0.0
 
@@ -350,7 +390,6 @@ cdef class Forest:
         """
         cdef Py_buffer view
         cdef ptrdiff_t bad
-        cdef int i
         PyObject_GetBuffer(record, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         try:
             if view.format == NULL or view.format[0] != b"d" or view.format[1] != 0 or view.ndim != 1:
@@ -361,14 +400,21 @@ cdef class Forest:
             if bad >= 0:
                 refuse((<double*>view.buf)[bad], 0, bad)
             gate_write(&self.gate)
-            for i in range(self.trees.n_trees if self.trees.low_memory else 0):
-                if self.trees.sample[i].next == self.trees.seen + 1 and not rcf_box_ready(&self.trees.tree[i]):
-                    gate_write_done(&self.gate)
-                    raise MemoryError("not enough memory for the boxes of a tree")
+            if not self.make_ready():
+                gate_write_done(&self.gate)
+                raise MemoryError("not enough memory for the boxes of a tree")
             rcf_narrow(self.trees.row, <double*>view.buf, self.trees.origin, self.trees.n_features, self.trees.stride)
         finally:
             PyBuffer_Release(&view)
         return 0
+
+    cdef Trees* with_record(self, const double* record) noexcept nogil:
+        """The trees, with this record in their row."""
+        rcf_narrow(self.trees.row, record, self.trees.origin, self.trees.n_features, self.trees.stride)
+        return &self.trees
+
+    cdef void end_record(self) noexcept nogil:
+        gate_write_done_nogil(&self.gate)
 
     # ---- fitting -----------------------------------------------------------------------------------------------
 

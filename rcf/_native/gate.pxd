@@ -1,6 +1,6 @@
 """A fair readers-writer lock: a waiting thread blocks later arrivals, so neither readers nor writers starve.
 
-All functions are called with the GIL, which is released while waiting.
+Functions are called with the GIL, which is released while waiting, except those whose names end in _nogil.
 """
 
 from cpython.pythread cimport (
@@ -65,4 +65,14 @@ cdef inline void gate_write(Gate* g) noexcept:
 
 
 cdef inline void gate_write_done(Gate* g) noexcept:
+    PyThread_release_lock(g.writing)
+
+
+cdef inline void gate_write_nogil(Gate* g) noexcept nogil:
+    PyThread_acquire_lock(g.turn, WAIT_LOCK)
+    PyThread_acquire_lock(g.writing, WAIT_LOCK)
+    PyThread_release_lock(g.turn)
+
+
+cdef inline void gate_write_done_nogil(Gate* g) noexcept nogil:
     PyThread_release_lock(g.writing)

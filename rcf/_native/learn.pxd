@@ -164,52 +164,87 @@ cdef inline void learn_blocks(Trees* f, int first, int last, const float* rows, 
         begin += n
 
 
-# ---- one record ----------------------------------------------------------------------------------------------------
+# ---- one record of each of a few forests -------------------------------------------------------------------------
 
-cdef inline double learn_record(Trees* f, int kind, Work* work) noexcept nogil:
-    """Score the record in f.row, learn it, and return the mean of the trees' values for it."""
-    cdef int i, p, block, begin = 0, end, count, entering = 0, learning
-    cdef int64_t n = f.seen + 1
-    cdef double total = 0.0, sum_of_block
+cdef enum:
+    FORESTS = 16    # number of forests that learn a record each in one call
+
+
+cdef inline void learn_records(Trees** forests, int n_forests, int kind, Work* work, double* means) noexcept nogil:
+    """Each forest scores the record in its f.row and learns it; `means` are the means over its trees.
+
+    The forests differ, are at most FORESTS, and their trees have one layout. All trees walk together, because the trees of thousands
+    of forests are in no cache: while one waits for memory, the others go on.
+    """
+    cdef int g = 0, i, p, block, count, learning
+    cdef int[FORESTS] entering, end
+    cdef bint rest = False  # whether the trees that the records enter are done
+    cdef double sum_of_block
+    cdef Trees* f
     cdef Sample* sample
     cdef Sample* heaps[RCF_PAIRS]
     cdef rcf_path paths[RCF_PAIRS]
+    cdef double* place[RCF_PAIRS]
+    cdef Trees* owner[RCF_PAIRS]
     cdef rcf_walk walk
     # the trees that the record enters (a tenth) come first, because the walk keeps the data that their insertion needs
-    for i in range(f.n_trees):
-        # without a branch, because it could not be predicted
-        f.order[entering] = i
-        f.order[f.n_trees - 1 - i + entering] = i
-        entering += <int>(f.sample[i].next == n)
-    end = f.n_trees if n > f.warm_up else entering
-    while begin < end:
-        count = min(pairs_at_once(kind), end - begin)
-        learning = max(min(count, entering - begin), 0)
-        for p in range(count):
-            walk.pair[p].tree = &f.tree[f.order[begin + p]]
-            walk.pair[p].x = f.row
+    for g in range(n_forests):
+        f = forests[g]
+        entering[g] = 0
+        for i in range(f.n_trees):
+            # without a branch, because it could not be predicted
+            f.order[entering[g]] = i
+            f.order[f.n_trees - 1 - i + entering[g]] = i
+            entering[g] += <int>(f.sample[i].next == f.seen + 1)
+        end[g] = f.n_trees if f.seen + 1 > f.warm_up else entering[g]
+    g = i = 0
+    while True:
+        count = learning = 0
+        while count < pairs_at_once(kind):
+            if i >= (end[g] if rest else entering[g]):
+                g += 1
+                if g == n_forests:
+                    if rest:
+                        break
+                    rest, g = True, 0
+                i = entering[g] if rest else 0
+                continue
+            f = forests[g]
+            owner[count] = f
+            walk.pair[count].tree = &f.tree[f.order[i]]
+            walk.pair[count].x = f.row
+            place[count] = f.row_scores + f.order[i]
+            count += 1
+            learning += <int>(not rest)
+            i += 1
+        if count == 0:
+            break
         rcf_walks.score_pairs(kind, RCF_FAR_TREES, &walk, count, learning, work.ratios, work.levels)
         for p in range(count):
-            f.row_scores[f.order[begin + p]] = walk.score[p]
+            place[p][0] = walk.score[p]
         # insertions and deletions access data in the outer caches
         for p in range(learning):
-            sample = &f.sample[f.order[begin + p]]
+            sample = &owner[p].sample[walk.pair[p].tree - owner[p].tree]
             heaps[p] = sample
             paths[p].tree = walk.pair[p].tree
-            paths[p].at = item_of(sample, 0) if sample.size == f.capacity else -1
+            paths[p].at = item_of(sample, 0) if sample.size == sample.capacity else -1
         rcf_prefetch_paths(paths, learning)
         prefetch_heaps(heaps, learning)
         for p in range(learning):
-            learn(f, &walk, p, n, 1.0, work.open)
-        begin += count
-    if n > f.warm_up:
-        for block in range(n_blocks(f)):
-            sum_of_block = 0.0
-            for i in range(block * BLOCK, min((block + 1) * BLOCK, f.n_trees)):
-                sum_of_block += f.row_scores[i]
-            total += sum_of_block
-    f.seen = n
-    return total / f.n_trees
+            learn(owner[p], &walk, p, owner[p].seen + 1, 1.0, work.open)
+        if g == n_forests:
+            break
+    for g in range(n_forests):
+        f = forests[g]
+        f.seen += 1
+        means[g] = 0.0
+        if f.seen > f.warm_up:
+            for block in range(n_blocks(f)):
+                sum_of_block = 0.0
+                for i in range(block * BLOCK, min((block + 1) * BLOCK, f.n_trees)):
+                    sum_of_block += f.row_scores[i]
+                means[g] += sum_of_block
+        means[g] /= f.n_trees
 
 
 # ---- forgetting ----------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -11,17 +10,11 @@ from numpy.typing import NDArray
 
 from .._validate import finite, finite_number, whole_number
 from .records import Moment, moment_of, written
+from .times import DAY, MONDAY, WEEK, Times
 
 Floats = NDArray[np.float64]
-DAY = 86400.0  # seconds
-WEEK = 7.0 * DAY
-MONDAY = 4.0 * DAY  # seconds after 1970-01-01, a Thursday
 GAPS = 15  # the interval is the median of this many steps
 LEARNING = 64  # the interval is usually known after this many stamps
-HOUR = 3600.0  # a clock is set back by at most this
-# What a step may have, unless the user says otherwise: so many intervals, or a year. A sensor that reports every second is switched
-# off for a night, which 10 000 intervals do not reach; a stamp in milliseconds lies beyond either.
-LONGEST, YEAR = 10_000, 366 * DAY
 AGREED = 3  # the last of this many consistent refusals in a row starts a new clock
 ORDERS = ("clock", "strict")
 GAP = 2**62  # number of missing records that exceeds any window
@@ -38,36 +31,21 @@ class Rules(NamedTuple):
     zone: ZoneInfo | None
 
 
-class Clock:
+class Clock(Times):
     """The last time stamp, and the interval between time stamps, which is given or learned from the first steps."""
 
-    __slots__ = ("_fresh", "interval", "now", "offset", "refusals", "refused", "rules", "steps")
+    __slots__ = ("rules", "steps")
 
     def __init__(self, interval: float | None, rules: Rules) -> None:
-        self.interval, self.rules = interval, rules
-        self.now: float | None = None
-        self.offset = 0.0  # seconds by which the local time is ahead of `now`
+        super().__init__(interval, rules.order == "strict", rules.max_step)
+        self.rules = rules
         self.steps: list[float] = []
-        self.refused: float | None = None  # the last refused time, and the number of consistent refusals in a row
-        self.refusals = 0
-        self._fresh = False  # whether the next time starts a new clock
 
     # ---- what goes on ------------------------------------------------------------------------------------------
 
-    @property
-    def most(self) -> float:
-        """The longest step that is accepted."""
-        if self.rules.max_step is not None:
-            return self.rules.max_step
-        return inf if self.interval is None else max(LONGEST * self.interval, YEAR)
-
     def goes_on(self, before: float, moment: Moment) -> bool:
         """Whether a time may follow another."""
-        step = moment.time - before
-        if self.rules.order == "strict":
-            return 0.0 < step <= self.most
-        # equal stamps are allowed; local time may go back by an hour when a clock is set back
-        return 0.0 <= step <= self.most or (moment.local and -HOUR <= step < 0.0)
+        return self.follows(before, moment.time, moment.local)
 
     def admit(self, timestamp: Any) -> Moment | None:
         """The moment of the next record; None if the stream has no time stamps; ValueError if the stamp is not accepted.
@@ -105,7 +83,7 @@ class Clock:
     def _learner(self, fresh: bool) -> Clock:
         """A clock that goes on from here and learns the interval, while this one stays as it is."""
         learner = Clock(self.interval, self.rules)
-        learner.now, learner.steps, learner._fresh = self.now, list(self.steps), fresh
+        learner.now, learner.steps, learner.fresh = self.now, list(self.steps), fresh
         return learner
 
     def refusal(self, before: float, moment: Moment, timestamp: Any) -> str:
@@ -187,20 +165,16 @@ class Clock:
 
     def begin_anew(self) -> None:
         """Let the next time start a new clock."""
-        self._fresh = True
+        self.fresh = True
         self.settle()
-
-    def settle(self) -> None:
-        """A time was admitted: what was refused before does not count any more."""
-        self.refused, self.refusals = None, 0
 
     # ---- steps -------------------------------------------------------------------------------------------------
 
     def missed(self, moment: Moment) -> int:
         """The number of records that are missing before this moment, which becomes the last one."""
         before, self.now, self.offset = self.now, moment.time, moment.offset
-        if self._fresh:
-            self._fresh = False
+        if self.fresh:
+            self.fresh = False
             return GAP
         if before is None:
             return 0
@@ -211,19 +185,14 @@ class Clock:
             if len(self.steps) == GAPS:
                 self.interval, self.steps = sorted(self.steps)[GAPS // 2], []
             return 0
-        return 0 if step <= 1.5 * self.interval else round(step / self.interval) - 1
+        return 0 if self.misses_none(step) else round(step / self.interval) - 1
 
     def even(self, times: Floats) -> int:
         """How many of the next time stamps come before the first gap; 0 while the interval is unknown."""
-        if self.interval is None or self.now is None or self._fresh:
+        if self.interval is None or self.now is None or self.fresh:
             return 0
         late = np.flatnonzero(np.diff(times, prepend=self.now) > 1.5 * self.interval)
         return int(late[0]) if len(late) else len(times)
-
-    def second(self) -> float:
-        """The second of the week of the last time stamp in local time; Monday at midnight is 0."""
-        assert self.now is not None
-        return (self.now + self.offset - MONDAY) % WEEK
 
     @staticmethod
     def seconds(times: Floats, offsets: Floats) -> Floats:

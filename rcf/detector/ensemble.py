@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._core import Forest
+from .pipeline import joint
 
 Floats = NDArray[np.float64]
 WHOLE = 5.0 / 8.0  # exponent of the trees that see the window in the score
@@ -39,11 +39,6 @@ class Shape(NamedTuple):
         """
         point = self.trees // 2 if self.size > 1 else self.trees
         return [(self.trees - point, self.size * self.d), (point, 3 * self.d)]
-
-
-def _eighth(point: Any, whole: Any) -> Any:
-    """The eighth power of the score; numbers and arrays have the same bits."""
-    return (point * point * point) * (whole * whole * whole * whole * whole)
 
 
 class Ensemble:
@@ -109,7 +104,7 @@ class Ensemble:
             return 0.0, point, whole
         if self.whole is None or self.point is None:
             return point + whole, point, whole
-        return sqrt(sqrt(sqrt(_eighth(point, whole)))), point, whole
+        return joint(point, whole), point, whole
 
     def _score(self, forest: Forest, row: Floats) -> float:
         return float(forest.score(row.reshape(1, -1), self.method)[0]) if forest.n_seen > forest.warm_up else 0.0
@@ -121,9 +116,12 @@ class Ensemble:
         whole: Floats = nothing if self.whole is None else self.whole.update(windows, None, self.method)
         point: Floats = nothing if self.point is None else self.point.update(records, None, self.method)
         one = self.whole is None or self.point is None
-        joint: Floats = point + whole if one else np.sqrt(np.sqrt(np.sqrt(_eighth(point, whole))))
-        joint[:cold] = 0.0
-        return joint, point, whole
+        if one:
+            both: Floats = point + whole
+        else:  # as `joint` does
+            both = np.sqrt(np.sqrt(np.sqrt((point * point * point) * (whole * whole * whole * whole * whole))))
+        both[:cold] = 0.0
+        return both, point, whole
 
     def follow(self, records: Floats, windows: Floats) -> None:
         """Learn rows in order without scores, in a third of the time."""

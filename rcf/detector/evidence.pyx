@@ -17,7 +17,6 @@ from rcf._native.bits cimport (
 )
 
 cdef enum:
-    HOLD = 30        # number of records that an alarm must exceed: event AP .588; with 100 records .567, with 16 .589 at a lower F1
     LONGEST = 1000   # records; longest return time
     FIRST_ROOM = 16
     BEGUN = 64       # number of records before the first that is judged
@@ -31,10 +30,6 @@ def threshold_of(double anomaly_rate):
     Evidence grows with the fourth root of its return time, so a rate 16 times as high halves the threshold.
     """
     return 2.0 * pow(0.005 / anomaly_rate, 0.25)
-
-
-cdef enum Method:
-    DEPTH, RATIO
 
 
 METHODS = {"depth": DEPTH, "opensearch": DEPTH, "codisp": RATIO, "displacement": RATIO}
@@ -63,16 +58,6 @@ cdef class Evidence:
         Number of records that a tree holds.
     """
 
-    cdef public double threshold
-    cdef Method method
-    cdef int64_t capacity
-    cdef readonly int64_t t          # records judged
-    cdef double[HOLD] last
-    # the records after which no record was as high: their times, and their heights, which descend
-    cdef int64_t* when
-    cdef double* high
-    cdef int64_t held, room
-
     def __cinit__(self, double threshold, str method, int64_t capacity):
         cdef int i
         self.threshold, self.method, self.capacity = threshold, METHODS[method], capacity
@@ -89,24 +74,24 @@ cdef class Evidence:
         free(self.when)
         free(self.high)
 
-    cdef int make_room(self) except -1:
-        """Make room for one more record."""
+    cdef bint make_room(self) noexcept nogil:
+        """Make room for one more record. Returns False if there is no memory."""
         cdef void* when
         cdef void* high
         if self.held < self.room:
-            return 0
+            return True
         when = realloc(self.when, 2 * self.room * sizeof(int64_t))
         if when == NULL:
-            raise MemoryError
+            return False
         self.when = <int64_t*>when
         high = realloc(self.high, 2 * self.room * sizeof(double))
         if high == NULL:
-            raise MemoryError
+            return False
         self.high = <double*>high
         self.room *= 2
-        return 0
+        return True
 
-    cdef double returned(self, double q) except -1.0:
+    cdef double returned(self, double q) noexcept nogil:
         """The number of records since the last that was at least as high as q, at most 1000. Then the record is added."""
         cdef int64_t low = 0, high = self.held, middle, since
         while low < high:
@@ -125,14 +110,13 @@ cdef class Evidence:
             self.held -= low
             memmove(self.when, self.when + low, self.held * sizeof(int64_t))
             memmove(self.high, self.high + low, self.held * sizeof(double))
-        self.make_room()
         self.when[self.held], self.high[self.held] = self.t, q
         self.held += 1
         return <double>min(since, <int64_t>LONGEST)
 
     cdef double weigh(self, double point, double whole, int64_t seen, double novelty, double floor, double* counted,
-                      bint* beside) except -1.0:
-        """The evidence of a record.
+                      bint* beside) noexcept nogil:
+        """The evidence of a record; make_room() must have been called.
 
         `counted` is set to the evidence if it exceeds that of the last records, and otherwise to 0. `beside` is set to whether the
         evidence comes from the floor, which does not depend on the forests.
@@ -157,8 +141,11 @@ cdef class Evidence:
         """(evidence, likelihood, alarm, beside) of a record: the scores of both forests, records learned, and what the views found."""
         cdef double counted
         cdef bint beside
-        cdef double e = self.weigh(point, whole, seen, novelty, floor, &counted, &beside)
-        return e, counted / (counted + self.threshold), counted >= self.threshold, bool(beside)
+        cdef double e
+        if not self.make_room():
+            raise MemoryError
+        e = self.weigh(point, whole, seen, novelty, floor, &counted, &beside)
+        return e, likelihood_of(counted, self.threshold), counted >= self.threshold, bool(beside)
 
     def steps(self, const double[::1] points, const double[::1] wholes, int64_t seen, const double[:, ::1] rows):
         """(evidences, likelihoods, alarms, beside) of records in turn, as arrays."""
@@ -169,8 +156,10 @@ cdef class Evidence:
         cdef double[::1] e = evidence, part = likelihood
         cdef uint8_t[::1] calls = alarm.view(np.uint8), asides = beside.view(np.uint8)
         for i in range(n):
+            if not self.make_room():
+                raise MemoryError
             e[i] = self.weigh(points[i], wholes[i], seen + i, rows[i, 0], rows[i, 1], &counted, &aside)
-            part[i] = counted / (counted + self.threshold)
+            part[i] = likelihood_of(counted, self.threshold)
             calls[i], asides[i] = counted >= self.threshold, aside
         return evidence, likelihood, alarm, beside
 
@@ -222,7 +211,8 @@ cdef class Evidence:
         before = self.t + 1
         self.held = 0
         for k in range(held):
-            self.make_room()
+            if not self.make_room():
+                raise MemoryError
             ago, self.high[k] = rcf_get_number(&bits), rcf_get_double(&bits)
             if not 1 <= ago < before or not 0.0 <= self.high[k] < INFINITY or (k > 0 and self.high[k] >= self.high[k - 1]):
                 raise ValueError("the evidence does not fall with its times")

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from .._core import LIMIT, ModelStateError
 from .._validate import check_settled, names_of, seed_entropy, whole_number, wrong_width
 from ..persist import Savable
-from .clock import DAY, Clock
+from .clock import Clock
 from .detections import GONE, Detection, Detections, Run
 from .ensemble import Ensemble, Scores, Shape
 from .events import USUAL, Events, Running
@@ -23,6 +23,7 @@ from .explain import Explanation, explain
 from .findings import Finding, finding
 from .forecast import Calibration, Forecast, checked_bounds, forecast
 from .missing import completed_record, filled
+from .pipeline import Pipeline
 from .records import (
     UNNAMED,
     Moment,
@@ -250,11 +251,17 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self._clock = Clock(s.interval, s.rules)
         self._calibration = Calibration()
         self._silence: list[int] = [0] * d  # number of records in a row in which each feature was missing
-        self._silent = False  # whether any feature was missing in the last record
         self._sure = 2 * samples  # number of records after which the confidence is 1
-        self.n_seen_ = 0
+        self._pipeline = Pipeline(self._clock, views, window, trees.whole, trees.point, evidence, s.method, self._sure)
         self.n_features_in_ = d
         self._begun_with = params
+
+    @property
+    def n_seen_(self) -> int:
+        """Number of records so far, without filled ones."""
+        if not self._started:
+            raise AttributeError("n_seen_ exists from the first record on")
+        return self._pipeline.n_seen
 
     @property
     def _started(self) -> bool:
@@ -315,15 +322,22 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     def _one(self, values: list[float], moment: Moment | None, stamp: Any) -> Detection:
         """Process a record that has been checked."""
+        found = (
+            self._pipeline.take(values, NAN, 0.0, False)
+            if moment is None
+            else self._pipeline.take(values, moment.time, moment.offset, moment.local)
+        )
+        if found is not None:
+            return self._told(found, values, None, stamp)
         late, second = None, NAN
         if moment is not None:
             if missed := self._clock.missed(moment):
                 late = self._bridge(missed)
                 self._calibration.skip(self.n_seen_, missed)
             second = self._clock.second()
-            if self._views.day == 0:
-                self._open_seasons()
-        self.n_seen_ += 1
+            if self._views.day == 0 and (day := self._clock.records_in_a_day()):
+                self._views.open_seasons(int(day))
+        self._pipeline.n_seen += 1
         known, share = values, 0.0
         for v in values:
             if v != v:
@@ -332,7 +346,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
                     return self._nothing("late start", stamp)
                 break
         else:
-            if self._silent:
+            if self._pipeline.silent:
                 self._missing_share(values)
         scores = self._enter(known, values, share, False, second)
         if self._views.n <= HELD_BACK:
@@ -345,18 +359,11 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             0.0, 0.0, self._evidence.threshold, 0.0, False, self._confidence, why, self, self.n_seen_, timestamp=stamp
         )
 
-    def _open_seasons(self) -> None:
-        """Start the daily and weekly seasons as soon as the interval between records is known."""
-        if self._clock.interval is not None:
-            day = round(DAY / self._clock.interval)
-            if 2 <= day < 2**40:
-                self._views.open_seasons(day)
-
     def _missing_share(self, values: list[float]) -> float:
         """The share of missing features, without those that have been missing for longer than a window."""
         silence = self._silence = [s + 1 if v != v else 0 for s, v in zip(self._silence, values, strict=True)]
         alive = [s for s in silence if s <= self._window.size]
-        self._silent = any(silence)
+        self._pipeline.silent = any(silence)
         return sum(s > 0 for s in alive) / len(alive) if alive else 1.0
 
     def _bridge(self, missed: int) -> str | None:
@@ -385,22 +392,22 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         """Score and learn a record, given filled and as it came; None while the first records are held back."""
         views, window = self._views, self._window
         ready = views.push(known, came, second)
-        fate = window.take((known, views.last_base(), views.centre, views.scale), share, bridged)
+        fate = window.take(views, share, bridged)
         if ready == 1:
-            return self._learn(views.z, views.p, *fate)
+            return self._learn(views.for_window, views.for_point, *fate)
         window.held.append(fate)
         if ready == 0:
             return None
         scores = None
         Z, P = views.release()
-        for z, p, (full, doubtful) in zip(Z, P, window.settle(views.centre, views.scale), strict=True):
+        for z, p, (full, doubtful) in zip(Z, P, window.settle(views), strict=True):
             scores = self._learn(z, p, full, doubtful)
         return scores
 
     def _learn(self, z: Floats, p: Floats, full: bool, doubtful: bool) -> Scores:
         """Score and learn the transformed record."""
         window = self._window
-        window.ring.push(z)
+        window.push(z.reshape(1, -1))
         whole = window.row() if full else None
         return self._trees.look(p, whole) if doubtful else self._trees.learn(p, whole)
 
@@ -412,33 +419,45 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     def _judge(self, scores: Scores | None, values: list[float], late: str | None, stamp: Any) -> Detection:
         """The detection of the record that the forests have just scored and learned."""
         assert scores is not None
-        views, evidence = self._views, self._evidence
-        if self._calibration.pending:
-            self._calibration.compare(self.n_seen_, values)
         score, point, whole = scores
+        views, evidence = self._views, self._evidence
         e, likelihood, alarm, beside = evidence.step(point, whole, self._trees.n_seen, views.novelty, views.floor)
-        why = late
-        if score == 0.0 and why is None:
-            why = "warming up" if not self._trees.warm else None if self._window.full else "gap"
-        result = Detection(
-            score,
-            e,
-            evidence.threshold,
-            likelihood,
-            False,
-            self._confidence,
-            why,
-            self,
-            self.n_seen_,
-            None,
-            None,
-            (),
-            stamp,
+        if score == 0.0 and late is None:
+            late = "warming up" if not self._trees.warm else None if self._window.full else "gap"
+        return self._told(
+            (score, e, evidence.threshold, likelihood, self._confidence, alarm, beside), values, late, stamp
         )
-        if alarm or self._events.running:
-            decided = finding(views.row.tolist(), beside, values, views.units, self.n_seen_ - 1) if alarm else None
-            self._settle(result, decided, values, views.left.tolist())
+
+    def _told(
+        self,
+        found: tuple[float, float, float, float, float, bool, bool],
+        values: list[float],
+        why: str | None,
+        stamp: Any,
+    ) -> Detection:
+        """The detection of a record with these results."""
+        score, evidence, threshold, likelihood, confidence, alarm, beside = found
+        seen = self._pipeline.n_seen
+        result = Detection(
+            score, evidence, threshold, likelihood, False, confidence, why, self, seen, None, None, (), stamp
+        )
+        if alarm or self._pipeline.watched:
+            self._look_at(result, alarm, beside, values)
         return result
+
+    def _look_at(self, result: Detection, alarm: bool, beside: bool, values: list[float]) -> None:
+        """Take a record into account that alarms, or while an event runs, or for which a forecast was made."""
+        views, seen = self._views, self._pipeline.n_seen
+        if self._calibration.pending:
+            self._calibration.compare(seen, values)
+        if alarm or self._events.running:
+            decided = finding(views.findings, beside, values, views.units, seen - 1) if alarm else None
+            self._settle(result, decided, values, views.residuals)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Let the pipeline know whether every record must be looked at."""
+        self._pipeline.watched = bool(self._events.running or self._calibration.pending)
 
     def _settle(self, result: Detection, alarm: Finding | None, values: list[float], left: list[float]) -> None:
         """Update the events with a record that alarms or comes during an event, and flag it if necessary."""
@@ -463,7 +482,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         window, views, decided = self._window, self._views, result._finding
         result._names = getattr(self, "feature_names_in_", None)
         if window.full and views.settled:
-            return explain(self._trees, views.p, window.row(), list(window.moments), result.score, decided is not None)
+            return explain(
+                self._trees, views.for_point, window.row(), window.moments, result.score, decided is not None
+            )
         if decided is None:
             raise RuntimeError("there is no full window yet to explain")
         # after a gap, only the nets know what is usual
@@ -575,7 +596,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     def _run_length(self, i: int, end: int, times: Floats | None) -> int:
         """How many of the records from i to `end` the forests can process in one call."""
         window = self._window
-        if self._views.n < HELD_BACK or not window.full or window.any_filled or self._silent:
+        if self._views.n < HELD_BACK or not window.full or window.any_filled or self._pipeline.silent:
             return 0
         if self._calibration.pending or self._near is not None:
             return 0
@@ -585,7 +606,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         """Process complete records at even steps: transform all of them, then score and learn all, then judge the scores."""
         window, n, views, trees = self._window, len(X), self._views, self._trees
         d, size, seen = window.d, window.size, self.n_seen_
-        earlier = list(window.moments)
+        earlier = window.moments
         first = views.n
         Z, P, rows, left, bases, scales = views.push_many(X, week)
         begins = [begin for begin, _, _ in scales]
@@ -658,11 +679,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             scores, evidence, self._evidence.threshold, likelihood, flags, confidence, why, found, events, stamps, seen,
             names, told,
         )  # fmt: skip
-        for row in Z[-size:]:
-            window.ring.push(row)
-        window.moments = moments(n - 1)
-        window.last = X[-2:].tolist()
-        self.n_seen_ += n
+        window.push(Z[-size:])
+        window.hold(X[-2:].tolist(), moments(n - 1))
+        self._pipeline.n_seen += n
+        self._watch()
         return run
 
     # ---- forecast ----------------------------------------------------------------------------------------------
@@ -706,6 +726,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         found = forecast(self._trees.whole, self._views, window.row(), horizon)
         if calibrate:
             found = self._calibration.widen(self.n_seen_, found)
+            self._watch()
         return Forecast(*(np.clip(values, least, most) for values in (found.median, found.lower, found.upper)))
 
     # ---- state -------------------------------------------------------------------------------------------------
@@ -761,7 +782,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             if [type(name) for name in names] != [str] * d:
                 raise ValueError(f"feature_names are not {d} names")
             self.feature_names_in_ = np.array(names, dtype=object)
-        self.n_seen_ = whole_number("n_seen", stream["n_seen"], 0, 2**62)
+        self._pipeline.n_seen = whole_number("n_seen", stream["n_seen"], 0, 2**62)
         self._clock.restore(stream)
         self._views.restore(stream["views"])
         self._window.restore(stream, self._views.n if self._views.n < HELD_BACK else 0)
@@ -769,9 +790,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self._silence = [whole_number("silence", many, 0, 2**62) for many in stream["silence"]]
         if len(self._silence) != d:
             raise ValueError(f"silence has {len(self._silence)} entries for {d} features")
-        self._silent = any(self._silence)
+        self._pipeline.silent = any(self._silence)
         self._events.restore(stream, self.n_seen_, d)
         self._calibration.restore(stream, self.n_seen_, d)
+        self._watch()
 
     def __reduce__(self) -> Any:
         return type(self)._from_state, (self._state(),)

@@ -38,14 +38,8 @@ KINDS = {
 # what a row of findings holds
 COLUMNS = ("novelty", "floor", "feature", "view", "usual", "near", "range", "kind", "cause", "season", "run", "longest", "level")
 
-cdef enum:
-    NOVELTY, FLOOR, FEATURE, VIEW, USUAL, NEAR, RANGE, KIND, CAUSE, SEASON, RUN, LONGEST, LEVEL, N_COLUMNS
-
 cdef enum Kind:
     NO_KIND, STUCK, DAY, WEEK
-
-cdef enum Origin:
-    ZERO, PREVIOUS, AVERAGE
 
 # Evidence in addition to that of the forest, for records that look usual to the forest. With these weights, a stuck sensor and a midday
 # value at night are found without a single additional alarm on any labelled corpus.
@@ -53,8 +47,11 @@ cdef double STUCK_EVIDENCE = 0.5
 cdef double SEASON_EVIDENCE = 0.8
 
 
-cdef double* address(double[::1] array) noexcept:
-    return &array[0]
+cdef copied(const double* numbers, int n):
+    """An array of n numbers."""
+    cdef double[::1] out = np.empty(n)
+    memcpy(&out[0], numbers, n * sizeof(double))
+    return out.base
 
 
 cdef class Views:
@@ -70,57 +67,33 @@ cdef class Views:
         Number of records in a block of the nets.
     """
 
-    cdef Feature* features
-    cdef Scale* changes        # scales of the differences, if the window shows differences
-    cdef double* weights
-    cdef double* base          # added to the window's number of the last record, it gives the record
-    cdef double* average       # the last record, or the moving average; NaN before the first value
-    cdef double* numbers       # scaled numbers of the last record, for the next change
-    cdef double* held          # (HEAD, 2 d + 1): the first records with filled values, the same as they came, and their second of the week
-    cdef readonly int d
-    cdef readonly int64_t n, day  # number of records; records in a day, 0 if unknown
-    cdef int64_t block
-    cdef Origin origin
-    cdef bint scales, fresh    # fresh: no record before it shows a change
-    cdef double most
-    cdef readonly list centre, scale
-    cdef list zeros
-    cdef readonly object z, p, row, left
-    cdef double* z_at          # where the numbers of these arrays are: a view of each would take 200 bytes
-    cdef double* p_at
-    cdef double* row_at
-    cdef double* left_at
-    cdef double* filled_at     # of the last record, and it as it came
-    cdef double* came_at
-
     def __cinit__(self, str kind, list weights, int64_t block):
         cdef int j, d = len(weights)
+        cdef double* at
         self.d, self.block = d, block
         self.origin = {"zero": ZERO, "previous": PREVIOUS, "average": AVERAGE}[KINDS[kind][0]]
         self.scales = KINDS[kind][1]
         self.most = CLIP if self.scales else LIMIT
         self.features = <Feature*>calloc(d, sizeof(Feature))
         self.changes = <Scale*>calloc(d, sizeof(Scale))
-        self.weights, self.base = <double*>calloc(d, sizeof(double)), <double*>calloc(d, sizeof(double))
-        self.average, self.numbers = <double*>calloc(d, sizeof(double)), <double*>calloc(d, sizeof(double))
-        self.filled_at, self.came_at = <double*>calloc(d, sizeof(double)), <double*>calloc(d, sizeof(double))
         self.held = <double*>calloc(HEAD * (2 * d + 1), sizeof(double))
-        if (self.features == NULL or self.changes == NULL or self.weights == NULL or self.base == NULL
-                or self.average == NULL or self.numbers == NULL or self.held == NULL
-                or self.filled_at == NULL or self.came_at == NULL):
+        self.room = at = <double*>calloc(14 * <size_t>d + N_COLUMNS, sizeof(double))
+        if self.features == NULL or self.changes == NULL or self.held == NULL or self.room == NULL:
             raise MemoryError
+        # the numbers of a record lie together, because those of thousands of detectors are in no cache
+        self.row = at
+        self.filled, self.came, self.z, self.p = at + N_COLUMNS, at + N_COLUMNS + d, at + N_COLUMNS + 2 * d, at + N_COLUMNS + 3 * d
+        at += N_COLUMNS + 6 * d
+        self.left, self.base, self.average, self.numbers = at, at + 2 * d, at + 3 * d, at + 4 * d
+        self.weights, self.centre_at, self.scale_at = at + 5 * d, at + 6 * d, at + 7 * d
         for j in range(d):
             feature_clear(&self.features[j])
             self.weights[j], self.average[j] = weights[j], NAN
+            self.left[j] = self.left[d + j] = NAN
             if not self.scales:
                 self.changes[j].size = 1.0
         self.n = self.day = 0
         self.fresh = True
-        self.zeros = [0.0] * d
-        self.z, self.p, self.row, self.left = np.zeros(d), np.zeros(3 * d), np.zeros(N_COLUMNS), np.full(2 * d, NAN)
-        self.z_at, self.p_at, self.row_at, self.left_at = (
-            address(self.z), address(self.p), address(self.row), address(self.left))
-        self.refresh()
 
     def __dealloc__(self):
         cdef int j
@@ -128,12 +101,7 @@ cdef class Views:
             season_close(self.features[j].season)
         free(self.features)
         free(self.changes)
-        free(self.weights)
-        free(self.base)
-        free(self.average)
-        free(self.numbers)
-        free(self.filled_at)
-        free(self.came_at)
+        free(self.room)
         free(self.held)
 
     @property
@@ -143,12 +111,42 @@ cdef class Views:
     @property
     def novelty(self):
         """The largest novelty of the last record."""
-        return self.row_at[NOVELTY]
+        return self.row[NOVELTY]
 
     @property
     def floor(self):
         """The lowest evidence of the last record."""
-        return self.row_at[FLOOR]
+        return self.row[FLOOR]
+
+    @property
+    def findings(self):
+        """The row of findings of the last record, as `finding` takes it."""
+        return [self.row[k] for k in range(N_COLUMNS)]
+
+    @property
+    def residuals(self):
+        """The residuals of the last record from the season: for each feature the median of the last ones, then the newest of each."""
+        return [self.left[j] for j in range(2 * self.d)]
+
+    @property
+    def for_window(self):
+        """(d,): the last record for the trees that see the window."""
+        return copied(self.z, self.d)
+
+    @property
+    def for_point(self):
+        """(3 d,): the last record for the trees that see the newest record."""
+        return copied(self.p, 3 * self.d)
+
+    @property
+    def centre(self):
+        """What is subtracted from each feature for the trees that see the window, besides the base."""
+        return [self.window_scale(j).centre for j in range(self.d)]
+
+    @property
+    def scale(self):
+        """What each feature is divided by for the trees that see the window."""
+        return [self.divisor(j) for j in range(self.d)]
 
     @property
     def units(self):
@@ -175,15 +173,13 @@ cdef class Views:
 
     # ---- records -----------------------------------------------------------------------------------------------
 
-    cdef void refresh(self):
-        """Create new lists of centres and scales. Holders of the old lists can still convert their numbers back."""
-        cdef int j
-        cdef Scale scale
-        self.centre, self.scale = [], []
-        for j in range(self.d):
-            scale = self.changes[j] if not self.scales or self.origin != ZERO else self.features[j].value
-            self.centre.append(scale.centre)
-            self.scale.append((scale.size if scale.size > 0.0 else 1.0) / self.weights[j])
+    cdef Scale* window_scale(self, int j) noexcept nogil:
+        """The scale of a feature for the trees that see the window."""
+        return &self.changes[j] if not self.scales or self.origin != ZERO else &self.features[j].value
+
+    cdef double divisor(self, int j) noexcept nogil:
+        cdef double size = self.window_scale(j).size
+        return (size if size > 0.0 else 1.0) / self.weights[j]
 
     cdef bint begin(self, const double* came) noexcept nogil:
         """Give constant features a scale if this record differs, and update the spreads. Returns whether a scale has changed."""
@@ -214,6 +210,7 @@ cdef class Views:
         cdef Scale plain
         plain.centre, plain.size = 0.0, 1.0
         for j in range(d):
+            self.centre_at[j], self.scale_at[j] = self.window_scale(j).centre, self.divisor(j)
             f, x = &self.features[j], filled[j]
             number = scaled(x, &f.value if self.scales else &plain, self.weights[j], self.most)
             p[j] = number
@@ -326,25 +323,30 @@ cdef class Views:
         second : float
             Second of the week, NaN if unknown.
 
-        If the result is 1, the record is in `z` and `p`, and its findings are in `row` and `left`. Records that were held back are returned
-        by `release`.
+        If the result is 1, `for_window`, `for_point`, `findings` and `residuals` are those of the record. Records that were held back are
+        returned by `release`.
         """
+        cdef int j
+        for j in range(self.d):
+            self.filled[j], self.came[j] = filled[j], came[j]
+        return self.take(second)
+
+    cdef int take(self, double second) noexcept nogil:
+        """`push` for the record in `filled` and `came`."""
         cdef int j, d = self.d
         cdef double* at
-        for j in range(d):
-            self.filled_at[j], self.came_at[j] = filled[j], came[j]
         self.n += 1
         if self.n <= HEAD:
             at = self.held + (self.n - 1) * (2 * d + 1)
-            memcpy(at, self.filled_at, d * sizeof(double))
-            memcpy(at + d, self.came_at, d * sizeof(double))
+            memcpy(at, self.filled, d * sizeof(double))
+            memcpy(at + d, self.came, d * sizeof(double))
             at[2 * d] = second
+            for j in range(d):
+                self.centre_at[j], self.scale_at[j] = self.window_scale(j).centre, self.divisor(j)
             return HEAD if self.n == HEAD else 0
-        if self.begin(self.came_at):
-            self.refresh()
-        self.show(self.filled_at, self.z_at, self.p_at)
-        if self.judge(self.came_at, second, self.row_at, self.left_at):
-            self.refresh()
+        self.begin(self.came)
+        self.show(self.filled, self.z, self.p)
+        self.judge(self.came, second, self.row, self.left)
         return 1
 
     def release(self):
@@ -377,12 +379,11 @@ cdef class Views:
             for j in range(d):
                 if not self.features[j].settled:
                     at[d + j] = NAN  # it is already among the recent values
-            self.judge(at + d, at[2 * d], self.row_at, self.left_at)
+            self.judge(at + d, at[2 * d], self.row, self.left)
         for j in range(d):
             f = &self.features[j]
             if f.settled:  # determined by these values, so they must not be used to check it
                 f.n_recent = f.checks = f.contradicted = 0
-        self.refresh()
         free(self.held)
         self.held = NULL
         return z, p
@@ -409,25 +410,19 @@ cdef class Views:
         for i in range(n):
             self.n += 1
             if self.begin(&X[i, 0]):
-                self.refresh()
                 scales.append((i, self.centre, self.scale))
             self.show(&X[i, 0], &Z[i, 0], &P[i, 0])
             if based:
                 memcpy(&bases[i, 0], self.base, d * sizeof(double))
             if self.judge(&X[i, 0], NAN if seconds is None else seconds[i], &rows[i, 0],
-                          &lefts[i, 0] if seasonal else self.left_at):
-                self.refresh()
+                          &lefts[i, 0] if seasonal else self.left):
                 scales.append((i + 1, self.centre, self.scale))
         return z, p, found, left, base, scales
 
     # ---- conversion back ---------------------------------------------------------------------------------------
 
-    def last_base(self):
-        """The numbers that, added to the window's numbers of the last record, give the record."""
-        return self.zeros if self.origin == ZERO else [self.base[j] for j in range(self.d)]
-
     def next_base(self):
-        """The same for the next record."""
+        """The numbers that, added to the window's numbers of the next record, give the record."""
         if self.origin == ZERO:
             return [0.0] * self.d
         return [0.0 if self.average[j] != self.average[j] else self.average[j] for j in range(self.d)]
@@ -442,7 +437,7 @@ cdef class Views:
         """The window's numbers of x if it came next. Nothing is learned."""
         base = self.next_base()
         return [
-            0.0 if x[j] != x[j] else clipped((x[j] - base[j] - self.centre[j]) / self.scale[j], self.most)
+            0.0 if x[j] != x[j] else clipped((x[j] - base[j] - self.window_scale(j).centre) / self.divisor(j), self.most)
             for j in range(self.d)
         ]
 
@@ -502,7 +497,6 @@ cdef class Views:
         if self.n >= HEAD:
             free(self.held)
             self.held = NULL
-        self.refresh()
 
     cdef const char* get(self, rcf_reader* r) noexcept nogil:
         cdef int j, d = self.d

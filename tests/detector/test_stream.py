@@ -246,14 +246,14 @@ def test_score_is_the_geometric_mean_of_both_views():
     trees = one._trees.copy()
     score = one.update(float(x[399])).score
     point, whole = (forest.score(row[None, :], "depth")[0] for forest, row in
-                    ((trees.point, one._views.p), (trees.whole, one._window.row())))  # fmt: skip
+                    ((trees.point, one._views.for_point), (trees.whole, one._window.row())))  # fmt: skip
     assert score == pytest.approx(point ** (3 / 8) * whole ** (5 / 8), rel=1e-12)
     assert many.update_many(x[399:]).score[0] == score
     assert one.update(9.0).attribution.sum() > 0
     small = StreamDetector(1, random_state=0)
     small.update_many(x[:399])
     trees = small._trees.copy()
-    assert small.update(float(x[399])).score == trees.point.score(small._views.p[None, :], "depth")[0]
+    assert small.update(float(x[399])).score == trees.point.score(small._views.for_point[None, :], "depth")[0]
 
 
 def test_time_that_goes_back_is_reported_with_both_stamps():

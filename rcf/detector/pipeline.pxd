@@ -1,0 +1,39 @@
+"""The fields of Pipeline."""
+
+from libc.stdint cimport int64_t
+
+from rcf._core cimport Forest
+from rcf.detector.evidence cimport Evidence
+from rcf.detector.times cimport Times
+from rcf.detector.views cimport Views
+from rcf.detector.window cimport Window
+
+
+# The results for a record.
+cdef struct Result:
+    double score, evidence, likelihood, confidence
+    bint alarm, beside         # beside: the evidence comes from the floor
+    bint done                  # False if there was no memory; nothing has changed then
+
+
+cdef class Pipeline:
+    cdef Times clock
+    cdef Views views
+    cdef Window window
+    cdef Forest whole, point   # one of them may be None
+    cdef Evidence evidence
+    cdef int kind              # of the scores
+    cdef int64_t sure          # number of records after which the confidence is 1
+    cdef public int64_t n_seen # records so far, without filled ones
+    cdef public bint silent    # whether any feature was missing in the last record
+    cdef public bint watched   # whether Python looks at every record, because an event runs or a forecast is to be compared
+
+    cdef bint ordinary(self) noexcept nogil
+    cdef int64_t learned(self) noexcept nogil
+    cdef int method(self) noexcept nogil
+    cdef bint has(self, bint whole) noexcept nogil
+    cdef void* for_trees(self, bint whole, const double** record) noexcept nogil
+    cdef bint goes_on(self, double time, bint local) noexcept nogil
+    cdef bint begin(self, const double* record, double time, double offset) noexcept nogil
+    cdef void judge(self, double point, double whole, Result* result) noexcept nogil
+    cdef bint alike(self, Pipeline other) noexcept nogil
