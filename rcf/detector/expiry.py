@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from math import inf, isnan
 from typing import Any
 
@@ -79,6 +79,14 @@ class Expiry:
     def _push(self, key: Hashable, reading: float) -> None:
         self._pushed += 1
         heapq.heappush(self._heap, (reading, self._pushed, key))
+
+    def renew(self, times: Iterable[tuple[Hashable, tuple[float, float] | None]]) -> None:
+        """Note the times of all keys anew, None for a key without. The clock stays."""
+        self._last.clear()
+        self._heap.clear()
+        for key, last in times:
+            if last is not None:
+                self.resume(key, *last)
 
     # ---- state -------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock, RLock
 from typing import Any, Self
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -385,6 +386,45 @@ class KeyedDetector(Savable):
                     return True
         return False
 
+    # ---- increments of a checkpoint (see rcf/streams/checkpoint.py)
+
+    def _marks(self) -> dict[Hashable, Any]:
+        """A mark for each key, which differs if its detector is different later."""
+        with self._lock:
+            return {key: _mark(held) for key, held in self._held.items()}
+
+    def _since(self, marks: dict[Hashable, Any]) -> tuple[Self, list[Any]]:
+        """A KeyedDetector of the keys that have changed since the marks, with the same detectors, and the keys that are gone."""
+        with self._lock:
+            part = type(self)(self.template, max_keys=self.max_keys, ttl=self.ttl)
+            part._overrides, part._stamps, part._arrivals = self._overrides, self._stamps, self._arrivals
+            for key, held in self._held.items():
+                # what is used moves to the end; whatever stands behind a changed key is taken too, so that the order is kept
+                if part._held or key not in marks or marks[key] != _mark(held):
+                    part._held[key] = held
+            gone = [_saved_key(key) for key in marks if key not in self._held]
+        return part, gone
+
+    def _follow(self, increments: Sequence[tuple[KeyedDetector, list[Any]]]) -> None:
+        """Take over what has changed, as `_since` told it, in order."""
+        times = [{key: clock.last(key) for key in self._held} for clock in (self._stamps, self._arrivals)]
+        for part, gone in increments:
+            for key in map(_loaded_key, gone):
+                del self._held[key]
+            for key, held in part._held.items():
+                self._held[key] = held
+                self._held.move_to_end(key)
+                for known, clock in zip(times, (part._stamps, part._arrivals), strict=True):
+                    known[key] = clock.last(key)
+            self.template, self.max_keys, self.ttl = part.template, part.max_keys, part.ttl
+            self._overrides = part._overrides
+        if len(self._held) > self.max_keys:
+            raise ValueError(f"{len(self._held)} keys exceed max_keys={self.max_keys}")
+        last, _ = increments[-1]
+        self._stamps, self._arrivals = last._stamps, last._arrivals
+        for known, clock in zip(times, (self._stamps, self._arrivals), strict=True):
+            clock.renew((key, known[key]) for key in self._held)
+
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, *, lazy: bool = False) -> Self:
         """The object in a model file given as bytes.
@@ -490,6 +530,14 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _mark(held: StreamDetector | memoryview) -> Any:
+    """What differs as soon as a detector has changed: another object, another record, a refused time, a calibrated forecast."""
+    if isinstance(held, memoryview):
+        return None
+    clock = held._clock
+    return ref(held), held.n_seen_, clock.refused, clock.refusals, len(held._calibration.pending)
 
 
 def _model(held: StreamDetector | memoryview) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from ..detector import KeyedDetector, StreamDetector
 from ..estimator import RandomCutForest
 from ..persist import load
-from .checkpoint import Checkpoint
+from .checkpoint import Chain, Checkpoint
 from .codecs import Codec, Csv, Json, dead_letter
 from .columns import Lines
 from .group import Group
@@ -290,6 +290,10 @@ class DeadLetterFile(LineSink):
 class FileStore:
     """Stores the checkpoint of one partition in a model file, which is replaced atomically.
 
+    If the model has many keys, further files, whose names end in ``.1``, ``.2`` and so on, hold what has changed since (see
+    :class:`rcf.streams.checkpoint.Chain`). When a worker ends, it leaves one file. After a crash, only `load` and `peek` return
+    the newest checkpoint, whereas `rcf.load` of the file returns an older one.
+
     Parameters
     ----------
     path : str or path-like
@@ -308,6 +312,8 @@ class FileStore:
         if not os.access(folder, os.W_OK):
             raise OSError(f"{self.path} cannot be written: no permission to write in {folder}")
         self._lock: Lock | None = None
+        self._chain = Chain()
+        self._alone = False  # whether there are certainly no increments beside the file
 
     def load(self, partition: str) -> Checkpoint | None:
         if self._lock is None:
@@ -322,14 +328,42 @@ class FileStore:
             return Checkpoint(partition, None, found)
         if not isinstance(found, Checkpoint):
             raise ValueError(f"{self.path} holds a {type(found).__name__}, not the state of a worker")
-        return found
+        increments: list[Checkpoint] = []
+        while found.chain and (path := self._increment(len(increments) + 1)).exists():
+            following = load(path)
+            if not isinstance(following, Checkpoint) or following.chain != found.chain:
+                break  # left over from an earlier whole checkpoint
+            increments.append(following)
+        return found.followed_by(increments)
+
+    def _increment(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.{number}")
 
     def save(self, checkpoint: Checkpoint) -> None:
+        due = self._chain.next(checkpoint)
+        path = self._increment(due.number) if due.number else self.path
         try:
-            checkpoint.save(self.path)
+            due.save(path)
+            size = path.stat().st_size
         except OSError as error:
             error.filename = error.filename or str(self.path)
             raise
+        self._chain.stored(due, size)
+        if due.number:
+            self._alone = False
+        elif not self._alone:
+            # the highest first: after a crash, a file that is left does not follow the new checkpoint, because its chain differs
+            number = 1
+            while self._increment(number).exists():
+                number += 1
+            for left in range(number - 1, 0, -1):
+                self._increment(left).unlink()
+            self._alone = True
+
+    def compact(self) -> bool:
+        """Let the next checkpoint be one file. Returns whether there are increments beside the last one."""
+        self._chain.compact()
+        return self._increment(1).exists()
 
     def close(self) -> None:
         if self._lock is not None:

@@ -187,6 +187,8 @@ class Worker:
             if not self.source.replayable:
                 while messages := self.source.read(self.batch, None):
                     self._process(messages)
+            if hasattr(self.store, "compact"):
+                self._unsaved |= self.store.compact()  # type: ignore[union-attr]
             self.checkpoint()
         finally:
             self.close()
