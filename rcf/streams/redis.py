@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .checkpoint import Checkpoint
+from .checkpoint import Chain, Checkpoint
 from .codecs import plain, text_of
 from .group import Group
 from .labeller import KINESIS
@@ -94,7 +94,8 @@ class RedisTransaction:
     dead : str or None, default=None
         The stream for the messages that cannot be used. None: ``<output>:rejected``.
     state : str, default="rcf"
-        The checkpoint of a stream is the hash ``<state>:<stream>``.
+        The checkpoint of a stream is the hash ``<state>:<stream>``. If the model has many keys, it also holds increments with the
+        detectors of the keys that have changed since.
     maxlen : int or None, default=None
         Approximate number of entries that the output stream keeps.
     payload : str or None, default=None
@@ -115,6 +116,7 @@ class RedisTransaction:
         self._payload, self._codec = payload, codec
         self._owner = secrets.token_hex(8).encode()
         self._waiting: list[tuple[str, dict[str, Any]]] = []
+        self._chain = Chain()
 
     def write(self, records: Sequence[Record]) -> None:
         self._waiting.extend((self._output, self._fields(record)) for record in records)
@@ -138,24 +140,37 @@ class RedisTransaction:
 
     def peek(self, partition: str) -> Checkpoint | None:
         key = self._key(partition)
-        parts: Any = self._client.hget(key, "parts")
-        if parts is None:
+        found: Any = self._client.hmget(key, ["parts", "increments"])
+        if found[0] is None:
             return None
-        found: Any = self._client.hmget(key, [f"checkpoint/{i}" for i in range(int(parts))])
-        return Checkpoint.from_bytes(b"".join(found))
+        # the numbers of parts of the whole checkpoint and of each increment
+        counts = [int(found[0]), *json.loads(found[1] or "[]")]
+        fields = [[f"{_prefix(n)}/{i}" for i in range(count)] for n, count in enumerate(counts)]
+        read: Any = [self._client.hmget(key, names) for names in fields]
+        whole, *increments = (Checkpoint.from_bytes(b"".join(parts)) for parts in read)
+        return whole.followed_by(increments)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        key, data = self._key(checkpoint.partition), checkpoint.to_bytes()
+        key, due = self._key(checkpoint.partition), self._chain.next(checkpoint)
+        data = due.to_bytes()
         parts = range(0, len(data), PART)
         with self._client.pipeline(transaction=True) as pipe:
             pipe.watch(key)
             if pipe.hget(key, "owner") != self._owner:
                 raise StreamError(f"another worker has taken over the stream {checkpoint.partition}")
+            counts: list[int] = json.loads(pipe.hget(key, "increments") or "[]")
             pipe.multi()
             for stream, fields in self._waiting:
                 pipe.xadd(stream, fields, maxlen=self._maxlen if stream == self._output else None)
-            state = {f"checkpoint/{i}": data[at : at + PART] for i, at in enumerate(parts)}
-            pipe.hset(key, mapping={**state, "parts": len(parts), "position": str(checkpoint.position)})
+            state: dict[str, Any] = {f"{_prefix(due.number)}/{i}": data[at : at + PART] for i, at in enumerate(parts)}
+            if due.number:
+                state["increments"] = json.dumps([*counts, len(parts)])
+            else:
+                state |= {"parts": len(parts), "increments": "[]"}
+                old = [f"{_prefix(n)}/{i}" for n, count in enumerate(counts, 1) for i in range(count)]
+                if old:
+                    pipe.hdel(key, *old)
+            pipe.hset(key, mapping={**state, "position": str(checkpoint.position)})
             try:
                 pipe.execute()
             except redis.WatchError as error:  # also raised if the connection was lost
@@ -163,9 +178,15 @@ class RedisTransaction:
                     raise StreamError(f"the checkpoint may not have been written: {error}") from error
                 raise StreamError(f"another worker has taken over the stream {checkpoint.partition}") from error
         self._waiting.clear()
+        self._chain.stored(due, len(data))
 
     def close(self) -> None:
         self._client.close()
+
+
+def _prefix(number: int) -> str:
+    """Of the fields that hold the parts of an increment, or of the whole checkpoint for 0."""
+    return f"increment/{number}" if number else "checkpoint"
 
 
 def _text(value: Any) -> str:

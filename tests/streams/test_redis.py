@@ -1,5 +1,6 @@
 """The worker on Redis streams with Debian's redis-server: each record is written exactly once, however the worker is killed."""
 
+import json
 import subprocess
 import threading
 import time
@@ -12,7 +13,7 @@ pytest.importorskip("typer", reason="the command line needs rcf[cli]")
 
 from servers import WORKER, killed_at_random, parameters, process, wait_until, waves  # noqa: E402
 
-from rcf import StreamDetector  # noqa: E402
+from rcf import KeyedDetector, StreamDetector  # noqa: E402
 from rcf.streams import Schema, StreamError, Worker  # noqa: E402
 from rcf.streams.redis import RedisSource, RedisTransaction  # noqa: E402
 
@@ -79,6 +80,49 @@ def test_killed_at_random_instants(client, redis_url, times):
     command = [*WORKER, "redis", "in", "out", "--url", redis_url, "-c", "load", *FLAGS, "--set", "worker.batch=20"]
     killed_at_random(command, lambda: client.xlen("out"), n, times, np.random.default_rng(times))
     check(written(client), values)
+
+
+@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_with_many_keys(client, redis_url, times):
+    """The checkpoints are increments, whose fields are removed with the next whole checkpoint."""
+    keys, n, seen = 40, 2800 + 600 * times, []
+    values, rng = waves(n), np.random.default_rng(times)
+    chosen = list(range(keys)) * 70 + rng.integers(4, size=n - 70 * keys).tolist()
+    with client.pipeline(transaction=False) as pipe:
+        for i, (value, key) in enumerate(zip(values, chosen, strict=True)):
+            pipe.xadd("in", {"load": value, "n": f"r{i}", "host": f"h{key}"})
+        pipe.execute()
+    command = [
+        *WORKER,
+        "redis",
+        "in",
+        "out",
+        "--url",
+        redis_url,
+        "-c",
+        "load",
+        "--key",
+        "host",
+        *FLAGS,
+        "--set",
+        "worker.batch=20",
+    ]
+
+    def progress():
+        seen.append(json.loads(client.hget("rcf:in", "increments") or "[]"))
+        return client.xlen("out")
+
+    killed_at_random(command, progress, n, times, rng)
+    rows = written(client)
+    assert [row["n"] for row in rows] == [f"r{i}" for i in range(n)]
+    found = KeyedDetector(StreamDetector(**PARAMS)).update_many([f"h{key}" for key in chosen], values)
+    assert [float(row["ANOMALY_SCORE"]) for row in rows] == found.score.tolist()
+    assert max(map(len, seen)) > 2
+    assert min(map(len, seen)) == 0
+    counts, fields = progress() and seen[-1], client.hkeys("rcf:in")
+    assert sorted(name for name in fields if name.startswith(b"increment/")) == sorted(
+        f"increment/{k}/{i}".encode() for k, count in enumerate(counts, 1) for i in range(count)
+    )
 
 
 def test_uncommitted_results_are_discarded(client, redis_url):
