@@ -13,7 +13,7 @@ from rcf._native.tree cimport (
 
 
 cdef inline double gaps(const float* lower, const float* upper, const float* x, int32_t dims, double* gap) noexcept nogil:
-    """The distances of x above (even places) and below (odd places) the box in each feature; returns their sum."""
+    """Write to gap how far x lies above (even entries) and below (odd entries) the box in each feature. Returns the sum."""
     cdef double total = 0.0, high, low
     cdef int32_t i
     for i in range(dims):
@@ -26,7 +26,7 @@ cdef inline double gaps(const float* lower, const float* upper, const float* x, 
 
 
 cdef inline double join_box(const rcf_tree* t, int32_t v, float* scratch, const float* box, float* joined) noexcept nogil:
-    """joined = the union of the box, if there is one, and the box of node v; returns its range."""
+    """Write to `joined` the hull of `box` and the box of node v, or only the latter if `box` is NULL. Returns its range."""
     cdef const float* lower
     cdef const float* upper
     corners_of(t, v, scratch, &lower, &upper)
@@ -107,7 +107,7 @@ cdef inline bint next_box(Climb* c) noexcept nogil:
 # ---- attribution -----------------------------------------------------------------------------------------------
 
 cdef inline void share_out(Climb* c, int kind, const double* ratios, double* gap, double* parts) noexcept nogil:
-    """parts[k] = the part of side k in the score of x, over the cuts of all boxes; the score is 0 at the beginning."""
+    """parts[k] becomes the part of side k in the score of x, from the cuts of all boxes on the way up."""
     cdef int32_t n = 2 * c.tree.dims, k
     cdef double total, size, keep, add
     for k in range(n):

@@ -1,4 +1,4 @@
-/* A string of bits, the lowest of each byte first: written to memory that grows, and read from memory that is not trusted. */
+/* Write and read strings of bits. In each byte the lowest bit comes first. The writer's memory grows; the reader checks every access. */
 #ifndef RCF_BITS_H
 #define RCF_BITS_H
 
@@ -8,7 +8,7 @@
 
 /* ---- numbers as bits ------------------------------------------------------------------------------------------ */
 
-/* Bits that it takes to tell the numbers 0 .. most apart. */
+/* The number of bits that a value from 0 to `most` takes. */
 static inline int rcf_width(uint64_t most) {
 #if defined(__GNUC__)
     return most ? 64 - __builtin_clzll(most) : 0;
@@ -23,7 +23,7 @@ static inline int rcf_width(uint64_t most) {
 #endif
 }
 
-/* Floats as whole numbers in the same order, so that the difference of two counts the floats between them. */
+/* Maps floats to whole numbers in the same order. The difference of two ranks is the number of floats from one to the other. */
 static inline uint32_t rcf_rank_of_float(float x) {
     uint32_t b;
     memcpy(&b, &x, 4);
@@ -54,12 +54,12 @@ static inline double rcf_double_of_rank(uint64_t b) {
 
 typedef struct {
     uint8_t *data;
-    size_t at, room; /* whole bytes written; bytes that there is memory for */
-    uint64_t word;   /* fewer than eight bits that are still to be written */
-    int held;
+    size_t at, room; /* number of whole bytes written; number of bytes allocated */
+    uint64_t word;   /* the last bits, which do not fill a byte yet */
+    int held;        /* how many these are */
 } rcf_writer;
 
-/* Memory for so many bytes more; 0 where there is none, and the caller frees `data` all the same. */
+/* Make room for `more` bytes. Returns 0 if memory runs out. The caller must free `data` in either case. */
 static inline int rcf_make_room(rcf_writer *w, size_t more) {
     size_t least = w->at + more + 16;
     if (least <= w->room) return 1;
@@ -71,11 +71,11 @@ static inline int rcf_make_room(rcf_writer *w, size_t more) {
     return 1;
 }
 
-/* The lowest `bits`, at most 56, of a value that has no others; there is room for them. */
+/* Write a value of at most 56 bits. Its higher bits are 0, and there is room for it. */
 static inline void rcf_put_few(rcf_writer *w, uint64_t value, int bits) {
     w->word |= value << w->held;
     w->held += bits;
-    for (int b = 0; b < 8; b++) w->data[w->at + b] = (uint8_t)(w->word >> (8 * b)); /* compilers make it one store */
+    for (int b = 0; b < 8; b++) w->data[w->at + b] = (uint8_t)(w->word >> (8 * b)); /* compiled to one store */
     w->at += (size_t)(w->held >> 3);
     w->word >>= w->held & ~7;
     w->held &= 7;
@@ -96,22 +96,22 @@ static inline void rcf_put_double(rcf_writer *w, double x) {
     rcf_put(w, b, 64);
 }
 
-/* A number below 2^63, after its width. */
+/* Write the width of a number below 2^63 in 6 bits, and then the number. */
 static inline void rcf_put_number(rcf_writer *w, uint64_t value) {
     int bits = rcf_width(value);
     rcf_put(w, (uint64_t)bits, 6);
     rcf_put(w, value, bits);
 }
 
-/* Bytes in all, the last filled up with zeros. */
+/* The number of bytes written. The last byte is padded with zeros. */
 static inline size_t rcf_written(const rcf_writer *w) { return w->at + (w->held > 0); }
 
 /* ---- reading -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
     const uint8_t *data;
-    uint64_t size, at; /* bits in all, and read */
-    int over;          /* whether more was asked for than there is; it reads as zeros */
+    uint64_t size, at; /* number of bits, and of bits read */
+    int over;          /* 1 after an attempt to read beyond the end, which gives zeros */
 } rcf_reader;
 
 static inline uint64_t rcf_left(const rcf_reader *r) { return r->size - r->at; }

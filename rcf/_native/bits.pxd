@@ -1,4 +1,4 @@
-"""Strings of bits (bits.h): the form in which what is compiled saves its state."""
+"""Strings of bits (bits.h), the format in which the compiled classes save their state."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

@@ -1,6 +1,7 @@
-"""Two forests made one, by their states: what stays in which sample, before trees are grown on it.
+"""Merge the samples of two forests, given their states. regrow.pxd then builds the trees.
 
-Tree by tree the smallest keys of the union stay, on the clock of the stream that followed (sampling/reservoir.py has the rule).
+Each tree keeps the records with the smallest keys of its two samples. Before the keys are compared, they are moved to the
+time of the stream that followed; sampling/reservoir.py explains the rule.
 """
 
 from typing import Any
@@ -14,20 +15,20 @@ State = dict[str, Any]
 
 
 def merged_records(mine: State, theirs: State) -> State:
-    """The state of a forest whose stream was that of `mine` and then that of `theirs`, without nodes and random words.
+    """The state of a forest that saw the stream of `mine` and then that of `theirs`, without nodes and random state.
 
-    `key` and `record` hold the samples, each with its keys descending, which is a heap. Two tables become one table.
+    `key` and `record` hold the samples. The keys of a sample descend, so they are a heap. Two tables become one table.
     """
     n_trees, capacity, decay = mine["n_trees"], mine["capacity"], mine["time_decay"]
     for state, name in ((mine, "this one"), (theirs, "the other")):
         if state["seen"] == 0:
-            raise ValueError(f"cannot merge a forest that has seen nothing: {name} of the two")
-    # shift of the keys in time: the keys of the other forest move by the length of this stream
+            raise ValueError(f"cannot merge a forest that has seen no records: {name} of the two")
+    # how far the keys move in time: those of the other forest by the length of this stream
     before, after = mine["seen"], 0
     if before + theirs["seen"] >= 2**62:
         raise ValueError(f"two streams of {before} and {theirs['seen']} records are too long to count")
     if mine["table"] == before and theirs["table"] == theirs["seen"]:
-        after = theirs["seen"]  # all rows of both count as the last record, so none is older
+        after = theirs["seen"]  # all rows of both tables count as the last record, so that none is older than another
     growing, head, origin = _common_origin(mine, theirs)
     points = _points_from(origin, mine, theirs)
     sizes, thresholds = np.empty(n_trees, dtype=np.int32), np.empty(n_trees)
@@ -44,7 +45,7 @@ def merged_records(mine: State, theirs: State) -> State:
             )
         key = np.concatenate([mine["key"][one] - decay * after, theirs["key"][two] - decay * before])
         record = np.concatenate([mine["record"][one], theirs["record"][two] + len(mine["arrival"])])
-        # above this key, one of the two has dropped records
+        # one of the two samples may have dropped records with larger keys than this
         thresholds[i] = min(mine["threshold"][i] - decay * after, theirs["threshold"][i] - decay * before)
         kept = np.flatnonzero(key <= thresholds[i])
         kept = kept[np.argsort(key[kept], kind="stable")][:capacity][::-1]
@@ -69,7 +70,7 @@ def merged_records(mine: State, theirs: State) -> State:
 
 
 def _common_origin(mine: State, theirs: State) -> tuple[bool, NDArray[np.float64], NDArray[np.float64]]:
-    """Whether the origin is still to be settled, the first records if it is, and the origin."""
+    """Whether the forest still collects its first records, these records, and the origin."""
     nothing = np.empty((0, mine["n_features"]))
     if mine["growing"] and theirs["growing"]:
         head = np.concatenate([mine["head"], theirs["head"]])[:HEAD]
@@ -80,7 +81,7 @@ def _common_origin(mine: State, theirs: State) -> tuple[bool, NDArray[np.float64
 
 
 def _points_from(origin: NDArray[np.float64], mine: State, theirs: State) -> NDArray[np.float32]:
-    """The records of both, seen from there. Equal origins leave the points as they are, bit for bit."""
+    """The records of both forests, relative to `origin`. A forest with this origin keeps its points, bit for bit."""
     table = np.concatenate(
         [
             state["head"][state["arrival"] - 1] - origin
@@ -90,6 +91,6 @@ def _points_from(origin: NDArray[np.float64], mine: State, theirs: State) -> NDA
         ]
     )
     if not (np.abs(table) <= 2.001 * LIMIT).all():
-        raise ValueError(f"the two forests lie further apart than {2 * LIMIT}, the range of float32")
+        raise ValueError(f"the records of the two forests are further apart than {2 * LIMIT}, the range of float32")
     points: NDArray[np.float32] = table.astype(np.float32) + np.float32(0)  # no -0.0
     return points

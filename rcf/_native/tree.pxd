@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 from rcf._native.rng cimport Rng, uniform
 
 cdef extern from "<assert.h>" nogil:
-    void expect "assert"(bint)  # of the debug build alone
+    void expect "assert"(bint)  # has an effect in debug builds only
 
 cdef extern from "_native/isa.h" nogil:
     int RCF_DEPTH, RCF_CODISP, RCF_DISPLACEMENT, RCF_OPENSEARCH, RCF_PATH
@@ -215,7 +215,7 @@ cdef inline void tree_clear(rcf_tree* t) noexcept nogil:
 
 
 cdef inline void copy_arrays(rcf_tree* to, const rcf_tree* of) noexcept nogil:
-    """The nodes and leaves of a tree of the same layout, without boxes that lie elsewhere."""
+    """Copy the nodes and leaves of a tree that has the same layout, but no boxes that are allocated separately."""
     if not of.small:
         memcpy(to.boxes, of.boxes, <size_t>of.n_nodes * of.box_step)
     if of.compact:
@@ -331,7 +331,7 @@ cdef inline double range_of(const rcf_tree* t, int32_t v, float* scratch) noexce
 
 
 cdef inline float* new_box(rcf_tree* t, int32_t v) noexcept nogil:
-    """The place for the box of the new node v with known mass: scratch space, if the box is not stored."""
+    """The memory for the box of the new node v, whose mass is known. If the box is not stored, this is scratch space."""
     if not t.small:
         return rcf_box(t, v)
     return rcf_box_take(t, v) if mass_of(t, v) > t.small else t.boxes
@@ -485,7 +485,7 @@ cdef inline int32_t build_leaf(rcf_tree* t, const float* rows, const int32_t* or
 
 
 cdef inline int32_t build_node(rcf_tree* t, const float* box, double size, const Span* span, Rng* rng) noexcept nogil:
-    """Create a node for the rows of the span, whose box is `box`, and its cut. Its box is copied, if it has one and it is not set yet."""
+    """Create a node with a random cut for the rows of the span, whose box is `box`. In low-memory mode, a box that is stored is copied."""
     cdef int32_t v = t.n_nodes, i, dim = -1
     cdef double u, side
     cdef const float* upper = box + t.stride
@@ -510,7 +510,7 @@ cdef inline int32_t build_node(rcf_tree* t, const float* box, double size, const
 
 
 cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* items, Rng* rng) noexcept nogil:
-    """Build from n >= 1 rows of `stride` floats; items[i] becomes the leaf of row i. False if memory fails.
+    """Build the tree from n >= 1 rows of `stride` floats. items[i] becomes the leaf of row i. Returns False if memory runs out.
 
     The caller has made room. Nodes are numbered in the order of a descent that visits left children first, which keeps a path
     within few cache lines.

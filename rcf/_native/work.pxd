@@ -7,24 +7,25 @@ from rcf._native.tree cimport RCF_CODISP_PAIRS, rcf_span, rcf_step, rcf_sweep
 
 cdef struct Work:
     int64_t levels
-    double* ratios    # for RCF_CODISP_PAIRS pairs
-    rcf_step* open
-    float* rows
-    double* scores
+    double* ratios    # a ratio for each level, for RCF_CODISP_PAIRS pairs
+    rcf_step* open    # a step for each level
+    float* rows       # a batch of rows
+    double* scores    # the scores of these rows
 
 
 cdef inline size_t lines(size_t size) noexcept nogil:
-    """The bytes of the cache lines that hold so many."""
+    """`size` rounded up to whole cache lines of 64 bytes."""
     return (size + 63) // 64 * 64
 
 
 cdef inline size_t work_bytes(int64_t levels, int64_t n_rows, int stride, int n_scores) noexcept nogil:
+    """Bytes of a `Work` for trees of that many levels, and n_rows rows with n_scores scores each."""
     return (lines((levels + 1) * RCF_CODISP_PAIRS * sizeof(double)) + lines((levels + 1) * sizeof(rcf_step))
             + lines(n_rows * stride * sizeof(float)) + lines(n_rows * n_scores * sizeof(double)))
 
 
 cdef inline void work_lay(Work* work, void* memory, int64_t levels, int64_t n_rows, int stride) noexcept nogil:
-    """Set the pointers of `work` into memory of work_bytes()."""
+    """Set the pointers of `work` into memory that has work_bytes() bytes."""
     cdef char* at = <char*>memory
     work.levels = levels + 1
     work.ratios = <double*>at
@@ -35,15 +36,16 @@ cdef inline void work_lay(Work* work, void* memory, int64_t levels, int64_t n_ro
     work.scores = <double*>(at + lines(n_rows * stride * sizeof(float)))
 
 
-# ---- a batch of rows on their way through one tree -------------------------------------------------------------
+# ---- rows that walk through one tree together ------------------------------------------------------------------
 
 cdef inline size_t sweep_bytes(int64_t n_rows, int stride) noexcept nogil:
+    """Bytes of the scratch space of a sweep of n_rows rows."""
     return (<size_t>(n_rows + 16) * (4 * sizeof(rcf_span) + 2 * sizeof(double) + 3 * sizeof(int32_t))
             + 2 * (stride + 7) * sizeof(double) + 2 * stride * sizeof(float))
 
 
 cdef inline void sweep_lay(rcf_sweep* sweep, void* memory, int64_t n_rows, int stride) noexcept nogil:
-    """Set the pointers of `sweep` into memory of sweep_bytes()."""
+    """Set the pointers of `sweep` into memory that has sweep_bytes() bytes."""
     cdef int64_t places = n_rows + 16
     sweep.spans = <rcf_span*>memory
     sweep.waiting = sweep.spans + 2 * places
