@@ -184,7 +184,7 @@ FAULTS = [
           "rcf/detector/stream.py", "detector/stream",
           "if beyond - at > MANY or (self._events.running and not self._alert_once):", "if beyond - at > MANY:"),
     Fault("update_many forgets the last records of a run", "rcf/detector/stream.py", "detector/stream detector/long_streams",
-          "        for row in Z[-size:]:\n", "        for row in Z[-size:-1]:\n"),
+          "        window.push(Z[-size:])\n", "        window.push(Z[-size:-1])\n"),
     Fault("the oldest key is evicted, not the least recently used one", "rcf/detector/keyed.py", "detector/stream detector/keyed",
           "            self._held[key] = detector\n            self._held.move_to_end(key)\n",
           "            self._held[key] = detector\n"),
