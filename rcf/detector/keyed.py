@@ -66,7 +66,8 @@ class KeyedDetector(Savable):
     is written. Choose `max_keys` above the number of keys in use.
 
     **Model files.** Keys must be None, booleans, numbers, strings, or tuples of these; the first record of any other key raises
-    TypeError. Each detector is stored as a model file within the file, so saving and loading need memory for two copies.
+    TypeError. Each detector is stored as a model file within the file. `save` needs memory for the content of the file once,
+    `to_bytes` twice.
 
     **Limits.** Keys are judged independently. If the streams of several keys depend on each other, join them to vectors and use
     one `StreamDetector`.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .checkpoint import Checkpoint
+from .checkpoint import Chain, Checkpoint
 from .codecs import Codec, Json, dead_letter
 from .group import Group
 from .labeller import KINESIS
@@ -106,7 +106,8 @@ class KafkaSource:
 class KafkaTransaction:
     """Sink, dead letters and store of one partition. Each checkpoint commits everything written since the previous one.
 
-    Checkpoints are written to a compacted topic in parts of 900 000 bytes. A worker loads the newest complete checkpoint.
+    Checkpoints are written to a compacted topic in parts of 900 000 bytes. A worker loads the newest complete checkpoint. If the
+    model has many keys, increments follow it, which hold the detectors of the keys that have changed since.
 
     Parameters
     ----------
@@ -134,6 +135,7 @@ class KafkaTransaction:
         self._producer = Producer({**config, **own})
         self._largest = int(config.get("message.max.bytes", 1_000_000))
         self._open = self._ready = False
+        self._chain = Chain()
 
     def _begin(self) -> None:
         if not self._open:
@@ -188,6 +190,8 @@ class KafkaTransaction:
                 str, dict[int, bytes]
             ] = {}  # the parts of each checkpoint by its id; compaction leaves some incomplete
             whole: bytes | None = None
+            increments: list[bytes] = []  # those that follow it
+            chain = ""
             end = time.monotonic() + TIMEOUT
             while True:
                 found = consumer.poll(1.0)
@@ -204,23 +208,33 @@ class KafkaTransaction:
                     continue
                 about = json.loads(dict(found.headers())["rcf"])
                 held = parts.setdefault(about["id"], {})
-                held[int(part)] = found.value()
+                held[int(part.rpartition("/")[2])] = found.value()
                 if len(held) == about["parts"]:
-                    whole = b"".join(held[i] for i in range(about["parts"]))
+                    data = b"".join(held[i] for i in range(about["parts"]))
                     parts.clear()
-            return None if whole is None else Checkpoint.from_bytes(whole)
+                    if about["number"] == 0:
+                        whole, chain, increments = data, about["chain"], []
+                    elif (about["chain"], about["number"]) == (chain, len(increments) + 1):
+                        increments.append(data)
+            if whole is None:
+                return None
+            return Checkpoint.from_bytes(whole).followed_by([Checkpoint.from_bytes(data) for data in increments])
         finally:
             consumer.close()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        data = checkpoint.to_bytes()
+        due = self._chain.next(checkpoint)
+        data = due.to_bytes()
         pieces = [data[at : at + PART] for at in range(0, len(data), PART)]
-        about = json.dumps({"id": secrets.token_hex(8), "parts": len(pieces), "position": checkpoint.position}).encode()
+        about = {"id": secrets.token_hex(8), "parts": len(pieces), "position": checkpoint.position,
+                 "chain": due.chain, "number": due.number}  # fmt: skip
         self._fenced(self._commit, checkpoint.partition, pieces, about)
+        self._chain.stored(due, len(data))
 
-    def _commit(self, partition: str, pieces: list[bytes], about: bytes) -> None:
+    def _commit(self, partition: str, pieces: list[bytes], about: dict[str, Any]) -> None:
+        key = f"{partition}#{about['number']}/" if about["number"] else f"{partition}#"
         for i, piece in enumerate(pieces):
-            self._produce(self._state, piece, f"{partition}#{i}", {"rcf": about})
+            self._produce(self._state, piece, f"{key}{i}", {"rcf": json.dumps(about).encode()})
         self._producer.commit_transaction(TIMEOUT)  # fails if the broker has not accepted every message
         self._open = False
 

@@ -256,11 +256,40 @@ def test_a_crash_does_not_move_the_start_at_the_end(topics, before):
     assert [row["ANOMALY_SCORE"] for row in topics.written()] == undisturbed(values)
 
 
+def test_many_keys_are_saved_as_increments(topics, monkeypatch):
+    """The newest whole checkpoint and its increments are loaded, and none of another."""
+    monkeypatch.setattr("rcf.streams.checkpoint.LEAST", 0)
+    keyed = KeyedDetector(StreamDetector(**PARAMS))
+    for i in range(400):
+        keyed.update(i % 20, float(i % 7))
+    sinks = [KafkaTransaction(topics.config, topics.output, f"keys {i}", state=topics.state) for i in range(2)]
+    for sink in sinks:
+        sink.load("p")
+    numbers = []
+    commit = KafkaTransaction._commit
+    monkeypatch.setattr(
+        KafkaTransaction,
+        "_commit",
+        lambda self, p, pieces, about: (numbers.append(about["number"]), commit(self, p, pieces, about)),
+    )
+    for i, sink in enumerate([sinks[0]] * 4 + [sinks[1]] * 3 + [sinks[0]]):
+        keyed.update(i % 3, float(i))
+        sink.save(Checkpoint("p", i, keyed))
+        found = KafkaTransaction(topics.config, topics.output, "another", state=topics.state).peek("p")
+        # the last is an increment of a checkpoint that is not the newest whole one
+        assert found.position == min(i, 6)
+        if i < 7:
+            assert found.model.to_bytes() == keyed.to_bytes()
+    assert numbers == [0, 1, 2, 3, 0, 1, 2, 4]
+    for sink in sinks:
+        sink.close()
+
+
 def test_parts_left_over_by_compaction_are_ignored(topics):
     """If a newer checkpoint has two parts, only the last of three parts of an older one may remain."""
     sink = KafkaTransaction(topics.config, topics.output, "left over", state=topics.state)
     assert sink.load("p") is None
-    sink._fenced(sink._commit, "p", [b"x"], json.dumps({"id": "old", "parts": 3, "position": 1}).encode())
+    sink._fenced(sink._commit, "p", [b"x"], {"id": "old", "parts": 3, "position": 1, "chain": "", "number": 0})
     checkpoint = Checkpoint("p", 5, StreamDetector(**PARAMS))
     sink.save(checkpoint)
     sink.close()
