@@ -1,4 +1,4 @@
-"""Measures the time to write and read model files, beside krcf, and the time and memory of `rcf detect` for a table."""
+"""Measures the time to write and read model files, beside krcf, and the time and memory of `rcf detect` and `rcf stream`."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ DETECTORS: dict[str, dict[str, Any]] = {
     "30 x 128, shingle 4": {"shingle_size": 4, "n_estimators": 30, "max_samples": 128},
     "50 x 256, shingle 8": {},
 }
-# Tables of `rcf detect`: columns, and whether there are time stamps. Noise on a sine, with a spike every 5000 rows.
+# Tables of the commands: columns, and whether there are time stamps. Noise on a sine, with a spike every 5000 rows.
 TABLES = {"1 column": (1, False), "1 column, times": (1, True), "4 columns": (4, False)}
 RATIO = 1.3  # the target: CPU time of the command without its start, divided by the CPU time of update_many
 
@@ -138,9 +138,9 @@ def write_table(path: Path, rows: int, columns: int, times: bool) -> Any:
     return values.round(4), None if stamps is None else stamps.astype("int64").to_numpy() / 1e6
 
 
-def run_detect(*arguments: str) -> tuple[float, float]:
-    """CPU seconds of the command, and its peak memory in MiB."""
-    command = [sys.executable, "-m", "rcf", "detect", *arguments]
+def run_command(*arguments: str) -> tuple[float, float]:
+    """CPU seconds of a command, and its peak memory in MiB."""
+    command = [sys.executable, "-m", "rcf", *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -158,15 +158,17 @@ def tables(rows: int) -> pd.DataFrame:
             asked = ["--time", "time"] if times else []
             write_table(Path(short), 100, columns, times)
             values, stamps = write_table(Path(path), rows, columns, times)
-            start, least = run_detect(short, *asked)
+            start, least = run_command("detect", short, *asked)
             begun = time.process_time()
             rcf.StreamDetector(random_state=0).update_many(values, stamps)
             alone = time.process_time() - begun
-            plain, most = run_detect(path, *asked)
-            written, _ = run_detect(path, *asked, "--output", out)
+            plain, most = run_command("detect", path, *asked)
+            written, _ = run_command("detect", path, *asked, "--output", out)
+            streamed, needed = run_command("stream", path, *asked, "--format", "csv")
             million = 1e6 / rows
             found.append({
                 "table": name, "start, s": start, "update_many, s": alone * million, "detect, s": (plain - start) * million,
                 "ratio": (plain - start) / alone, "with --output, s": (written - start) * million, "MiB more": most - least,
+                "stream, records/s": rows / (streamed - start), "stream, MiB more": needed - least,
             })  # fmt: skip
     return pd.DataFrame(found)

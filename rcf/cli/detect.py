@@ -57,9 +57,10 @@ STEP = 1800.0  # seconds between the values of the synthetic series
 
 @contextmanager
 def _bar(console: Console, shown: bool) -> Iterator[Progress]:
-    columns = (BarColumn(), TextColumn("{task.percentage:.0f} %, {task.fields[rows]:,} rows"), TimeRemainingColumn())
+    told = "{task.fields[percent]} %, {task.fields[rows]:,} rows"  # rounded down, so that 100 % is the end
+    columns = (BarColumn(), TextColumn(told), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        bar.add_task("", total=1.0, rows=0)
+        bar.add_task("", total=1.0, rows=0, percent=0)
         yield bar
 
 
@@ -160,7 +161,8 @@ def detect(
                 table = judging.feed(piece, writer is not None)
                 if writer is not None and table is not None:
                     writer.write(table)
-                bar.update(bar.task_ids[0], completed=piece.done or 0.0, rows=judging.n_rows)
+                done = piece.done or 0.0
+                bar.update(bar.task_ids[0], completed=done, percent=int(100 * done), rows=judging.n_rows)
     except BrokenPipeError:
         raise
     except (ValueError, OSError) as error:

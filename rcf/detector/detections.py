@@ -382,8 +382,9 @@ class Run:
     @property
     def events(self) -> NDArray[np.object_]:
         found = np.empty(len(self), dtype=object)
-        for i in range(len(self)):
-            found[i] = self._events.get(i, ())
+        found.fill(())
+        for i, events in self._events.items():
+            found[i] = events
         return found
 
     def _explanation(self, result: Detection) -> Explanation:

@@ -103,9 +103,10 @@ class Json(Codec):
         return text.encode() + b"\n"
 
     def cells(self, data: list[bytes]) -> Cells | None:
-        texts = _texts(data)
-        if texts is None or any("\\ud" in text or "\\uD" in text or "\r" in text for text in texts):
+        found = _texts(data)
+        if found is None or any(mark in found[0] for mark in ("\\ud", "\\uD", "\r")):
             return None
+        texts = found[1]
         try:
             records = list(map(json.loads, texts))
         except (ValueError, RecursionError):
@@ -133,14 +134,14 @@ class Json(Codec):
         pass
 
 
-def _texts(data: list[bytes]) -> list[str] | None:
-    """`_text` of each message, if it is possible for all at once."""
+def _texts(data: list[bytes]) -> tuple[str, list[str]] | None:
+    """`_text` of each message, and all of them in one string; None if that is not possible for all at once."""
     try:
         whole = b"\n".join(data).decode()
     except UnicodeDecodeError:
         return None
-    texts = [text.strip() for text in whole.split("\n")]
-    return texts if len(texts) == len(data) and "\ufeff" not in whole else None
+    texts = list(map(str.strip, whole.split("\n")))
+    return (whole, texts) if len(texts) == len(data) and "\ufeff" not in whole else None
 
 
 _name = lru_cache(1024)(json.dumps)
@@ -242,11 +243,12 @@ class Csv(Codec):
         return (self._line([*record.fields, *record.result]) + "\n").encode()
 
     def cells(self, data: list[bytes]) -> Cells | None:
-        texts, names = _texts(data), self.names
-        if texts is None or names is None or self._order is not None or any('"' in text for text in texts):
+        found, names = _texts(data), self.names
+        if found is None or names is None or self._order is not None or '"' in found[0]:
             return None
+        texts = found[1]
         columns: list[Sequence[str]] = [texts]
-        if len(names) > 1 or any(self.delimiter in text for text in texts):
+        if len(names) > 1 or self.delimiter in found[0]:
             lines = [text.split(self.delimiter) for text in texts]
             if set(map(len, lines)) != {len(names)}:
                 return None
@@ -257,7 +259,7 @@ class Csv(Codec):
         return cells
 
     def encode_many(self, records: Sequence[Record]) -> bytes:
-        if not isinstance(records, Batch) or records.cells.form != "csv":
+        if not isinstance(records, Batch) or records.cells.form != "csv" or not records.results:
             return super().encode_many(records)
         rows = _Rows()
         columns = map(_csv_column, records.results.values())

@@ -88,7 +88,7 @@ class CsvCells:
         self._columns = dict(zip(names, columns, strict=True))
 
     def column(self, name: str) -> list[str]:
-        return [cell.strip() for cell in self._columns[name]]
+        return list(map(str.strip, self._columns[name]))
 
     def fields(self, i: int) -> dict[str, str]:
         return {name: column[i].strip() for name, column in self._columns.items()}

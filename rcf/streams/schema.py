@@ -63,6 +63,14 @@ def _plain(stamp: datetime) -> float | datetime:
     return stamp.timestamp() if stamp.tzinfo is not None and not stamp.utcoffset() else stamp
 
 
+def _seconds(stamps: list[float | datetime]) -> list[float]:
+    """Seconds since 1970, as `seconds` gives for one stamp."""
+    if all(isinstance(stamp, datetime) and stamp.tzinfo is None for stamp in stamps):
+        micro: list[int] = np.array(stamps, dtype="datetime64[us]").astype(np.int64).tolist()
+        return [one / 10**6 for one in micro]
+    return [stamp if type(stamp) is float else seconds(stamp) for stamp in stamps]
+
+
 def _number_like(value: Any) -> bool:
     """Whether a field is a number, or text that is a number or a missing value."""
     if isinstance(value, str):
@@ -159,13 +167,12 @@ class Schema:
         try:
             values = np.array([numbers(cells.column(name), name, self.decimal) for name in self.columns])
             keys = None if self.key is None else cells.column(self.key)
-            stamps = None if self.time is None else list(map(self._stamp, cells.column(self.time)))
+            stamps = None if self.time is None else self._stamps(cells.column(self.time))
         except (KeyError, PoisonError):
             return None
         if keys is not None and any(isinstance(key, (list, dict)) or key != key for key in keys):
             return None
-        times = None if stamps is None else [s if type(s) is float else seconds(s) for s in stamps]
-        return Rows(np.ascontiguousarray(values.T), keys, times, stamps)
+        return Rows(np.ascontiguousarray(values.T), keys, None if stamps is None else _seconds(stamps), stamps)
 
     def _resolve(self, names: list[str]) -> None:
         """Replace the numbers of CSV columns by names; StreamError if there is no such column."""
@@ -220,6 +227,15 @@ class Schema:
             return datetime.fromtimestamp(time, timezone(timedelta(seconds=offset))) if offset else time
         except ValueError as error:
             raise PoisonError(f"{self.time!r}: {error}") from None
+
+    def _stamps(self, values: Sequence[Any]) -> list[float | datetime]:
+        """`_stamp` for each value. The dates of most streams have four digits and a dash, which no number has."""
+        if self._dates.given is None and all(type(value) is str and value[4:5] == "-" for value in values):
+            try:
+                return [_plain(datetime.fromisoformat(value)) for value in values]
+            except ValueError:
+                pass
+        return [self._stamp(value) for value in values]
 
     def _scaled(self, stamp: float) -> float:
         if not isfinite(stamp):

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from rich.progress import Progress
 
 from rcf import RandomCutForest, StreamDetector
 from rcf.cli import main
@@ -735,3 +736,32 @@ def test_synthetic_series():
     assert (series.anomalies[1:, 0] > series.anomalies[:-1, 1] + 48).all()
     with pytest.raises(ValueError, match="at least 30"):
         make_series(3)
+
+
+def test_the_progress_is_the_share_of_the_bytes(tmp_path, monkeypatch):
+    """Also if rows become longer. It never goes back, and 100 % is the end."""
+    cells = [f"{value:.1f}" for value in np.random.default_rng(0).normal(size=20_000)]
+    cells[10_000:] = [cell + "0" * 10 for cell in cells[10_000:]]
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join(["x", *cells, ""]))
+    ends, size = np.cumsum([2, *(len(cell) + 1 for cell in cells)]), path.stat().st_size
+    seen = []
+
+    class Watched(Progress):
+        def update(self, task, **fields):
+            super().update(task, **fields)
+            seen.append((fields["completed"], fields["rows"], self.columns[1].render(self.tasks[0]).plain))
+
+    monkeypatch.setattr("rcf.cli.detect.Progress", Watched)
+    monkeypatch.setattr("rcf.cli.csvfile.BLOCK", 1 << 13)
+    monkeypatch.setattr("rcf.cli.tables.ROWS", 100)
+    assert rcf("detect", path, "--trees", "2", "--samples", "16").returncode == 0
+    shares, rows, told = zip(*seen, strict=True)
+    assert len(shares) >= 200
+    assert (
+        np.abs(np.array(shares) - ends[list(rows)] / size).max() < (1 << 13) / size
+    )  # by less than the block that is read
+    assert list(shares) == sorted(shares)
+    assert (shares[-1], told[-1]) == (1.0, "100 %, 20,000 rows")
+    assert not any(text.startswith("100") for text in told[:-1])
+    assert told[-2].startswith("99 %, 19,9")
