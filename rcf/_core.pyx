@@ -10,12 +10,12 @@ import numpy as np
 
 from rcf._native.merge import merged_records
 from rcf._pool import in_threads
-from rcf._validate import check_weights, not_finite, wrong_width
+from rcf._validate import check_weights, entropy_words, not_finite, wrong_width
 from rcf._native.state import HEAD as _HEAD, LIMIT, ModelStateError, check_state
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -32,7 +32,7 @@ from rcf._native.packed cimport Head, get_counts, get_head, get_sizes, get_trees
 from rcf._native.read cimport FEW, attribute_rows, density_rows, reached_leaves, rows_at_once, score_few_rows, score_rows
 from rcf._native.records cimport Column, get_record_count, get_records
 from rcf._native.regrow cimport grow_merged
-from rcf._native.rng cimport Rng
+from rcf._native.rng cimport Rng, seed_child
 from rcf._native.tree cimport *
 from rcf._native.trees cimport GROUP, Trees, drop_head, n_blocks, slot_bytes, trees_copy, trees_free, trees_open
 from rcf._native.views cimport tree_views
@@ -162,7 +162,8 @@ cdef class Forest:
         Do not store the bounding boxes of small nodes; they are recomputed from the points when needed.
     """
     def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, bint low_memory=False):
-        cdef int i, j
+        cdef int i
+        cdef uint32_t[::1] entropy
         if n_trees < 1 or capacity < 1 or n_features < 1:
             raise ValueError("n_trees, capacity and n_features must be at least 1")
         if not 0.0 <= time_decay < float("inf"):
@@ -171,10 +172,10 @@ cdef class Forest:
         self.trees.time_decay, self.trees.low_memory = time_decay, low_memory
         if not gate_open(&self.gate) or not trees_open(&self.trees, HEAD):
             raise MemoryError
-        for i, child in enumerate(np.random.SeedSequence(seed).spawn(n_trees) if seed is not None else ()):
-            words = child.generate_state(4, np.uint64)
-            for j in range(4):
-                self.trees.rng[i].s[j] = words[j]
+        if seed is not None:
+            entropy = entropy_words(seed)
+            for i in range(n_trees):
+                seed_child(&self.trees.rng[i], &entropy[0], <int>entropy.shape[0], i)
         self.memory = [None] * n_trees
         for i in range(n_trees):
             self.reserve(i, 2)

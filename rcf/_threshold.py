@@ -40,9 +40,8 @@ class Threshold(NamedTuple):
         if contamination != "auto":
             offset = _offset(score(X, method), forest, method, contamination)
         else:
-            rows = np.arange(X.shape[0])
-            if len(rows) > ROWS:
-                rows = np.sort(np.random.default_rng(seed).choice(len(rows), ROWS, replace=False))
+            n = X.shape[0]
+            rows = np.arange(n) if n <= ROWS else np.sort(np.random.default_rng(seed).choice(n, ROWS, replace=False))
             offset = X[rows].toarray() if issparse(X) else X[rows]
         return cls(forest.n_seen, contamination, True, {method: offset})
 

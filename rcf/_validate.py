@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
@@ -27,6 +27,17 @@ def seed_entropy(random_state: Any) -> list[int]:
     if random_state is np.random or isinstance(random_state, np.random.RandomState):
         return [int(word) for word in random_state.randint(2**31, size=4)]
     raise ValueError(f"{random_state!r} cannot be used to seed a forest")
+
+
+def entropy_words(entropy: Iterable[int]) -> NDArray[np.uint32]:
+    """The words of 32 bits that a SeedSequence makes of its entropy before it spawns: low words first, and at least four."""
+    words = []
+    for number in entropy:
+        words.append(number & 0xFFFFFFFF)
+        while number > 0xFFFFFFFF:
+            number >>= 32
+            words.append(number & 0xFFFFFFFF)
+    return np.array(words + [0] * (4 - len(words)), dtype=np.uint32)
 
 
 def whole_number(name: str, value: Any, least: int = 1, most: int | None = None) -> int:

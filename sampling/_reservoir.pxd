@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from rcf._native.rng cimport Rng, below, exponential, uniform
+from rcf._native.rng cimport Rng, below, between, exponential, uniform
 
 cdef extern from "_native/portable_math.h" nogil:
     double RCF_INFINITY
@@ -261,15 +261,17 @@ cdef inline void sample_remove(Sample* s, int32_t i) noexcept nogil:
 # ---- a whole table at once ---------------------------------------------------------------------------------------
 # The slots get the row numbers (from 1), and keys as if every row had come as record `now`. The owner sets `item`.
 
-cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t now, Rng* rng) noexcept nogil:
+cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t now, Rng* rng,
+                                void (*logs)(double* x, int32_t n) noexcept nogil) noexcept nogil:
     """A uniform sample of the rows offset + 1 .. offset + n, at a cost that does not depend on n. False if memory fails.
 
     The k smallest of n draws from Exp(1) are sums of Exp(1) / n, Exp(1) / (n - 1), ... They are drawn in order and assigned to distinct
-    rows in random order.
+    rows in random order. `logs` replaces n numbers by their logarithms; it computes several at once.
     """
     cdef int32_t size = <int32_t>(n if n < s.capacity else s.capacity), k
     cdef int64_t room, at, row, i
     cdef int64_t* table
+    cdef double* draws
     cdef double e = 0.0
     s.size = size
     if n < 2 * <int64_t>size:
@@ -303,10 +305,17 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
             table[at] = row
             s.slots[size - 1 - k].held = held_as(s, offset + row, -1)
             k += 1
-    free(table)
+    draws = <double*>table  # no longer needed, and as long
     for k in range(size):
-        e += exponential(rng) / <double>(n - k)
-        s.slots[size - 1 - k].key = rcf_log(e) - s.decay * <double>now  # descending, which is a heap
+        draws[k] = between(rng)
+    logs(draws, size)
+    for k in range(size):
+        e += -draws[k] / <double>(n - k)
+        draws[k] = e
+    logs(draws, size)
+    for k in range(size):
+        s.slots[size - 1 - k].key = draws[k] - s.decay * <double>now  # descending, which is a heap
+    free(table)
     sample_next(s, now, rng)
     return True
 

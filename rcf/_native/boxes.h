@@ -141,23 +141,18 @@ RCF_TARGET static double RCF_ISA(rcf_hull)(float *box, const float *a_lower, con
 /* box = the hull of rows[order[begin:end]]; returns its range. */
 RCF_TARGET static double RCF_ISA(rcf_hull_of_rows)(float *restrict box, const float *restrict rows,
                                                    const int32_t *order, int32_t begin, int32_t end, int stride) {
-    float *lower = box, *upper = box + stride;
-    const float *first = rows + (size_t)order[begin] * stride;
-    for (int i = 0; i < stride; i++) lower[i] = upper[i] = first[i];
-    for (int32_t k = begin + 1; k < end; k++) {
-        const float *row = rows + (size_t)order[k] * stride;
-        for (int i = 0; i < stride; i++) {
-            lower[i] = row[i] < lower[i] ? row[i] : lower[i];
-            upper[i] = row[i] > upper[i] ? row[i] : upper[i];
+    RCF_ISA(d8) lanes = {0};
+    for (int b = 0; b < stride; b += 8) { /* eight features stay in registers */
+        RCF_ISA(f8) low = RCF_ISA(load_row)(rows + (size_t)order[begin] * stride + b, stride), high = low;
+        for (int32_t k = begin + 1; k < end; k++) {
+            RCF_ISA(f8) at = RCF_ISA(load_row)(rows + (size_t)order[k] * stride + b, stride);
+            low = RCF_ISA(min8)(low, at);
+            high = RCF_ISA(max8)(high, at);
         }
+        RCF_ISA(store_row)(box + b, low, stride);
+        RCF_ISA(store_row)(box + stride + b, high, stride);
+        RCF_ISA(d8) sides = RCF_ISA(minus8)(high, low);
+        lanes = RCF_ISA(add8)(lanes, sides);
     }
-    int changed;
-    return RCF_ISA(rcf_join)(box, lower, upper, lower, upper, stride, &changed);
-}
-
-/* Whether n numbers are all at most `limit` from zero: finite, and in the range of a float. */
-RCF_TARGET static int RCF_ISA(rcf_all_within)(const double *x, int64_t n, double limit) {
-    int64_t beyond = 0;
-    for (int64_t i = 0; i < n; i++) beyond |= (x[i] >= -limit) & (x[i] <= limit) ? 0 : -1;
-    return beyond == 0;
+    return RCF_ISA(sum8)(lanes);
 }

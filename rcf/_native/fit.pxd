@@ -3,9 +3,13 @@
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t
 
-from rcf._native.tree cimport rcf_narrow, tree_build
+from rcf._native.tree cimport rcf_narrow, rcf_prefetch_record, rcf_walks, tree_build
 from rcf._native.trees cimport Trees
 from sampling._reservoir cimport Sample, arrival_of, sample_clear, sample_stream, sample_uniform, sample_weighted, set_item
+
+
+cdef enum:
+    AHEAD = 32  # rows of a large table that are on their way from memory at once
 
 
 cdef inline bint sample_rows(Trees* f, int first, int last, int64_t n, const double* weights, const double* cumulative,
@@ -18,11 +22,11 @@ cdef inline bint sample_rows(Trees* f, int first, int last, int64_t n, const dou
         if weights != NULL:
             sample_weighted(&f.sample[i], weights, cumulative, n, decay, &f.rng[i])
         elif disjoint:
-            fine = fine and sample_uniform(&f.sample[i], n // f.n_trees, n // f.n_trees * i, n, &f.rng[i])
+            fine = fine and sample_uniform(&f.sample[i], n // f.n_trees, n // f.n_trees * i, n, &f.rng[i], rcf_walks.logs)
         elif decay > 0.0:
             sample_stream(&f.sample[i], n, &f.rng[i])
         else:
-            fine = fine and sample_uniform(&f.sample[i], n, 0, n, &f.rng[i])
+            fine = fine and sample_uniform(&f.sample[i], n, 0, n, &f.rng[i], rcf_walks.logs)
     return fine
 
 
@@ -49,6 +53,8 @@ cdef inline bint grow_trees(Trees* f, int first, int last, const double* X, ptrd
         if s.size == 0:
             continue
         for j in range(s.size):
+            if j + AHEAD < s.size:
+                rcf_prefetch_record(X + (arrival_of(s, j + AHEAD) - 1) * step, f.n_features)
             rcf_narrow(rows + j * f.stride, X + (arrival_of(s, j) - 1) * step, f.origin, f.n_features, f.stride)
         fine = fine and tree_build(&f.tree[i], rows, s.size, items, &f.rng[i])
         for j in range(s.size):

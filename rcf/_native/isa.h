@@ -38,6 +38,8 @@ typedef struct {
     void (*shrink_path)(rcf_tree *, int32_t);
     int32_t (*find_gap)(const float *, const float *, const float *, int, double, double *);
     int (*all_within)(const double *, int64_t, double);
+    void (*logs)(double *, int32_t);
+    int32_t (*partition)(const float *, int32_t *, int32_t *, int32_t, int32_t, int32_t, float, int);
     double (*hull)(float *, const float *, const float *, const float *, const float *, int);
     double (*hull_of_children)(const rcf_tree *, int32_t, float *);
     double (*hull_of_rows)(float *, const float *, const int32_t *, int32_t, int32_t, int);
@@ -54,6 +56,8 @@ static rcf_walk_table rcf_walks;
         rcf_walks.shrink_path = rcf_shrink_path_##isa;           \
         rcf_walks.find_gap = rcf_find_gap_##isa;                 \
         rcf_walks.all_within = rcf_all_within_##isa;             \
+        rcf_walks.logs = rcf_logs_##isa;                         \
+        rcf_walks.partition = rcf_partition_##isa;               \
         rcf_walks.hull = rcf_hull_##isa;                         \
         rcf_walks.hull_of_children = rcf_hull_of_children_##isa; \
         rcf_walks.hull_of_rows = rcf_hull_of_rows_##isa;         \

@@ -7,7 +7,7 @@
 #ifndef RCF_MATH_H
 #define RCF_MATH_H
 
-#include <math.h> /* INFINITY alone */
+#include <math.h> /* INFINITY and fabs alone */
 #include <stdint.h>
 #include <string.h>
 
@@ -31,18 +31,22 @@ static inline double rcf_log1p_small(double f) {
     return f - s * (f - 2.0 * p);
 }
 
-/* Natural logarithm of x >= 0. */
-static inline double rcf_log(double x) {
-    int64_t k = 0;
-    if (x == 0.0) return -RCF_INFINITY;
-    if (x > 1.7976931348623157e308) return x;
-    if (x < 2.2250738585072014e-308) { x *= 18014398509481984.0; k = -54; } /* 2^54: subnormals */
+/* log(x 2^k) for a positive x that is neither infinite nor subnormal. It has no branch, so compilers can compute several at once. */
+static inline double rcf_log_normal(double x, int64_t k) {
     uint64_t b = rcf_bits(x);
-    /* x = m 2^k with m between sqrt(1/2) and sqrt(2), computed from the bits of x without an unpredictable branch */
+    /* x = m 2^shift with m between sqrt(1/2) and sqrt(2), computed from the bits of x without an unpredictable branch */
     int64_t shift = (int64_t)(b - 0x3fe6a09e667f3bceULL) >> 52;
     double m = rcf_from_bits(b - ((uint64_t)shift << 52));
     k += shift;
     return (double)k * RCF_LN2_HIGH + (rcf_log1p_small(m - 1.0) + (double)k * RCF_LN2_LOW);
+}
+
+/* Natural logarithm of x >= 0. */
+static inline double rcf_log(double x) {
+    if (x == 0.0) return -RCF_INFINITY;
+    if (x > 1.7976931348623157e308) return x;
+    if (x < 2.2250738585072014e-308) return rcf_log_normal(x * 18014398509481984.0, -54); /* 2^54: subnormals */
+    return rcf_log_normal(x, 0);
 }
 
 /* log(1 + x) for x > -1. */

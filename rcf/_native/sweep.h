@@ -7,35 +7,6 @@
  * Included by isa.h, once per instruction set.
  */
 
-/* rcf_partition; with AVX-512 sixteen rows at a time, in half the time. Places of `spare` up to 16 after the last row are overwritten. */
-#if RCF_WIDTH == 512
-RCF_LOCAL void RCF_ISA(put_rows)(int32_t *to, int32_t n, __m512i a) {
-    _mm512_mask_storeu_epi32(to, n >= 16 ? 0xffff : (__mmask16)((1 << n) - 1), a);
-}
-
-RCF_TARGET static int32_t RCF_ISA(rcf_partition)(const float *rows, int32_t *order, int32_t *spare, int32_t begin, int32_t end,
-                                                 int32_t dim, float cut, int stride) {
-    int32_t left = begin, right = 0;
-    for (int32_t k = begin; k < end; k += 16) {
-        __mmask16 there = end - k >= 16 ? 0xffff : (__mmask16)((1 << (end - k)) - 1);
-        __m512i row = _mm512_maskz_loadu_epi32(there, order + k);
-        __m512 x = _mm512_i32gather_ps(_mm512_mullo_epi32(row, _mm512_set1_epi32(stride)), rows + dim, sizeof(float));
-        __mmask16 above = _mm512_mask_cmp_ps_mask(there, x, _mm512_set1_ps(cut), _CMP_GT_OQ), below = there & ~above;
-        RCF_ISA(put_rows)(order + left, __builtin_popcount(below), _mm512_maskz_compress_epi32(below, row));
-        _mm512_storeu_si512(spare + right, _mm512_maskz_compress_epi32(above, row));
-        left += __builtin_popcount(below);
-        right += __builtin_popcount(above);
-    }
-    for (int32_t k = 0; k < right; k += 16) RCF_ISA(put_rows)(order + left + k, right - k, _mm512_loadu_si512(spare + k));
-    return left;
-}
-#else
-RCF_LOCAL int32_t RCF_ISA(rcf_partition)(const float *rows, int32_t *order, int32_t *spare, int32_t begin, int32_t end,
-                                         int32_t dim, float cut, int stride) {
-    return rcf_partition(rows, order, spare, begin, end, dim, cut, stride);
-}
-#endif
-
 /* Process the box of a node for the rows from one of its children, which are in s->order from `begin` to `end`, with their scores so far
  * in s->value. The rows outside the box continue: they are packed from `to`, with new scores. The others are done and are packed from
  * *done. Returns the end of the rows that continue. */

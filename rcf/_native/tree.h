@@ -324,6 +324,11 @@ typedef struct {
 
 static inline void rcf_prefetch_l2(const void *p) { RCF_PREFETCH_L2(p); }
 
+static inline void rcf_prefetch_record(const double *x, int dims) {
+    for (int i = 0; i < dims; i += 8) RCF_PREFETCH(x + i);
+    RCF_PREFETCH(x + dims - 1);
+}
+
 /* Prefetch the paths up from k leaves into the inner caches, one level of all paths at a time, so that the waits for memory overlap. */
 static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
     for (int g = 0; g < k; g++) {
@@ -346,22 +351,6 @@ static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
             open = 1;
         }
     }
-}
-
-/* Partition order[begin:end] with the rows at or below the cut first; each side keeps its order. Returns the begin of the second. */
-static int32_t rcf_partition(const float *rows, int32_t *order, int32_t *spare, int32_t begin, int32_t end,
-                             int32_t dim, float cut, int stride) {
-    int32_t left = begin, right = 0;
-    for (int32_t k = begin; k < end; k++) {
-        int32_t row = order[k];
-        int32_t above = rows[(size_t)row * stride + dim] > cut;
-        order[left] = row;
-        spare[right] = row;
-        left += 1 - above;
-        right += above;
-    }
-    memcpy(order + left, spare, (size_t)right * sizeof(int32_t));
-    return left;
 }
 
 /* The float before c. */

@@ -100,6 +100,7 @@ cdef extern from "_native/isa.h" nogil:
         int32_t at
 
     void rcf_prefetch_l2(const void* p)
+    void rcf_prefetch_record(const double* x, int dims)
     void rcf_prefetch_paths(rcf_path* paths, int k)
 
     ctypedef struct rcf_step:
@@ -141,6 +142,9 @@ cdef extern from "_native/isa.h" nogil:
         int32_t (*find_gap)(const float* lower, const float* upper, const float* x, int stride, double u,
                             double* within) noexcept nogil
         bint (*all_within)(const double* x, int64_t n, double limit) noexcept nogil
+        void (*logs)(double* x, int32_t n) noexcept nogil
+        int32_t (*partition)(const float* rows, int32_t* order, int32_t* spare, int32_t begin, int32_t end,
+                             int32_t dim, float cut, int stride) noexcept nogil
         double (*hull)(float* box, const float* a_lower, const float* a_upper,
                        const float* b_lower, const float* b_upper, int stride) noexcept nogil
         double (*hull_of_children)(const rcf_tree* t, int32_t v, float* box) noexcept nogil
@@ -151,8 +155,6 @@ cdef extern from "_native/isa.h" nogil:
     void rcf_renew_top(rcf_tree* t, int32_t v)
     rcf_walk_table rcf_walks
     int rcf_use_isa(int isa)
-    int32_t rcf_partition(const float* rows, int32_t* order, int32_t* spare, int32_t begin, int32_t end,
-                          int32_t dim, float cut, int stride)
     float rcf_cut_between(double v, float base, float top)
     int32_t rcf_descend(const rcf_tree* t, const float* x)
     int32_t rcf_descend_from(const rcf_tree* t, int32_t v, const float* x, int32_t* depth)
@@ -523,7 +525,7 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
     cdef double size
     cdef float* box
     # room for order and spare (n each) and the stack, which never holds more than n spans
-    cdef void* scratch = malloc(<size_t>n * (2 * sizeof(int32_t) + sizeof(Span)))
+    cdef void* scratch = malloc(<size_t>n * (2 * sizeof(int32_t) + sizeof(Span)) + 16 * sizeof(int32_t))
     if scratch == NULL:
         return False
     stack = <Span*>scratch
@@ -552,7 +554,12 @@ cdef inline bint tree_build(rcf_tree* t, const float* rows, int32_t n, int32_t* 
             v = build_leaf(t, rows, order, &span, items)
         else:
             v = build_node(t, box, size, &span, rng)
-            middle = rcf_partition(rows, order, spare, span.begin, span.end, cut_dim(t, v), cut_value(t, v), t.stride)
+            if span.end - span.begin == 2:  # a third of the nodes
+                middle = span.begin + 1
+                if rows[<size_t>order[span.begin] * t.stride + cut_dim(t, v)] > cut_value(t, v):
+                    order[span.begin], order[middle] = order[middle], order[span.begin]
+            else:
+                middle = rcf_walks.partition(rows, order, spare, span.begin, span.end, cut_dim(t, v), cut_value(t, v), t.stride)
             expect(span.begin < middle < span.end)  # neither side of a cut is empty
             stack[top] = Span(middle, span.end, v, 1)
             stack[top + 1] = Span(span.begin, middle, v, 0)

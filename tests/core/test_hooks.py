@@ -86,9 +86,10 @@ def test_generator():
 
 
 def test_each_tree_has_its_own_random_numbers():
-    state = Forest(3, 4, 1, 0.0, [11, 12]).state()["rng"]
-    for row, child in zip(state, np.random.SeedSequence([11, 12]).spawn(3), strict=True):
-        assert row.tolist() == child.generate_state(4, np.uint64).tolist()
+    for seed in ([11, 12], [0], [], [2**32 - 1], [2**32], [2**64 - 1, 0, 7], [2**100 + 5], list(range(9))):
+        state = Forest(3, 4, 1, 0.0, seed).state()["rng"]
+        for row, child in zip(state, np.random.SeedSequence(seed).spawn(3), strict=True):
+            assert row.tolist() == child.generate_state(4, np.uint64).tolist()
 
 
 def test_draws_have_their_distributions():

@@ -292,7 +292,7 @@ def test_invalid_arguments():
         rcf.merge([forest, 3])
     with pytest.raises(TypeError, match=r"a list of forests, got one: merge\(\[forest, other\]\)"):
         rcf.merge(forest)
-    empty = Forest(5, 32, 2, forest.time_decay_, 9)
+    empty = Forest(5, 32, 2, forest.time_decay_, [9])
     with pytest.raises(ValueError, match="seen no records: the other"):
         forest._forest.merge(empty)
     with pytest.raises(ValueError, match="seen no records: this one"):
