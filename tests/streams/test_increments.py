@@ -1,11 +1,13 @@
 """Checkpoints of many keys as increments: what they add up to is the model, bit for bit, and a crash loses nothing."""
 
+import contextlib
 import json
 import shutil
 
 import numpy as np
 import pytest
 from servers import WORKER, killed_at_random, parameters, waves
+from test_persist import mutated, mutated_json
 
 import rcf
 from rcf import KeyedDetector, ModelFileError, StreamDetector
@@ -224,6 +226,27 @@ def test_increments_that_do_not_fit_are_refused(tmp_path, always):
         FileStore(tmp_path / "state.rcf").peek("p")
     path.unlink()
     assert FileStore(tmp_path / "state.rcf").peek("p").position == first.position
+
+
+@pytest.mark.parametrize("n", [300, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_mutated_increments_are_refused_or_harmless(tmp_path, always, n):
+    steps(tmp_path, 3)
+    path, rng, refused, positions = tmp_path / "state.rcf.1", np.random.default_rng(3), 0, set()
+    data = path.read_bytes()
+    for i in range(n):
+        path.write_bytes(mutated_json(data, rng) if i % 2 else mutated(data, rng))
+        try:
+            found = FileStore(tmp_path / "state.rcf").peek("p")
+        except ModelFileError:
+            refused += 1
+        else:
+            positions.add(found.position)
+            for key in (0, 1, "new"):
+                with contextlib.suppress(ValueError):  # a stamp of the clock may be missing
+                    found.model.update(key, 1.0)
+            found.to_bytes()
+    assert n / 4 < refused < n
+    assert {0, 2} <= positions  # what does not belong to the checkpoint is left, and what is harmless is taken
 
 
 def records(n, keys):
