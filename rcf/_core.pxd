@@ -23,7 +23,6 @@ cdef class Forest:
     cdef int reserve_all(self, int64_t more) except -1
     cdef const double[:, :] checked(self, const double[:, :] X)
     cdef int check_record(self, const double[::1] record) except -1
-    cdef of_means(self, int kind, double[::1] means)
     cdef int settle_origin(self) except -1
     cdef bint settled(self) noexcept nogil
     cdef bint make_ready(self) noexcept nogil

@@ -22,6 +22,7 @@ from libc.string cimport memcpy, memset
 from rcf._native.arrays cimport set_counts, set_trees, state_of
 from rcf._native.bits cimport rcf_reader, rcf_writer, rcf_written
 from rcf._native.complete cimport complete_record
+from rcf._native.finite cimport find_bad
 from rcf._native.fit cimport grow_trees, largest_sample, sample_rows
 from rcf._native.gate cimport (
     gate_free, gate_open, gate_read, gate_read_done, gate_write, gate_write_done, gate_write_done_nogil, gate_write_nogil,
@@ -29,7 +30,7 @@ from rcf._native.gate cimport (
 from rcf._native.hooks cimport call_hook
 from rcf._native.learn cimport CHUNK, FORESTS, forget_record, learn_blocks, learn_records, take_rows
 from rcf._native.packed cimport Head, get_counts, get_head, get_sizes, get_trees, put_forest, scratch_of_trees
-from rcf._native.read cimport FEW, attribute_rows, density_rows, reached_leaves, rows_at_once, score_few_rows, score_rows
+from rcf._native.read cimport FEW, attribute_rows, density_rows, reached_leaves, rows_at_once, score_few_rows, score_rows, scores_of_means
 from rcf._native.records cimport Column, get_record_count, get_records
 from rcf._native.regrow cimport grow_merged
 from rcf._native.rng cimport Rng, seed_child
@@ -51,14 +52,6 @@ cdef enum:
     BATCH = 16384   # update() learns this many rows at a time; it holds their floats and the sums of their scores by block
 
 cdef int HEAD = _HEAD
-
-
-def use_instructions(str name):
-    """Use "portable", "avx2" or "avx512" code from now on, in all forests. Returns False if the machine does not support it.
-
-    The import chooses the widest code that the machine supports. All three give the same bits, and tests use this function to check that.
-    """
-    return bool(rcf_use_isa(["portable", "avx2", "avx512"].index(name)))
 
 
 cdef class Memory:
@@ -133,19 +126,12 @@ cdef int kind_with_parts(method) except -1:
     return kind
 
 
-cdef ptrdiff_t first_bad(const double* x, ptrdiff_t n) noexcept nogil:
-    """The index of the first number that is not finite or whose absolute value exceeds LIMIT; -1 if there is none."""
-    cdef ptrdiff_t i
-    if rcf_walks.all_within(x, n, 1.7e38):
-        return -1
-    for i in range(n):
-        if not (-1.7e38 <= x[i] <= 1.7e38):
-            return i
-    return -1
-
-
-cdef int refuse(double value, ptrdiff_t row, ptrdiff_t feature) except -1:
-    raise not_finite(value, row, feature, LIMIT)
+cdef int refuse_bad(const double* X, ptrdiff_t step, ptrdiff_t n, ptrdiff_t width) except -1:
+    """Raise ValueError if a number of the rows is not finite or exceeds LIMIT."""
+    cdef ptrdiff_t row, feature
+    if find_bad(X, step, n, width, &row, &feature):
+        raise not_finite(X[row * step + feature], row, feature, LIMIT)
+    return 0
 
 
 cdef class Forest:
@@ -239,32 +225,19 @@ cdef class Forest:
 
     cdef const double[:, :] checked(self, const double[:, :] X):
         """X, copied if its rows are not contiguous. Raises ValueError if the width is wrong or a number is not finite."""
-        cdef ptrdiff_t r, bad
         if X.shape[1] != self.trees.n_features:
             raise wrong_width(X.shape[1], self.trees.n_features, "RandomCutForest")
         if X.strides[1] != sizeof(double) or X.strides[0] % <Py_ssize_t>sizeof(double):
             X = np.ascontiguousarray(X)
-        if X.shape[0] > 0 and X.strides[0] == self.trees.n_features * <Py_ssize_t>sizeof(double):
-            bad = first_bad(&X[0, 0], X.shape[0] * self.trees.n_features)
-            if bad >= 0:
-                r, bad = bad // self.trees.n_features, bad % self.trees.n_features
-                refuse(X[r, bad], r, bad)
-            return X
-        for r in range(X.shape[0]):
-            bad = first_bad(&X[r, 0], self.trees.n_features)
-            if bad >= 0:
-                refuse(X[r, bad], r, bad)
+        if X.shape[0] > 0:
+            refuse_bad(&X[0, 0], X.strides[0] // <Py_ssize_t>sizeof(double), X.shape[0], X.shape[1])
         return X
 
     cdef int check_record(self, const double[::1] record) except -1:
         """Raise ValueError if the record has the wrong width, or a number that is not finite."""
-        cdef ptrdiff_t bad
         if record.shape[0] != self.trees.n_features:
             raise wrong_width(record.shape[0], self.trees.n_features, "RandomCutForest")
-        bad = first_bad(&record[0], self.trees.n_features)
-        if bad >= 0:
-            refuse(record[bad], 0, bad)
-        return 0
+        return refuse_bad(&record[0], self.trees.n_features, 1, self.trees.n_features)
 
     # ---- learning ----------------------------------------------------------------------------------------------
 
@@ -273,13 +246,6 @@ cdef class Forest:
         cdef Memory memory = room_to_work(&work, self.trees.depth_room, min(<int64_t>CHUNK, n_rows), 0, GROUP)
         with nogil:
             learn_blocks(&self.trees, first, last, <const float*>rows, n_rows, <const double*>weights, kind, <double*>out, &work)
-
-    cdef of_means(self, int kind, double[::1] means):
-        """Convert the mean values of the trees, one for each record, to scores in place."""
-        cdef ptrdiff_t r
-        for r in range(means.shape[0]):
-            means[r] = rcf_score_of_mean(kind, means[r])
-        return np.asarray(means)
 
     def update(self, const double[:, :] X, weights, str method, int n_jobs=1):
         """Score each row and then learn it, in order. Returns the scores, or None if `method` is None, which skips the scoring."""
@@ -333,7 +299,7 @@ cdef class Forest:
         finally:
             gate_write_done(&self.gate)
         if kind >= 0:
-            scores[silent:] = self.of_means(kind, scores[silent:] / f.n_trees)
+            scores_of_means(f, kind, scores[silent:])
         return scores
 
     cdef int settle_origin(self) except -1:
@@ -390,16 +356,13 @@ cdef class Forest:
         The caller must release the lock. If this function raises an error, it holds no lock.
         """
         cdef Py_buffer view
-        cdef ptrdiff_t bad
         PyObject_GetBuffer(record, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         try:
             if view.format == NULL or view.format[0] != b"d" or view.format[1] != 0 or view.ndim != 1:
                 raise TypeError("a record must be a one-dimensional array of float64")
             if view.shape[0] != self.trees.n_features:
                 raise wrong_width(view.shape[0], self.trees.n_features, "RandomCutForest")
-            bad = first_bad(<double*>view.buf, self.trees.n_features)
-            if bad >= 0:
-                refuse((<double*>view.buf)[bad], 0, bad)
+            refuse_bad(<double*>view.buf, self.trees.n_features, 1, self.trees.n_features)
             gate_write(&self.gate)
             if not self.make_ready():
                 gate_write_done(&self.gate)
@@ -562,16 +525,12 @@ cdef class Forest:
 
         Empty trees are left out, so n can be less than n_trees. The points are relative to the origin.
         """
-        cdef int n
         self.check_record(record)
-        cdef float[::1] row = np.empty(self.trees.stride, dtype=np.float32)
-        found = np.empty((self.trees.n_trees, self.trees.n_features), dtype=np.float32)
-        cdef float[:, ::1] points = found
         gate_read(&self.gate)
-        rcf_narrow(&row[0], &record[0], self.trees.origin, self.trees.n_features, self.trees.stride)
-        n = reached_leaves(&self.trees, &row[0], &points[0, 0])
-        gate_read_done(&self.gate)
-        return found[:n]
+        try:
+            return reached_leaves(&self.trees, record)
+        finally:
+            gate_read_done(&self.gate)
 
     # ---- forgetting --------------------------------------------------------------------------------------------
 
@@ -630,26 +589,17 @@ cdef class Forest:
         be less than n_trees. With `held`, the record is complete and the trees may have learned it: if a tree holds it once, that copy
         is not taken for its nearest point.
         """
-        cdef ptrdiff_t j
-        cdef int32_t k
         cdef int64_t[::1] places = np.ascontiguousarray(missing, dtype=np.int64)
-        cdef uint8_t[::1] mask = np.zeros(self.trees.n_features, dtype=np.uint8)
-        cdef int32_t[::1] stack = np.empty(2 * <Py_ssize_t>self.trees.capacity + 3, dtype=np.int32)
-        cdef float[::1] row = np.zeros(self.trees.stride, dtype=np.float32), box = np.empty(2 * self.trees.stride, dtype=np.float32)
-        cdef double[:, ::1] out = np.empty((self.trees.n_trees, places.shape[0]))
+        cdef ptrdiff_t j
         self.check_record(record)
         for j in range(places.shape[0]):
             if not 0 <= places[j] < self.trees.n_features:
                 raise ValueError(f"missing must hold indices from 0 to {self.trees.n_features - 1}, got {places[j]}")
-            mask[places[j]] = 1
         gate_read(&self.gate)
         try:
-            rcf_narrow(&row[0], &record[0], self.trees.origin, self.trees.n_features, self.trees.stride)
-            with nogil:
-                k = complete_record(&self.trees, &row[0], places, &mask[0], held, out, &stack[0], &box[0])
+            return complete_record(&self.trees, record, places, held)
         finally:
             gate_read_done(&self.gate)
-        return np.asarray(out)[:k]
 
     def copy(self):
         """A copy of the forest. It copies memory, which takes a hundredth of the time of `state`."""

@@ -7,7 +7,7 @@ points that they find show how much the missing features vary.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from rcf._native.tree cimport child_of, corners_of, cut_dim, cut_value, mass_of, rcf_tree
+from rcf._native.tree cimport child_of, corners_of, cut_dim, cut_value, mass_of, rcf_narrow, rcf_tree
 from rcf._native.trees cimport Trees
 
 
@@ -75,20 +75,27 @@ cdef inline int32_t tree_complete(const rcf_tree* t, const float* x, const uint8
     return best
 
 
-cdef inline int32_t complete_record(const Trees* f, const float* x, const int64_t[::1] places, const uint8_t* missing, bint held,
-                                    double[:, ::1] out, int32_t* stack, float* scratch) noexcept nogil:
-    """Write the features `places` of the nearest point of each tree to a row of `out`. Returns the number of rows.
+cdef inline complete_record(const Trees* f, const double[::1] record, const int64_t[::1] places, bint held):
+    """An array of the features `places` of the nearest point of each tree. Trees in which tree_complete() finds none are left out."""
+    import numpy as np
 
-    Trees in which tree_complete() finds no leaf get no row.
-    """
     cdef int i
     cdef int32_t leaf, k = 0
     cdef Py_ssize_t j
-    for i in range(f.n_trees):
-        leaf = tree_complete(&f.tree[i], x, missing, held, stack, scratch)
-        if leaf < 0:
-            continue
-        for j in range(places.shape[0]):
-            out[k, j] = <double>f.tree[i].points[<size_t>leaf * f.stride + places[j]] + f.origin[places[j]]
-        k += 1
-    return k
+    cdef uint8_t[::1] missing = np.zeros(f.n_features, dtype=np.uint8)
+    cdef int32_t[::1] stack = np.empty(2 * <Py_ssize_t>f.capacity + 3, dtype=np.int32)
+    cdef float[::1] row = np.zeros(f.stride, dtype=np.float32), box = np.empty(2 * f.stride, dtype=np.float32)
+    out = np.empty((f.n_trees, places.shape[0]))
+    cdef double[:, ::1] values = out
+    for j in range(places.shape[0]):
+        missing[places[j]] = 1
+    rcf_narrow(&row[0], &record[0], f.origin, f.n_features, f.stride)
+    with nogil:
+        for i in range(f.n_trees):
+            leaf = tree_complete(&f.tree[i], &row[0], &missing[0], held, &stack[0], &box[0])
+            if leaf < 0:
+                continue
+            for j in range(places.shape[0]):
+                values[k, j] = <double>f.tree[i].points[<size_t>leaf * f.stride + places[j]] + f.origin[places[j]]
+            k += 1
+    return out[:k]

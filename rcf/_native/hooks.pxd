@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, uint64_t
 
 from rcf._native.rng cimport Rng, below, exponential, next_word, uniform
-from rcf._native.tree cimport rcf_cut_between, rcf_mean_length, rcf_starved
+from rcf._native.tree cimport rcf_cut_between, rcf_mean_length, rcf_starved, rcf_use_isa
 
 cdef extern from "_native/portable_math.h" nogil:
     double rcf_log(double x)
@@ -46,12 +46,15 @@ cdef inline hook_random(str name, words, int n, uint64_t bound):
 
 
 cdef inline call_hook(str name, tuple arguments):
-    """Call a function of this file, or set "starve"."""
+    """Call a function of this file, or set what "starve" and "use_instructions" name."""
     global rcf_starved
     if name == "starve":
         # with True, every later allocation of boxes fails, until the hook is called with False
         rcf_starved = arguments[0]
         return None
+    if name == "use_instructions":
+        # from now on, in all forests; False if the machine does not support them. All give the same bits.
+        return bool(rcf_use_isa(["portable", "avx2", "avx512"].index(arguments[0])))
     if name == "cut_between":
         return rcf_cut_between(arguments[0], arguments[1], arguments[2])
     if name in ("next_word", "uniform", "exponential", "below"):

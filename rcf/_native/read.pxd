@@ -124,13 +124,26 @@ cdef inline void density_rows(const Trees* f, const double* X, ptrdiff_t step, i
             target[k] /= f.n_trees
 
 
-cdef inline int reached_leaves(const Trees* f, const float* row, float* out) noexcept nogil:
-    """Write the point in the leaf that the row reaches to a row of `out`, for each tree that is not empty. Returns their number."""
+cdef inline void scores_of_means(const Trees* f, int kind, double[::1] sums) noexcept:
+    """Convert the sums of the trees' values, one for each record, to scores in place."""
+    cdef ptrdiff_t r
+    for r in range(sums.shape[0]):
+        sums[r] = rcf_score_of_mean(kind, sums[r] / f.n_trees)
+
+
+cdef inline reached_leaves(const Trees* f, const double[::1] record):
+    """An array of the points in the leaves that the record reaches, one for each tree that is not empty."""
+    import numpy as np
+
     cdef int i, n = 0
     cdef int32_t leaf
+    cdef float[::1] row = np.empty(f.stride, dtype=np.float32)
+    found = np.empty((f.n_trees, f.n_features), dtype=np.float32)
+    cdef float[:, ::1] points = found
+    rcf_narrow(&row[0], &record[0], f.origin, f.n_features, f.stride)
     for i in range(f.n_trees):
         if f.tree[i].mass > 0:
-            leaf = rcf_descend(&f.tree[i], row)
-            memcpy(out + <size_t>n * f.n_features, f.tree[i].points + <size_t>leaf * f.stride, f.n_features * sizeof(float))
+            leaf = rcf_descend(&f.tree[i], &row[0])
+            memcpy(&points[n, 0], f.tree[i].points + <size_t>leaf * f.stride, f.n_features * sizeof(float))
             n += 1
-    return n
+    return found[:n]

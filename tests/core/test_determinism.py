@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from rcf import RandomCutForest
-from rcf._core import Forest, use_instructions
+from rcf._core import Forest, hook
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "forest.json"
 KINDS = ("depth", "codisp", "displacement", "opensearch")
@@ -115,13 +115,13 @@ def test_threads_in_fit(weights, decay, disjoint):
 @pytest.mark.parametrize("d", WIDTHS)
 def test_instruction_sets(d):
     found = {}
-    available = [name for name in ("portable", "avx2", "avx512") if use_instructions(name)]
+    available = [name for name in ("portable", "avx2", "avx512") if hook("use_instructions", name)]
     try:
         for name in available:
-            use_instructions(name)
+            hook("use_instructions", name)
             found[name] = work(d), one_at_a_time(d)
     finally:
-        use_instructions(available[-1])
+        hook("use_instructions", available[-1])
     assert "portable" in found
     assert len(set(found.values())) == 1
     if len(found) == 1:
@@ -137,15 +137,15 @@ def test_many_rows_at_once(d, low_memory):
     forest.update(X[:600], None, None, 1)
     queries = np.r_[X[500:], X[560:600] * (1 + 2.0**-20), np.repeat(X[597:600], 9, axis=0)]  # far, near and equal
     assert len(queries) % 16 % 8, "some words are filled only in part"
-    available = [name for name in ("portable", "avx2", "avx512") if use_instructions(name)]
+    available = [name for name in ("portable", "avx2", "avx512") if hook("use_instructions", name)]
     try:
         for kind in [*KINDS, "path"]:
             few = np.concatenate([forest.score(queries[i : i + 10], kind) for i in range(0, len(queries), 10)])
             for name in available:
-                use_instructions(name)
+                hook("use_instructions", name)
                 np.testing.assert_array_equal(forest.score(queries, kind), few, err_msg=f"{kind}, {name}")
     finally:
-        use_instructions(available[-1])
+        hook("use_instructions", available[-1])
 
 
 @pytest.mark.parametrize("how", ["pickle", "copy"])

@@ -8,7 +8,7 @@ import pytest
 
 import rcf
 from rcf import KeyedDetector, RandomCutForest, StreamDetector
-from rcf._core import Forest, hook, use_instructions
+from rcf._core import Forest, hook
 
 KINDS = ("depth", "codisp", "displacement", "opensearch")
 
@@ -73,14 +73,14 @@ def life(forest, X):
 def test_same_bits(d, instructions):
     X = rows(900, d)
     try:
-        if not use_instructions(instructions):
+        if not hook("use_instructions", instructions):
             pytest.skip(f"this machine has no {instructions}")
         pair = [Forest(7, 40, d, 0.002, [3], low) for low in (False, True)]
         for step, (usual, low) in enumerate(zip(*(life(forest, X) for forest in pair), strict=True)):
             assert pickle.dumps(np.asarray(usual).tolist()) == pickle.dumps(np.asarray(low).tolist()), step
     finally:
         for name in ("portable", "avx2", "avx512"):
-            use_instructions(name)
+            hook("use_instructions", name)
 
 
 def test_more_open_boxes_than_a_walk_keeps():

@@ -44,7 +44,7 @@ def test_mean_length_is_sklearns(n):
 @pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
 @pytest.mark.parametrize(("d", "duplicates"), [(1, True), (2, True), (3, False), (8, False), (21, True), (70, False)])
 def test_scores_are_sklearns(d, duplicates, isa):
-    if not _core.use_instructions(isa):
+    if not _core.hook("use_instructions", isa):
         pytest.skip(f"no {isa} here")
     try:
         forest = Forest(7, 64, d, 1 / 640, [1])
@@ -59,7 +59,7 @@ def test_scores_are_sklearns(d, duplicates, isa):
         assert forest.update(queries[:1], None, "path")[0] == pytest.approx(before, rel=1e-13)
     finally:
         for widest in ("avx512", "avx2", "portable"):
-            if _core.use_instructions(widest):
+            if _core.hook("use_instructions", widest):
                 break
 
 
