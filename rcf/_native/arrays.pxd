@@ -31,7 +31,7 @@ cdef inline dict state_of(const Trees* f):
         nodes += max(2 * leaves_of[i] - 1, 0)
         inner_nodes += max(leaves_of[i] - 1, 0)
         most = max(most, leaves_of[i])
-    # each with the spare entry
+    # each of these arrays has the spare entry
     inner = np.empty(nodes + 1, dtype=bool)
     cut, dim = np.empty(inner_nodes + 1, dtype=np.float32), np.empty(inner_nodes + 1, dtype=np.int32)
     key, arrivals = np.empty(slots + 1), np.empty(slots + 1, dtype=np.int64)
@@ -97,7 +97,7 @@ cdef inline int set_counts(Trees* f, state) except -1:
 
 
 cdef inline flat(array, kind):
-    """The entries of the array in one dimension, with the spare entry."""
+    """A copy of the array in one dimension, with the spare entry at its end."""
     import numpy as np
 
     return np.append(array.reshape(-1).view(kind), np.zeros(1, dtype=kind))

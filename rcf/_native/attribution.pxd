@@ -44,7 +44,7 @@ cdef struct Climb:
     int32_t top         # the root of the sibling's subtree, if `own` > 0
     int32_t own         # number of records equal to x, which are treated as if the tree did not hold them
     bint started
-    bint hulls          # boxes are hulls without x from here on
+    bint hulls          # from here on, boxes are computed without the records equal to x
     float* scratch      # for a box that is not in memory
     float* hull
     float* spare
@@ -52,16 +52,16 @@ cdef struct Climb:
     const float* lower
     const float* upper
     double extent       # the sum of its sides
-    int32_t mass        # records in it, those equal to x excluded
+    int32_t mass        # number of records in the box that differ from x
     int32_t depth
 
 
 cdef inline void start_climb(Climb* c, const rcf_tree* t, const float* x, int32_t leaf, int32_t depth, bint equal, float* room) noexcept nogil:
-    """Begin at the leaf, found at `depth`, that x reaches. `room` holds six rows.
+    """Start at the leaf that x reaches, which is at depth `depth`. `room` holds six rows.
 
-    If a record equals a leaf, no box on its path separates it. It is treated as in the tree without it, in which the sibling of
-    its leaf replaces their parent, and the boxes above are the unions of the siblings on the path. Because of the parent's cut, x lies
-    outside all boxes of the sibling's subtree.
+    If x equals the leaf, all boxes on its path contain it. So x is scored in the tree without this leaf: there the leaf's sibling
+    takes the place of their parent, and each box above is the union of the siblings' boxes on the path. x lies outside all boxes of
+    the sibling's subtree, because the parent's cut separates x from them.
     """
     cdef int32_t parent = parent_of(t, ~leaf)
     c.tree, c.x = t, x
@@ -86,7 +86,7 @@ cdef inline bint next_box(Climb* c) noexcept nogil:
         if c.own and not c.hulls and c.at == c.top:
             join_box(t, c.top, c.scratch, NULL, c.hull)
             c.hulls = True
-            c.at = parent_of(t, c.top)  # the node that separates x from its sibling, which does not exist in the tree without x
+            c.at = parent_of(t, c.top)  # this parent does not exist in the tree without x
         other = c.at
         c.at = parent_of(t, other)
         if c.at < 0:
@@ -125,10 +125,10 @@ cdef inline void share_out(Climb* c, int kind, const double* ratios, double* gap
 
 cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, double* work, double* ratios,
                                 double* out) noexcept nogil:
-    """out[2 i], out[2 i + 1] += the part of feature i in the score of x by this tree, for x above and below.
+    """Add the part of feature i in this tree's score of x to out[2 i] if x lies above the boxes, and to out[2 i + 1] if below.
 
-    `work` holds 4 * dims doubles and 6 * stride floats after them. The score of a record that equals a leaf is divided as in the tree
-    without the record.
+    `work` holds 4 * dims doubles and 6 * stride floats after them. If x equals a leaf, its score is divided in the proportions that
+    the tree without this leaf gives.
     """
     cdef int32_t n = 2 * t.dims, k, depth = 0, leaf
     cdef double* parts = work
@@ -149,7 +149,7 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
                 out[k] += score / n
             return
         if kind == RCF_CODISP:
-            kind = RCF_DISPLACEMENT  # its ratios belong to another path; displacement is divided in the same way
+            kind = RCF_DISPLACEMENT  # `ratios` belongs to another path, and displacement has the same proportions
     start_climb(&climb, t, x, leaf, depth, equal, <float*>(work + 2 * n))
     share_out(&climb, kind, ratios, work + n, parts)
     if not equal:
@@ -165,11 +165,14 @@ cdef inline void tree_attribute(int kind, const rcf_tree* t, const float* x, dou
 # ---- density ------------------------------------------------------------------------------------------------------
 
 cdef inline void tree_density(const rcf_tree* t, const float* x, double* work, double* out) noexcept nogil:
-    """out[0 : 6 dims] += three numbers for each feature and side: the expected mass that a cut separates from x, as a share of the tree's
-    mass, times the share of that side; the length of the box including x, likewise; and the share itself.
+    """Add three numbers for each feature and side to out[0 : 6 dims].
 
-    `work` holds 8 * dims doubles and 6 * stride floats after them. A record that the tree holds is treated as in the tree without it,
-    as in `tree_attribute`, and its own mass is added to each box.
+    The share of a side is the probability that a cut separates x from a box on that side. The first number is the mass of that box,
+    relative to the mass of the tree, times the share. The second is the length of the box (including x) times the share. The third
+    is the share itself.
+
+    `work` holds 8 * dims doubles and 6 * stride floats after them. If x equals a leaf, the boxes are those of the tree without this
+    leaf, as in `tree_attribute`, but its mass is added to each box.
     """
     cdef int32_t n = 2 * t.dims, k, leaf, depth = 0
     cdef double* gap = work

@@ -1,13 +1,13 @@
 /* Boxes: the distance of a record from a box, and unions of boxes. Included by isa.h, once per instruction set. */
 
-/* |x - clamp(x)| in eight features. The clamp is exact in float, so the difference is exact in double, and 0 exactly where the box
- * contains x. */
+/* |x - clamp(x)| in eight features. The clamp is exact in float, so the difference is exact in double. It is 0 if and only if the
+ * box contains x. */
 RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_eight_gaps)(const float *lower, const float *upper, const float *x) {
     RCF_ISA(f8) at = RCF_ISA(load8)(x);
     return RCF_ISA(distance8)(at, RCF_ISA(clamp8)(at, RCF_ISA(load8)(lower), RCF_ISA(load8)(upper)));
 }
 
-/* The gaps of all features, added up by lane. */
+/* The distances from the box in all features, summed by lane. */
 RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_gaps)(const float *lower, const float *upper, const float *x, int stride) {
     if (stride <= 4) {
         RCF_ISA(f4) at = RCF_ISA(load4)(x, stride);
@@ -20,7 +20,7 @@ RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_gaps)(const float *lower, const float *upper, 
 
 /* The distance of x from the box, summed over the features. */
 RCF_LOCAL double RCF_ISA(rcf_excess)(const float *restrict lower, const float *restrict upper, const float *restrict x, int stride) {
-    if (stride <= 4) { /* adding the zeros of four more lanes would add a fifth of the time */
+    if (stride <= 4) { /* four more lanes, which would hold zeros, would take a fifth more time */
         RCF_ISA(f4) at = RCF_ISA(load4)(x, stride);
         return RCF_ISA(sum4)(RCF_ISA(distance4)(at, RCF_ISA(clamp4)(at, RCF_ISA(load4)(lower, stride), RCF_ISA(load4)(upper, stride))));
     }
@@ -37,16 +37,18 @@ RCF_LOCAL RCF_ISA(pd) RCF_ISA(rcf_excesses)(const float *const *box, const float
 
 #if RCF_WIDTH == 512
 
-/* wide = a box that many records meet: its corners as doubles, each filled up with zeros to a multiple of eight. */
+/* Write the corners of a box to `wide` as doubles, each padded with zeros to a multiple of eight. It pays if many records meet the
+ * box. */
 RCF_LOCAL void RCF_ISA(rcf_widen_box)(double *wide, const float *box, int stride) {
     for (int side = 0; side < 2; side++)
         for (int b = 0; b < stride; b += 8, wide += 8)
             _mm512_storeu_pd(wide, _mm512_cvtps_pd(RCF_ISA(load_row)(box + side * stride + b, stride)));
 }
 
-/* The distances of RCF_TOGETHER records from a box, with the same bits as rcf_excesses. With 10 features it takes two thirds of the time,
- * because it converts half as many numbers, and because the maxima are those of integers: the units that add are the busiest ones, and
- * they compute the maxima of doubles too. Two negative numbers compare wrongly, but then the result is 0. */
+/* The distances of RCF_TOGETHER records from one box. The results have the same bits as those of rcf_excesses. With 10 features it
+ * takes two thirds of the time, because it converts half as many numbers, and because the maxima are those of integers: the units
+ * that add are the busiest ones, and they compute the maxima of doubles too. Two negative numbers compare wrongly, but then the
+ * result is 0. */
 RCF_LOCAL __m512d RCF_ISA(rcf_excesses_of_one)(const float *box, const double *restrict wide, const float *const *x, int stride) {
     const double *lower = wide, *upper = wide + (stride + 7) / 8 * 8;
     __m512d lanes[RCF_TOGETHER];
@@ -74,7 +76,8 @@ RCF_LOCAL RCF_ISA(pd) RCF_ISA(rcf_excesses_of_one)(const float *box, const doubl
 
 #endif
 
-/* lower and upper = the hull of a and b in eight features; returns its sides. `differs` becomes nonzero if the hull changed. */
+/* Write the hull of a and b in eight features to `lower` and `upper`. Returns the side lengths. `differs` becomes nonzero if
+ * the hull changed. */
 RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_join_eight)(float *lower, float *upper, const float *a_lower, const float *a_upper,
                                               const float *b_lower, const float *b_upper, int *differs) {
     RCF_ISA(f8) low = RCF_ISA(min8)(RCF_ISA(load8)(a_lower), RCF_ISA(load8)(b_lower));
@@ -85,8 +88,8 @@ RCF_LOCAL RCF_ISA(d8) RCF_ISA(rcf_join_eight)(float *lower, float *upper, const 
     return RCF_ISA(minus8)(high, low);
 }
 
-/* box = the hull of the boxes a and b, of which one may be box itself; returns its range, the sum of its sides, and whether
- * the box changed. */
+/* Write the hull of the boxes a and b to `box`, which may be one of the two. Returns the range of the hull (the sum of its sides),
+ * and whether `box` changed. */
 RCF_LOCAL double RCF_ISA(rcf_join)(float *box, const float *a_lower, const float *a_upper, const float *b_lower,
                                    const float *b_upper, int stride, int *changed) {
     float *lower = box, *upper = box + stride;
@@ -138,7 +141,7 @@ RCF_TARGET static double RCF_ISA(rcf_hull)(float *box, const float *a_lower, con
     return RCF_ISA(rcf_join)(box, a_lower, a_upper, b_lower, b_upper, stride, &changed);
 }
 
-/* box = the hull of rows[order[begin:end]]; returns its range. */
+/* Write the hull of rows[order[begin:end]] to `box`. Returns its range. */
 RCF_TARGET static double RCF_ISA(rcf_hull_of_rows)(float *restrict box, const float *restrict rows,
                                                    const int32_t *order, int32_t begin, int32_t end, int stride) {
     RCF_ISA(d8) lanes = {0};

@@ -1,7 +1,7 @@
-/* Climbs: from the leaves up, they compute the scores of records. Included by isa.h, once per instruction set. */
+/* Climbs compute the scores of records from the leaves up. Included by isa.h, once per instruction set. */
 
-/* A cut at a node separates x with probability q = excess / (excess + range) and then has the value `here`. Otherwise the value is
- * that from below. */
+/* A cut at a node separates x with probability q = excess / (excess + range), and the score is then `here`. Otherwise it is the
+ * value from below. */
 RCF_LOCAL RCF_ISA(pd) RCF_ISA(rcf_blend)(RCF_ISA(pd) value, RCF_ISA(pd) here, RCF_ISA(pd) excess, RCF_ISA(pd) range) {
     RCF_ISA(pd) q = RCF_ISA(divide)(excess, RCF_ISA(add)(excess, range));
     return RCF_ISA(add)(value, RCF_ISA(multiply)(q, RCF_ISA(subtract)(here, value)));
@@ -14,7 +14,7 @@ RCF_LOCAL double RCF_ISA(rcf_value_at)(int kind, int32_t mass, double range, int
     return value + q * (rcf_value_separated(kind, level, mass, kind == RCF_CODISP ? ratios[level] : 0.0) - value);
 }
 
-/* The next nodes of the pairs, and their boxes. */
+/* Prefetch the next nodes of the pairs, and their boxes. */
 RCF_LOCAL void RCF_ISA(rcf_prefetch_nodes)(const rcf_node *const *node, const float *const *box, int n, int stride) {
     for (int i = 0; i < n; i++) {
         RCF_PREFETCH(node[i]);
@@ -22,7 +22,7 @@ RCF_LOCAL void RCF_ISA(rcf_prefetch_nodes)(const rcf_node *const *node, const fl
     }
 }
 
-/* The part of a climb through nodes without boxes. Returns the node where it continues, or -1 if it has ended. */
+/* The part of a climb that passes nodes without boxes. Returns the node where it continues, or -1 if it has ended. */
 RCF_LOCAL int32_t RCF_ISA(rcf_climb_small)(int kind, int compact, rcf_walk *w, int p, int kept, int stride, const double *ratios,
                                            int32_t *level, double *value) {
     const rcf_tree *t = w->pair[p].tree;

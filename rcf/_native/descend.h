@@ -13,9 +13,9 @@ RCF_LOCAL int32_t RCF_ISA(rcf_step_down)(int kind, int compact, const rcf_walk *
     return down;
 }
 
-/* The leaves that n pairs reach, and their depths. All pairs take a step together, and those that continue are packed to the front
- * without a branch. A step waits for memory three times, and meanwhile the other pairs can be processed.
- * ratios[h], with `levels` places for each pair, is M of the codisp at depth h. */
+/* Find the leaves that n pairs reach, and their depths. All pairs take a step together, and those that continue are packed to the
+ * front without a branch. A step waits for memory three times, and the other pairs are processed in the meantime. ratios[h], with
+ * `levels` places for each pair, is M of the codisp at depth h. */
 RCF_LOCAL void RCF_ISA(rcf_descend_pairs)(int kind, int where, int compact, rcf_walk *w, int n, int32_t *restrict depth,
                                           double *restrict ratios, ptrdiff_t levels) {
     int32_t who[RCF_PAIRS + 8], next[RCF_PAIRS + 8], mass[RCF_PAIRS + 8], *leaf = w->leaf, level = 0;

@@ -17,7 +17,7 @@ cdef struct Gate:
 
 
 cdef inline bint gate_open(Gate* g) noexcept:
-    """False if there is no memory; gate_free() must be called in any case."""
+    """Returns False if memory runs out. The caller must call gate_free() in either case."""
     g.turn, g.writing, g.counting = PyThread_allocate_lock(), PyThread_allocate_lock(), PyThread_allocate_lock()
     g.readers = 0
     return g.turn != NULL and g.writing != NULL and g.counting != NULL
@@ -33,14 +33,14 @@ cdef inline void gate_free(Gate* g) noexcept:
 
 
 cdef inline void take(PyThread_type_lock lock) noexcept:
-    """Does not release the GIL if the lock is free. This takes 10 ns, compared with 60 ns for a lock of the threading module."""
-    if not PyThread_acquire_lock(lock, NOWAIT_LOCK):
+    """Take the lock, without releasing the GIL if it is free. This takes 10 ns; a lock of the threading module takes 60 ns."""if
+    not PyThread_acquire_lock(lock, NOWAIT_LOCK):
         with nogil:
             PyThread_acquire_lock(lock, WAIT_LOCK)
 
 
 cdef inline void gate_read(Gate* g) noexcept:
-    # keeps its turn while it waits for a writer; otherwise a writer that returns at once would always be first
+    # a reader keeps its turn while it waits for a writer; otherwise a writer that comes back at once would always be first
     take(g.turn)
     take(g.counting)
     if g.readers == 0:

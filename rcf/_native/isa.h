@@ -1,4 +1,4 @@
-/* The walks: one build per instruction set, and the choice among them. */
+/* The walks are compiled once per instruction set. This file builds them and chooses which are used. */
 #ifndef RCF_ISA_H
 #define RCF_ISA_H
 

@@ -1,4 +1,4 @@
-"""The structs of nodes and leaves in tree.h as NumPy dtypes, with which views.pxd makes arrays of the memory of a tree."""
+"""The structs of tree.h as NumPy dtypes; views.pxd makes arrays of the memory of a tree with them."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ SHORT_LEAF = np.dtype([("mass", np.int16), ("parent", np.int16)])
 
 
 def as_wide(narrow: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
-    """Copy an array of short structs into one of the usual structs. Fields that the short struct lacks are 0."""
+    """Convert structs of the compact layout to those of the wide layout. Fields that only the latter have are 0."""
     wide = np.zeros(len(narrow), dtype=kind)
     for name in kind.names or ():
         if name in (narrow.dtype.names or ()):

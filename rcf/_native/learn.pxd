@@ -40,7 +40,8 @@ cdef inline void learn(Trees* f, const rcf_walk* walk, int p, int64_t n, double 
 cdef inline int64_t take_rows(Trees* f, const double* X, ptrdiff_t step, int64_t n, int n_head, float* rows) noexcept nogil:
     """Write up to n rows of X to `rows`, relative to the origin and as floats. Returns the number of rows.
 
-    While the origin is not final, the rows are also appended to f.head. Then no more are taken than make n_head records in f.head.
+    While the origin is not final, the rows are also appended to f.head, and only as many are taken as still fit into its n_head
+    rows.
     """
     cdef int64_t i
     if f.head != NULL:
@@ -67,9 +68,9 @@ cdef inline int64_t next_entering(Trees* f, int i, int64_t row, int64_t n_rows, 
 cdef inline void fetch_ahead(const Trees* f, int* tree, int last, size_t* at) noexcept nogil:
     """Prefetch some kilobytes of the trees that learn next, and of their samples, into the second-level cache.
 
-    tree[0] and at[0] say where to continue, and trees from `last` on are left out.
+    tree[0] and at[0] (a tree and a position in its memory) are where to continue. Trees from `last` on are left out.
     """
-    cdef int lines = 96  # of 64 bytes; this takes 1 % of the time of a round, which has about 80 pairs
+    cdef int lines = 96  # cache lines of 64 bytes; fetching them takes 1 % of the time of a round, which has about 80 pairs
     cdef size_t of_tree = slot_bytes(&f.tree[0], f.tree[0].capacity) + tree_bytes(&f.tree[0], f.tree[0].capacity)
     if tree[0] >= last or f.low_memory or 2 * GROUP * of_tree > AHEAD:
         return
@@ -171,10 +172,10 @@ cdef enum:
 
 
 cdef inline void learn_records(Trees** forests, int n_forests, int kind, Work* work, double* means) noexcept nogil:
-    """Each forest scores the record in its f.row and learns it; `means` are the means over its trees.
+    """Each forest scores the record in its f.row and learns it; means[g] becomes the mean score over the trees of forest g.
 
-    The forests differ, are at most FORESTS, and their trees have one layout. All trees walk together, because the trees of thousands
-    of forests are in no cache: while one waits for memory, the others go on.
+    There are at most FORESTS forests, no two are the same, and their trees have one layout. All trees walk together, because the
+    trees of thousands of forests are in no cache: while one waits for memory, the others go on.
     """
     cdef int g = 0, i, p, block, count, learning
     cdef int[FORESTS] entering, end

@@ -1,6 +1,6 @@
 /* Loops over numbers, for the compiler to compute several at once. Included by isa.h, once per instruction set. */
 
-/* Whether n numbers are all at most `limit` from zero: finite, and in the range of a float. */
+/* Whether the absolute values of n numbers are all at most `limit`, which implies that they are finite. */
 RCF_TARGET static int RCF_ISA(rcf_all_within)(const double *x, int64_t n, double limit) {
     int64_t beyond = 0, i = 0;
     for (; n - i >= 32; i += 32) { /* a large table is read from memory, which prefetches make a fifth faster */

@@ -1,8 +1,9 @@
-"""A forest as a string of bits. It holds everything that future results depend on, and nothing that can be computed from the rest.
+"""A forest is stored as a string of bits. It holds everything that future results depend on, and nothing that can be computed from
+the rest.
 
 The masses, boxes and ranges of nodes are not stored, because they follow from the records below. A cut lies between the boxes on its
-two sides, so it is stored as its rank among the floats between them. A value with a known limit takes as many bits as the limit needs.
-A *number* has no known limit: 6 bits that hold its width come before it. In this order:
+two sides, so it is stored as its rank among the floats between them. A value with a known limit takes as many bits as the limit
+needs. A *number* in the table below has no known limit, so 6 bits with its width precede it. The parts come in this order:
 
 =====================  ===============================================================================================================
 the forest             n_trees, capacity, n_features, step: 32 bits each; growing: 1 bit; time_decay: a double; seen, warm_up, table:
@@ -43,7 +44,7 @@ cdef enum:
 # ---- writing -----------------------------------------------------------------------------------------------------
 
 cdef inline int32_t leaves_below(const int32_t* leaves, int32_t v) noexcept nogil:
-    """The number of leaves below v: leaves[v] for a node, 1 for a leaf.
+    """The number of leaves below v, which is leaves[v] for a node and 1 for a leaf.
 
     There is no branch, because half of the children are leaves and the CPU could not predict it.
     """
@@ -52,9 +53,10 @@ cdef inline int32_t leaves_below(const int32_t* leaves, int32_t v) noexcept nogi
 
 
 cdef inline void put_nodes(rcf_writer* w, const rcf_tree* t, int32_t n_leaves, int dim_bits, int32_t* node, int32_t* place) noexcept nogil:
-    """Write the nodes. node[k] becomes the k-th inner node, and place[t.n_nodes + leaf] the number of the leaf, counted from the left.
+    """Write the nodes. node[k] becomes the k-th inner node, and place[t.n_nodes + leaf] the position of the leaf, counted from the
+    left.
 
-    `node` has room for twice the nodes, `place` for twice the nodes and the leaves.
+    `node` has room for two entries per node, `place` for two per node and leaf.
     """
     cdef int32_t* stack = node + n_leaves
     cdef int32_t* leaves = place + t.n_nodes + t.n_leaves
@@ -96,8 +98,8 @@ cdef inline const float* corner(const rcf_tree* t, const float* boxes, int32_t v
 cdef inline double join_children(const rcf_tree* t, float* boxes, int32_t v) noexcept nogil:
     """Write the box of v, which is the hull of the boxes of its children, to `boxes`. Returns its range.
 
-    In low-memory mode most nodes store no box. If each was computed from all points below, that would take half of the time of to_bytes
-    and from_bytes.
+    In low-memory mode most nodes store no box. Computing each box from all points below would take half of the time of to_bytes and
+    from_bytes.
     """
     cdef int32_t left = child_of(t, v, 0), right = child_of(t, v, 1)
     return rcf_walks.hull(boxes + 2 * <size_t>v * t.stride, corner(t, boxes, left, False), corner(t, boxes, left, True),
@@ -105,7 +107,7 @@ cdef inline double join_children(const rcf_tree* t, float* boxes, int32_t v) noe
 
 
 cdef inline size_t floats_of_boxes(const Trees* f, int32_t nodes) noexcept nogil:
-    """The size of the array `boxes` for a tree with that many nodes. It is 0 if the trees store all boxes, because it is not used then."""
+    """The size of the array `boxes` for a tree with that many nodes. Outside low-memory mode it is 0: no array is needed."""
     return 2 * <size_t>f.stride * nodes if f.low_memory else 0
 
 
@@ -134,7 +136,7 @@ cdef inline void put_tree(rcf_writer* w, const Trees* f, int b, const int32_t* r
         return
     put_nodes(w, t, n_leaves, dim_bits, node, place)
     least, most = rcf_rank_of_double(s.slots[0].key), rcf_rank_of_double(s.slots[0].key)
-    for k in range(s.size // 2, s.size):  # the leaves of the heap, one of which has the least key
+    for k in range(s.size // 2, s.size):  # the leaves of the heap; one of them has the least key
         least = min(least, rcf_rank_of_double(s.slots[k].key))
     key_bits, leaf_bits = rcf_width(most - least), rcf_width(n_leaves - 1)
     rcf_put(w, least, 64)
@@ -211,7 +213,7 @@ cdef struct Head:
 cdef inline const char* get_head(rcf_reader* r, Head* head, int n_head) noexcept nogil:
     """Read the sizes and counts of a forest.
 
-    Sizes for which there are too few bits are refused, so an empty forest takes at most 60 times the memory of the bits.
+    If there are too few bits for the sizes, they are refused, so an empty forest takes at most 60 times the memory of the bits.
     """
     cdef double doubles
     head.n_trees, head.capacity = <int64_t>rcf_get(r, 32), <int64_t>rcf_get(r, 32)
@@ -236,7 +238,7 @@ cdef inline const char* get_head(rcf_reader* r, Head* head, int n_head) noexcept
 
 
 cdef inline const char* get_counts(rcf_reader* r, const Head* head, Trees* f, double most) noexcept nogil:
-    """Set the counts of an empty forest, and read its origin and first records. Their absolute values may be at most `most`."""
+    """Set the counts of an empty forest, and read its origin and first records. Their values may be at most `most` from zero."""
     cdef int64_t k
     f.seen, f.warm_up, f.table = head.seen, head.warm_up, head.table
     if not head.growing:
@@ -297,7 +299,7 @@ cdef inline const char* get_nodes(rcf_reader* r, rcf_tree* t, int32_t n_leaves, 
         if dim >= dims:
             return b"a cut of a feature that does not exist"
         set_cut(t, v, dim, 0.0)
-        # Without branches, because half of the children are leaves: writes that do not apply go to the spare node or leaf.
+        # There are no branches, because half of the children are leaves. Writes that do not apply go to the spare node or leaf.
         inner = -<int32_t>(left > 1)
         set_child(t, v, 0, (v + 1 & inner) | (~first[v] & ~inner))
         set_parent(t, (v + 1 & inner) | (spare & ~inner), v)
@@ -407,7 +409,7 @@ cdef inline size_t scratch_of_trees(int64_t rows, int32_t most) noexcept nogil:
 
 cdef inline int64_t get_trees(rcf_reader* r, Trees* f, const int32_t* size, int64_t rows, const int64_t* arrival, const float* point,
                               void* scratch, const char** wrong) noexcept nogil:
-    """Read all trees, which have room. `scratch` holds zeros.
+    """Read all trees, which have room for their records. `scratch` holds zeros.
 
     If something is wrong, wrong[0] becomes a text that says what, and the number of the tree is returned, or -1 for the whole forest.
     """

@@ -1,6 +1,6 @@
 /* Paths from a node up to the root. Included by isa.h, once per instruction set. */
 
-/* box = the box of the records below inner node v, computed from its children; returns its range. */
+/* Compute the box of the inner node v from its children, and write it to `box`. Returns its range. */
 RCF_TARGET static double RCF_ISA(rcf_hull_of_children)(const rcf_tree *t, int32_t v, float *box) {
     const float *lower[2 * RCF_SMALL_COMPACT], *upper[2 * RCF_SMALL_COMPACT];
     int n = rcf_parts(t, rcf_child(t, v, 0), lower, upper, 0), stride = t->stride;
@@ -20,7 +20,7 @@ RCF_TARGET static double RCF_ISA(rcf_hull_of_children)(const rcf_tree *t, int32_
     return RCF_ISA(sum8)(lanes);
 }
 
-/* The boxes of node v and the nodes above it that do not contain x; returns their number. */
+/* Find the boxes of node v and of the nodes above it that do not contain x. Returns their number. */
 RCF_TARGET static int32_t RCF_ISA(rcf_open_boxes)(const rcf_tree *t, const float *x, int32_t v, rcf_step *open) {
     int32_t n = 0;
     for (; v >= 0; v = rcf_parent(t, v)) {
@@ -61,8 +61,8 @@ RCF_LOCAL const float *RCF_ISA(rcf_lower)(const rcf_tree *t, int32_t v) {
     return v < 0 ? t->points + (size_t)~v * t->stride : t->boxes + (size_t)v * 2 * t->stride;
 }
 
-/* A record has left the tree below node v. Decrement the masses from v up, and shrink the boxes up to the first that does not change,
- * because then no box above it changes. */
+/* A record has left the tree below node v. Decrement the masses from v up, and shrink the boxes. Stop at the first box that does
+ * not change, because no box above it changes then. */
 RCF_LOCAL void RCF_ISA(rcf_shrink_path_in)(int compact, rcf_tree *t, int32_t v) {
     for (int changed = 1; v >= 0; v = rcf_parent_in(compact, t, v)) {
         int32_t mass = rcf_mass_in(compact, t, v) - 1;
@@ -80,7 +80,7 @@ RCF_LOCAL void RCF_ISA(rcf_shrink_path_in)(int compact, rcf_tree *t, int32_t v) 
             rcf_set_range_in(compact, t, v, RCF_ISA(rcf_join)(box, hull, hull + t->stride, hull, hull + t->stride, t->stride, &changed));
             continue;
         }
-        const int32_t *child = t->cuts[v].child; /* boxes of all nodes are kept in the wide layout alone */
+        const int32_t *child = t->cuts[v].child; /* only the wide layout keeps the boxes of all nodes */
         const float *left = RCF_ISA(rcf_lower)(t, child[0]), *right = RCF_ISA(rcf_lower)(t, child[1]);
         t->nodes[v].range = RCF_ISA(rcf_join)(box, left, child[0] < 0 ? left : left + t->stride,
                                                 right, child[1] < 0 ? right : right + t->stride, t->stride, &changed);
@@ -91,8 +91,9 @@ RCF_TARGET static void RCF_ISA(rcf_shrink_path)(rcf_tree *t, int32_t v) {
     else RCF_ISA(rcf_shrink_path_in)(0, t, v);
 }
 
-/* How far x lies outside the boxes of the nodes above its leaf that have none in memory; returns how many these are.
- * On the way up the box grows by the points of the siblings. Eight features of a box are in a register, and no box is written. */
+/* For the nodes above the leaf of x that store no box, compute how far x lies outside their boxes. Returns the number of these
+ * nodes. On the way up the box grows by the points of the siblings. Eight features of a box are in a register, and no box is
+ * written. */
 RCF_LOCAL int RCF_ISA(rcf_small_steps)(const rcf_tree *t, const float *x, int32_t leaf, int stride, rcf_step *step) {
     const float *point[RCF_SMALL_COMPACT], *same[RCF_SMALL_COMPACT];
     int end[RCF_SMALL_COMPACT], n = 0, k = 1;

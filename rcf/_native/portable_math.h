@@ -1,9 +1,9 @@
 /* log, exp and related functions, with the same bits on every machine.
  *
  * C libraries choose log and exp by CPU (with or without fused multiply-add), and each platform has its own library. Their results
- * differ in the last bit, and one bit can change a tree. The functions here use only +, -, *, / in a fixed order. Within units in the last place: log, exp and exp2 1, log2 1.5, log1p 2.5, expm1 3 (2.92 was
- * measured near 0.355, where exp(x) - 1 rounds twice); tests/test_hooks.py holds them to that.
- */
+ * differ in the last bit, and one bit can change a tree. The functions here use only +, -, *, / in a fixed order. The errors, in
+ * units in the last place, are at most 1 for log, exp and exp2, 1.5 for log2, 2.5 for log1p, and 3 for expm1 (2.92 was measured
+ * near 0.355, where exp(x) - 1 rounds twice). tests/core/test_hooks.py checks these limits. */
 #ifndef RCF_MATH_H
 #define RCF_MATH_H
 
@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-static const double RCF_LN2_HIGH = 6.93147180369123816490e-01; /* its 32 low bits are zero: k * it is exact */
+static const double RCF_LN2_HIGH = 6.93147180369123816490e-01; /* its 32 low bits are zero, so that its product with k is exact */
 static const double RCF_LN2_LOW = 1.90821492927058770002e-10;
 #define RCF_INFINITY ((double)INFINITY)
 
@@ -21,13 +21,14 @@ static inline double rcf_from_bits(uint64_t b) { double x; memcpy(&x, &b, 8); re
 /* log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)], by 2 atanh(f / (2 + f)). */
 static inline double rcf_log1p_small(double f) {
     double s = f / (2.0 + f), z = s * s;
-    /* even and odd powers of z separately, so that the two sums run in parallel: half the time of Horner's rule */
+    /* even and odd powers of z are summed separately, so that the two sums run in parallel; this takes half the time of Horner's
+     * rule */
     double z2 = z * z, z4 = z2 * z2, z8 = z4 * z4;
     double low = (1.0 / 3 + z * (1.0 / 5)) + z2 * (1.0 / 7 + z * (1.0 / 9));
     double middle = (1.0 / 11 + z * (1.0 / 13)) + z2 * (1.0 / 15 + z * (1.0 / 17));
     double high = (1.0 / 19 + z * (1.0 / 21)) + z2 * (1.0 / 23);
     double p = z * ((low + z4 * middle) + z8 * high);
-    /* 2s + 2sp with 2s = f - sf, so that a small f loses no digits */
+    /* this is 2s + 2sp with 2s = f - sf, so that a small f loses no digits */
     return f - s * (f - 2.0 * p);
 }
 
@@ -92,7 +93,7 @@ static inline double rcf_exp2(double x) {
     return (1.0 + rcf_expm1_small((x - (double)k) * 6.93147180559945286227e-01)) * rcf_from_bits((uint64_t)(k + 1023) << 52);
 }
 
-/* exp(x) - 1, all digits near zero. */
+/* exp(x) - 1, without loss of digits near zero. */
 static inline double rcf_expm1(double x) {
     if (x > -0.34 && x < 0.34) return rcf_expm1_small(x);
     return rcf_exp(x) - 1.0;

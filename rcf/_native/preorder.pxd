@@ -1,8 +1,8 @@
-"""One tree as arrays, with its nodes in the order of a walk from the root down, left before right.
+"""Store one tree as arrays. Its nodes stand in the order of a walk from the root down, left before right.
 
-In this order `inner` says of each node whether it is an inner node, and `cut` and `dim` hold the cuts of the inner nodes. The leaf of a
-record is not stored, because it is the leaf that the record reaches. Node numbers, masses and boxes are computed when the arrays are
-read. What is read is checked: the functions return NULL, or a text that says why the arrays do not make a tree.
+`inner` says of each node whether it is an inner node, and `cut` and `dim` hold the cuts of the inner nodes. The leaf of
+a record is not stored, because it is the leaf that the record reaches. Node numbers, masses and boxes are computed when the arrays
+are read. Everything that is read is checked: the functions return NULL, or a text that says why the arrays do not make a tree.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -84,7 +84,8 @@ cdef inline const char* read_slots(rcf_tree* t, Sample* s, int32_t n, const doub
                                    int32_t number) noexcept nogil:
     """Read n slots, put each record into the leaf that it reaches, and compute the masses and boxes of the nodes.
 
-    A record is a row of `arrival` and `points`. holder[record] becomes `number`, the index of the tree, for each record that it holds.
+    A record is a row of `arrival` and `points`. For each record that the tree holds, holder[record] becomes `number`, the index of
+    the tree.
     """
     cdef const float* x
     cdef const char* wrong
@@ -127,7 +128,7 @@ cdef inline int32_t mass_at(const rcf_tree* t, int32_t v) noexcept nogil:
 cdef inline const char* weigh_nodes(rcf_tree* t) noexcept nogil:
     """Compute the masses of the inner nodes from those of the leaves, and make room for the boxes."""
     cdef int32_t v, large = 0
-    # children come after their parents, so go from the last node up
+    # children come after their parents, so go backwards from the last node
     for v in range(t.n_nodes - 1, -1, -1):
         set_mass(t, v, mass_at(t, child_of(t, v, 0)) + mass_at(t, child_of(t, v, 1)))
         large += mass_of(t, v) > t.small

@@ -1,4 +1,4 @@
-"""Scores, attributions, densities and leaves of rows, from all trees of a forest, which does not change.
+"""Compute the scores, attributions, densities and leaves of rows from all trees of a forest. The forest does not change.
 
 A row of `X` begins `step` numbers after the row before it. Results for row r are added to row r of `out`, which starts as zeros.
 """
@@ -19,7 +19,7 @@ cdef enum:
 
 
 cdef inline int64_t rows_at_once(const Trees* f) noexcept nogil:
-    # the numbers of a batch are counted in 32 bits
+    # an int32 must be able to count the numbers of a batch
     return SWEEP if f.stride <= 16 else min(SWEEP // 2, 0x7fffffff // f.stride)
 
 
@@ -64,7 +64,7 @@ cdef inline void score_rows(const Trees* f, const double* X, ptrdiff_t step, int
 
 cdef inline void score_few_rows(const Trees* f, const double* X, ptrdiff_t step, int64_t first, int64_t last, int kind, double* out,
                                 Work* work) noexcept nogil:
-    """The same as score_rows() for few rows: pairs that walk together come from different trees.
+    """Like score_rows(), but faster for few rows, because pairs of different trees walk together.
 
     `work` has room for a score by each tree for each row.
     """
@@ -96,7 +96,7 @@ cdef inline void score_few_rows(const Trees* f, const double* X, ptrdiff_t step,
 
 cdef inline void attribute_rows(const Trees* f, const double* X, ptrdiff_t step, int64_t first, int64_t last, int kind, double* out,
                                 Work* work, double* parts) noexcept nogil:
-    """The means over the trees of tree_attribute(), 2 n_features numbers for each row. `parts` is scratch space for it."""
+    """Write the mean of tree_attribute() over the trees for each row, 2 n_features numbers. `parts` is its scratch space."""
     cdef int i, width = 2 * f.n_features
     cdef int64_t r, k
     cdef double* target
@@ -111,7 +111,7 @@ cdef inline void attribute_rows(const Trees* f, const double* X, ptrdiff_t step,
 
 cdef inline void density_rows(const Trees* f, const double* X, ptrdiff_t step, int64_t first, int64_t last, double* out, float* row,
                               double* parts) noexcept nogil:
-    """The means over the trees of tree_density(), 6 n_features numbers for each row. `parts` is scratch space for it."""
+    """Write the mean of tree_density() over the trees for each row, 6 n_features numbers. `parts` is its scratch space."""
     cdef int i, width = 6 * f.n_features
     cdef int64_t r, k
     cdef double* target

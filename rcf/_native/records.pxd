@@ -1,4 +1,4 @@
-"""The records that the trees of a forest hold, as bits. Each record is stored once, in the order of arrival.
+"""Write and read the records that the trees of a forest hold, as bits. Each record is stored once, in the order of arrival.
 
 The format is lossless. It saves space in two cases: windows over a stream share most of their numbers with the previous record, and
 whole numbers need few bits. packed.pxd describes the format.
@@ -20,7 +20,7 @@ cdef struct Place:
 
 
 cdef inline Place* by_arrival(Place* places, Place* spare, int64_t n, int64_t least, int64_t most) noexcept nogil:
-    """Sort the places by arrival, and return the one of the two arrays that holds the result. Arrivals lie between `least` and `most`.
+    """Sort the places by arrival. Returns `places` or `spare`, whichever holds the result. Arrivals lie between `least` and `most`.
 
     A radix sort with digits of 8 bits, the lowest first. It takes 3 ns per place and digit; qsort() takes 60 ns per place.
     """
@@ -45,8 +45,9 @@ cdef inline Place* by_arrival(Place* places, Place* spare, int64_t n, int64_t le
     return places
 
 
-# How the values of a feature are stored: the sign, and the other 31 bits without the trailing zeros that all values have, minus the
-# smallest such number. A whole number then takes about 12 bits.
+# How the values of a feature are stored. The sign takes one bit. The other 31 bits of a float are read as a number: `zeros`, the
+# count of trailing zeros that all values have, is shifted out, and `least`, the smallest result, is subtracted. The rest takes
+# `width` bits, about 12 for whole numbers.
 cdef struct Column:
     int zeros, width
     uint32_t least
@@ -96,9 +97,10 @@ cdef inline float moved(float value, double of, double to) noexcept nogil:
 
 cdef inline void put_row(rcf_writer* w, const Column* column, const float* x, const float* before, int64_t shift,
                          const double* origin, int n) noexcept nogil:
-    """Write the features of a record. `before` is the row of an earlier record; before[k + shift] is the same number as x[k].
+    """Write the features of a record. `before` is the row of an earlier record, and before[k + shift] and x[k] are the same number
+    of the stream.
 
-    A shared number can differ by rounding, because each feature has its own origin. So 2 bits say that a number is the one computed
+    A shared number can differ by rounding, because each feature has its own origin. So 2 bits say whether it is the float computed
     from the earlier row, the next larger float, the next smaller float, or another number, which then follows the 2 bits.
     """
     cdef int k
@@ -140,7 +142,8 @@ cdef inline int64_t shift_of(int step, int64_t distance, int n) noexcept nogil:
 cdef inline int64_t put_records(rcf_writer* w, const Trees* f, int step, int32_t** record) noexcept nogil:
     """Write the table of records. Returns its number of rows, or -1 if there is no memory.
 
-    record[slot], with the slots of all trees numbered in one sequence, becomes the row of its record; the caller must free it.
+    record[slot] becomes the row of the record in this slot; the slots of all trees are numbered in one sequence. The caller must
+    free `record`.
     """
     cdef int64_t n = 0, i = 0, k, rows = 0, least = 0x7fffffffffffffff, most = 0, before = 0
     cdef int32_t j
@@ -194,7 +197,7 @@ cdef inline int64_t put_records(rcf_writer* w, const Trees* f, int step, int32_t
 
 
 cdef inline const char* all_read(const rcf_reader* r) noexcept nogil:
-    """A text that says so if more bits were read than there are, else NULL."""
+    """NULL, or an error text if more bits were read than there are."""
     if r.over:
         return b"the data end too early"
     return NULL
@@ -211,7 +214,7 @@ cdef inline const char* get_record_count(rcf_reader* r, int64_t n_features, int6
 
 cdef inline const char* get_records(rcf_reader* r, const Trees* f, int step, int64_t rows, int64_t* arrival, float* point,
                                     Column* column, double most) noexcept nogil:
-    """Read `rows` records into `arrival` and `point`, with scratch space `column`. Returns NULL, or a text that says what is wrong.
+    """Read `rows` records into `arrival` and `point`; `column` is scratch space. Returns NULL, or a text that says what is wrong.
 
     The absolute values of the numbers may be at most `most`.
     """

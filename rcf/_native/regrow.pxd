@@ -1,4 +1,4 @@
-"""Grow the trees of a merged forest, from the samples that merge.py takes from the two forests."""
+"""Grow the trees of a merged forest from the samples that merge.py has merged."""
 
 from libc.stdint cimport int32_t, int64_t
 

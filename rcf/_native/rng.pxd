@@ -46,7 +46,7 @@ cdef inline double exponential(Rng* rng) noexcept nogil:
 
 
 cdef inline uint64_t below(Rng* rng, uint64_t n) noexcept nogil:
-    """A whole number in [0, n), n >= 1, each equally likely."""
+    """A whole number in [0, n), for n >= 1. All are equally likely."""
     cdef uint64_t limit = (<uint64_t>0 - n) % n  # words below it are rejected, because they would favour small numbers
     cdef uint64_t word = next_word(rng)
     while word < limit:

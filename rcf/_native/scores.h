@@ -1,4 +1,4 @@
-/* Scores: the value of a walk where it ends, by the kind of score. */
+/* The score of a walk at its end, for each kind of score. */
 #ifndef RCF_SCORES_H
 #define RCF_SCORES_H
 
@@ -33,17 +33,18 @@ RCF_INLINE double rcf_inverse(int32_t h) { return h < RCF_TABLE ? rcf_inverse_ta
 RCF_INLINE double rcf_length(int32_t n) { return n < RCF_TABLE ? rcf_length_table[n] : rcf_mean_length(n); }
 
 /* The path length to a leaf of m records at depth h in a tree of n, divided by the mean path length. The m records of the leaf count as
- * a tree of m records. In a tree of fewer than two records the result is 1. */
+ * a tree of m records. If the tree has fewer than two records, the result is 1. */
 RCF_INLINE double rcf_value_path(int32_t h, int32_t m, int32_t n) { return n < 2 ? 1.0 : (h + rcf_length(m)) / rcf_length(n); }
 
-/* The value if a cut above a subtree of `mass` records at depth h separates x; `above` is M, the largest ratio of masses above. */
+/* The score of x if a cut directly above a subtree of `mass` records at depth h separates x from it. `above` is M, the largest mass
+ * ratio above. */
 RCF_INLINE double rcf_value_separated(int kind, int32_t h, int32_t mass, double above) {
     if (kind == RCF_CODISP) return above > mass ? above : (double)mass;
     if (kind == RCF_DISPLACEMENT) return (double)mass;
     return rcf_inverse(h);
 }
 
-/* The value if x is not separated, because it equals a leaf of m records at depth h in a tree of n. */
+/* The score of x if no cut can separate it, because it equals a leaf of m records at depth h in a tree of n. */
 RCF_INLINE double rcf_value_equal(int kind, int32_t h, int32_t m, int32_t n, double above) {
     if (kind == RCF_CODISP) return above;
     if (kind == RCF_DISPLACEMENT) return 0.0;
@@ -58,7 +59,7 @@ RCF_INLINE double rcf_scale(int kind, int32_t n) {
     return 1.0;
 }
 
-/* The score of a forest if the mean value of its trees is this. */
+/* The score of a forest, from the mean value of its trees. */
 RCF_INLINE double rcf_score_of_mean(int kind, double mean) { return kind == RCF_PATH ? rcf_exp2(-mean) : mean; }
 
 /* M on the way to x: ratios[h] is the largest over the ancestors of the node at depth h. Returns that of the leaf. */

@@ -1,4 +1,4 @@
-/* Vector words, with which the loops over boxes and the walks are written once for all instruction sets.
+/* Vector words. The loops over boxes and the walks are written with them, once for all instruction sets.
  *
  * Included by isa.h once per instruction set, with RCF_ISA (a suffix to names), RCF_TARGET (an attribute) and RCF_WIDTH (512, 256 or 0:
  * AVX-512, AVX2, portable C) set. There are two kinds of words:
@@ -33,7 +33,7 @@ RCF_LOCAL int RCF_ISA(differ8)(__m256 a, __m256 b, __m256 c, __m256 d) {
     return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(a, b, _CMP_NEQ_OQ), _mm256_cmp_ps(c, d, _CMP_NEQ_OQ)));
 }
 
-/* n of four, the rest is zero, or in memory as it was. */
+/* The first n of four floats: a load sets the others to zero, and a store leaves them as they are. */
 #if RCF_WIDTH == 512
 RCF_LOCAL __m128 RCF_ISA(load_part)(const float *p, int n) { return _mm_maskz_loadu_ps((__mmask8)((1 << n) - 1), p); }
 RCF_LOCAL void RCF_ISA(store_part)(float *p, __m128 a, int n) { _mm_mask_storeu_ps(p, (__mmask8)((1 << n) - 1), a); }
@@ -52,7 +52,7 @@ RCF_LOCAL __m128 RCF_ISA(max4)(__m128 a, __m128 b) { return _mm_max_ps(a, b); }
 RCF_LOCAL int RCF_ISA(differ4)(__m128 a, __m128 b, __m128 c, __m128 d) {
     return _mm_movemask_ps(_mm_or_ps(_mm_cmpneq_ps(a, b), _mm_cmpneq_ps(c, d)));
 }
-/* The first eight features of a row, or all that it has, and zeros. */
+/* The first eight features of a row; if it has fewer, zeros follow them. */
 RCF_LOCAL __m256 RCF_ISA(load_row)(const float *p, int stride) {
     return stride <= 4 ? _mm256_insertf128_ps(_mm256_setzero_ps(), RCF_ISA(load4)(p, stride), 0) : _mm256_loadu_ps(p);
 }
@@ -230,7 +230,7 @@ RCF_LOCAL __m256i RCF_ISA(load_pi)(const int32_t *p) { return _mm256_loadu_si256
 RCF_LOCAL __m512i RCF_ISA(load_pp)(const void *p) { return _mm512_loadu_si512(p); }
 RCF_LOCAL void RCF_ISA(store_pd)(double *p, __m512d a) { _mm512_storeu_pd(p, a); }
 RCF_LOCAL void RCF_ISA(store_pn)(int32_t *p, __m512i a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi64_epi32(a)); }
-/* Write the masked pairs next to each other. The places behind them, up to RCF_TOGETHER, are overwritten too. */
+/* Write the values of the pairs in the mask next to each other. Further places, up to RCF_TOGETHER in all, are overwritten too. */
 RCF_LOCAL void RCF_ISA(pack_pd)(double *to, __mmask8 which, __m512d a) { _mm512_storeu_pd(to, _mm512_maskz_compress_pd(which, a)); }
 RCF_LOCAL void RCF_ISA(pack_pi)(int32_t *to, __mmask8 which, __m256i a) {
     _mm256_storeu_si256((__m256i *)to, _mm256_maskz_compress_epi32(which, a));
@@ -238,7 +238,7 @@ RCF_LOCAL void RCF_ISA(pack_pi)(int32_t *to, __mmask8 which, __m256i a) {
 RCF_LOCAL void RCF_ISA(pack_pp)(void *to, __mmask8 which, __m512i a) {
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi64(which, a));
 }
-/* The same, but the places behind them are kept. */
+/* The same, but no further places are overwritten. */
 RCF_LOCAL void RCF_ISA(put_pd)(double *to, __mmask8 which, __m512d a) {
     _mm512_mask_storeu_pd(to, (__mmask8)((1 << __builtin_popcount(which)) - 1), _mm512_maskz_compress_pd(which, a));
 }
@@ -260,11 +260,11 @@ RCF_LOCAL __m256i RCF_ISA(invert)(__m256i a) { return _mm256_xor_si256(a, _mm256
 RCF_LOCAL __mmask8 RCF_ISA(not_zero)(__m512d a) { return _mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_NEQ_OQ); }
 RCF_LOCAL __mmask8 RCF_ISA(negative)(__m256i a) { return (__mmask8)_mm256_movepi32_mask(a); }
 RCF_LOCAL __mmask8 RCF_ISA(not_negative)(__m512i a) { return _mm512_cmp_epi64_mask(a, _mm512_setzero_si512(), _MM_CMPINT_NLT); }
-/* Set the nodes outside the mask to node 0. */
+/* Replace the nodes of the pairs outside the mask by node 0. */
 RCF_LOCAL __m512i RCF_ISA(or_node_0)(__m512i a, __mmask8 which) { return _mm512_maskz_mov_epi64(which, a); }
 RCF_LOCAL __m512i RCF_ISA(load_pn)(const int32_t *p) { return _mm512_cvtepi32_epi64(_mm256_loadu_si256((const __m256i *)p)); }
 RCF_LOCAL __m512i RCF_ISA(node)(__m256i a) { return _mm512_cvtepi32_epi64(a); }
-/* The address of an element of an array, by its number; an element has `size` bytes. */
+/* The address of the element of an array with a given number; each element has `size` bytes. */
 RCF_LOCAL __m512i RCF_ISA(element)(__m512i array, __m512i number, int64_t size) {
     __m512i offset = size == 16 ? _mm512_slli_epi64(number, 4) : _mm512_mullo_epi64(number, _mm512_set1_epi64(size));
     return _mm512_add_epi64(array, offset);
@@ -295,7 +295,8 @@ RCF_LOCAL __m512i RCF_ISA(parents)(int compact, const void *const *node) {
                    : _mm512_srai_epi64(RCF_ISA(gather)(node, offsetof(rcf_node, mass)), 32);
 }
 
-/* 1 / level, for levels from 1 on. Looked up in a table, because dividing eight numbers takes as long as half a box. */
+/* 1 / level, for levels from 1 on. It is looked up in a table, because dividing eight numbers takes half as long as processing a
+ * box. */
 RCF_LOCAL __m512d RCF_ISA(inverses)(__m256i level) {
     const double *table = rcf_inverse_table; /* 1 / (i + 1) */
     if (_mm256_cmp_epi32_mask(level, _mm256_set1_epi32(32), _MM_CMPINT_NLE))
@@ -306,7 +307,7 @@ RCF_LOCAL __m512d RCF_ISA(inverses)(__m256i level) {
     return _mm512_mask_mov_pd(low, _mm512_test_epi64_mask(at, _mm512_set1_epi64(16)), high);
 }
 
-/* The sum of the lanes of each of eight words: halves, quarters, pairs, as rcf_add_lanes adds them. */
+/* The sums of the lanes of eight words. Halves, quarters and then pairs are added, in the order of rcf_add_lanes. */
 RCF_LOCAL __m512d RCF_ISA(sums)(const __m512d *lanes) {
     __m512d four[4], two[2];
     for (int g = 0; g < 4; g++)

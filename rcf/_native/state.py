@@ -1,6 +1,6 @@
 """Check that the arrays of a state, such as `Forest.state` returns, describe a forest.
 
-A model file may come from anywhere, so nothing is trusted. The consistency of a tree (its nodes, and the leaves
+A model file may come from anywhere, so nothing in it is trusted. The consistency of a tree (its nodes, and the leaves
 that its records fall into) is checked in preorder.pxd while the tree is built. All other checks are here.
 """
 

@@ -1,15 +1,13 @@
-/* Scores of many rows in one tree, which does not change meanwhile.
+/* Score many rows in one tree.
  *
  * The rows are partitioned at each node from the root down, and climb from the leaves up. All rows that reach a box are processed
- * together, so no row waits for its previous step, and the box stays in registers. If several rows reach each leaf, this takes 21 ns per
- * row and tree with 10 features and AVX-512, compared with 48 for rcf_score_pairs; otherwise it takes longer. A path score needs no way
- * up, and takes 9 ns compared with 14.
- * Included by isa.h, once per instruction set.
- */
+ * together, so no row waits for its previous step, and the box stays in registers. If several rows reach each leaf, this takes 21
+ * ns per row and tree with 10 features and AVX-512; rcf_score_pairs takes 48 ns. With fewer rows per leaf rcf_score_pairs is
+ * faster. The path score needs no climb and takes 9 ns instead of 14. Included by isa.h, once per instruction set. */
 
-/* Process the box of a node for the rows from one of its children, which are in s->order from `begin` to `end`, with their scores so far
- * in s->value. The rows outside the box continue: they are packed from `to`, with new scores. The others are done and are packed from
- * *done. Returns the end of the rows that continue. */
+/* Process the box of a node for the rows that come from one of its children. These rows are in s->order from `begin` to `end`, and
+ * their scores so far are in s->value. The rows outside the box continue: they are packed from `to`, with new scores. The others
+ * are done and are packed from *done. Returns the end of the rows that continue. */
 RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restrict box, const double *restrict wide,
                                         const float *restrict rows, int stride, double range, double here, int32_t begin,
                                         int32_t end, int32_t to, int32_t *done) {
@@ -48,7 +46,7 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
     while (waiting > 0) {
         rcf_span span = s->waiting[--waiting];
         int32_t v = span.node, k = n_spans++;
-        if (span.second >= 0) s->spans[span.second].second = k; /* the parent, of which this is the second child */
+        if (span.second >= 0) s->spans[span.second].second = k; /* this span is the second child of that one */
         span.second = -1;
         s->spans[k] = span;
         if (v < 0) {
@@ -77,7 +75,7 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
         }
     }
     if (kind == RCF_PATH) return;
-    /* up: the end of a span becomes the end of its rows that continue */
+    /* up: span->end becomes the end of the rows that continue */
     for (int32_t k = n_spans - 1; k >= 0; k--) {
         rcf_span *span = s->spans + k;
         if (span->node < 0) continue;
@@ -106,7 +104,7 @@ RCF_LOCAL void RCF_ISA(rcf_sweep_kind)(int kind, const rcf_tree *t, const float 
     for (int32_t i = 0; i < done; i++) out[s->done_row[i]] += s->done_value[i] * scale;
 }
 
-/* out[r] += the score of each of n rows by the tree, with the same bits as rcf_score_pairs. */
+/* Add the score that the tree gives to row r to out[r], for n rows. The results have the same bits as those of rcf_score_pairs. */
 RCF_TARGET static void RCF_ISA(rcf_sweep_rows)(int kind, const rcf_tree *t, const float *rows, int32_t n, const rcf_sweep *s,
                                                double *out) {
 #define RCF_BY_STRIDE(kind)                                                                \

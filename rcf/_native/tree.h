@@ -1,14 +1,13 @@
 /* One tree in memory.
  *
- * There are two layouts. The wide one serves any tree. The compact one serves trees of up to RCF_FEW features and RCF_SHORT leaves in
- * low-memory mode: its numbers have 16 bits, and it takes half the bytes. The functions rcf_child() to rcf_set_range() read and write
- * what both layouts have; loops that know the layout pass it as a constant.
+ * There are two layouts. The wide one serves any tree. The compact one serves trees of up to RCF_FEW features and RCF_SHORT leaves
+ * in low-memory mode. Its whole numbers have 16 bits, so it takes half the bytes. The functions rcf_child() to rcf_set_range() work
+ * on both layouts. Loops that know the layout pass it to the functions whose names end in _in, as a constant.
  *
  * A box is 2 * stride floats, the lower corner before the upper. The stride is the number of features, rounded up to 4 (up to 4
- * features) or to a multiple of 8; the compact layout does not round up to 4. The numbers that fill up a row are zero and add nothing.
- * Sums over features run in eight double lanes, feature i in lane i % 8, and the lanes are
- * added in one fixed order: whatever width of vector the CPU has, the result has the same bits.
- */
+ * features) or to a multiple of 8; the compact layout does not round up to 4. A row is padded with zeros, which add nothing to
+ * sums. Sums over features run in eight double lanes, feature i in lane i % 8, and the lanes are added in one fixed order, so the
+ * results have the same bits for every width of vector. */
 #ifndef RCF_TREE_H
 #define RCF_TREE_H
 
@@ -30,7 +29,7 @@
 #define RCF_PREFETCH_L2(p) ((void)0)
 #endif
 
-static int rcf_starved; /* set by tests: allocations fail */
+static int rcf_starved; /* set by tests to make allocations fail */
 
 /* The part of a node that a descent reads. The part that a climb reads is separate, so that four steps of a descent fit into a cache
  * line. */
@@ -51,8 +50,8 @@ typedef struct {
     int32_t parent; /* -1 at the root */
 } rcf_leaf;
 
-/* A node in the compact layout: cut, mass and parent, and the number of its box, 0 for none. The range of a node that has a box stands
- * before the box; of any other it is computed when it is needed. */
+/* A node in the compact layout: its cut, mass and parent, and the number of its box, or 0 if it has none. The range of a node
+ * stands before its box. If the node has no box, its range is computed when it is needed. */
 typedef struct {
     float value;
     int16_t child[2];
@@ -67,40 +66,41 @@ typedef struct {
 
 enum { RCF_FEW = 8, RCF_SHORT = 32766 };
 
-/* In low-memory mode, nodes with at most this many records store no box. With 256 records a tree, limits of 4, 6, 8 and 16 leave 0.42,
- * 0.31, 0.25 and 0.13 of the boxes. With 6, scoring and learning a record takes 1.45 times as long at 48 features. In the compact layout,
- * where points are short, a record takes 1.3 times as long with 6 and 1.6 times with 16. */
+/* In low-memory mode, nodes with at most this many records store no box. With 256 records a tree, limits of 4, 6, 8 and 16 leave
+ * 0.42, 0.31, 0.25 and 0.13 of the boxes. With a limit of 6 and 48 features, scoring and learning a record takes 1.45 times as long
+ * as with all boxes. In the compact layout, where points are short, it takes 1.3 times as long with a limit of 6 and 1.6 times as
+ * long with 16. */
 enum { RCF_SMALL = 6, RCF_SMALL_COMPACT = 16 };
 
-/* A copy of the cuts in the first RCF_TOP_LEVELS levels of a tree, side by side: a vector compares a record with all of them at once.
- * Place 1 is the root, and places 2 k and 2 k + 1 are the children of place k; end[k - 16] is the node or leaf that would stand at
- * place k, or the leaf above it. */
+/* A copy of the cuts in the first RCF_TOP_LEVELS levels of a tree. They are side by side, so that a vector instruction compares a
+ * record with all of them at once. Place 1 is the root, and places 2 k and 2 k + 1 are the children of place k; end[k - 16] is the
+ * node or leaf that would stand at place k, or the leaf above it. */
 enum { RCF_TOP_LEVELS = 4, RCF_TOP = 1 << RCF_TOP_LEVELS };
 
 typedef struct {
     float value[RCF_TOP];
     int32_t end[RCF_TOP];
     uint8_t depth[RCF_TOP]; /* depths of the ends */
-    uint8_t dim[RCF_TOP];   /* the vectors serve up to 64 features */
+    uint8_t dim[RCF_TOP];   /* used by vector code, for up to 64 features */
 } rcf_top;
 
 typedef struct {
     rcf_top top;
-    rcf_cut *cuts;   /* in the compact layout, cuts and nodes both are the array of rcf_short_node */
+    rcf_cut *cuts;   /* in the compact layout, `cuts` and `nodes` are the same array, of rcf_short_node */
     rcf_node *nodes;
     float *boxes;    /* of the inner nodes */
     float *points;   /* of the leaves */
-    rcf_leaf *leaves; /* in the compact layout, the array of rcf_short_leaf */
-    int32_t *box_at;  /* in low-memory mode and the wide layout: the number of the box of each node, 0 for none; otherwise NULL. Without
-                       * low-memory mode box v belongs to node v. */
-    void *box_memory; /* in low-memory mode: what holds the boxes; box 0 is scratch space for functions that change the tree */
+    rcf_leaf *leaves; /* in the compact layout, an array of rcf_short_leaf */
+    int32_t *box_at;  /* in low-memory mode, wide layout: the number of the box of each node, 0 for none.
+                       * Otherwise NULL. Without low-memory mode node v has box v. */
+    void *box_memory; /* in low-memory mode: the memory of the boxes; box 0 is scratch space for functions that change the tree */
     int32_t compact;  /* whether the layout is the compact one */
     int32_t small;    /* nodes with at most this many records have no box: RCF_SMALL, or 0 */
-    int32_t box_room, n_boxes; /* boxes that fit in memory now, and used so far */
-    int32_t free_box;          /* head of the list of free ones, 0 for none */
-    int32_t capacity;   /* leaves that fit in memory now */
-    int32_t n_nodes, n_leaves;       /* used so far, the free ones among them included */
-    int32_t free_node, free_leaf;    /* heads of the lists of free ones, -1 for none */
+    int32_t box_room, n_boxes; /* boxes that fit into the memory, and boxes used so far */
+    int32_t free_box;          /* head of the list of free boxes, 0 for none */
+    int32_t capacity;   /* leaves that fit into the memory */
+    int32_t n_nodes, n_leaves;       /* used so far, including those that are free again */
+    int32_t free_node, free_leaf;    /* heads of the lists of free nodes and leaves, -1 for none */
     int32_t root;       /* a node, or ~leaf */
     int32_t mass;
     int32_t dims, stride;
@@ -119,7 +119,7 @@ RCF_INLINE rcf_short_leaf *rcf_short_of(const rcf_tree *t, int32_t leaf) { retur
 /* Bytes from box to box. */
 RCF_INLINE int32_t rcf_box_step(int compact, int stride) { return (int32_t)sizeof(float) * 2 * stride + (compact ? (int32_t)sizeof(double) : 0); }
 
-/* From a cut to the child on the side of x. */
+/* The child of a cut on the side of x. */
 RCF_INLINE int32_t rcf_next(int compact, const rcf_cut *cut, const float *x) {
     if (compact) {
         const rcf_short_node *node = (const rcf_short_node *)(const void *)cut;
@@ -128,7 +128,7 @@ RCF_INLINE int32_t rcf_next(int compact, const rcf_cut *cut, const float *x) {
     return cut->child[x[cut->dim] > cut->value];
 }
 
-/* Of a node or, below 0, a leaf. */
+/* The mass and parent of node v >= 0, or of leaf ~v if v < 0. */
 RCF_INLINE int32_t rcf_mass_in(int compact, const rcf_tree *t, int32_t v) {
     if (compact) return v < 0 ? rcf_short_of(t, ~v)->mass : rcf_short(t, v)->mass;
     return v < 0 ? t->leaves[~v].mass : t->nodes[v].mass;
@@ -149,7 +149,7 @@ RCF_INLINE void rcf_set_parent(rcf_tree *t, int32_t v, int32_t parent) {
     else *(v < 0 ? &t->leaves[~v].parent : &t->nodes[v].parent) = parent;
 }
 
-/* Of a node. */
+/* The children and the cut of node v. */
 RCF_INLINE int32_t rcf_child_in(int compact, const rcf_tree *t, int32_t v, int side) {
     return compact ? rcf_short(t, v)->child[side] : t->cuts[v].child[side];
 }
@@ -173,7 +173,7 @@ RCF_INLINE void rcf_set_cut(rcf_tree *t, int32_t v, int32_t dim, float value) {
     }
 }
 
-/* The number of the box of a node; in low-memory mode 0 if it has none. */
+/* The number of the box of a node. In low-memory mode it is 0 if the node has none. */
 RCF_INLINE int32_t rcf_box_number(int compact, const rcf_tree *t, int32_t v) {
     return compact ? rcf_short(t, v)->box : t->small ? t->box_at[v] : v;
 }
@@ -186,11 +186,11 @@ RCF_INLINE float *rcf_box_in(int compact, const rcf_tree *t, int32_t v) {
     return (float *)(void *)((char *)t->boxes + (size_t)rcf_box_number(compact, t, v) * (size_t)t->box_step);
 }
 RCF_INLINE float *rcf_box(const rcf_tree *t, int32_t v) { return rcf_box_in(t->compact, t, v); }
-/* The range of a node whose box is kept; any range in the wide layout. */
+/* The range of a node. In the compact layout the node must have a box. */
 RCF_INLINE double rcf_range(const rcf_tree *t, int32_t v) {
     return t->compact ? ((const double *)(const void *)rcf_box(t, v))[-1] : t->nodes[v].range;
 }
-/* Nothing is written for a node that keeps no range. */
+/* Does nothing in the compact layout if the node has no box. */
 RCF_INLINE void rcf_set_range_in(int compact, rcf_tree *t, int32_t v, double range) {
     if (!compact) t->nodes[v].range = range;
     else if (rcf_short(t, v)->box > 0) ((double *)(void *)rcf_box(t, v))[-1] = range;
@@ -223,7 +223,7 @@ RCF_INLINE void rcf_fill_top_in(int compact, rcf_tree *t) {
         t->top.value[k] = v < 0 ? 0.0f : compact ? rcf_short(t, v)->value : t->cuts[v].value;
         t->top.dim[k] = (uint8_t)(v < 0 ? 0 : compact ? rcf_short(t, v)->dim : t->cuts[v].dim);
         for (int side = 0; side < 2; side++) {
-            node[2 * k + side] = v < 0 ? v : rcf_child_in(compact, t, v, side); /* from a leaf to itself */
+            node[2 * k + side] = v < 0 ? v : rcf_child_in(compact, t, v, side); /* places below a leaf hold the leaf */
             depth[2 * k + side] = depth[k] + (v >= 0);
         }
     }
@@ -231,13 +231,13 @@ RCF_INLINE void rcf_fill_top_in(int compact, rcf_tree *t) {
     for (int k = 0; k < RCF_TOP; k++) t->top.depth[k] = (uint8_t)depth[RCF_TOP + k];
 }
 
-/* Copy the top of the tree again. */
+/* Renew the copy of the top of the tree. */
 static void rcf_fill_top(rcf_tree *t) {
     if (t->compact) rcf_fill_top_in(1, t);
     else rcf_fill_top_in(0, t);
 }
 
-/* The node or leaf v is new in its place. Copy the top again if v belongs to it. */
+/* The node or leaf v has a new place in the tree. Renew the copy of the top if v belongs to it. */
 static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
     for (int level = 0; level <= RCF_TOP_LEVELS; level++) {
         v = rcf_parent(t, v);
@@ -250,16 +250,17 @@ static inline void rcf_renew_top(rcf_tree *t, int32_t v) {
 
 /* ---- boxes in low-memory mode ------------------------------------------------------------------------------ */
 
-/* The start of the memory of the boxes: in the compact layout the range of the first box. */
+/* The start of the memory of the boxes. In the compact layout it begins with the range of the first box. */
 RCF_INLINE char *rcf_boxes_begin(const rcf_tree *t) { return (char *)t->boxes - (t->compact ? sizeof(double) : 0); }
 
-/* Arrays begin on a cache line, because a box of up to 8 features then takes one line. The compact layout has no such boxes. */
+/* In the wide layout arrays begin on a cache line, because a box of up to 8 features then takes one line. In the compact layout a
+ * range stands before each box, so this would not help. */
 RCF_INLINE size_t rcf_alignment(const rcf_tree *t) { return t->compact ? sizeof(double) : 64; }
 RCF_INLINE char *rcf_aligned(const rcf_tree *t, void *memory) {
     return (char *)(((uintptr_t)memory + rcf_alignment(t) - 1) & ~(uintptr_t)(rcf_alignment(t) - 1));
 }
 
-/* Make room for this many boxes; returns 0, with nothing changed, if memory fails. */
+/* Make room for this many boxes. If memory runs out, returns 0 and changes nothing. */
 static int rcf_box_reserve(rcf_tree *t, int32_t room) {
     if (room <= t->box_room) return 1;
     size_t size = (size_t)t->box_step;
@@ -298,7 +299,8 @@ static inline void rcf_box_drop(rcf_tree *t, int32_t v) {
     rcf_set_box_number(t, v, 0);
 }
 
-/* Append to `lower` and `upper` the corners of boxes whose union is the box of v: its own box, or the points below a node without one. */
+/* Append to `lower` and `upper` the corners of boxes whose union is the box of v: its own box or, if it has none, the points below
+ * it. */
 static inline int rcf_parts(const rcf_tree *t, int32_t v, const float **lower, const float **upper, int n) {
     int32_t later[RCF_SMALL_COMPACT];
     int waiting = 0;
@@ -316,10 +318,10 @@ static inline int rcf_parts(const rcf_tree *t, int32_t v, const float **lower, c
     }
 }
 
-/* A path up a tree, for rcf_prefetch_paths. */
+/* A node on its path up a tree, for rcf_prefetch_paths. */
 typedef struct {
     const rcf_tree *tree;
-    int32_t at; /* the first leaf, -1 for none; then the current node */
+    int32_t at; /* at first a leaf, or -1 for no path; then the current node */
 } rcf_path;
 
 static inline void rcf_prefetch_l2(const void *p) { RCF_PREFETCH_L2(p); }
@@ -329,7 +331,8 @@ static inline void rcf_prefetch_record(const double *x, int dims) {
     RCF_PREFETCH(x + dims - 1);
 }
 
-/* Prefetch the paths up from k leaves into the inner caches, one level of all paths at a time, so that the waits for memory overlap. */
+/* Prefetch the paths from k leaves to the root into the inner caches, level by level for all paths, so that the waits for memory
+ * overlap. */
 static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
     for (int g = 0; g < k; g++) {
         const rcf_tree *t = paths[g].tree;
@@ -362,11 +365,11 @@ static inline float rcf_float_before(float c) {
     return c;
 }
 
-/* The largest float at or below v, at least `base` and below `top`, so that it is a valid cut for any rounding.
+/* The largest float that is not above v, but at least `base` and below `top`, so that it is a valid cut in spite of rounding.
  * Rounding down keeps the distribution exact, because no float lies between v and the cut. */
 static inline float rcf_cut_between(double v, float base, float top) {
     float c = (float)v, before = rcf_float_before(c);
-    c = (double)c > v ? before : c; /* half the time of a branch, which would be mispredicted */
+    c = (double)c > v ? before : c; /* takes half the time of a branch, which would be mispredicted */
     if (c >= top) c = rcf_float_before(top);
     if (!(c >= base)) c = base;
     assert(base <= c && c < top);
@@ -375,7 +378,7 @@ static inline float rcf_cut_between(double v, float base, float top) {
 
 /* ---- incoming records --------------------------------------------------------------------------------------- */
 
-/* row = x - origin, as floats, padded with zeros. Adding zero turns -0.0 into 0.0: equal values have equal bits. */
+/* Write x - origin to `row` as floats, padded with zeros. Adding zero turns -0.0 into 0.0, so that equal values have equal bits. */
 static inline void rcf_narrow(float *row, const double *x, const double *origin, int dims, int stride) {
     for (int i = 0; i < dims; i++) row[i] = (float)(x[i] - origin[i]) + 0.0f;
     for (int i = dims; i < stride; i++) row[i] = 0.0f;

@@ -1,4 +1,4 @@
-"""A random cut tree: built from rows, and changed one record at a time.
+"""A random cut tree. It is built from rows, and records can then be inserted and removed one at a time.
 
 Guha, Mishra, Roy and Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams" (ICML 2016): for any order of insertions
 and deletions, the tree has the distribution of a tree built from the remaining records.
@@ -210,7 +210,7 @@ cdef inline void tree_clear(rcf_tree* t) noexcept nogil:
     t.free_box = 0
     t.n_boxes = 1
     if t.leaves != NULL:
-        # a walk over an empty tree ends in leaf 0
+        # a walk through an empty tree ends in leaf 0
         set_mass(t, ~0, 0)
         set_parent(t, ~0, -1)
         rcf_fill_top(t)
@@ -299,7 +299,7 @@ cdef inline void free_node(rcf_tree* t, int32_t v) noexcept nogil:
     if t.small:
         rcf_box_drop(t, v)
     memset(t.nodes + v, 0, sizeof(rcf_node))
-    memset(t.cuts + v, 0, sizeof(rcf_cut))  # in the compact layout the same bytes
+    memset(t.cuts + v, 0, sizeof(rcf_cut))  # in the compact layout these are the same bytes
     set_child(t, v, 0, t.free_node)
     t.free_node = v
 
@@ -360,7 +360,7 @@ cdef inline bint same_point(const rcf_tree* t, int32_t leaf, const float* x) noe
 # ---- insert ------------------------------------------------------------------------------------------------------
 
 cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, double u) noexcept nogil:
-    """Make x the sibling of v. u, uniform in [0, excess), determines the place of the cut in the gaps between x and the box of v."""
+    """Make x the sibling of v. The number u, uniform in [0, excess), places the cut in the gaps between x and the box of v."""
     cdef const float* lower
     cdef const float* upper
     cdef int32_t parent = parent_of(t, v), node, dim
@@ -387,13 +387,15 @@ cdef inline void cut_off(rcf_tree* t, int32_t v, int32_t leaf, const float* x, d
 
 cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t leaf, int32_t n, rcf_step* open,
                                 rcf_step* scratch) noexcept nogil:
-    """Insert x and return its leaf; the caller has made room. Returns -1, with nothing changed, if there is no memory for a box.
+    """Insert x and return its leaf; the caller has made room. If there is no memory for a box, returns -1 and changes nothing.
 
-    `leaf`, `n` and `open` are the results of a walk of x: the leaf that x reaches and the boxes on the way up that do not contain it.
-    If there are more than RCF_STEPS, they are searched again in `scratch`, which holds a step per level of the tree.
+    `leaf`, `n` and `open` are the results of a walk of x: the leaf that x reaches, and the n boxes on the way up that do not
+    contain x. If n exceeds RCF_STEPS, the boxes are found again and written to `scratch`, which has room for a step per level of
+    the tree.
 
-    The algorithm of the paper goes down and stops at the first box that a cut separates from x. The boxes draw independently, so this
-    code finds the boxes that do not contain x from the leaf up, and then draws for them from the top down.
+    The algorithm of the paper goes down and stops at the first box that a cut separates from x. The draws for the boxes are
+    independent, so this code first finds the boxes that do not contain x, from the leaf up, and then draws for them from the top
+    down.
     """
     cdef int32_t beside, k, i
     cdef double u, size
@@ -427,7 +429,7 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
             n -= k + 1
             break
     if beside < 0:
-        # no box was separated, so the leaf is
+        # no box was separated from x, so the cut separates the leaf
         size = 0.0
         point = t.points + <size_t>(~beside) * t.stride
         for i in range(t.dims):

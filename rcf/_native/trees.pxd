@@ -17,17 +17,17 @@ cdef struct Trees:
     rcf_tree* tree
     Sample* sample
     Rng* rng
-    double* origin         # is subtracted from a record before the difference is rounded to floats
-    double* head           # the first records in double precision, until the origin is computed from them; then NULL
+    double* origin         # subtracted from a record before the difference is rounded to floats
+    double* head           # the first records in double precision; NULL once the origin was computed from them
     int n_trees, capacity, n_features
-    int stride             # floats from row to row: the features, and except in the compact layout zeros that pad the row
+    int stride             # floats from row to row: the features, and zeros that pad the row (not in the compact layout)
     double time_decay
     bint low_memory
-    bint starved           # memory ran out, so a tree did not learn a record
+    bint starved           # a tree did not learn a record because memory ran out
     int32_t depth_room     # no tree has more levels than this
     int64_t seen
     int64_t warm_up        # update() gives the first `warm_up` records the score 0
-    int64_t table          # number of records from fit() on a table; they have no order and precede all other records
+    int64_t table          # number of records from fit() on a table; these have no order and precede all other records
     # scratch space of update_record()
     float* row
     double* row_scores
@@ -35,7 +35,7 @@ cdef struct Trees:
 
 
 cdef inline bint trees_open(Trees* f, int n_head) noexcept nogil:
-    """Make empty trees, with the sizes that the fields of f hold. Returns False if memory runs out.
+    """Make empty trees of the sizes that are set in f. Returns False if memory runs out.
 
     The caller must call trees_free() in either case.
     """
@@ -88,7 +88,7 @@ cdef inline void drop_head(Trees* f) noexcept nogil:
 
 
 cdef inline void trees_copy(Trees* to, const Trees* f) noexcept nogil:
-    """Copy all trees into `to`, whose trees are empty and have the same sizes and the room."""
+    """Copy all trees into `to`, whose trees are empty, have the same sizes, and have room for the records."""
     cdef int i
     to.seen, to.warm_up, to.table = f.seen, f.warm_up, f.table
     memcpy(to.origin, f.origin, f.n_features * sizeof(double))

@@ -1,6 +1,7 @@
 """A tree as NumPy arrays that are views of its memory, for `Forest.tree`.
 
-Slots are always copies. In low-memory mode boxes are copies, because not all are stored, and in its compact layout all arrays are.
+Slots are always copies. In low-memory mode the boxes are copies too, because not all are stored. In the compact layout all arrays
+are copies.
 """
 
 from libc.stdint cimport int32_t, uintptr_t
@@ -12,7 +13,7 @@ from sampling._reservoir cimport Sample, arrival_of, item_of
 
 
 cdef inline view(kind, memory, size_t offset, shape):
-    """An array of that dtype, which starts `offset` bytes after the beginning of `memory`."""
+    """An array of dtype `kind` that starts `offset` bytes after the beginning of `memory`."""
     import numpy as np
 
     return np.ndarray(shape, kind, memory, offset)
@@ -69,7 +70,7 @@ cdef inline dict tree_views(const Trees* f, int i, memory, const void* begin):
         "nodes": nodes,
         "boxes": boxes[:, :, :f.n_features],
         "points": points[:, :f.n_features],
-        # with the zeros that pad a row to a multiple of the vector length
+        # these two include the zeros that pad a row to a multiple of the vector length
         "wide_boxes": boxes,
         "wide_points": points,
         "leaves": leaves,

@@ -4,7 +4,7 @@
 
 #include "tree.h"
 
-/* A box on the way up that does not contain the record. */
+/* An open box: a box on the way up that does not contain the record. */
 typedef struct {
     double excess;
     int32_t node;
@@ -12,12 +12,12 @@ typedef struct {
 
 enum {
     RCF_PAIRS = 128, /* pairs that are scored at a time */
-    RCF_CODISP_PAIRS = 16, /* pairs at a time for the codisp: it stores a number per level and pair, and 16 stay in the cache */
-    RCF_STEPS = 24   /* number of open boxes that are kept for a pair; further ones are searched again */
+    RCF_CODISP_PAIRS = 16, /* pairs at a time for the codisp; its numbers, one per level and pair, stay in the cache for 16 pairs */
+    RCF_STEPS = 24   /* number of open boxes that are kept for a pair; if there are more, all are found again */
 };
 
-/* Where the trees of the pairs are: all pairs have one tree, or their trees are near (in the inner caches), or each has a tree of its own,
- * far away. */
+/* Where the trees of the pairs are: all pairs share one tree, or their trees are near (in the inner caches), or each pair has its
+ * own tree, which is far (outside the inner caches). */
 enum { RCF_ONE_TREE, RCF_NEAR_TREES, RCF_FAR_TREES };
 
 /* A tree, and a record that walks through it. */
@@ -32,7 +32,8 @@ typedef struct {
     double score[RCF_PAIRS];
     int32_t leaf[RCF_PAIRS];   /* the leaf that x reaches */
     int32_t n_open[RCF_PAIRS]; /* number of open boxes of each pair, if they are kept */
-    rcf_step open[RCF_PAIRS][RCF_STEPS + 1]; /* the first RCF_STEPS of them, from the leaf up; all further ones overwrite the last place */
+    /* the first RCF_STEPS open boxes of each pair, from the leaf up; further ones share the last place */
+    rcf_step open[RCF_PAIRS][RCF_STEPS + 1];
 } rcf_walk;
 
 static inline void rcf_keep_step(rcf_walk *w, int p, int32_t node, double excess) {
@@ -48,8 +49,8 @@ typedef struct {
     int32_t node;
     int32_t begin, end;
     int32_t depth;
-    int32_t first;  /* whether rows reach the first child, whose span is then the next one */
-    int32_t second; /* the span of the second child, -1 for none */
+    int32_t first;  /* whether rows reach the first child; its span is then the next one */
+    int32_t second; /* the span of the second child, or -1 if no rows reach it */
     double above;   /* M of the codisp */
 } rcf_span;
 
