@@ -46,16 +46,16 @@ for _isa in (2, 1, 0):
         break
 
 METHODS = {"depth": RCF_DEPTH, "codisp": RCF_CODISP, "displacement": RCF_DISPLACEMENT, "opensearch": RCF_OPENSEARCH, "path": RCF_PATH}
-ATTRIBUTED = [method for method in METHODS if method != "path"]  # those that measure boxes
+ATTRIBUTED = [method for method in METHODS if method != "path"]  # the methods that measure boxes
 
 cdef enum:
-    BATCH = 16384   # update() learns this many rows at a time; it holds their floats and the sums of their scores by block
+    BATCH = 16384   # update() learns this many rows at a time; it keeps their floats, and a sum of their scores per block of trees
 
 cdef int HEAD = _HEAD
 
 
 cdef class Memory:
-    """Zeroed memory. NumPy arrays can be views of it, and it is freed after the last of them."""
+    """Zeroed memory. NumPy arrays can be views of it; it is freed when the last view is gone."""
     cdef void* at
     cdef Py_ssize_t size
 
@@ -79,8 +79,8 @@ cdef Memory room_to_work(Work* work, int64_t levels, int64_t n_rows, int stride,
     return memory
 
 
-# Scratch space shared by all forests. Safe because update_record() keeps the GIL; a buffer per forest would dominate memory when there
-# are thousands of small ones.
+# Scratch space shared by all forests. This is safe because update_record() keeps the GIL; a buffer per forest would dominate memory
+# when there are thousands of small ones.
 cdef Work shared
 cdef Memory shared_memory
 
@@ -99,7 +99,10 @@ cdef size_t room_to_learn(int64_t capacity) noexcept nogil:
 
 cdef void learn_of_many(void** forests, const double** records, int n, int kind, void* scratch, int64_t capacity,
                         double* scores) noexcept nogil:
-    """Each of n different Forests, all settled and of one layout, scores its record and learns it, after its begin_record()."""
+    """Each of n different Forests scores its record and learns it.
+
+    All forests are settled() and have one layout, and begin_record() was called for each.
+    """
     cdef Trees* trees[FORESTS]
     cdef Work work
     cdef int g
@@ -143,9 +146,10 @@ cdef class Forest:
     time_decay : float
         Each record that follows multiplies the weight of a record by ``exp(-time_decay)``.
     seed : sequence of int, or None
-        Entropy for :class:`numpy.random.SeedSequence`. None leaves the random state zero, for a forest that is restored from a state.
+        Entropy for :class:`numpy.random.SeedSequence`. None leaves the random state zero, because a forest that is restored from a
+        state gets it from there.
     low_memory : bool
-        Do not store the bounding boxes of small nodes; they are recomputed from the points when needed.
+        If True, the bounding boxes of small nodes are not stored but recomputed from the points when they are needed.
     """
     def __cinit__(self, int n_trees, int capacity, int n_features, double time_decay, seed, bint low_memory=False):
         cdef int i
@@ -173,7 +177,7 @@ cdef class Forest:
     # ---- memory ------------------------------------------------------------------------------------------------
 
     cdef int reserve(self, int i, int64_t leaves) except -1:
-        """Make room in tree i for this many leaves and slots, and at most capacity + 1.
+        """Make room in tree i for this many leaves and slots, but for at most capacity + 1.
 
         A full tree needs one more than its capacity because it inserts the new record before it removes the old one.
         """
@@ -224,7 +228,7 @@ cdef class Forest:
         return 0
 
     cdef const double[:, :] checked(self, const double[:, :] X):
-        """X, copied if its rows are not contiguous. Raises ValueError if the width is wrong or a number is not finite."""
+        """X, or a copy if its rows are not contiguous. Raises ValueError if the width is wrong or a number is not finite."""
         if X.shape[1] != self.trees.n_features:
             raise wrong_width(X.shape[1], self.trees.n_features, "RandomCutForest")
         if X.strides[1] != sizeof(double) or X.strides[0] % <Py_ssize_t>sizeof(double):
@@ -309,18 +313,18 @@ cdef class Forest:
         for j in range(self.trees.n_features):
             self.trees.origin[j] = middle[j]
         for i in range(self.trees.n_trees):
-            self.reserve_boxes(i, HEAD)  # no tree can have more
+            self.reserve_boxes(i, HEAD)  # no tree can have more boxes
         self._grow(0, self.trees.n_trees, <uintptr_t>self.trees.head, self.trees.n_features)
         drop_head(&self.trees)
         return 0
 
     cdef bint settled(self) noexcept nogil:
-        """Whether the next record is scored, and learned without more memory for the trees."""
+        """Whether the next record gets a score, and the trees have the memory to learn it."""
         return (self.trees.head == NULL and self.trees.tree[0].capacity > self.trees.capacity
                 and self.trees.seen >= self.trees.warm_up and self.trees.seen + 1 < most_arrivals(self.trees.capacity))
 
     cdef bint make_ready(self) noexcept nogil:
-        """Make room for the boxes that the next record may need. Returns False if there is no memory."""
+        """Make room for the boxes that the next record may need. Returns False if memory runs out."""
         cdef int i
         for i in range(self.trees.n_trees if self.trees.low_memory else 0):
             if self.trees.sample[i].next == self.trees.seen + 1 and not rcf_box_ready(&self.trees.tree[i]):
@@ -328,7 +332,7 @@ cdef class Forest:
         return True
 
     cdef bint begin_record(self) noexcept nogil:
-        """Take the gate for learn_of_many(), which gives it back. Returns False, without the gate, if there is no memory."""
+        """Lock the gate for learn_of_many(), which unlocks it. If memory runs out, returns False and leaves the gate unlocked."""
         gate_write_nogil(&self.gate)
         if self.make_ready():
             return True
@@ -373,7 +377,7 @@ cdef class Forest:
         return 0
 
     cdef Trees* with_record(self, const double* record) noexcept nogil:
-        """The trees, with this record in their row."""
+        """Write the record to self.trees.row. Returns the trees."""
         rcf_narrow(self.trees.row, record, self.trees.origin, self.trees.n_features, self.trees.stride)
         return &self.trees
 
@@ -386,7 +390,8 @@ cdef class Forest:
         """Forget everything and draw a new sample of the rows for each tree.
 
         With `as_stream`, the rows are sampled as a stream, with the forest's time decay. Otherwise they are a table, in which no row is
-        older than another. With `disjoint`, tree i samples only the rows i k to (i + 1) k - 1, with k = n // n_trees, as in SageMaker.
+        older than another. With `disjoint`, tree i samples only the rows i k to (i + 1) k - 1, where k = n // n_trees, as in
+        SageMaker.
         """
         cdef int64_t n = X.shape[0], i, size
         cdef int j
@@ -450,7 +455,7 @@ cdef class Forest:
     # ---- reading -----------------------------------------------------------------------------------------------
 
     def _by_rows(self, const double[:, :] X, shape, int n_jobs, work):
-        """Split the n rows of X over threads, and return the array of shape (n, *shape) that they fill, which starts as zeros.
+        """Split the n rows of X over threads. Returns the array of shape (n, *shape) that they fill; it starts as zeros.
 
         Each thread calls work(X, step, first, last, out) for the rows first to last - 1. `X` and `out` are the addresses of the first
         row of each array, and a row of X begins `step` numbers after the one before it.
@@ -473,7 +478,7 @@ cdef class Forest:
         return out
 
     def score(self, X, str method not None, int n_jobs=1):
-        """The score of each row, from the mean over the trees. The forest does not change."""
+        """The score of each row, which comes from the mean over the trees. The forest does not change."""
         cdef int kind = kind_of(method)
         return self._by_rows(X, (), n_jobs, lambda at, step, a, b, out: self._score_rows(at, step, a, b, kind, out))
 
@@ -497,7 +502,7 @@ cdef class Forest:
     def attribution(self, X, str method not None, int n_jobs=1):
         """The part of each feature in the score of each row, shape (n, n_features, 2).
 
-        [..., 0] is the part of a value that is too high, and [..., 1] of a value that is too low.
+        [..., 0] holds the parts of values that are too high, and [..., 1] the parts of values that are too low.
         """
         cdef int kind = kind_with_parts(method)
         return self._by_rows(X, (self.trees.n_features, 2), n_jobs,
@@ -511,7 +516,7 @@ cdef class Forest:
             attribute_rows(&self.trees, <const double*>X, step, first, last, kind, <double*>out, &work, <double*>parts.at)
 
     def density(self, X, int n_jobs=1):
-        """The mass, length and share that tree_density() finds for each row, means over the trees, shape (n, 3, n_features, 2)."""
+        """The mass, length and share of tree_density() for each row, averaged over the trees, shape (n, 3, n_features, 2)."""
         return self._by_rows(X, (3, self.trees.n_features, 2), n_jobs, self._density_rows)
 
     def _density_rows(self, uintptr_t X, ptrdiff_t step, int64_t first, int64_t last, uintptr_t out):
@@ -547,7 +552,7 @@ cdef class Forest:
     # ---- merging -----------------------------------------------------------------------------------------------
 
     def merge(self, Forest other not None):
-        """Merge into this forest another one, whose stream followed this one's. The other forest does not change.
+        """Merge another forest into this one. The other stream counts as the later one, and the other forest does not change.
 
         Record k of the other forest counts as record n_seen + k of this one, except that two tables become one table. For each tree, the
         samples of both forests are merged into one, and a tree is built from it. The result has the distribution of a forest that
@@ -571,7 +576,7 @@ cdef class Forest:
             gate_write_done(&self.gate)
 
     cdef Forest merged(self, dict mine, dict theirs):
-        """A new forest of both streams, from the states of two forests."""
+        """A new forest that saw both streams, from the states of two forests."""
         cdef dict state = merged_records(mine, theirs)
         cdef Forest grown = bare(state, self.trees.low_memory)
         cdef int i
@@ -586,8 +591,8 @@ cdef class Forest:
         """Estimate k missing features of a record from the nearest point in each tree, shape (n, k).
 
         `missing` holds the indices of the k features. Nearest means nearest in the other features. Empty trees are left out, so n can
-        be less than n_trees. With `held`, the record is complete and the trees may have learned it: if a tree holds it once, that copy
-        is not taken for its nearest point.
+        be less than n_trees. With `held`, the record is complete and the trees may have learned it. If a tree holds it once, that
+        copy does not count as a point.
         """
         cdef int64_t[::1] places = np.ascontiguousarray(missing, dtype=np.int64)
         cdef ptrdiff_t j
@@ -620,8 +625,9 @@ cdef class Forest:
     def state(self):
         """Everything that future results depend on, as arrays. `from_state` returns the same forest, bit for bit.
 
-        `arrival` (ascending) and `points` are a table in which each record that any tree holds appears once. A tree is a heap of slots,
-        with a `key` and a `record` (a row of that table) each, and its nodes (`inner`, `cut`, `dim`) in the order of preorder.pxd.
+        `arrival` (ascending) and `points` are a table in which each record that any tree holds appears once. A tree is a heap of
+        slots, each with a `key` and a `record` (a row of that table), and nodes (`inner`, `cut`, `dim`) in the order that
+        preorder.pxd describes.
         """
         gate_read(&self.gate)
         try:
@@ -631,9 +637,9 @@ cdef class Forest:
 
     @staticmethod
     def from_state(state, bint low_memory=False):
-        """The forest of a `state()`. Everything is checked; raises ModelStateError if the arrays do not describe a forest.
+        """The forest of a `state()`. Raises ModelStateError if the arrays do not describe a forest; everything is checked.
 
-        A state holds no boxes, so any forest can be restored in low-memory mode, or out of it.
+        A state holds no boxes, so every forest can be restored with or without low-memory mode.
         """
         cdef Forest self
         cdef int i
@@ -647,8 +653,9 @@ cdef class Forest:
     def to_bytes(self, int step=0):
         """Everything that future results depend on, as bytes. `from_bytes` returns the same forest, bit for bit.
 
-        If each record is a window over a stream, pass as `step` by how many numbers the window moves from record to record. Numbers
-        that two windows share are then stored once. packed.pxd describes the format. It takes a tenth of the time of `state`.
+        If each record is a window over a stream, let `step` be the number of values by which the window moves from record to
+        record. Numbers that two windows share are then stored once. packed.pxd describes the format. The call takes a tenth of the
+        time of `state`.
         """
         cdef rcf_writer bits
         cdef bint fine
@@ -666,9 +673,9 @@ cdef class Forest:
 
     @staticmethod
     def from_bytes(const uint8_t[::1] data not None, bint low_memory=False):
-        """The forest of `to_bytes`. Everything is checked; raises ModelStateError if the bytes do not describe a forest.
+        """The forest of a `to_bytes()`. Raises ModelStateError if the bytes do not describe a forest; everything is checked.
 
-        The bytes hold no boxes, so any forest can be restored in low-memory mode, or out of it.
+        The bytes hold no boxes, so every forest can be restored with or without low-memory mode.
         """
         cdef Forest self
         cdef Head head

@@ -61,8 +61,8 @@ _SETTLED = (
     "random_state",
 )  # parameters that cannot change once the forest is grown
 _FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_given_offset")
-# `fit` makes at most this many cells of a sparse table dense (256 MB). From a larger table it draws rows at random. The trees
-# hold at most n_estimators * max_samples rows in any case.
+# `fit` converts at most this many cells (256 MB) of a sparse table to a dense one. From a larger table it draws rows at random. The
+# trees hold at most n_estimators * max_samples rows in any case.
 _DENSE = 1 << 25
 
 
@@ -125,15 +125,15 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         training scores, as SageMaker recommends, but at most halfway from the mean to the highest possible score, so that
         some score can always exceed it. It is estimated from at most 2048 training rows, so that the cost of `fit` does not
         depend on their number. If anomalies are common, for example a third of the table, they raise the threshold themselves,
-        and few or none of them are flagged. In that case pass their share: a float in (0, 0.5] is the share of training rows
-        that are flagged, as in IsolationForest. All training rows are then scored.
+        and few or none of them are flagged. In that case pass their share. A float in (0, 0.5] is the share of training rows that
+        are flagged, as in IsolationForest; `fit` then scores all training rows.
     n_jobs : int or None, default=None
         Number of threads for batches. None means 1, and -1 means all cores. The results do not depend on it.
     low_memory : bool, default=False
-        If True, the bounding boxes of nodes with few records are not stored but computed when they are needed: of up to six
-        records, or 16 in trees of at most eight features, which are also stored with shorter numbers. The results are the same,
-        bit for bit. 100 trees of 256 records take 1.1 to 1.5 MiB instead of 2.6 with one to four features, 2.0 instead of 3.8
-        with 8, and 9.8 instead of 15.5 with 48. `update` takes 2 to 2.6 times as long with at most eight features, and 1.3 to
+        If True, the bounding boxes of nodes with at most six records are not stored but computed when they are needed. In trees of
+        at most eight features this holds for up to 16 records, and the nodes are stored with shorter numbers too. The results are
+        the same, bit for bit. 100 trees of 256 records take 1.1 to 1.5 MiB instead of 2.6 with one to four features, 2.0 instead of
+        3.8 with 8, and 9.8 instead of 15.5 with 48. `update` takes 2 to 2.6 times as long with at most eight features, and 1.3 to
         1.7 times with more. Scoring large batches takes up to 1.3 times as long.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same forest, bit for bit, on any machine.
@@ -165,13 +165,13 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     Notes
     -----
     S. Guha, N. Mishra, G. Roy, O. Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on Streams", ICML 2016. Section 2
-    has the trees, section 3 the displacement; the samples are those of Efraimidis and Spirakis (2006).
+    describes the trees and section 3 the displacement. The samples follow Efraimidis and Spirakis (2006).
 
     **Scaling.** Features are cut in proportion to their extent, whereas IsolationForest cuts all features equally often. If
     the units of the features are arbitrary, use ``make_pipeline(RobustScaler(), RandomCutForest())``. The forest does not scale
     the features itself, because scaling hurts as often as it helps. On eleven labelled tables of ADBench, the mean average
-    precision is .497 without scaling, .479 if scaled by quartiles, and .445 if scaled by standard deviations (IsolationForest:
-    .513). Scaling by quartiles lowers "wine" from .768 to .191 and raises "thyroid" from .303 to .673.
+    precision is .497 without scaling, .479 after scaling by quartiles, and .445 after scaling by standard deviations
+    (IsolationForest: .513). Scaling by quartiles lowers "wine" from .768 to .191 and raises "thyroid" from .303 to .673.
 
     **Missing values.** In `fit`, NaN is replaced by a random value of the same feature from another row. In scoring, it is
     replaced by the median of the values in the trees, so that it neither adds to the score nor hides the other features. With
@@ -179,15 +179,15 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     has .489); with three tenths missing it is .482 (.473). `update` and `partial_fit` raise an error for NaN; use
     `StreamDetector` to fill missing values on a stream.
 
-    **Sparse tables** in any of SciPy's formats are made dense: block by block in scoring, and up to 256 MB in `fit`. From a
-    larger table `fit` draws as many rows as fit into 256 MB.
+    **Sparse tables** in any of SciPy's formats are converted to dense ones. Scoring does this block by block. From a table that
+    would take more than 256 MB, `fit` draws as many rows as fit into 256 MB.
 
-    **Limits.** Anomalies need large samples if each feature is in its usual range and only the combination is unusual.
-    Values are stored as 32-bit floats after a float64 origin, the median of the first records, is subtracted from each feature.
-    A series around 1e9 therefore loses no precision, but a series that moves by 10^7 times its first spread does.
+    **Limits.** If each feature of an anomaly is in its usual range and only the combination is unusual, large samples are needed to
+    find it. Values are stored as 32-bit floats after a float64 origin, the median of the first records, is subtracted from each
+    feature. A series around 1e9 therefore loses no precision, but a series that moves by 10^7 times its first spread does.
 
-    **Parameters.** `method`, `contamination` and `n_jobs` have effect as soon as they are set. The other parameters
-    (`n_estimators`, `max_samples`, `time_decay`, `low_memory`, `random_state`) have effect in the next `fit`; until then `update`,
+    **Parameters.** `method`, `contamination` and `n_jobs` take effect as soon as they are set. The other parameters
+    (`n_estimators`, `max_samples`, `time_decay`, `low_memory`, `random_state`) take effect in the next `fit`; until then `update`,
     `update_many`, `partial_fit` and `merge` raise an error if one of them was changed.
 
     **Threads.** Threads may call any method. A call that learns excludes all other calls, so a thread that scores sees the forest
@@ -208,7 +208,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     n_features_in_: int
     max_samples_: int
     time_decay_: float
-    # Whether the forest is grown and no parameter that shapes it was set since the last check, so that `update` need not check.
+    # True if the forest is grown and no parameter that shapes it was set since the last check; `update` then skips the check.
     _ready = False
     _threshold: Threshold
     _given_offset: float  # exists if a caller has set offset_
@@ -278,7 +278,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         Raises
         ------
         ValueError
-            If the data are infinite, empty or not numbers; the message names the place. The forest does not change then.
+            If the data are infinite, empty or not numbers; the message names the place. The forest stays unchanged.
         """
         with unchanged_on_error(self):
             self._fit(X, sample_weight)
@@ -312,7 +312,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         self._settled = {name: getattr(self, name) for name in _SETTLED}
         self.max_samples_ = int(forest.masses().max())
         self.__dict__.pop("_given_offset", None)
-        # with NaN, because NaN is filled differently in training and in scoring
+        # `given` may contain NaN, because training and scoring fill NaN differently
         self._threshold = Threshold.of_table(given, seed, forest, self.method, self.contamination, self._scores)
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
@@ -354,8 +354,8 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         Raises
         ------
         ValueError
-            If the record is not finite, or the number, the names or the order of its features differ, or if a table is
-            given (use `update_many`). The forest does not change then.
+            If the record is not finite, or the number, the names or the order of its features differ, or if a table is given (use
+            `update_many`). The forest stays unchanged.
         """
         if type(record) is np.ndarray and record.ndim == 1 and self._ready:
             if record.dtype is not _FLOAT64 or not record.flags.c_contiguous:
@@ -373,8 +373,8 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     def update_many(self, X: ArrayLike) -> NDArray[np.float64]:
         """Score the next records of the stream and learn each after it is scored.
 
-        The scores are those of `update` on one record after the other, bit for bit. A single call is faster and uses `n_jobs`
-        threads.
+        The scores are those of `update` on one record after the other, bit for bit. One call with many records is faster and uses
+        `n_jobs` threads.
 
         Parameters
         ----------
@@ -425,7 +425,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         check_is_fitted(self)
         held = self._forest.forget(self._record(x))
         if held:
-            # both are cached by the number of records seen, which has not changed
+            # both are cached under the number of records seen, which has not changed
             for name in ("_threshold", "_medians_at"):
                 self.__dict__.pop(name, None)
         return held
@@ -454,12 +454,12 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
             If `other` is not a forest.
         ValueError
             If `other` is this forest or a copy of it, if one of them has seen no record, or if one of the properties above
-            differs; the message names it. Nothing changes then.
+            differs; the message names it. Both forests stay unchanged.
 
         Notes
         -----
         Values are stored as 32-bit floats relative to an origin. The values of `other` are converted to the origin of this forest,
-        so equal records of the two forests may differ in the last of 24 bits afterwards and then count as two points.
+        so a record that both forests hold may differ in the last of 24 bits afterwards and then counts as two points.
 
         Examples
         --------
@@ -498,7 +498,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         X : array-like or sparse matrix of shape (n, d)
             NaN marks a missing value, which is replaced by the median of the values in the trees.
         method : {"depth", "codisp", "displacement", "opensearch", "path"} or rcf.walk.Visitor, default=None
-            None means the `method` of the forest. A visitor computes a score that you define; see `walk`.
+            None means the `method` of the forest. A visitor defines a score of your own; see `walk`.
 
         Returns
         -------
@@ -602,12 +602,12 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
     ) -> NDArray[np.float64]:
         """Estimate the probability density of the forest's records at each row.
 
-        A random cut separates the row from a box that holds some mass. The density is this mass divided by the length of the box
-        (including the row) to the power of the dimension; both are averaged over cuts and trees. A row that a tree holds is
-        treated as if the tree did not hold it.
+        A random cut separates the row from a box of records. The density is the mass of the box, divided by its length (including
+        the row) to the power of the dimension. Mass and length are averaged over cuts and trees. A row that a tree holds is treated
+        as if the tree did not hold it.
 
-        The density ranks rows as well as the distance to the eighth neighbour in a sample of `max_samples` records does. Its
-        values are too high: at the median of a normal distribution 1.6, 2.0, 2.5 and 4.4 times the true density in 1, 2, 3 and 5
+        The density ranks rows as well as the distance to the eighth neighbour in a sample of `max_samples` records does. Its values
+        are too high: at the median of a normal distribution they are 1.6, 2.0, 2.5 and 4.4 times the true density in 1, 2, 3 and 5
         dimensions. In more than about ten dimensions, powers of lengths carry little information.
 
         Parameters
@@ -636,7 +636,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
             return np.where(mass > 0, mass / volume[:, None, None], 0.0)
 
     def neighbors(self, x: ArrayLike, max_distance: float | None = None) -> Neighbors:
-        """Approximate nearest neighbours of a record, one from each tree.
+        """Find approximate nearest neighbours of a record, one from each tree.
 
         A tree returns the record in the leaf that `x` falls into, in a time that hardly depends on the size of the sample. The
         true nearest neighbour is often, but not always, among them.
@@ -744,13 +744,13 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         self._validate_params()
         params = self.get_params(deep=False)
         if self._grown:
-            params.update(self._settled)  # later changes have no effect and are not saved
+            params.update(self._settled)  # changes after fit have no effect and are not saved
         if not isinstance(params["random_state"], (Integral, type(None))):
-            params["random_state"] = None  # a generator may be shared; the forest's own random numbers are in its state
+            params["random_state"] = None  # a generator may be shared; the random state of the trees is saved with them
         fitted = {name: getattr(self, name) for name in _FITTED if name in self.__dict__}
         threshold = self.__dict__.get("_threshold")
         if threshold is not None and threshold.fitted and threshold.n_seen == self._forest.n_seen:
-            method = next(iter(threshold.offsets))  # that of fit
+            method = next(iter(threshold.offsets))  # the method of fit
             # compute the offset now, because the rows that it needs are not saved
             offset = threshold.offset(method, self._forest, self._scores)
             fitted["_offset"] = offset, threshold.n_seen
@@ -823,7 +823,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         if not self._grown:
             if isinstance(self.max_samples, Real) and not isinstance(self.max_samples, Integral):
                 raise ValueError(
-                    f"max_samples={self.max_samples} is a share of a table; a stream has no length: give a number"
+                    f"max_samples={self.max_samples} is a share of a table; a stream has no length, so pass a number of records"
                 )
             capacity = self._capacity(256)
             self.time_decay_ = self._decay(capacity)
@@ -906,7 +906,7 @@ def merge(forests: Iterable[RandomCutForest]) -> RandomCutForest:
     9000
     """
     if isinstance(forests, RandomCutForest):
-        raise TypeError("merge takes a list of forests, got one: merge([forest, other]), or forest.merge(other)")
+        raise TypeError("merge takes a list of forests, got one: call merge([forest, other]) or forest.merge(other)")
     parts = list(forests)
     if not parts:
         raise ValueError("merge needs at least one forest, got none")

@@ -1,9 +1,9 @@
 """Model files: save, load, to_bytes, from_bytes.
 
 A model file is a safetensors file (https://github.com/huggingface/safetensors): eight bytes with the length of a JSON
-header, the header, and little-endian arrays one after the other. Nothing in it is ever executed. The format is so small
-that fifty lines with json and numpy read and write it here. So saving needs no dependency, the code that uses a field
-checks it, and any reader of safetensors can open the file.
+header, the header, and little-endian arrays one after the other. Nothing in it is ever executed. The format is so simple that json
+and numpy suffice to read and write it. So saving needs no further dependency, each field is checked by the code that uses it, and
+any reader of safetensors can open the file.
 
 Version 2
 ---------
@@ -14,11 +14,11 @@ file), ``kind`` (the class) and ``state``, the JSON text of what the object's `_
   ``name/1``, ... exist, the array is stored as byte planes (plane 0 holds the lowest byte of each number). A plane that
   is shorter than the others is a raw deflate stream with Huffman codes only. It is at least an eighth as long as its
   content, so that a small file cannot request much memory.
-- ``"stored": t`` says that whole numbers are stored in a narrower type, ``"steps": true`` that they are the differences of
-  an ascending array (the first from 0), ``"bits": true`` that booleans are packed, the highest bit first.
-- ``{"$bytes": name}`` represents bytes, which are stored as the tensor `name`. A forest is such bytes, because its layout is
-  tighter than arrays can be, and the core writes and checks it in a tenth of the time: rcf/_native/packed.pxd describes it.
-- ``{"$float": "inf"}`` is a number that JSON cannot express; ``{"$kind": k, "state": ...}`` is an object within the object.
+- ``"stored": t`` says that whole numbers are stored as the narrower type `t`. ``"steps": true`` says that the numbers are the
+differences of an ascending array, the first from 0. ``"bits": true`` says that booleans are packed, the highest bit first.
+- ``{"$bytes": name}`` represents bytes, which are stored as the tensor `name`. A forest is stored as bytes, because its packed
+  format (rcf/_native/packed.pxd) takes less space than arrays, and the core writes and checks it in a tenth of the time.
+- ``{"$float": "inf"}`` is a number that JSON cannot express; ``{"$kind": k, "state": ...}`` is a savable object inside another one.
 
 The last tensor, ``crc32``, is the CRC-32 of every byte before it.
 
@@ -85,14 +85,14 @@ class ModelFileError(ValueError):
 
 
 class Pieces(list[bytes]):
-    """Bytes in pieces. They are stored one after the other, and what is read is one array of bytes."""
+    """Bytes in pieces. They are stored one after the other and read as one array of bytes."""
 
 
-Content = NDArray[Any] | bytes | Pieces  # of a tensor
+Content = NDArray[Any] | bytes | Pieces  # the content of a tensor
 
 
 class Savable:
-    """Base class of objects that can be saved; see the notes of the module."""
+    """Base class of objects that can be saved; the docstring of the module says how to add one."""
 
     def _state(self) -> dict[str, Any]:
         raise NotImplementedError
@@ -198,7 +198,7 @@ def _write(path: Path, parts: Iterable[Any]) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    if sys.platform != "win32":  # the folder's entry must reach the disk too; Windows cannot open a folder
+    if sys.platform != "win32":  # the entry in the folder must reach the disk too; Windows cannot open a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -210,12 +210,12 @@ def _write(path: Path, parts: Iterable[Any]) -> None:
 
 
 def _narrowest(low: int, high: int) -> np.dtype[Any]:
-    """The narrowest type for whole numbers from low to high, which both fit into one 64-bit type."""
+    """The narrowest type for whole numbers from low to high. One 64-bit type must hold both."""
     return np.min_scalar_type(max(high, ~low) if low >= 0 else min(low, ~high))
 
 
 def _compresses(plane: NDArray[np.uint8]) -> bool:
-    """Whether a sample of the bytes has an entropy below 7 bits per byte, because compressing noise would take most of the time."""
+    """Whether a sample of the bytes has an entropy below 7 bits per byte. Noise is not worth the time of compression."""
     some = plane[:: max(1, plane.size // 2048)]
     counts = np.bincount(some, minlength=256)
     shares = counts[counts > 0] / some.size
@@ -223,7 +223,7 @@ def _compresses(plane: NDArray[np.uint8]) -> bool:
 
 
 def _deflated(plane: NDArray[np.uint8]) -> bytes:
-    # Only Huffman codes: repeats are rare in columns of bytes, and searching for them takes three times as long.
+    # Only Huffman codes are used, because repeats are rare in columns of bytes, and searching for them takes three times as long.
     deflate = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 8, zlib.Z_HUFFMAN_ONLY)
     return deflate.compress(plane.tobytes()) + deflate.flush()
 
@@ -266,7 +266,7 @@ def _fetch(node: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> NDArray[An
     """The array that a JSON node represents. Its tensors are removed from the dict."""
     name, shape = node["$array"], node.get("shape")
     if not isinstance(name, str) or not set(node) <= {"$array", "dtype", "shape", "stored", "steps", "bits"}:
-        raise ModelFileError("an array without a name, or with unknown fields")
+        raise ModelFileError("an array has no name, or unknown fields")
     if node.get("dtype") not in _NAMES or node.get("stored", "|u1") not in _NAMES:
         raise ModelFileError(f"{name}: unknown type")
     if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
@@ -276,7 +276,7 @@ def _fetch(node: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> NDArray[An
     if bits != node.get("bits", False) or (
         (stored != kind or "steps" in node) and (kind.kind + stored.kind).strip("iu")
     ):
-        raise ModelFileError(f"{name}: stored, steps or bits does not suit an array of {kind}")
+        raise ModelFileError(f"{name}: 'stored', 'steps' or 'bits' does not fit an array of {kind}")
     if bits:
         stored = np.dtype(np.uint8)
     n = (size + 7) // 8 if bits else size
@@ -363,13 +363,13 @@ def _encode(value: Any, name: str, tensors: dict[str, Content]) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, (list, tuple)):
-        # names of plain items are not needed, and there may be ten thousand
+        # plain items need no names, and a list may hold ten thousand of them
         return [item if type(item) in _PLAIN else _encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str) or key.startswith("$"):
                 raise TypeError(
-                    f"{name or 'state'}: {key!r} cannot be saved: names must be strings that do not start with $"
+                    f"{name or 'state'}: {key!r} cannot be saved, because names must be strings that do not start with $"
                 )
         return {
             key: item if type(item) in _PLAIN else _encode(item, f"{name}.{key}" if name else key, tensors)
@@ -451,7 +451,7 @@ def _pack(thing: Savable) -> list[Any]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name comes twice")
+        raise ValueError("a name occurs twice")
     return found
 
 
@@ -459,7 +459,7 @@ def _refuse(word: str) -> None:
     raise ValueError(f"{word} is not JSON")
 
 
-# Made once, because json.dumps and json.loads would make them anew for each of ten thousand models.
+# These are made once, because json.dumps and json.loads would make new ones for each of ten thousand models.
 _WRITER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _READER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse)
 
@@ -470,14 +470,14 @@ def _json(text: memoryview | str, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"the {what} is damaged: {error}") from error
     if not isinstance(found, dict):
-        raise ModelFileError(f"the {what} is not an object")
+        raise ModelFileError(f"the {what} is not a JSON object")
     return found
 
 
 def unpack(data: bytes | memoryview, due: type[Savable] = Savable, **options: Any) -> Any:
-    """Restore an object from the bytes of a model file. If it is not of the class `due`, its content is not read."""
+    """Restore an object from the bytes of a model file. Raises an error, without reading the content, if it is not a `due`."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"a model file is bytes, got {type(data).__name__}")
+        raise TypeError(f"a model file must be bytes, got {type(data).__name__}")
     view = memoryview(data).cast("B")
     if len(view) < 16 or bytes(view[8:9]) != b"{":
         raise ModelFileError("not a model file")
@@ -500,7 +500,7 @@ def unpack(data: bytes | memoryview, due: type[Savable] = Savable, **options: An
     crc = header.pop("crc32", None)
     at = len(view) - 8 - length - 4
     if not isinstance(crc, dict) or crc.get("data_offsets") != [at, at + 4]:
-        raise ModelFileError(f"cut off, or longer than its header says: {len(view)} bytes")
+        raise ModelFileError(f"the file has {len(view)} bytes, which is not the length that its header gives")
     if struct.unpack("<I", view[-4:])[0] != zlib.crc32(view[:-4]):
         raise ModelFileError("damaged: the checksum differs")
     kind = about.get("kind")
@@ -512,7 +512,7 @@ def unpack(data: bytes | memoryview, due: type[Savable] = Savable, **options: An
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError, MemoryError, zlib.error) as error:
         raise error if isinstance(error, ModelFileError) else ModelFileError(f"damaged: {error}") from error
     if tensors:
-        raise ModelFileError(f"{next(iter(tensors))[:60]!r} belongs to nothing")
+        raise ModelFileError(f"{next(iter(tensors))[:60]!r} is not used by the model")
     return _restore(kind, state, **options)
 
 
@@ -535,5 +535,5 @@ def _tensors(header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]
         tensors[name] = np.frombuffer(data[begin:end], dtype=kind)
         expected = end
     if expected != len(data):
-        raise ModelFileError(f"{len(data) - expected} bytes belong to nothing")
+        raise ModelFileError(f"{len(data) - expected} bytes are in no tensor")
     return tensors

@@ -502,10 +502,10 @@ def checked(data):
         (lambda h: h.pop("__metadata__"), "safetensors file of something else"),
         (lambda h: h["__metadata__"].update(kind="os.system"), "holds a 'os.system'"),
         (lambda h: h["__metadata__"].update(state="[" * 100_000), "state is damaged"),
-        (lambda h: h["__metadata__"].update(state="[1]"), "state is not an object"),
+        (lambda h: h["__metadata__"].update(state="[1]"), "state is not a JSON object"),
         (lambda h: h["__metadata__"].update(state='{"a":NaN}'), "NaN is not JSON"),
         (lambda h: h["__metadata__"].update(state='{"a":1,"a":2}'), "comes twice"),
-        (lambda h: h["__metadata__"].update(state="{}"), "belongs to nothing"),
+        (lambda h: h["__metadata__"].update(state="{}"), "is not used by the model"),
         (lambda h: h["forest"].update(dtype="F16"), "not described"),
         (lambda h: h["forest"].update(shape=[3]), "not at the position"),
         (lambda h: h["forest"].update(data_offsets=[0, 10**15]), "not at the position"),
@@ -537,7 +537,7 @@ def test_hostile_shapes(things, shape, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("forest"), "belongs to nothing"),
+        (lambda s: s.pop("forest"), "is not used by the model"),
         (lambda s: s.update(forest={"$bytes": "else"}), "there are no such bytes"),
         (lambda s: s.update(forest={"$bytes": {}}), "there are no such bytes"),
         (lambda s: s["params"].update(forest={"$bytes": "forest"}), "there are no such bytes"),
@@ -548,7 +548,7 @@ def test_hostile_shapes(things, shape, message):
         (lambda s: s["fitted"].update(n_features_in_=9), "fitted attributes"),
         (lambda s: s["fitted"].update(max_samples_=10**9), "fitted attributes"),
         (lambda s: s["fitted"].update(_offset=[1]), "fitted attributes"),
-        (lambda s: s.update(forest={"$kind": "RandomCutForest", "state": {}}), "belongs to nothing|missing"),
+        (lambda s: s.update(forest={"$kind": "RandomCutForest", "state": {}}), "is not used by the model|missing"),
     ],
 )
 def test_hostile_states(change, message):
