@@ -15,7 +15,7 @@ file), ``kind`` (the class) and ``state``, the JSON text of what the object's `_
   is shorter than the others is a raw deflate stream with Huffman codes only. It is at least an eighth as long as its
   content, so that a small file cannot request much memory.
 - ``"stored": t`` says that whole numbers are stored as the narrower type `t`. ``"steps": true`` says that the numbers are the
-differences of an ascending array, the first from 0. ``"bits": true`` says that booleans are packed, the highest bit first.
+  differences of an ascending array, the first from 0. ``"bits": true`` says that booleans are packed, the highest bit first.
 - ``{"$bytes": name}`` represents bytes, which are stored as the tensor `name`. A forest is stored as bytes, because its packed
   format (rcf/_native/packed.pxd) takes less space than arrays, and the core writes and checks it in a tenth of the time.
 - ``{"$float": "inf"}`` is a number that JSON cannot express; ``{"$kind": k, "state": ...}`` is a savable object inside another one.

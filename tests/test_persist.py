@@ -504,7 +504,7 @@ def checked(data):
         (lambda h: h["__metadata__"].update(state="[" * 100_000), "state is damaged"),
         (lambda h: h["__metadata__"].update(state="[1]"), "state is not a JSON object"),
         (lambda h: h["__metadata__"].update(state='{"a":NaN}'), "NaN is not JSON"),
-        (lambda h: h["__metadata__"].update(state='{"a":1,"a":2}'), "comes twice"),
+        (lambda h: h["__metadata__"].update(state='{"a":1,"a":2}'), "occurs twice"),
         (lambda h: h["__metadata__"].update(state="{}"), "is not used by the model"),
         (lambda h: h["forest"].update(dtype="F16"), "not described"),
         (lambda h: h["forest"].update(shape=[3]), "not at the position"),
