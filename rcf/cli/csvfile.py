@@ -1,4 +1,4 @@
-"""Reading of CSV files in pieces of whole lines."""
+"""Read CSV files in pieces of whole lines."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CsvFile:
     ----------
     dialect : Dialect
     done : float or None
-        The share of the file that has been returned.
+        The share of the file that has been returned so far.
     n_blank : int
         Number of blank lines so far. They are skipped, but counted in the row numbers.
     notes : list of str
@@ -72,7 +72,7 @@ class CsvFile:
         self._header = header
 
     def pieces(self, wanted: Callable[[list[str]], list[str]]) -> Iterator[tuple[NDArray[np.int64], pa.Table]]:
-        """Row numbers and text cells, piece by piece of BLOCK bytes. `wanted` selects the columns from their names."""
+        """Yield row numbers and text cells, in pieces of BLOCK bytes. `wanted` selects columns from the list of their names."""
         names: list[str] | None = None
         number = 1  # number of the next row
         for block in self._blocks():
@@ -84,7 +84,7 @@ class CsvFile:
                 self.dialect = self._sniffed(lines)
                 names, lines, header_lines = self._named(lines)
                 columns = wanted(names)
-                # blank lines above the header have no number
+                # blank lines above the header are not numbered
                 above = next((i for i, at in enumerate(skipped) if at != i), len(skipped))
                 self.n_blank += above
                 skipped = [at - above - header_lines for at in skipped[above:]]
@@ -100,7 +100,7 @@ class CsvFile:
             raise TableError(f"{self._name}: empty")
 
     def _blocks(self) -> Iterator[bytes]:
-        """Pieces of whole lines in UTF-8, of about BLOCK bytes."""
+        """Yield pieces of whole lines in UTF-8, each of about BLOCK bytes."""
         encoding = codecs.lookup(self._encoding).name
         decoder = None if encoding in ("utf-8", "utf-8-sig", "ascii") else codecs.getincrementaldecoder(encoding)()
         rest, first, read = b"", True, 0
@@ -122,7 +122,9 @@ class CsvFile:
             if not data:
                 break
             end = rest.rfind(b"\n") + 1
-            if rest.count(b'"', 0, end) % 2:  # the end is in a quoted cell: find the next line break after the cell
+            if (
+                rest.count(b'"', 0, end) % 2
+            ):  # the piece ends in a quoted cell: find the first line break after the cell
                 if len(rest) > LONGEST:
                     raise TableError(f"{self._name}: a quoted cell does not end within {LONGEST >> 20} MB")
                 continue
@@ -215,7 +217,7 @@ class CsvFile:
 
 
 def _without_blank_lines(block: bytes) -> tuple[bytes, list[int]]:
-    """The lines that are not blank, and the numbers of the blank ones, from 0. A blank line within a quoted cell is kept."""
+    """The lines that are not blank, and the numbers of the blank lines, from 0. Blank lines within quoted cells are kept."""
     blank = [found.span() for found in _BLANK.finditer(block)]
     if b'"' in block:
         blank = [(start, end) for start, end in blank if block.count(b'"', 0, start) % 2 == 0]
@@ -231,7 +233,7 @@ def _without_blank_lines(block: bytes) -> tuple[bytes, list[int]]:
 
 
 def _row_numbers(start: int, n: int, skipped: list[int]) -> NDArray[np.int64]:
-    """The numbers of n rows, starting with `start`; the lines `skipped` (from 0) hold no row."""
+    """The numbers of n rows, starting with `start`. The lines whose numbers (from 0) are in `skipped` hold no row."""
     if not skipped:
         return np.arange(start, start + n)
     places: NDArray[np.int64] = np.delete(np.arange(n + len(skipped)), [at for at in skipped if at < n + len(skipped)])

@@ -57,8 +57,8 @@ STEP = 1800.0  # seconds between the values of the synthetic series
 
 @contextmanager
 def _bar(console: Console, shown: bool) -> Iterator[Progress]:
-    told = "{task.fields[percent]} %, {task.fields[rows]:,} rows"  # rounded down, so that 100 % is the end
-    columns = (BarColumn(), TextColumn(told), TimeRemainingColumn())
+    text = "{task.fields[percent]} %, {task.fields[rows]:,} rows"  # the percentage is rounded down, so that 100 % means the end
+    columns = (BarColumn(), TextColumn(text), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
         bar.add_task("", total=1.0, rows=0, percent=0)
         yield bar
@@ -68,7 +68,8 @@ def detect(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE|-]", help="CSV or Parquet; - reads CSV from standard input; none: a demonstration."
+            metavar="[FILE|-]",
+            help="CSV or Parquet file; - reads CSV from standard input. Without FILE: a demonstration.",
         ),
     ] = None,
     columns: Columns = None,
@@ -110,14 +111,14 @@ def detect(
 ) -> None:
     """Find the anomalies of a CSV or Parquet file.
 
-    A StreamDetector reads the rows in order. It judges each row by the rows before it and then learns it. An alarm opens an
-    event, which lasts until the column is back to usual or the new level has become usual. The table shows the strongest events
-    first, with one line for each: its begin and end, its most extreme value (peak), the column and side that caused it (cause), the
-    value at its begin (came), the expected value, and the distance of the peak from the expected value (severity). Rows are
-    counted from 1, after the header, including blank lines. The memory does not grow with the file.
+    A StreamDetector reads the rows in order. It judges each row by the rows before it and then learns it. An alarm opens an event.
+    The event lasts until the column is back to usual or its new level has become usual. The table has one line per event, the
+    strongest first. It shows the start and end of the event, its most extreme value (peak), the column and side that caused it
+    (cause), the value at its start (came), the expected value, and the distance of the peak from the expected value (severity).
+    Rows are counted from 1, after the header, including blank lines. The memory does not grow with the file.
 
-    With --key a file may hold several series; each has its own detector. The first 64 rows are the warm-up. A file with no more
-    rows than that is judged by a forest that is fitted to all of them.
+    With --key a file may hold several series; each has its own detector. The first 64 rows are the warm-up. If the file has no more
+    rows than that, a forest is fitted to all of them and judges them.
 
     Without FILE the command judges a synthetic series with five known anomalies.
 
@@ -226,15 +227,15 @@ def _short(
     _remarks(reader, errors)
     if top:
         console.print(found.table(top, names, [str(log.place(i)) for i in range(len(piece.rows))]))
-    told = (
+    text = (
         f"{int(found.flags.sum())} of {len(piece.rows)} rows flagged; these are no more than the {HELD_BACK} rows of the warm-up, "
         "so a forest was fitted to all of them and each row is judged by all the others"
     )
-    console.print(told, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def _verdict(log: EventLog) -> str:
-    """How many of the known anomalies of the synthetic series are events, and how many events are false alarms."""
+    """A sentence with the numbers of known anomalies that were found and of false events, for the synthetic series."""
     anomalies = make_series().anomalies + 1  # rows count from 1
     events = [(event.start.row, event.end.row) for event in log.strongest()]
     found = sum(any(start < after and end >= first for start, end in events) for first, after in anomalies)

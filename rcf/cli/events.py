@@ -1,4 +1,4 @@
-"""The events of a file: their begin, end and cause, and a list of the strongest."""
+"""Collect the events of a file, each with its start, end and cause, and list the strongest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .tables import Piece
 
 Floats = NDArray[np.float64]
 KEPT = 1000  # number of strongest events that are kept
-RECENT = 1 << 13  # records: an event may have begun this long before it is reported
+RECENT = 1 << 13  # number of records; an event may have started this many records before it is reported
 FIELDS = ("start", "end", "peak", "cause", "came", "expected", "severity")
 
 
@@ -30,7 +30,7 @@ class Place:
     """The position of a record in the file."""
 
     row: int
-    time: str | None  # as in the file
+    time: str | None  # as it is written in the file
     moment: float  # seconds, or the row number if there are no times
 
     def __str__(self) -> str:
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass(slots=True)
 class Event:
-    """An event of the file. Its cause is that of its first record, determined when that record came."""
+    """An event of the file. The cause is that of its first record, found when the record arrived."""
 
     start: Place
     end: Place
@@ -48,9 +48,9 @@ class Event:
     side: str
     came: float
     expected: float
-    evidence: float  # the highest of its alarms
+    evidence: float  # that of its strongest alarm
     reason: str
-    key: str | None  # of the series
+    key: str | None  # the key of its series
     open: bool = True
 
     @property
@@ -83,15 +83,15 @@ class EventLog:
         self._names = names
         self._closed: list[Event] = []
         self._open: dict[tuple[str, str, int], Event] = {}
-        self._recent: deque[tuple[int, Piece]] = deque()  # with the number of the first record
+        self._recent: deque[tuple[int, Piece]] = deque()  # pieces, each with the number of its first record
 
     @property
     def n_open(self) -> int:
-        """The events that are still open after the last row."""
+        """The number of events that are still open after the last row."""
         return len(self._open)
 
     def add(self, piece: Piece, found: Detections) -> list[str | None]:
-        """Add the results for the next rows. Returns the state of the event at each row, None if there is none."""
+        """Add the results for the next rows. Returns the state of the event at each row, or None where there is none."""
         first = self.n_rows
         self.hold(piece)
         states: list[str | None] = [None] * len(piece.rows)
@@ -119,7 +119,7 @@ class EventLog:
         return states
 
     def hold(self, piece: Piece) -> None:
-        """Note the positions of the next rows for `place`."""
+        """Remember the positions of the next rows, for `place`."""
         self._recent.append((self.n_rows, piece))
         self.n_rows += len(piece.rows)
         while self._recent[-1][0] - self._recent[0][0] >= RECENT + len(self._recent[0][1].rows):
@@ -132,14 +132,14 @@ class EventLog:
         return Event(start, start, came, feature, side, came, expected, found.evidence, found.reason or "", self.key)
 
     def _strengthen(self, found: Detection) -> None:
-        """Note a further alarm of an event, which is as strong as its strongest alarm."""
+        """Add a further alarm to its event. The evidence of an event is that of its strongest alarm."""
         feature, _, side = found.cause
         for key, event in self._open.items():
             if key[:2] == (feature, side):
                 event.evidence = max(event.evidence, found.evidence)
 
     def place(self, record: int) -> Place:
-        """The position of a record in the file, counted from 0; for an old record, the oldest position that is still known."""
+        """The position in the file of a record (its number, from 0). For an old record it is the oldest known position."""
         first, piece = next((pair for pair in reversed(self._recent) if pair[0] <= record), self._recent[0])
         i = max(record - first, 0)
         row = int(piece.rows[i])
@@ -161,7 +161,7 @@ def _strength(event: Event) -> tuple[float, float]:
 
 
 def table_of(events: list[Event], total: int, key: str | None = None) -> Table:
-    """The events for a terminal, one line each; `key` is the column that tells series apart."""
+    """A table of the events for a terminal, one line each. `key` is the column that identifies the series."""
     title = "Events, the strongest first" if len(events) == total else f"The {len(events)} strongest of {total} events"
     table = Table(title=title, title_justify="left")
     if key is not None:
@@ -179,11 +179,11 @@ def table_of(events: list[Event], total: int, key: str | None = None) -> Table:
 
 def sentences(events: list[Event]) -> list[str]:
     """A sentence for each event."""
-    told = []
+    lines = []
     for event in events:
         where = str(event.start) if event.start.time else f"row {event.start.row}"
-        told.append(f"{where}{'' if event.key is None else f', {event.key}'}: {event.reason}.")
-    return told
+        lines.append(f"{where}{'' if event.key is None else f', {event.key}'}: {event.reason}.")
+    return lines
 
 
 def judged(piece: Piece, found: Detections, states: list[str | None], scores: Floats, names: list[str]) -> pa.Table:
@@ -202,7 +202,7 @@ def judged(piece: Piece, found: Detections, states: list[str | None], scores: Fl
 
 
 def beside(table: pa.Table, **columns: Any) -> pa.Table:
-    """A table with further columns, in which NaN and None are empty cells."""
+    """The table with further columns; NaN and None become empty cells."""
     for name, column in columns.items():
         texts = isinstance(column, list)
         table = table.append_column(name, pa.array(column, pa.string() if texts else None, from_pandas=True))

@@ -35,10 +35,12 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File to write, or folder for c. Default: in the folder of MODEL, with its name."
+            "--output", "-o", help="File to write, or folder for c. Default: next to MODEL, with the same name."
         ),
     ] = None,
-    float32: Annotated[bool, typer.Option("--float32", help="For onnx: compute in float32, in half the size.")] = False,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="For onnx: compute in float32, which halves the size.")
+    ] = False,
     attribution: Annotated[
         bool, typer.Option("--attribution", help="For onnx: add an output with each feature's part of the score.")
     ] = False,

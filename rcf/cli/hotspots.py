@@ -55,7 +55,7 @@ class Filling:
                     name = reader.columns[int(np.isnan(values[i]).argmax())]
                     where = f"{reader.name}: row {piece.rows[i]}, column {name!r}"
                     raise TableError(
-                        f"{where}: a missing value, and there is no value before it: give --fill zero or a number"
+                        f"{where}: the value is missing, and there is no earlier value to replace it: use --fill zero or a number"
                     )
             self._last = [*self._last, record][-2:]
         return piece._replace(values=values)
@@ -79,7 +79,7 @@ def _table(spots: HotSpots, names: list[str]) -> Table:
 
 
 def _table_of(changes: list[Change], rows: NDArray[np.int64], first: int) -> pa.Table:
-    """A table with a row per change; `rows` are the row numbers in the file of the records from `first` on."""
+    """A table with one row per change. `rows` holds the row numbers in the file, starting with that of record `first`."""
     return pa.table(
         {
             "row": pa.array([int(rows[change.at - first]) for change in changes], pa.int64()),
@@ -160,7 +160,7 @@ def _begin(window: int, radius: float | None, min_points: int, metric: Metric, w
 def hotspots(
     file: Annotated[str, typer.Argument(metavar="FILE|-", help="CSV or Parquet; - reads CSV from standard input.")],
     columns: Columns = None,
-    window: Annotated[int, typer.Option("--window", "-w", min=1, help="Number of last records that are used.")] = 1000,
+    window: Annotated[int, typer.Option("--window", "-w", min=1, help="Number of records in the window.")] = 1000,
     radius: Annotated[
         float | None,
         typer.Option(
@@ -186,7 +186,9 @@ def hotspots(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", help="Write all records with the regions as JSON: .csv, .parquet, - for standard output."
+            "--output",
+            "-o",
+            help="Write all records with the regions after each, as JSON: .csv, .parquet, or - for standard output.",
         ),
     ] = None,
     changes: Annotated[
@@ -206,10 +208,10 @@ def hotspots(
 ) -> None:
     """Find the dense regions among the last records of a CSV or Parquet file.
 
-    The rows are read as a stream, and after each row the regions are those of the last --window rows. The command prints the
+    The rows are read as a stream. The regions after each row are those of the last --window rows. The command prints the
     regions after the last row. Use --output to write the regions after each row, and --changes to write how they
     changed. Rows are counted from 1, after the header, including blank lines. Distances are Euclidean, so scale columns whose
-    units differ. For places on the earth use --metric haversine and name the columns, latitude first.
+    units differ. For positions on the earth, use --metric haversine and name the columns with --columns, latitude first.
 
     Exit codes: 0, finished, with or without regions; 1, reading or writing failed; 2, invalid arguments.
     """

@@ -1,4 +1,4 @@
-"""Passes of detectors over a file, one for each key, with the results that are kept."""
+"""Run detectors over a file, one for each key, and keep the results."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Table:
 
     @classmethod
     def of(cls, reader: TableReader | None) -> Table:
-        """Those of a file; None means the synthetic series."""
+        """The name and columns of the file that a reader reads; None means the synthetic series."""
         if reader is None:
             return cls("", ["value"], None, None)
         return cls(reader.name, reader.columns, reader.time, reader.key)
 
 
 class Judging:
-    """One pass of a detector over the rows of a file or of a key, with the results that are kept.
+    """One pass of a detector over the rows of a file or of one key. It keeps the results.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Judging:
         self.table, self.key = table, key
         self.log = EventLog(table.columns, table.time, key)
         self.n_warm_up = 0
-        self.alarms: list[int] = []  # for ranks: the records that are flagged, from 0
+        self.alarms: list[int] = []  # for `ranks`: the numbers of the flagged records, from 0
         detector.feature_names_in_ = np.array(table.columns, dtype=object)
 
     def feed(self, piece: Piece, wanted: bool) -> pa.Table | None:
@@ -86,7 +86,7 @@ class Judging:
         return judged(piece, found, states, scores, self.table.columns) if wanted else None
 
     def _named(self, error: ValueError, piece: Piece) -> ValueError:
-        """The error with the row number of the file, if it concerns a time stamp."""
+        """The error; if it concerns a time stamp, with the row number in the file."""
         refused = _REFUSED.match(str(error))
         if refused is None:
             return error
@@ -107,12 +107,12 @@ class Judging:
 
 
 class Judgings:
-    """The passes over a file: one, or one for each key.
+    """The passes over a file. There is one per key, or a single one without a key.
 
     Parameters
     ----------
     begin : callable
-        Returns the pass of a new key, or of None if the file has one series.
+        Returns the pass for a new key; the key is None if the file has one series.
     table : Table
     """
 
@@ -124,7 +124,10 @@ class Judgings:
             self._all[None] = begin(None)
 
     def feed(self, piece: Piece, wanted: bool) -> pa.Table | None:
-        """Judge the next rows, each key by its own pass. Returns the rows with the results as further columns, if requested."""
+        """Judge the next rows, those of each key in its own pass.
+
+        Returns the rows with the results as further columns, if requested.
+        """
         if piece.keys is None:
             return self._all[None].feed(piece, wanted)
         tables, places = [], []
@@ -168,12 +171,12 @@ class Judgings:
         return strongest_of((one.log.strongest(top) for one in self), top)
 
     def shown(self) -> Judging:
-        """The pass to plot: the one with the strongest event, otherwise the first."""
+        """The pass to plot, which is the one with the strongest event, or the first if there is no event."""
         events = self.strongest(1)
         return self._all[events[0].key] if events else next(iter(self))
 
     def summary(self) -> str:
-        """The number of events and of rows of the warm-up, as a sentence."""
+        """A sentence with the numbers of events and of warm-up rows."""
         n, n_open = self.n_events, sum(one.log.n_open for one in self)
         events = "no event" if not n else "1 event" if n == 1 else f"{n:,} events"
         still = f", {n_open} of them still open at the end" if n_open else ""
@@ -185,7 +188,7 @@ class Judgings:
         return f"{events} in {self.n_rows:,} rows of {keys}{still}; {warm_up}{self._short()}"
 
     def _short(self) -> str:
-        """The end of the summary, which names keys with no more rows than the warm-up."""
+        """The end of the summary: it names the keys that have no more rows than the warm-up."""
         short = [str(one.key) for one in self if one.log.n_rows <= HELD_BACK]
         if not short:
             return ""

@@ -1,4 +1,4 @@
-"""The options that several commands share, with the same name in each."""
+"""Options that several commands share; they have the same name in each command."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ Timezone = Annotated[
     str | None,
     typer.Option(
         "--timezone", metavar="ZONE",
-        help="Zone by whose clock the daily and the weekly season go, such as Europe/Berlin. Default: that of the dates, UTC for "
+        help="Time zone of the daily and weekly seasons, such as Europe/Berlin. Default: the zone of the dates, or UTC for "
         "numbers.",
     ),
 ]  # fmt: skip
@@ -115,7 +115,7 @@ def names_in(columns: list[str] | None) -> list[str]:
 
 
 def fill_of(text: str) -> str | float:
-    """The argument of --fill as a number, or as the word that it is."""
+    """The argument of --fill: a number if it is one, otherwise the word."""
     with suppress(ValueError):
         number = float(text)
         if isfinite(number):
@@ -123,14 +123,14 @@ def fill_of(text: str) -> str | float:
     return text
 
 
-# Options, and the parameters of the detector that they set.
+# Which parameter of the detector each option sets.
 PARAMETERS = {"shingle": "shingle_size", "trees": "n_estimators", "samples": "max_samples", "method": "method",
               "transform": "transform", "anomaly_rate": "anomaly_rate", "fill": "fill", "time_order": "time_order",
               "max_step": "max_step", "timezone": "timezone", "seed": "random_state"}  # fmt: skip
 
 
 def detector_of(**options: Any) -> StreamDetector:
-    """The detector for the options; a usage error if an option is invalid."""
+    """The detector that the options describe. Raises a usage error if an option is invalid."""
     options["fill"] = fill_of(options["fill"])
     detector = StreamDetector(**{PARAMETERS[name]: value for name, value in options.items()})
     try:

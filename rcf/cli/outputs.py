@@ -1,4 +1,4 @@
-"""Writing of tables as CSV or Parquet, and of plots."""
+"""Write tables as CSV or Parquet, and check the names of plots."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPECIAL = r'[",\r\n]|^\s|\s$'  # characters that require quotes
 
 
 class TableWriter:
-    """Write tables to a CSV file (``-`` is standard output) or a Parquet file. The file appears when the last table is written."""
+    """Write tables to a CSV file (``-`` is standard output) or a Parquet file. It appears when the last table is written."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -72,7 +72,7 @@ def _quoted(text: str) -> str:
 
 
 def _csv(table: pa.Table) -> memoryview:
-    """The rows as CSV; a cell is quoted only if it must be."""
+    """The rows as CSV. A cell is quoted only if necessary."""
     columns = [column.cast(pa.string()).combine_chunks() for column in table.columns]
     for i, column in enumerate(columns):
         special = pc.match_substring_regex(column, _SPECIAL)
@@ -86,7 +86,7 @@ def _csv(table: pa.Table) -> memoryview:
 
 
 def check_output(option: str, path: str) -> None:
-    """Check that a table can be written under this name, before any work is done; ValueError if not."""
+    """Raise ValueError if a table cannot be written under this name. Commands call it before any work is done."""
     if path == "-":
         return
     if Path(path).suffix.lower() not in (".csv", ".parquet", ".pq"):
@@ -96,7 +96,7 @@ def check_output(option: str, path: str) -> None:
 
 
 def check_plot(plot: Path) -> None:
-    """Check that a plot can be written under this name, before any work is done; ValueError if not."""
+    """Raise ValueError if a plot cannot be written under this name. Commands call it before any work is done."""
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Rows or windows ranked by the score of a random cut forest. Their causes are determined before they are learned."""
+"""Rank rows or windows by the score of a random cut forest. The cause of a window is found before the window is learned."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ..shingle import shingle as windows_of
 
 Floats = NDArray[np.float64]
 ENOUGH = 10  # in a file with fewer rows, no row is flagged
-BLOCK = 256  # windows per copy of the forest; the copy computes their causes
+BLOCK = 256  # windows per copy of the forest; the copy finds their causes
 
 
 @dataclass(slots=True)
 class Peak:
-    """A window whose score no overlapping window exceeds."""
+    """A window whose score is not exceeded by any window that overlaps it."""
 
     score: float
     row: int  # last row of the window, from 0
     attribution: Floats | None = None  # (size, d, 2)
-    where: Any = None  # of its cause
+    where: Any = None  # the position of its cause
     came: float = np.nan
 
     def cause(self) -> tuple[int, int, str]:
-        """The feature and side with the largest part of the score, and how many rows before the end of the window it lies."""
+        """The feature, lag and side with the largest part of the score. The lag counts rows back from the end of the window."""
         assert self.attribution is not None
         parts = self.attribution.sum(axis=2)
         place, feature = np.unravel_index(int(parts.argmax()), parts.shape)
@@ -43,8 +43,8 @@ class Peak:
 class Peaks:
     """The `top` strongest windows of a stream that do not overlap.
 
-    Windows end at successive rows and are `size` rows long. A window starts a peak. A stronger window that overlaps the peak
-    becomes the new peak; weaker windows that overlap it belong to it.
+    Windows end at successive rows and are `size` rows long. A window that overlaps no peak becomes a peak. A stronger window that
+    overlaps the peak takes its place, and a weaker one is ignored.
     """
 
     def __init__(self, size: int, top: int) -> None:
@@ -81,7 +81,7 @@ class Peaks:
 
 
 class Ranks:
-    """One pass of a forest over a series in windows: scores, and the strongest windows with their causes.
+    """One pass of a forest over the windows of a series. It gives the scores, and the strongest windows with their causes.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Ranks:
         self._tail: Floats | None = None
 
     def feed(self, values: Floats) -> tuple[Floats, list[Peak]]:
-        """Scores of the next rows, NaN before the first window is full, and the new windows among the strongest."""
+        """The scores of the next rows (NaN until the first window is full), and which new windows are among the strongest."""
         parts, fresh = [], []
         for i in range(0, len(values), BLOCK):
             scores, new = self._block(values[i : i + BLOCK])
@@ -114,7 +114,7 @@ class Ranks:
         fresh: list[Peak] = []
         if len(series) >= self.size:
             windows = windows_of(series, self.size)
-            behind = deepcopy(self.forest)
+            earlier = deepcopy(self.forest)
             new = len(values) - len(windows)
             scores[new:] = self.forest.update_many(windows)
             fresh = self.peaks.add(self.n_rows + new, scores[new:])
@@ -122,9 +122,9 @@ class Ranks:
             for peak in fresh:
                 at = peak.row - self.n_rows - new
                 if at > learned:
-                    behind.update_many(windows[learned:at])
+                    earlier.update_many(windows[learned:at])
                     learned = at
-                peak.attribution = behind.attribution(windows[at : at + 1])[0].reshape(self.size, -1, 2)
+                peak.attribution = earlier.attribution(windows[at : at + 1])[0].reshape(self.size, -1, 2)
                 feature, lag, _ = peak.cause()
                 peak.came = float(windows[at].reshape(self.size, -1)[self.size - 1 - lag, feature])
         self.n_rows += len(values)
@@ -132,7 +132,7 @@ class Ranks:
 
 
 def table_of_ranks(ranks: Ranks, alarms: list[int], names: list[str]) -> Table:
-    """The strongest windows for a terminal, one per line; `alarms` are the flagged records."""
+    """A table of the strongest windows for a terminal, one per line. `alarms` holds the flagged records."""
     peaks = ranks.peaks.strongest()
     table = Table(title=f"The {len(peaks)} windows with the highest scores", title_justify="left")
     for name in ("start", "score", "flagged", "cause", "came"):
@@ -157,7 +157,7 @@ class WholeFile:
     flags: NDArray[np.bool_]
 
     def table(self, top: int, names: list[str], places: list[str]) -> Table:
-        """The rows with the highest scores for a terminal."""
+        """A table of the rows with the highest scores for a terminal."""
         table = Table(title="Rows, the most unusual first", title_justify="left")
         for name in ("row" if places[0].isdigit() else "time", "score", "flagged", "cause", "came", "usual"):
             table.add_column(name, justify="right" if name in ("score", "came", "usual") else "left")
@@ -172,9 +172,10 @@ class WholeFile:
 def whole_file(forest: RandomCutForest, values: Floats) -> WholeFile:
     """Fit a forest to the rows of a short file, and judge each row by all the others.
 
-    A row is flagged if one of its values lies outside the others by more than twice their range. With ten normally distributed
-    values this happens by chance in 0.1 % of the files (5 % for exponential values), and with twenty values in 0.0005 % (1.4 %);
-    200 000 files of each kind were drawn. If there are fewer than ten rows, none is flagged. A missing value counts as the median.
+    A row is flagged if one of its values lies outside the range of the others by more than twice that range. With ten normally
+    distributed values this happens by chance in 0.1 % of the files, and with twenty values in 0.0005 %. For exponentially
+    distributed values the shares are 5 % and 1.4 %. (200 000 files of each kind were drawn.) If there are fewer than ten rows, none
+    is flagged. A missing value counts as the median.
     """
     known = ~np.isnan(values)
     usual = np.array([np.median(column[ok]) if ok.any() else 0.0 for column, ok in zip(values.T, known.T, strict=True)])

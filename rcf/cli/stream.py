@@ -45,7 +45,7 @@ from .options import (
 
 COLUMNS = ("record", "line", "score", "evidence", "threshold", "grade", "likelihood", "is_anomaly", "event", "confidence", "reason",
            "feature", "lag", "side", "severity", "expected", "past")  # fmt: skip
-# If this many lines fail before one is read, the stream needs other options, and the command stops.
+# The command stops if this many lines fail before one is read, because the stream then needs other options.
 PATIENCE = 10
 HINT = " (--header or --no-header says whether the first line has names; --time and --columns say what the columns are)"
 
@@ -72,7 +72,7 @@ def say(text: Any) -> None:
 
 
 class Told(logging.Handler):
-    """Prints warnings of the worker, one per line. `Complaints` reports rejected lines."""
+    """Prints the warnings of the worker, one per line, except those of rejected lines, which `Complaints` reports."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if "rejected" not in record.msg:
@@ -80,7 +80,7 @@ class Told(logging.Handler):
 
 
 class Complaints:
-    """Reports unusable lines on standard error, and ends the stream if all lines from its beginning are unusable."""
+    """Reports lines that cannot be read on standard error, and ends the stream if the first PATIENCE lines are all of this kind."""
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
@@ -97,7 +97,7 @@ class Complaints:
 
 
 class PatientStore(FileStore):
-    """Reports a checkpoint that cannot be written; the stream continues."""
+    """A store that only reports it if a checkpoint cannot be written, so that the stream continues."""
 
     failed = False
 
@@ -144,7 +144,9 @@ def stream(
     form: Annotated[Format, typer.Option("--format", "-f", help="Format of the output lines.")] = Format.json,
     explain: Annotated[
         Explain,
-        typer.Option("--explain", help="Which records get an ANOMALY_EXPLANATION; all takes ten times as long."),
+        typer.Option(
+            "--explain", help="Which records get an ANOMALY_EXPLANATION. With all, the command takes ten times as long."
+        ),
     ] = Explain.none,
     prefix: Annotated[str, typer.Option("--prefix", help="Prefix of the names of the results.")] = "",
     shingle: Shingle = 8,
@@ -166,19 +168,21 @@ def stream(
     ] = None,
     save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 60.0,
     errors: Annotated[
-        Errors, typer.Option("--errors", help="Whether lines that cannot be read make the exit status 1: fail or warn.")
+        Errors,
+        typer.Option("--errors", help="What a line that cannot be read does: fail (the exit code is 1) or warn."),
     ] = Errors.fail,
 ) -> None:
     """Judge a stream of records: for each line of CSV or JSON, write a line with the results at once.
 
     Lines that start with a brace are JSON. A record is written with all of its original content, followed by the results. Records
-    are counted from 1, without the header, and the count continues after a restart. For a flagged record, the line names the
-    cause: the feature, the side, how many records ago it came (lag; 0 is this record), the expected value and the value that came.
+    are counted from 1, without the header, and the count continues after a restart. For a flagged record, the line names the cause:
+    the feature, the side, the lag (how many records ago the cause came; 0 is this record), the expected value and the actual value
+    (past).
 
-    A line that cannot be read is reported on stderr and skipped, and the exit code is then 1. If none of the first ten lines can
-    be read, the command stops. On SIGTERM, SIGINT, SIGHUP and a closed pipe, the command ends normally: the state holds every
-    record whose line was written. The state is also saved at intervals. After a restart, repeated records are recognised by
-    their time stamps (--time) and skipped. A file that is given by its name is continued where the last run ended.
+    A line that cannot be read is reported on standard error and skipped, and the exit code is then 1. If none of the first ten
+    lines can be read, the command stops. On SIGTERM, SIGINT, SIGHUP and a closed pipe, the command ends normally: the state holds
+    every record whose line was written. The state is also saved at intervals. After a restart, repeated records are recognised by
+    their time stamps (--time) and skipped. If INPUT is a file name, reading continues where the last run ended.
 
     Exit codes: 0, finished; 1, a line could not be read, or the state or output could not be written; 2, invalid options, and no
     line was read.
@@ -221,7 +225,7 @@ def stream(
         with signals(worker.stop):
             worker.run()
     except BrokenPipeError:
-        # the reader has gone; the rest of the buffer must not raise another error at exit
+        # the reader has closed the pipe; the rest of the buffer must not raise another error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (StreamError, ValueError, OSError) as error:
         lost = isinstance(error, OSError) and error.strerror is not None and error.filename is None

@@ -1,4 +1,4 @@
-"""Reading of CSV and Parquet files piece by piece, so that they may be larger than memory."""
+"""Read CSV and Parquet files piece by piece, so that they may be larger than memory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .csvfile import CsvFile, TableError
 from .times import TimeColumn, is_numeric, is_text
 
 Floats = NDArray[np.float64]
-ROWS = 1 << 12  # to a piece
-COUNTED = 10  # a column is recognised as a row counter from this many rows on
+ROWS = 1 << 12  # rows per piece
+COUNTED = 10  # a column is recognised as a row counter only if it has at least this many rows
 
 
 class Piece(NamedTuple):
@@ -34,8 +34,8 @@ class Piece(NamedTuple):
     cells: pa.Table  # the time, the key and the columns to score, as in the file
     values: Floats  # (n, d); NaN if the value is missing
     times: Floats | None  # seconds since 1970, or the original numbers
-    stamps: Any  # the time stamps in the form for a detector, which distinguishes dates with a zone, dates without one, and numbers
-    done: float | None  # the share of the file up to its end; None if unknown
+    stamps: Any  # the time stamps for a detector: dates with a zone, dates without one, or numbers
+    done: float | None  # the share of the file up to the end of the piece; None if unknown
     keys: pa.DictionaryArray | None = None  # the series of each row, if the file has several
 
     def by_key(self) -> Iterator[tuple[str, NDArray[np.intp]]]:
@@ -64,13 +64,13 @@ class TableReader:
     Parameters
     ----------
     path : str
-        ``-``, or a file; Parquet if the name ends in ``.parquet`` or ``.pq``.
+        ``-`` or the name of a file. It is a Parquet file if the name ends in ``.parquet`` or ``.pq``.
     columns : list of str
         The columns to score. If empty, all columns that hold numbers, except `time` and `key`; `notes` lists the others.
     time : str or None
         Column of time stamps.
     key : str or None
-        Column that tells series apart; an empty cell is a key like others.
+        Column that identifies the series; an empty cell is a key like any other.
     time_format : str or None
         Format of the time stamps; None recognises it from the whole column.
     encoding : str
@@ -166,7 +166,7 @@ class TableReader:
                 before = share or 0.0
         except UnicodeError as error:
             raise TableError(
-                f"{self.name}: not {self._options['encoding']} ({error}); give another --encoding, or, if it is no "
+                f"{self.name}: not {self._options['encoding']} ({error}); use another --encoding or, if it is not a "
                 "CSV file, turn it into CSV or Parquet"
             ) from error
         except LookupError as error:
@@ -175,7 +175,7 @@ class TableReader:
             raise TableError(f"{self.name}: no rows")
 
     def remarks(self) -> list[str]:
-        """Notes for the user on how the file was read, complete after it was read."""
+        """Notes for the user on how the file was read. They are complete when the whole file was read."""
         own = [*self.notes, *(self._clock.notes if self._clock else [])]
         if self._csv is None:
             return own
@@ -195,7 +195,7 @@ class TableReader:
         return self._csv.done if self._csv is not None else self._done
 
     def _later_times(self) -> Iterator[list[str]]:
-        """The cells of the time column after the first piece, if they can be read twice."""
+        """Yield the cells of the time column after the first piece, if the file can be read twice."""
         if self._path == "-":
             return
         with TableReader(self._path, [self.time or ""], **self._options) as again:
@@ -203,7 +203,7 @@ class TableReader:
                 yield [cell for cell in table.column(self.time).to_pylist() if cell is not None]
 
     def _taken(self, names: list[str]) -> list[str]:
-        """The columns to use among those with these names."""
+        """The columns to read, from the names of all columns."""
         self._check_names(names)
         return self._wanted() if self._chosen else names
 
@@ -215,7 +215,7 @@ class TableReader:
             file = pq.ParquetFile(self._file)
             names = file.schema_arrow.names
             taken = self._taken(names)
-            # a pandas index is a normal column here, but it is scored only if it is named
+            # the index of a pandas frame is an ordinary column here, but it is scored only if the user names it
             index = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
             dropped = {name for name in index if isinstance(name, str)} - {self.time, self.key, *self.columns}
             start, taken = 0, [name for name in taken if name not in dropped]
@@ -238,30 +238,32 @@ class TableReader:
             raise TableError(f"{self.name}: no column {missing[0]!r}; there are {', '.join(map(repr, names))}")
 
     def _choose(self, cells: pa.Table) -> None:
-        """The columns to score, chosen by the first piece. The other columns are noted with the reason."""
+        """Choose the columns to score from the first piece. `notes` names the other columns and the reasons."""
         if self._chosen:
             return
         self._chosen = True
-        left: dict[str, str] = {}
+        left_out: dict[str, str] = {}
         counts: list[str] = []
         for name in cells.column_names:
             if name in (self.time, self.key):
                 continue
             why = self._why_not(cells.column(name))
             if why is not None:
-                left[name] = why
+                left_out[name] = why
                 continue
             self.columns.append(name)
             if _counts_rows(cells.column(name)):
                 counts.append(name)
         if counts and len(counts) < len(self.columns):
             self.columns = [name for name in self.columns if name not in counts]
-            left |= dict.fromkeys(counts, "counts the rows")
-        told = ", ".join(f"{name!r} {why}" for name, why in list(left.items())[:20])
+            left_out |= dict.fromkeys(counts, "counts the rows")
+        reasons = ", ".join(f"{name!r} {why}" for name, why in list(left_out.items())[:20])
         if not self.columns:
-            raise TableError(f"{self.name}: no column of numbers: {told or 'there is none but the time'}")
-        if left:
-            self.notes.append(f"left out: {told}" + (f" and {len(left) - 20} more" if len(left) > 20 else ""))
+            raise TableError(f"{self.name}: no column of numbers: {reasons or 'there is none but the time'}")
+        if left_out:
+            self.notes.append(
+                f"left out: {reasons}" + (f" and {len(left_out) - 20} more" if len(left_out) > 20 else "")
+            )
 
     def _why_not(self, column: pa.ChunkedArray) -> str | None:
         """The reason why a column does not hold numbers; None if it does."""
@@ -281,10 +283,12 @@ class TableReader:
         if forms_of(cell):
             return f"holds times such as {_short(cell)}" + ("" if self.time else " (--time takes them)")
         if bad.mean() <= 0.5 and np.isfinite(values).any():
-            return None  # a column of numbers with an invalid cell, which raises an error when it is read
-        told = problem(cell, self._decimal_mark())
+            return None  # a column of numbers with invalid cells, which raise an error when they are read
+        reason = problem(cell, self._decimal_mark())
         return (
-            f"holds text such as {_short(cell)}" if told == "is not a number" else f"holds {_short(cell)}, which {told}"
+            f"holds text such as {_short(cell)}"
+            if reason == "is not a number"
+            else f"holds {_short(cell)}, which {reason}"
         )
 
     def _decimal_mark(self) -> str:
@@ -307,19 +311,19 @@ class TableReader:
             i, j = (int(k) for k in np.argwhere(wrong)[0])
             cell = cells.column(self.columns[j])[i].as_py()
             if empty[i, j]:
-                told = "a missing value: replace it with --fill, or leave the row out"
+                reason = "a missing value: replace it with --fill, or leave the row out"
             elif bad[i, j]:
-                told = f"{_short(cell)} {problem(str(cell), self._decimal_mark())}"
+                reason = f"{_short(cell)} {problem(str(cell), self._decimal_mark())}"
             else:
-                told = f"{_short(cell)} is not a finite number, or beyond float32 (3.4e38)"
-            raise TableError(f"{self.name}: row {rows[i]}, column {self.columns[j]!r}: {told}")
+                reason = f"{_short(cell)} is not a finite number, or beyond float32 (3.4e38)"
+            raise TableError(f"{self.name}: row {rows[i]}, column {self.columns[j]!r}: {reason}")
         return values
 
 
 def _numbers_in(column: pa.ChunkedArray, decimal: str) -> tuple[Floats, NDArray[np.bool_]]:
-    """The numbers in text cells, with NaN for missing values, and the cells that are neither.
+    """The numbers in text cells (NaN for missing values), and a mask of the cells that are neither.
 
-    The result is that of :func:`rcf.text.cells.number` for each cell, but Arrow's parser processes a whole column at once.
+    Each result is that of :func:`rcf.text.cells.number`, but Arrow's parser processes a whole column at once.
     """
     cells = column.cast(pa.string())
     if decimal == ".":
@@ -340,7 +344,7 @@ def _numbers_in(column: pa.ChunkedArray, decimal: str) -> tuple[Floats, NDArray[
 
 
 def _keys_of(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """A column as keys. Keys are texts, and an empty cell is a key like any other."""
+    """The keys in a column. Keys are texts, and an empty cell is a key like any other."""
     texts = column.cast(pa.string()).fill_null("")
     return texts.combine_chunks().dictionary_encode()
 

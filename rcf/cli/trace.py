@@ -1,4 +1,4 @@
-"""A selection of the rows of a long series for a plot."""
+"""Select the rows of a long series that a plot shows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Floats = NDArray[np.float64]
 class Trace:
     """Selects rows of a long series for a plot.
 
-    The series is divided into `bins` stretches. From each, the rows with the lowest and the highest value and score are kept,
-    and one flagged row if there is one. It holds only a few rows per bin, however long the series is.
+    The series is divided into `bins` stretches of equal length. Of each stretch, the rows with the lowest and the highest value and
+    score are kept, and one flagged row if there is any. So the number of rows kept does not grow with the series.
     """
 
     def __init__(self, bins: int = 1000) -> None:
@@ -29,7 +29,7 @@ class Trace:
         part["row"], part["time"], part["value"], part["score"], part["flag"] = rows, times, values, scores, flags
         self._parts.append(part)
         self._size += len(part)
-        if self._size > 4 * self.bins * (width + 2):  # twice as many as thinning leaves
+        if self._size > 4 * self.bins * (width + 2):  # twice as many as _thin() keeps
             self._thin()
 
     def _thin(self) -> None:

@@ -1,4 +1,4 @@
-"""``rcf watch``: watch the series of a Prometheus query with a detector for each, and export the results as metrics."""
+"""``rcf watch``: watch each series of a Prometheus query with a detector, and export the results as metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .options import Samples, Seed, Trees
 
 def watch(
     url: Annotated[str, typer.Argument(metavar="URL", help="Address of Prometheus, such as http://127.0.0.1:9090.")],
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="PromQL; a counter as rate(...).")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="PromQL expression; use rate(...) for counters.")],
     step: Annotated[str, typer.Option("--step", help="Time between samples: 60, 30s, 5m.")] = "60",
     history: Annotated[
         str, typer.Option("--history", help="Length of the history to learn first: 12h, 1d, 7d.")
@@ -31,7 +31,7 @@ def watch(
     state: Annotated[Path | None, typer.Option("--state", help="File that saves the detectors for restarts.")] = None,
     save_every: Annotated[float, typer.Option(min=0.1, help="Seconds between saves.")] = 300.0,
     max_series: Annotated[
-        int, typer.Option(min=1, help="Largest number of series; beyond it, the one absent longest is dropped.")
+        int, typer.Option(min=1, help="Largest number of series. The one absent longest makes room for a new one.")
     ] = 10_000,
     shingle: Annotated[int, typer.Option("--shingle", "-s", min=1, help="Number of samples in a window.")] = 8,
     trees: Trees = 50,
@@ -43,7 +43,7 @@ def watch(
     seed: Seed = 0,
     log_format: Annotated[str, typer.Option("--log-format", help="json or text.")] = "json",
 ) -> None:
-    """Watch the series of a Prometheus query. The detectors learn the history first, then one sample per step.
+    """Watch the series of a Prometheus query. The detectors first learn the history, and then one sample per step.
 
     /metrics exports rcf_anomaly_score, rcf_is_anomaly, rcf_expected, and the band rcf_expected_lower and rcf_expected_upper,
     with the labels of each series. Scrape it with honor_labels: true. On SIGTERM the command saves the state and exits with 0.

@@ -1,4 +1,4 @@
-"""``rcf worker``: a service that reads a stream of records and writes it with scores."""
+"""``rcf worker``: a service that reads a stream of records and writes them with their scores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLIENTS = (
     "redis",
     "confluent_kafka",
     "cimpl",
-)  # libraries whose errors concern the service and not this program
+)  # errors of these libraries concern the service, not this program
 log = logging.getLogger("rcf.streams")
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
@@ -53,7 +53,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings and 
 def read_settings(
     config: Path | None, pairs: list[str] | None, own: Mapping[str, tuple[str, ...]], flags: dict[str, Any]
 ) -> Settings:
-    """The settings of file, pairs and flags. Flags, named by ``section.name``, override the others."""
+    """The settings from the file, the pairs and the flags. Flags override the others; their names are ``section.name``."""
     found = settings.read(config, pairs or (), own=own)
     for name, value in flags.items():
         if value is not None:
@@ -80,7 +80,7 @@ def required(found: Settings, section: str, *names: str) -> list[Any]:
 
 
 def run(name: str, make: Callable[[], tuple[Settings, Any]], dry_run: bool, log_format: str) -> None:
-    """Create a worker, and run it until it ends or a signal comes.
+    """Create a worker, and run it until it ends or a signal stops it.
 
     `make` returns an object with `run`, `stop`, `workers` and `plan`, such as :class:`rcf.streams.group.Group`.
     """
@@ -126,19 +126,20 @@ def _shared(
     log_format: LogFormat = "json",
     dry_run: DryRun = False,
 ) -> None:
-    """The options that all workers have."""
+    """Take the options that all workers share; only the signature is used."""
 
 
 def worker(help: str, names: str, *needs: str) -> Callable[[Flags], Flags]:
-    """Add a command with the options of the function, which returns the settings that they set, and those of `_shared`.
+    """Add a command that has the options of the decorated function and those of `_shared`.
 
-    The settings are in the section that has the function's name, and the module of that name in `rcf.streams` makes the worker.
+    The function returns the settings of its options. Its name is the name of their section, and of the module in `rcf.streams` that
+    makes the worker.
 
     Parameters
     ----------
     help : str
     names : str
-        The settings that the section may have, with spaces between.
+        The names that the section may contain, separated by spaces.
     *needs : str
         Settings that must be given.
     """

@@ -176,7 +176,7 @@ def test_missing_values_are_filled_on_request(run, tmp_path):
     result = run(tmp_path / "first.csv", "-r", 0.3, "--fill", "previous")
     assert result.exit_code == 1
     assert (
-        "row 1, column 'y': a missing value, and there is no value before it: give --fill zero or a number"
+        "row 1, column 'y': the value is missing, and there is no earlier value to replace it: use --fill zero or a number"
         in result.output
     )
     assert run(tmp_path / "holes.csv", "--fill", "forest").exit_code == 2
