@@ -290,7 +290,7 @@ def test_invalid_arguments():
         rcf.merge([])
     with pytest.raises(TypeError, match=r"must be RandomCutForests, got int \(number 1\)"):
         rcf.merge([forest, 3])
-    with pytest.raises(TypeError, match=r"a list of forests, got one: merge\(\[forest, other\]\)"):
+    with pytest.raises(TypeError, match=r"a list of forests, got one: call merge\(\[forest, other\]\)"):
         rcf.merge(forest)
     empty = Forest(5, 32, 2, forest.time_decay_, [9])
     with pytest.raises(ValueError, match="seen no records: the other"):
