@@ -62,7 +62,7 @@ def fill(size: str, low_memory: bool, many: bool) -> dict[str, float]:
 
 def keyed(keys: int, records: int = 400) -> dict[str, float]:
     """A KeyedDetector of as many keys, each with `records` records; rates are records per second of CPU time."""
-    values, n = waves(records + 20, 1, 1)[:, 0].tolist(), records
+    values, n = waves(records + 30, 1, 1)[:, 0].tolist(), records
     warm = KeyedDetector()
     warm.update_many([0] * n, values[:n], [60.0 * i for i in range(n)])
     before, held = resident(), KeyedDetector(max_keys=keys)
@@ -82,6 +82,12 @@ def keyed(keys: int, records: int = 400) -> dict[str, float]:
     found["update, records/s"] = 3 * keys / timed(lambda: [one(n + i) for i in range(3)])[1]
     found["update_many, one a key"] = 3 * keys / timed(lambda: [several(n + 3 + i, 1) for i in range(3)])[1]
     found["update_many, ten a key"] = 10 * keys / timed(lambda: several(n + 6, 10))[1]
+    walls = []
+    for turn in range(6):  # in turn, because other programs may slow down a part of the time
+        held.n_jobs = 1 + turn % 2
+        walls.append(timed(lambda at=n + 16 + turn: several(at, 1))[0])  # type: ignore[misc]
+    found["one a key, wall time of 1 thread : 2"] = sum(walls[::2]) / sum(walls[1::2])
+    held.n_jobs = None
     data: list[bytes] = []
     found["save, s"] = timed(lambda: data.append(held.to_bytes()))[1]
     found["MB"] = len(data[0]) / 1e6

@@ -8,7 +8,7 @@ from rcf._native.trees cimport Trees
 
 cdef int kind_of(method) except -1
 cdef size_t room_to_learn(int64_t capacity) noexcept nogil
-cdef void learn_of_many(void** forests, const double** records, int n, int kind, void* scratch, int64_t capacity,
+cdef void learn_of_many(void** forests, const double** records, int n, int kind, bint cold, void* scratch, int64_t capacity,
                         double* scores) noexcept nogil
 
 
@@ -26,8 +26,10 @@ cdef class Forest:
     cdef int settle_origin(self) except -1
     cdef bint settled(self) noexcept nogil
     cdef bint make_ready(self) noexcept nogil
-    cdef bint begin_record(self) noexcept nogil
+    cdef void lock(self) noexcept
+    cdef void lock_nogil(self) noexcept nogil
+    cdef void unlock(self) noexcept nogil
     cdef int take_record(self, record) except -1
     cdef Trees* with_record(self, const double* record) noexcept nogil
-    cdef void end_record(self) noexcept nogil
+    cdef void prefetch(self) noexcept nogil
     cdef Forest merged(self, dict mine, dict theirs)

@@ -35,7 +35,7 @@ from rcf._native.records cimport Column, get_record_count, get_records
 from rcf._native.regrow cimport grow_merged
 from rcf._native.rng cimport Rng, seed_child
 from rcf._native.tree cimport *
-from rcf._native.trees cimport GROUP, Trees, drop_head, n_blocks, slot_bytes, trees_copy, trees_free, trees_open
+from rcf._native.trees cimport GROUP, Trees, drop_head, n_blocks, prefetch_heads, slot_bytes, trees_copy, trees_free, trees_open
 from rcf._native.views cimport tree_views
 from rcf._native.work cimport Work, sweep_bytes, sweep_lay, work_bytes, work_lay
 from sampling._reservoir cimport *
@@ -97,11 +97,12 @@ cdef size_t room_to_learn(int64_t capacity) noexcept nogil:
     return work_bytes(capacity + 1, 0, 0, 0)
 
 
-cdef void learn_of_many(void** forests, const double** records, int n, int kind, void* scratch, int64_t capacity,
+cdef void learn_of_many(void** forests, const double** records, int n, int kind, bint cold, void* scratch, int64_t capacity,
                         double* scores) noexcept nogil:
     """Each of n different Forests scores its record and learns it.
 
-    All forests are settled() and have one layout, and begin_record() was called for each.
+    All forests are settled() and have one layout. The caller has locked them, and make_ready() of each has returned True. `cold` says
+    that they are in no cache.
     """
     cdef Trees* trees[FORESTS]
     cdef Work work
@@ -109,9 +110,8 @@ cdef void learn_of_many(void** forests, const double** records, int n, int kind,
     work_lay(&work, scratch, capacity + 1, 0, 0)
     for g in range(n):
         trees[g] = (<Forest>forests[g]).with_record(records[g])
-    learn_records(trees, n, kind, &work, scores)
+    learn_records(trees, n, kind, cold, &work, scores)
     for g in range(n):
-        (<Forest>forests[g]).end_record()
         scores[g] = rcf_score_of_mean(kind, scores[g])
 
 
@@ -331,13 +331,15 @@ cdef class Forest:
                 return False
         return True
 
-    cdef bint begin_record(self) noexcept nogil:
-        """Lock the gate for learn_of_many(), which unlocks it. If memory runs out, returns False and leaves the gate unlocked."""
+    cdef void lock(self) noexcept:
+        """Take the lock for writing; the GIL is released while it waits, because a reader may need it."""
+        gate_write(&self.gate)
+
+    cdef void lock_nogil(self) noexcept nogil:
         gate_write_nogil(&self.gate)
-        if self.make_ready():
-            return True
+
+    cdef void unlock(self) noexcept nogil:
         gate_write_done_nogil(&self.gate)
-        return False
 
     def update_record(self, record, str method not None):
         """Score one record of shape (n_features,), learn it, and return the score."""
@@ -350,7 +352,7 @@ cdef class Forest:
         share_room(self.trees.capacity + 1)  # before the lock is taken, because it can raise MemoryError
         self.check_count(self.trees.seen + 1)
         self.take_record(record)
-        learn_records(&trees, 1, kind, &shared, &mean)
+        learn_records(&trees, 1, kind, False, &shared, &mean)
         gate_write_done(&self.gate)
         return rcf_score_of_mean(kind, mean) if self.trees.seen > self.trees.warm_up else 0.0
 
@@ -381,8 +383,11 @@ cdef class Forest:
         rcf_narrow(self.trees.row, record, self.trees.origin, self.trees.n_features, self.trees.stride)
         return &self.trees
 
-    cdef void end_record(self) noexcept nogil:
-        gate_write_done_nogil(&self.gate)
+    cdef void prefetch(self) noexcept nogil:
+        """Prefetch what is needed before the trees are walked."""
+        prefetch_heads(&self.trees)
+        rcf_prefetch_bytes(self.gate.turn, 32)
+        rcf_prefetch_bytes(self.gate.writing, 32)
 
     # ---- fitting -----------------------------------------------------------------------------------------------
 

@@ -238,12 +238,13 @@ RCF_CLIMBS(rcf_climb_opensearch, RCF_OPENSEARCH)
  * the number of levels of the deepest tree; only RCF_CODISP needs it. */
 static void RCF_ISA(rcf_score_pairs)(int kind, int where, rcf_walk *w, int n, int n_kept, double *ratios, ptrdiff_t levels) {
     int32_t depth[RCF_PAIRS];
-    int cold = where == RCF_FAR_TREES, compact = w->pair[0].tree->compact;
+    int cold = where >= RCF_FAR_TREES, compact = w->pair[0].tree->compact;
     (compact                    ? kind == RCF_CODISP ? RCF_ISA(rcf_descend_codisp_compact) : RCF_ISA(rcf_descend_compact)
      : kind == RCF_CODISP       ? cold ? RCF_ISA(rcf_descend_codisp_far) : RCF_ISA(rcf_descend_codisp_near)
      : where == RCF_ONE_TREE    ? RCF_ISA(rcf_descend_one)
      : where == RCF_NEAR_TREES  ? RCF_ISA(rcf_descend_near)
                                 : RCF_ISA(rcf_descend_far))(w, n, depth, ratios, levels);
+    if (where == RCF_COLD_TREES && compact) rcf_prefetch_small(w, n);
     switch (kind) {
     case RCF_DEPTH: RCF_ISA(rcf_climb_depth)(w, n, n_kept, depth, ratios, levels, cold); break;
     case RCF_CODISP: RCF_ISA(rcf_climb_codisp)(w, n, n_kept, depth, ratios, levels, cold); break;

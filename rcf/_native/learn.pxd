@@ -7,7 +7,7 @@ from libc.string cimport memcpy, memset
 from rcf._native.tree cimport *
 from rcf._native.trees cimport BLOCK, GROUP, Trees, n_blocks, slot_bytes
 from rcf._native.work cimport Work
-from sampling._reservoir cimport Sample, arrival_of, item_of, prefetch_heaps, sample_admits, sample_enter, sample_remove
+from sampling._reservoir cimport Sample, Slot, arrival_of, item_of, prefetch_heaps, sample_admits, sample_enter, sample_remove
 
 cdef enum:
     AHEAD = 900000  # bytes; two groups of trees of this size, and some rows, fit in a second-level cache of a megabyte
@@ -171,11 +171,11 @@ cdef enum:
     FORESTS = 16    # number of forests that learn a record each in one call
 
 
-cdef inline void learn_records(Trees** forests, int n_forests, int kind, Work* work, double* means) noexcept nogil:
+cdef inline void learn_records(Trees** forests, int n_forests, int kind, bint cold, Work* work, double* means) noexcept nogil:
     """Each forest scores the record in its f.row and learns it; means[g] becomes the mean score over the trees of forest g.
 
     There are at most FORESTS forests, no two are the same, and their trees have one layout. All trees walk together, because the
-    trees of thousands of forests are in no cache: while one waits for memory, the others go on.
+    trees of thousands of forests are in no cache: while one waits for memory, the others go on. `cold` says that they are in none.
     """
     cdef int g = 0, i, p, block, count, learning
     cdef int[FORESTS] entering, end
@@ -185,6 +185,7 @@ cdef inline void learn_records(Trees** forests, int n_forests, int kind, Work* w
     cdef Sample* sample
     cdef Sample* heaps[RCF_PAIRS]
     cdef rcf_path paths[RCF_PAIRS]
+    cdef rcf_path leaves[RCF_PAIRS]
     cdef double* place[RCF_PAIRS]
     cdef Trees* owner[RCF_PAIRS]
     cdef rcf_walk walk
@@ -217,10 +218,12 @@ cdef inline void learn_records(Trees** forests, int n_forests, int kind, Work* w
             place[count] = f.row_scores + f.order[i]
             count += 1
             learning += <int>(not rest)
+            if cold and not rest:
+                rcf_prefetch_bytes(f.sample[f.order[i]].slots, sizeof(Slot))
             i += 1
         if count == 0:
             break
-        rcf_walks.score_pairs(kind, RCF_FAR_TREES, &walk, count, learning, work.ratios, work.levels)
+        rcf_walks.score_pairs(kind, RCF_COLD_TREES if cold else RCF_FAR_TREES, &walk, count, learning, work.ratios, work.levels)
         for p in range(count):
             place[p][0] = walk.score[p]
         # insertions and deletions access data in the outer caches
@@ -229,8 +232,11 @@ cdef inline void learn_records(Trees** forests, int n_forests, int kind, Work* w
             heaps[p] = sample
             paths[p].tree = walk.pair[p].tree
             paths[p].at = item_of(sample, 0) if sample.size == sample.capacity else -1
+        memcpy(leaves, paths, learning * sizeof(rcf_path))
         rcf_prefetch_paths(paths, learning)
         prefetch_heaps(heaps, learning)
+        if cold and forests[0].tree[0].compact:
+            rcf_prefetch_siblings(leaves, learning)
         for p in range(learning):
             learn(owner[p], &walk, p, owner[p].seen + 1, 1.0, work.open)
         if g == n_forests:

@@ -356,6 +356,86 @@ static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
     }
 }
 
+/* Prefetch some bytes. */
+static inline void rcf_prefetch_bytes(const void *p, size_t bytes) {
+    const char *end = (const char *)p + bytes;
+    for (const char *at = (const char *)((uintptr_t)p & ~(uintptr_t)63); at < end; at += 64) RCF_PREFETCH(at);
+}
+
+/* Nodes of a tree whose children are to be prefetched. */
+enum { RCF_FRONT = 16 };
+typedef struct {
+    const rcf_tree *tree;
+    int32_t n, node[RCF_FRONT];
+} rcf_front;
+
+RCF_INLINE void rcf_front_add(rcf_front *front, int32_t v) {
+    if (front->n < RCF_FRONT) front->node[front->n++] = v;
+}
+
+/* Prefetch what rcf_parts() reads below the nodes of k fronts, one level of all of them at a time. */
+static inline void rcf_prefetch_below(rcf_front *fronts, int k) {
+    for (int open = 1; open;) {
+        open = 0;
+        for (int g = 0; g < k; g++) {
+            rcf_front now = fronts[g], *next = fronts + g;
+            next->n = 0;
+            for (int i = 0; i < now.n; i++)
+                for (int side = 0; side < 2; side++) {
+                    int32_t v = rcf_child(now.tree, now.node[i], side);
+                    if (v < 0) {
+                        RCF_PREFETCH(now.tree->points + (size_t)~v * now.tree->stride);
+                    } else {
+                        RCF_PREFETCH(now.tree->cuts + v);
+                        rcf_front_add(next, v);
+                    }
+                }
+            open |= next->n;
+        }
+    }
+}
+
+/* The highest node above the leaf that has no box; the leaf itself, below 0, if its parent has one. */
+RCF_INLINE int32_t rcf_small_root(const rcf_tree *t, int32_t leaf) {
+    int32_t v = ~leaf;
+    for (int32_t up = rcf_parent(t, v); up >= 0 && rcf_mass(t, up) <= t->small; up = rcf_parent(t, v)) v = up;
+    return v;
+}
+
+/* Prefetch what is needed, besides the paths of rcf_prefetch_paths(), to shrink the boxes above k leaves of small trees: the siblings
+ * of the nodes on the lower part of each path. */
+static inline void rcf_prefetch_siblings(const rcf_path *paths, int k) {
+    enum { MOST = 128, LEVELS = 6 };
+    static const int32_t none = -1;
+    rcf_front fronts[MOST];
+    int32_t sibling[MOST][LEVELS];
+    assert(k <= MOST);
+    for (int g = 0; g < k; g++) {
+        const rcf_tree *t = fronts[g].tree = paths[g].tree;
+        int32_t v = paths[g].at < 0 ? none : rcf_small_root(t, paths[g].at);
+        fronts[g].n = 0;
+        for (int level = 0; level < LEVELS; level++) sibling[g][level] = none;
+        if (paths[g].at < 0) continue;
+        if (v >= 0) rcf_front_add(fronts + g, v);
+        for (int level = 0; level < LEVELS; level++) {
+            int32_t up = rcf_parent(t, v);
+            if (up < 0) break;
+            sibling[g][level] = rcf_sibling(t, up, v);
+            if (sibling[g][level] < 0) RCF_PREFETCH(t->points + (size_t)~sibling[g][level] * t->stride);
+            else RCF_PREFETCH(t->cuts + sibling[g][level]);
+            v = up;
+        }
+    }
+    for (int g = 0; g < k; g++)
+        for (int level = 0; level < LEVELS; level++) {
+            int32_t v = sibling[g][level];
+            if (v < 0) continue;
+            if (rcf_mass(fronts[g].tree, v) <= fronts[g].tree->small) rcf_front_add(fronts + g, v);
+            else rcf_prefetch_bytes(rcf_box(fronts[g].tree, v), (size_t)fronts[g].tree->box_step);
+        }
+    rcf_prefetch_below(fronts, k);
+}
+
 /* The float before c. */
 static inline float rcf_float_before(float c) {
     uint32_t b;

@@ -22,6 +22,7 @@ cdef extern from "_native/isa.h" nogil:
         RCF_ONE_TREE
         RCF_NEAR_TREES
         RCF_FAR_TREES
+        RCF_COLD_TREES
         RCF_CODISP_PAIRS
         RCF_PAIRS
         RCF_SMALL
@@ -102,6 +103,8 @@ cdef extern from "_native/isa.h" nogil:
     void rcf_prefetch_l2(const void* p)
     void rcf_prefetch_record(const double* x, int dims)
     void rcf_prefetch_paths(rcf_path* paths, int k)
+    void rcf_prefetch_siblings(const rcf_path* paths, int k)
+    void rcf_prefetch_bytes(const void* p, size_t bytes)
 
     ctypedef struct rcf_step:
         double excess

@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from rcf._native.rng cimport Rng
-from rcf._native.tree cimport rcf_alignment, rcf_tree, tree_clear, tree_copy, tree_shape
+from rcf._native.tree cimport rcf_alignment, rcf_prefetch_bytes, rcf_tree, tree_clear, tree_copy, tree_shape
 from sampling._reservoir cimport Sample, Slot, sample_clear, sample_copy, sample_foresee
 
 cdef enum:
@@ -100,6 +100,17 @@ cdef inline void trees_copy(Trees* to, const Trees* f) noexcept nogil:
         to.rng[i] = f.rng[i]
         sample_copy(&to.sample[i], &f.sample[i])
         tree_copy(&to.tree[i], &f.tree[i])
+
+
+cdef inline void prefetch_heads(const Trees* f) noexcept nogil:
+    """Prefetch what learn_records() reads of each tree before it walks."""
+    rcf_prefetch_bytes(f.tree, f.n_trees * sizeof(rcf_tree))
+    rcf_prefetch_bytes(f.sample, f.n_trees * sizeof(Sample))
+    rcf_prefetch_bytes(f.rng, f.n_trees * sizeof(Rng))
+    rcf_prefetch_bytes(f.order, f.n_trees * sizeof(int))
+    rcf_prefetch_bytes(f.row_scores, f.n_trees * sizeof(double))
+    rcf_prefetch_bytes(f.row, f.stride * sizeof(float))
+    rcf_prefetch_bytes(f.origin, f.n_features * sizeof(double))
 
 
 cdef inline int n_blocks(const Trees* f) noexcept nogil:

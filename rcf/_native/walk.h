@@ -17,8 +17,8 @@ enum {
 };
 
 /* Where the trees of the pairs are: all pairs share one tree, or their trees are near (in the inner caches), or each pair has its
- * own tree, which is far (outside the inner caches). */
-enum { RCF_ONE_TREE, RCF_NEAR_TREES, RCF_FAR_TREES };
+ * own tree, which is far (outside the inner caches) or cold (in no cache). */
+enum { RCF_ONE_TREE, RCF_NEAR_TREES, RCF_FAR_TREES, RCF_COLD_TREES };
 
 /* A tree, and a record that walks through it. */
 typedef struct {
@@ -42,6 +42,23 @@ static inline void rcf_keep_step(rcf_walk *w, int p, int32_t node, double excess
     step->excess = excess;
     step->node = node;
     w->n_open[p] = k + (excess != 0.0);
+}
+
+/* Prefetch the points and nodes in the subtrees without boxes around the leaves of n pairs in the compact layout. */
+static inline void rcf_prefetch_small(const rcf_walk *w, int n) {
+    rcf_front fronts[RCF_PAIRS];
+    for (int p = 0; p < n; p++) {
+        const rcf_tree *t = w->pair[p].tree;
+        RCF_PREFETCH(rcf_short_of(t, w->leaf[p]));
+        RCF_PREFETCH(t->points + (size_t)w->leaf[p] * t->stride);
+    }
+    for (int p = 0; p < n; p++) {
+        int32_t root = rcf_small_root(w->pair[p].tree, w->leaf[p]);
+        fronts[p].tree = w->pair[p].tree;
+        fronts[p].n = 0;
+        if (root >= 0) rcf_front_add(fronts + p, root);
+    }
+    rcf_prefetch_below(fronts, n);
 }
 
 /* The rows of a batch that reach a node of the tree. */

@@ -28,6 +28,13 @@ class Source(Protocol):
     def _explanation(self, result: Detection) -> Explanation: ...
 
 
+class Part(Protocol):
+    """Results that have an array for each numeric attribute of a Detection, named as the attribute."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> Detection: ...
+
+
 class Cause(NamedTuple):
     """The feature that stands out, how many records ago it began, and on which side of the expected value it lies.
 
@@ -440,14 +447,14 @@ class Detections:
     Cause(feature='x0', lag=0, side='high')
     """
 
-    def __init__(self, parts: list[list[Detection] | Run]) -> None:
+    def __init__(self, parts: Sequence[list[Detection] | Part]) -> None:
         self._parts = parts
         self._ends = list(accumulate(map(len, parts)))
 
     def _column(self, name: str, kind: Any) -> Any:
         columns = []
         for part in self._parts:
-            if isinstance(part, Run):
+            if not isinstance(part, list):
                 columns.append(getattr(part, name))
                 continue
             column = np.empty(len(part), dtype=kind)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from .._core import Forest
 from .pipeline import joint
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 WHOLE = 5.0 / 8.0  # exponent of the trees that see the window in the score
 TINY = 5e-324
 WARM_UP = 64  # number of records before the first score, because scores from smaller trees vary widely
@@ -80,6 +82,12 @@ class Ensemble:
         forest = self.point or self.whole
         assert forest is not None
         return forest.n_seen
+
+    def reading(self, work: Callable[[], T]) -> T:
+        """Call work() while no other thread changes the trees, and return its result."""
+        forest = self.point or self.whole
+        assert forest is not None
+        return forest.reading(work)
 
     def learn(self, record: Floats, window: Floats | None) -> Scores:
         """Score and learn a record.

@@ -82,6 +82,8 @@ class Moment(NamedTuple):
 
 def seconds(timestamp: Any) -> float:
     """Seconds since 1970 of a number, a date or a date string. A date without a zone is UTC."""
+    if type(timestamp) is float and isfinite(timestamp):
+        return timestamp
     return moment_of(timestamp, None).time
 
 
@@ -114,6 +116,24 @@ def moment_of(timestamp: Any, zone: ZoneInfo | None) -> Moment:
     if not isfinite(moment.time):
         raise ValueError(f"timestamp must be finite, got {timestamp!r}")
     return moment
+
+
+def moments_of(stamps: Any, zone: ZoneInfo | None) -> tuple[Floats, Floats, NDArray[np.uint8]] | None:
+    """Many time stamps as arrays: the numbers of a Moment each. None if `moment_of` refuses one of them."""
+    n = len(stamps)
+    numbers = isinstance(stamps, list) and set(map(type, stamps)) <= {float, int}
+    if zone is None and (numbers or getattr(stamps, "dtype", None) == np.float64):
+        times = np.array(stamps, dtype=np.float64)
+        return (times, np.zeros(n), np.zeros(n, dtype=np.uint8)) if np.isfinite(times).all() else None
+    if isinstance(stamps, np.ndarray) and stamps.dtype.kind == "M":
+        times = stamps.astype("datetime64[us]").astype(np.int64) / 1e6
+        return None if np.isnat(stamps).any() else (times, np.zeros(n), np.ones(n, dtype=np.uint8))
+    try:
+        moments = [moment_of(stamp, zone) for stamp in stamps]
+    except (TypeError, ValueError):
+        return None
+    found = np.array(moments, dtype=np.float64).reshape(n, 3)
+    return found[:, 0].copy(), found[:, 1].copy(), found[:, 2].astype(np.uint8)
 
 
 def _ahead(zone: ZoneInfo, time: float) -> float:

@@ -216,13 +216,13 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name in self.__dict__.get("_begun_with", ()):
-            self._ready = False
+            self._ready = self._pipeline.checked = False
 
     def _check_ready(self) -> None:
         """Refuse to go on with a parameter that was set after the first record."""
         if self._started:
             check_settled(self, self._begun_with)
-            self._ready = True
+            self._ready = self._pipeline.checked = True
 
     # ---- starting ----------------------------------------------------------------------------------------------
 
@@ -252,7 +252,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self._calibration = Calibration()
         self._silence: list[int] = [0] * d  # number of records in a row in which each feature was missing
         self._sure = 2 * samples  # number of records after which the confidence is 1
-        self._pipeline = Pipeline(self._clock, views, window, trees.whole, trees.point, evidence, s.method, self._sure)
+        self._pipeline = Pipeline(
+            self._clock, views, window, trees.whole, trees.point, evidence, s.method, self._sure, s.rules.zone
+        )
         self.n_features_in_ = d
         self._begun_with = params
 
@@ -294,6 +296,9 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             If a value is infinite, the number or the names of the features differ, or the time stamp is not accepted. The
             detector does not change, except that it counts refused time stamps.
         """
+        result = self._quick(record, timestamp, False)
+        if result is not None:
+            return result
         if not self._ready:
             self._check_ready()
         names = None
@@ -314,6 +319,17 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
         return self._one(values, moment, timestamp)
+
+    def _quick(self, record: Any, timestamp: Any, cold: bool) -> Detection | None:
+        """The result of `update` for an ordinary record that is one float; None, with nothing changed, for any other.
+
+        `cold` says that the detector is in no cache.
+        """
+        if type(record) is float and "_trees" in self.__dict__ and (timestamp is None or type(timestamp) is float):
+            found = self._pipeline.take_number(record, timestamp, cold)
+            if found is not None:
+                return self._told(found, [record], None, timestamp)
+        return None
 
     def _check_names(self, names: list[str] | None) -> None:
         known = getattr(self, "feature_names_in_", None)
@@ -743,17 +759,24 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         state["stream"] = {
             "n_features": self.n_features_in_,
             "feature_names": None if names is None else [str(name) for name in names],
-            "n_seen": self.n_seen_,
-            **self._clock.state(),
-            **self._window.state(),
-            "views": self._views.state(),
-            "evidence": self._evidence.state(),
+            # the trees are locked, because a KeyedDetector may learn in another thread
+            **self._trees.reading(self._steps_state),
             "silence": list(self._silence),
             **self._events.state(),
             **self._calibration.state(),
             **self._trees.state(self.n_features_in_),
         }
         return state
+
+    def _steps_state(self) -> dict[str, Any]:
+        """The state of what every record changes, besides the trees."""
+        return {
+            "n_seen": self.n_seen_,
+            **self._clock.state(),
+            **self._window.state(),
+            "views": self._views.state(),
+            "evidence": self._evidence.state(),
+        }
 
     @classmethod
     def _from_state(cls, state: dict[str, Any]) -> Self:

@@ -1,0 +1,120 @@
+"""The results for the records of many keys."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .detections import Detection, Detections, Source, grade
+
+Floats = NDArray[np.float64]
+COLUMNS = ("score", "evidence", "threshold", "likelihood", "confidence")
+
+
+class Outcome(NamedTuple):
+    """An array for each attribute of a Detection, in which a Pass writes the results of ordinary records."""
+
+    score: Floats
+    evidence: Floats
+    threshold: Floats
+    likelihood: Floats
+    confidence: Floats
+    seen: NDArray[np.int64]  # number of records of the key with this one
+
+    @classmethod
+    def of(cls, n: int) -> Outcome:
+        score, evidence, threshold, likelihood, confidence = (np.empty(n) for _ in COLUMNS)
+        return cls(score, evidence, threshold, likelihood, confidence, np.empty(n, dtype=np.int64))
+
+    def at(self, i: int, alarm: bool, beside: bool) -> tuple[float, float, float, float, float, bool, bool]:
+        """The results of record i, as `Pipeline.take` gives them."""
+        return (
+            float(self.score[i]), float(self.evidence[i]), float(self.threshold[i]), float(self.likelihood[i]),
+            float(self.confidence[i]), alarm, beside,
+        )  # fmt: skip
+
+
+class Batch:
+    """Records of many keys.
+
+    A Detection is made when it is asked for, because to make one takes a tenth as long as to judge a record.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Its arrays are completed with the results of the records that have a Detection or belong to a part.
+    keys, stamps : sequences of length n
+        `stamps` is None without time stamps.
+    sources : dict
+        The detector of each key.
+    made : dict
+        The Detections of some records, by their number.
+    parts : list of (int array, Detections)
+        The numbers of some records, and their results.
+    """
+
+    def __init__(
+        self, outcome: Outcome, keys: Sequence[Hashable], stamps: Any, sources: Mapping[Hashable, Source],
+        made: dict[int, Detection], parts: list[tuple[NDArray[np.int64], Detections]],
+    ) -> None:  # fmt: skip
+        n = len(keys)
+        self.score, self.evidence, self.threshold, self.likelihood, self.confidence, self._seen = outcome
+        self.is_anomaly = np.zeros(n, dtype=np.bool_)
+        self._keys, self._stamps, self._sources, self._made, self._parts = keys, stamps, sources, made, parts
+        self._part = np.full(n, -1)  # the part of a record, and its place there
+        self._place = np.zeros(n, dtype=np.int64)
+        for number, (rows, found) in enumerate(parts):
+            self._part[rows], self._place[rows] = number, np.arange(len(rows))
+            for name in (*COLUMNS, "is_anomaly"):
+                getattr(self, name)[rows] = getattr(found, name)
+        for i, one in made.items():
+            for name in (*COLUMNS, "is_anomaly"):
+                getattr(self, name)[i] = getattr(one, name)
+
+    @property
+    def grade(self) -> Floats:
+        found = np.zeros(len(self))
+        for i in np.flatnonzero(self.is_anomaly).tolist():
+            found[i] = grade(float(self.evidence[i]), float(self.threshold[i]))
+        return found
+
+    @property
+    def reason(self) -> NDArray[np.object_]:
+        return self._objects("reason", None)
+
+    @property
+    def events(self) -> NDArray[np.object_]:
+        return self._objects("events", ())
+
+    def _objects(self, name: str, usual: Any) -> NDArray[np.object_]:
+        """An attribute of each record, which is the usual one unless there is a Detection or a part."""
+        found = np.empty(len(self), dtype=object)
+        for i in range(len(self)):
+            found[i] = usual
+        for rows, part in self._parts:
+            for i, value in zip(rows.tolist(), getattr(part, name), strict=True):
+                found[i] = value
+        for i, one in self._made.items():
+            found[i] = getattr(one, name)
+        return found
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, i: int) -> Detection:
+        key = self._keys[i]
+        if i in self._made:
+            one = self._made[i]
+        elif self._part[i] >= 0:
+            one = self._parts[self._part[i]][1][int(self._place[i])]
+        else:
+            one = Detection(
+                float(self.score[i]), float(self.evidence[i]), float(self.threshold[i]), float(self.likelihood[i]), False,
+                float(self.confidence[i]), None, self._sources[key], int(self._seen[i]), None, None, (),
+                None if self._stamps is None else self._stamps[i],
+            )  # fmt: skip
+        one.key = key
+        return one
