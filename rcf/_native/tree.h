@@ -339,7 +339,12 @@ static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
         int32_t leaf = paths[g].at;
         if (leaf < 0) continue;
         RCF_PREFETCH(t->points + (size_t)leaf * t->stride);
-        paths[g].at = rcf_parent(t, ~leaf);
+        RCF_PREFETCH((const char *)t->leaves + (size_t)leaf * (t->compact ? sizeof(rcf_short_leaf) : sizeof(rcf_leaf)));
+    }
+    for (int g = 0; g < k; g++) {
+        if (paths[g].at < 0) continue;
+        paths[g].at = rcf_parent(paths[g].tree, ~paths[g].at);
+        if (paths[g].at >= 0) RCF_PREFETCH(paths[g].tree->nodes + paths[g].at); /* in both layouts a node has 16 bytes */
     }
     for (int level = 0, open = 1; open; level++) {
         open = 0;
@@ -351,6 +356,7 @@ static inline void rcf_prefetch_paths(rcf_path *paths, int k) {
             if (level < 5)
                 for (int b = 0; b < 8 * t->stride; b += 64) RCF_PREFETCH(box + b);
             paths[g].at = rcf_parent(t, v);
+            if (paths[g].at >= 0) RCF_PREFETCH(t->nodes + paths[g].at);
             open = 1;
         }
     }
