@@ -184,3 +184,14 @@ def test_detectors_can_be_read_while_a_batch_is_judged():
     assert not failed
     loop.update_many(keys, X, stamps)
     assert keyed.to_bytes() == loop.to_bytes()
+
+
+@pytest.mark.parametrize("key", [5, 7])  # one that is still held back, and one that has settled
+def test_a_batch_forgets_a_refused_stamp_as_update_does(key):
+    batch, loop = (KeyedDetector.from_bytes(WARMED["small", 1, True]) for _ in range(2))
+    for keyed in (batch, loop):
+        with pytest.raises(ValueError, match="is before"):
+            keyed.update(key, 1.0, 5.0)
+    batch.update_many([key], [1.0], [WARM * STEP])
+    loop.update(key, 1.0, WARM * STEP)
+    assert batch.to_bytes() == loop.to_bytes()
