@@ -500,7 +500,9 @@ def unpack(data: bytes | memoryview, due: type[Savable] = Savable, **options: An
     crc = header.pop("crc32", None)
     at = len(view) - 8 - length - 4
     if not isinstance(crc, dict) or crc.get("data_offsets") != [at, at + 4]:
-        raise ModelFileError(f"cut off, or too long: the file has {len(view)} bytes, not the length that its header gives")
+        raise ModelFileError(
+            f"cut off, or too long: the file has {len(view)} bytes, not the length that its header gives"
+        )
     if struct.unpack("<I", view[-4:])[0] != zlib.crc32(view[:-4]):
         raise ModelFileError("damaged: the checksum differs")
     kind = about.get("kind")

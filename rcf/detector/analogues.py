@@ -1,4 +1,4 @@
-"""Completion of windows from their nearest neighbours in the trees, shifted to the present level."""
+"""Complete windows from their nearest neighbours in the trees, after shifting these to the present level."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Floats = NDArray[np.float64]
 
 
 class Analogues:
-    """The windows that the trees of a forest hold, valid while the forest learns nothing.
+    """The windows that the trees of a forest hold. The object is valid until the forest learns another record.
 
-    Each tree answers with its window that is nearest in the known places (sum of absolute differences). If the series
-    has risen, older windows are lower, and the nearest would be a window of the same height at another time of the season.
-    Therefore each window is first shifted by the :func:`trend` since it was learned. Then each feature of the answer is shifted
-    by the median of the remaining differences in the known records. It is a median because a spike in the window is not a
-    change of level.
+    Each tree returns the window of its sample that is nearest in the known places (sum of absolute differences). In a series that
+    has risen, older windows are lower, so the nearest one might have the right height but come from another time of the season.
+    Therefore each window is first shifted by the :func:`trend` since it was learned. Then each feature of the returned window is
+    shifted by the median of the remaining differences in the known records. The median is used because a single spike in the window
+    is not a change of level.
 
     Parameters
     ----------
     forest : Forest
     d : int
-        Features of a record; a window is some records side by side.
+        Number of features of a record; a window is several records side by side.
     """
 
     def __init__(self, forest: Forest, d: int) -> None:
@@ -48,9 +48,9 @@ class Analogues:
         return len(self.points)
 
     def found(self, windows: Floats, missing: list[int], ahead: int = 1) -> Floats:
-        """(trees, len(missing)): what each tree finds for the missing places of its window (trees, size * d).
+        """The values that each tree finds for the missing places of its window, shape (trees, len(missing)).
 
-        The last record of the windows comes `ahead` records after the last learned record.
+        `windows` has the shape (trees, size * d). Their last records come `ahead` records after the last record learned.
         """
         size, level = windows.shape[1], self.origin + ahead * self.drift
         known = [place for place in range(size) if place not in missing]
@@ -60,7 +60,7 @@ class Analogues:
         windows = windows - level
         off = np.abs(self.points[:, :, known] - windows[:, None, known]).sum(axis=2)
         off[self.masses == 0] = np.inf
-        # the heaviest of equally near points
+        # of equally near points, take the one with most records
         nearest = np.where(off == off.min(axis=1, keepdims=True), self.masses, -1).argmax(axis=1)
         points = self.points[np.arange(len(self)), nearest]
         gaps = windows - points

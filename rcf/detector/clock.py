@@ -17,7 +17,7 @@ GAPS = 15  # the interval is the median of this many steps
 LEARNING = 64  # the interval is usually known after this many stamps
 AGREED = 3  # the last of this many consistent refusals in a row starts a new clock
 ORDERS = ("clock", "strict")
-GAP = 2**62  # number of missing records that exceeds any window
+GAP = 2**62  # stands for more missing records than any window has
 _ADVICE = "or give each series a key of its own (KeyedDetector)"
 _GOES_ON = "after three in a row that agree, `update` goes on from there"
 _MISSING = "the records before had time stamps (an index of dates counts as such): this one needs one too"
@@ -32,7 +32,7 @@ class Rules(NamedTuple):
 
 
 class Clock(Times):
-    """The last time stamp, and the interval between time stamps, which is given or learned from the first steps."""
+    """The last time stamp, and the interval between time stamps. The interval is given or learned from the first steps."""
 
     __slots__ = ("rules", "steps")
 
@@ -41,7 +41,7 @@ class Clock(Times):
         self.rules = rules
         self.steps: list[float] = []
 
-    # ---- what goes on ------------------------------------------------------------------------------------------
+    # ---- accepting time stamps ------------------------------------------------------------------------------------------
 
     def goes_on(self, before: float, moment: Moment) -> bool:
         """Whether a time may follow another."""
@@ -50,8 +50,8 @@ class Clock(Times):
     def admit(self, timestamp: Any) -> Moment | None:
         """The moment of the next record; None if the stream has no time stamps; ValueError if the stamp is not accepted.
 
-        If three refused stamps in a row are consistent, the third is accepted and starts a new clock, because then the accepted
-        stamp before them was wrong or the clock was set.
+        If three refused stamps in a row are consistent with each other, the third is accepted and starts a new clock. In this case
+        the last accepted stamp was wrong, or the clock was set.
         """
         if timestamp is None:
             if self.now is not None:
@@ -68,11 +68,11 @@ class Clock(Times):
         raise ValueError(self.refusal(self.now, moment, timestamp))
 
     def _agrees(self, moment: Moment) -> bool:
-        """Whether a time follows the last that was refused."""
+        """Whether a time may follow the last refused one."""
         return self.refused is not None and self.goes_on(self.refused, moment)
 
     def _begins_anew(self, moment: Moment) -> bool:
-        """Whether a time that does not follow the last one is the third in a row that agrees."""
+        """Whether a time may not follow the last accepted one, but is the third consistent refusal in a row."""
         return (
             self.now is not None
             and self.refusals + 1 >= AGREED
@@ -81,13 +81,13 @@ class Clock(Times):
         )
 
     def _learner(self, fresh: bool) -> Clock:
-        """A clock that goes on from here and learns the interval, while this one stays as it is."""
+        """A copy that continues from here and learns the interval, so that this clock does not change."""
         learner = Clock(self.interval, self.rules)
         learner.now, learner.steps, learner.fresh = self.now, list(self.steps), fresh
         return learner
 
     def refusal(self, before: float, moment: Moment, timestamp: Any) -> str:
-        """Why a time stamp is refused."""
+        """The text that says why a time stamp is refused."""
         last = written(before, timestamp)
         if moment.time > before:
             return (
@@ -102,8 +102,8 @@ class Clock(Times):
     def admit_many(self, timestamps: Any, n: int, note: str) -> tuple[Floats, Floats, bool]:
         """Times and offsets of n records, and whether the first starts a new clock. An error names the first invalid row.
 
-        A batch is refused if `admit` would refuse one of its records after the ones before it, and then nothing changes. So the
-        stamps that are accepted do not depend on how a stream is cut into batches.
+        A batch is refused if `admit` would refuse one of its records when they come one by one; nothing changes then. So which
+        stamps are accepted does not depend on how a stream is cut into batches.
         """
         if timestamps is None:
             if self.now is not None and n:
@@ -143,9 +143,9 @@ class Clock(Times):
         return np.array([m.time for m in moments]), np.array([m.offset for m in moments]), fresh
 
     def _all_go_on(self, stamps: Any) -> Floats | None:
-        """The times of an array of numbers or of dates without a zone, if each may follow the previous one.
+        """The times in an array of numbers or of dates without a zone, if each may follow the previous one.
 
-        None means that they must be checked one by one, which takes 4 microseconds each.
+        Otherwise None: they must be checked one by one, which takes 4 microseconds each.
         """
         if not isinstance(stamps, np.ndarray) or stamps.ndim != 1 or self.interval is None or self.now is None:
             return None
@@ -161,17 +161,17 @@ class Clock(Times):
         least = np.nextafter(0.0, 1.0) if self.rules.order == "strict" else 0.0
         return (
             times if bool(((steps >= least) & (steps <= self.most)).all()) else None
-        )  # NaN is neither before nor after
+        )  # a comparison with NaN is false, so NaN is refused
 
     def begin_anew(self) -> None:
-        """Let the next time start a new clock."""
+        """Start a new clock with the next time."""
         self.fresh = True
         self.settle()
 
     # ---- steps -------------------------------------------------------------------------------------------------
 
     def missed(self, moment: Moment) -> int:
-        """The number of records that are missing before this moment, which becomes the last one."""
+        """The number of missing records before this moment. The moment becomes the last one."""
         before, self.now, self.offset = self.now, moment.time, moment.offset
         if self.fresh:
             self.fresh = False
@@ -188,7 +188,7 @@ class Clock(Times):
         return 0 if self.misses_none(step) else round(step / self.interval) - 1
 
     def even(self, times: Floats) -> int:
-        """How many of the next time stamps come before the first gap; 0 while the interval is unknown."""
+        """The number of time stamps before the first gap among the next ones; 0 while the interval is unknown."""
         if self.interval is None or self.now is None or self.fresh:
             return 0
         late = np.flatnonzero(np.diff(times, prepend=self.now) > 1.5 * self.interval)
@@ -212,7 +212,7 @@ class Clock(Times):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore a state; ValueError if it is not valid."""
+        """Restore a state. Raises ValueError if it is not valid."""
         self.now = None if state["time"] is None else finite_number("time", state["time"])
         self.offset = finite_number("offset", state["offset"], -2 * DAY, 2 * DAY)
         self.interval = None if state["step"] is None else finite_number("step", state["step"], 5e-324)

@@ -1,4 +1,4 @@
-"""Events: each begins with an alarm and lasts while the feature stays on the unusual side."""
+"""Events. An event begins with an alarm and lasts while the feature stays on the unusual side."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any, NamedTuple
 from .._validate import finite, whole_number
 from .findings import Finding, signed_log
 
-HOLD = 30  # an event ends after this many usual records; an alarm must exceed the same number of records
-APART = (
-    0.25  # if a value is at least this share of the way to the usual value away from all known values, it is new itself
-)
+HOLD = 30  # an event ends after this many usual records; the evidence of an alarm must exceed that of the same number of records
+APART = 0.25  # a value is new if it is farther from all known values than this share of its distance to the usual value
 USUAL = "back to usual"
 LEVEL = "the new level has become usual"
 SIDES = ("high", "low", "stuck")
@@ -78,20 +76,20 @@ class Running:
         self.peak, self.usual, self.unit = came, usual, unit
         # values beyond this limit belong to the event; it is a logarithm, or for a season half of the residual
         self.middle = middle
-        self.off = off  # half of the first residual, 0 if there was none on this side; smaller residuals do not belong to the event
+        self.off = off  # half of the first residual, or 0 if that was on the other side; smaller residuals are outside the event
 
     def holds(self, value: float, left: float, now: float) -> bool:
         """Whether a value, or its residual from the season, is still unusual.
 
-        At another time of the day, a value like the one that alarmed can be usual. By the values alone, an event of hourly records
-        with a daily season stays open for days.
+        The residual matters because a value that raised an alarm can be usual at another time of the day. With the values alone, an
+        event of hourly records with a daily season would stay open for days.
         """
         if self.side == "stuck":
             return value == self.usual
         if self.kind in (
             "day",
             "week",
-        ):  # the newest value may be on the other side of the usual value than those before
+        ):  # the newest value may lie on the other side of the usual value than the values before it
             return left >= self.middle if self.middle > 0.0 else left <= self.middle
         where, high = signed_log(value, self.unit), self.side == "high"
         if self.off != 0.0 and (now < self.off if high else now > self.off):
@@ -99,7 +97,7 @@ class Running:
         return where >= self.middle if high else where <= self.middle
 
     def ends_with(self, value: float, left: float, now: float) -> bool:
-        """Whether a value is back to usual, and not equally unusual on the other side."""
+        """Whether a value is back to usual, rather than as unusual on the other side."""
         if self.holds(value, left, now):
             return False
         if self.side == "stuck" or self.kind in ("day", "week"):
@@ -107,7 +105,7 @@ class Running:
         return abs(value - self.usual) < 0.5 * abs(self.peak - self.usual)
 
     def seen(self, n: int, value: float) -> None:
-        """Note that record n belongs to the event."""
+        """Add record n to the event."""
         self.last = n
         if (value > self.peak) == (self.side == "high"):
             self.peak = value
@@ -134,10 +132,10 @@ class Events:
 
     def step(self, n: int, values: Values, left: Values, stamp: Any, alarm: Finding | None, names: Any
              ) -> tuple[tuple[Event, ...], Running | None, bool]:  # fmt: skip
-        """Update the events with record n, its residual from the season, and its finding if it alarms.
+        """Update the events with the values of record n, its residuals from the season, and its finding if it raises an alarm.
 
-        Returns the events at this record, those that change first; the event that the record belongs to; and whether the alarm
-        only shows that the feature of an event returned to usual.
+        Returns three things: the events at this record, those that change first; the event that the record belongs to; and whether
+        the alarm only shows that the feature of an event returned to usual.
         """
         opened, closed, still, belongs = [], [], [], None
         d = len(values)
@@ -178,9 +176,7 @@ class Events:
         if abs(alarm.came - alarm.level) >= APART * abs(alarm.came - usual) and (alarm.came > alarm.level) == (
             alarm.came > usual
         ):
-            usual = (
-                alarm.level
-            )  # the value itself is new, so the known values are a better reference than the known changes
+            usual = alarm.level  # the value itself is new, so known values are a better reference than known changes
         if alarm.kind in ("day", "week"):
             middle = 0.5 * left[alarm.feature]
         else:

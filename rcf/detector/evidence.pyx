@@ -19,7 +19,7 @@ from rcf._native.bits cimport (
 cdef enum:
     LONGEST = 1000   # records; longest return time
     FIRST_ROOM = 16
-    BEGUN = 64       # number of records before the first that is judged
+    BEGUN = 64       # number of records that are not judged, because they determine the scale
 
 cdef double LEAST = 0.02  # lowest novelty of a record
 
@@ -38,8 +38,8 @@ METHODS = {"depth": DEPTH, "opensearch": DEPTH, "codisp": RATIO, "displacement":
 cdef inline double as_depth(Method method, double score, double mass) noexcept nogil:
     """Convert the score of another method to the scale of "depth", for which the threshold is made.
 
-    If a record is cut off at depth h, where ``mass / 2**h`` other records are left, its displacement is ``mass / 2**h`` and its
-    depth score is ``log2(mass) / (h + 1)``.
+    Suppose that a cut at depth h isolates the record from the ``mass / 2**h`` records that are left there. Then its displacement is
+    ``mass / 2**h`` and its depth score is ``log2(mass) / (h + 1)``.
     """
     if method == DEPTH or score <= 0.0:
         return score
@@ -92,7 +92,7 @@ cdef class Evidence:
         return True
 
     cdef double returned(self, double q) noexcept nogil:
-        """The number of records since the last that was at least as high as q, at most 1000. Then the record is added."""
+        """Add a record of height q. Returns the number of records since the last that was at least as high, at most 1000."""
         cdef int64_t low = 0, high = self.held, middle, since
         while low < high:
             middle = (low + high) // 2
@@ -116,7 +116,7 @@ cdef class Evidence:
 
     cdef double weigh(self, double point, double whole, int64_t seen, double novelty, double floor, double* counted,
                       bint* beside) noexcept nogil:
-        """The evidence of a record; make_room() must have been called.
+        """The evidence of a record. make_room() must be called before.
 
         `counted` is set to the evidence if it exceeds that of the last records, and otherwise to 0. `beside` is set to whether the
         evidence comes from the floor, which does not depend on the forests.
@@ -124,7 +124,7 @@ cdef class Evidence:
         cdef double mass = <double>max(min(seen, self.capacity), <int64_t>2), q, e, best = 0.0
         cdef int i
         q = as_depth(self.method, max(point, whole), mass) * (LEAST + novelty)
-        if self.t + BEGUN < self.capacity:  # while the trees are not full; this reduces the alarms of clean hosts on their first day from 29 to 18
+        if self.t + BEGUN < self.capacity:  # until the trees are full; reduces the alarms of clean hosts on their first day from 29 to 18
             q *= <double>(self.t + BEGUN) / self.capacity
         beside[0] = q < floor
         if beside[0]:
@@ -138,7 +138,7 @@ cdef class Evidence:
         return e
 
     def step(self, double point, double whole, int64_t seen, double novelty, double floor):
-        """(evidence, likelihood, alarm, beside) of a record: the scores of both forests, records learned, and what the views found."""
+        """(evidence, likelihood, alarm, beside) of a record. `seen` is the number of records that the forests have learned."""
         cdef double counted
         cdef bint beside
         cdef double e
@@ -148,7 +148,7 @@ cdef class Evidence:
         return e, likelihood_of(counted, self.threshold), counted >= self.threshold, bool(beside)
 
     def steps(self, const double[::1] points, const double[::1] wholes, int64_t seen, const double[:, ::1] rows):
-        """(evidences, likelihoods, alarms, beside) of records in turn, as arrays."""
+        """The results of step() for records in order, as four arrays."""
         cdef Py_ssize_t n = points.shape[0], i
         cdef double counted
         cdef bint aside
@@ -164,7 +164,7 @@ cdef class Evidence:
         return evidence, likelihood, alarm, beside
 
     def may_alarm(self, const double[:, ::1] rows):
-        """Which records can alarm whatever the forests say, (n,) of bool: a score is at most the logarithm of the records held."""
+        """Which records may alarm for some score, as an array of bool. A score is at most the logarithm of the records held."""
         cdef Py_ssize_t n = rows.shape[0], i
         # the bound is a billionth higher, because the scores are rounded
         cdef double most = log2(<double>max(self.capacity, <int64_t>2) + 1.0), longest = sqrt(sqrt(<double>LONGEST)) * (1.0 + 1e-9)
@@ -194,7 +194,7 @@ cdef class Evidence:
             free(bits.data)
 
     def restore(self, const uint8_t[::1] state not None):
-        """Restore a state; ValueError if it is not valid."""
+        """Restore a state. Raises ValueError if it is not valid."""
         cdef rcf_reader bits
         cdef int64_t held, ago, before, k
         memset(&bits, 0, sizeof(bits))

@@ -1,4 +1,4 @@
-"""Explanations by the forests: why a record stands out, and what was expected."""
+"""Explain records with the forests: why a record stands out, and what was expected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 
 class Moment:
-    """A record as it came, and the transformation from the forest's numbers back to its units."""
+    """A record as it came, and how to convert the forest's numbers back to its units."""
 
     __slots__ = ("base", "centre", "raw", "scale")
 
@@ -22,7 +22,7 @@ class Moment:
         self.raw, self.base, self.centre, self.scale = raw, base, centre, scale
 
     def restored(self, values: dict[int, float]) -> dict[int, float]:
-        """Transformed values of some features in the units of the data."""
+        """Convert transformed values of some features to the units of the data."""
         return {j: z * self.scale[j] + self.centre[j] + self.base[j] for j, z in values.items()}
 
 
@@ -61,10 +61,12 @@ def explain(
 
 
 def _alternatives(trees: Ensemble, window: Floats, missing: list[int]) -> Floats:
-    """(k, len(missing)): what stands in these places of the window, in the points that fit its other places best."""
+    """The values in the missing places of the k points that fit the other places of the window best, shape (k, len(missing))."""
     forest = trees.whole or trees.point
     assert forest is not None
-    if trees.whole is None or len(missing) == len(window):  # nothing is known, so all records of the forest count
+    if trees.whole is None or len(missing) == len(
+        window
+    ):  # no place is known, so all records of the forest fit equally well
         return np.concatenate([forest.points(i)[:, missing] for i in range(forest.n_trees)])
     found = forest.complete(window, missing, True)
     return found if len(found) else window[missing].reshape(1, -1)

@@ -1,4 +1,4 @@
-"""A feature of a stream: its scale, the nets of its four views, its longest run of equal values, and its season.
+"""A feature of a stream. It has a scale, a net for each of its four views, the longest run of equal values, and a season.
 
 The first 64 records determine the scale. They are judged and learned only after that, in order.
 """
@@ -13,15 +13,15 @@ from rcf.detector.season cimport Season, Seasonal, season_close, season_take
 
 cdef enum:
     HEAD = 64          # number of records that determine the scale
-    ENOUGH = 32        # how many of them must have a value, or the scale of the feature is determined later
+    ENOUGH = 32        # how many of them must have a value; otherwise the scale of the feature is determined later
     RUN_BLOCK = 128    # the longest run of equal values is kept for each block of this many records
     RUN_BLOCKS = 39    # number of such blocks; together about 5000 records
     RUN_QUIET = 256    # no run is too long in the first records
-    RUN_LEAST = 15     # a run is too long from RUN_RATIO times the longest run before plus RUN_LEAST records on
+    RUN_LEAST = 15     # a run is too long from RUN_RATIO times the longest earlier run, plus RUN_LEAST records, on
     RUN_RATIO = 3
-    FIRST_CHECKS = 4   # this many blocks of 64 records in a row must contradict a new scale
+    FIRST_CHECKS = 4   # a new scale is wrong if this many blocks of 64 records in a row contradict it
     CHECKS = 16        # the same for an older scale
-    FOLLOW = 256       # the scale is compared with the running spread each time after this many records
+    FOLLOW = 256       # the scale is compared with the running spread once in this many records
     SLOW = 2560        # length of the running spread in records
 
 cdef extern from *:
@@ -34,10 +34,10 @@ cdef extern from *:
     #define RCF_WILD_SPREAD (6.0)
     #define RCF_KEPT (1e3)
     """
-    const double CLIP "RCF_CLIP"  # in units of the scale; with larger numbers a float32 box could not distinguish ordinary values
+    const double CLIP "RCF_CLIP"  # largest scaled number; with larger ones a float32 box could not distinguish ordinary values
     const double YOUNG "RCF_YOUNG"  # records: new extremes of the level are normal during the first day
     const double SLOW_MEAN "RCF_SLOW_MEAN"  # weight of a record in the recent mean of the fourth view
-    const double APART "RCF_APART"  # with several features, a running spread of this many times the scale replaces the scale
+    const double APART "RCF_APART"  # with several features, a running spread of this many times the scale becomes the scale
     const double WILD_SPREAD "RCF_WILD_SPREAD"  # a value farther away than this many spreads counts as this far away
     const double KEPT "RCF_KEPT"  # largest distance of a level that is kept when the scale moves
     const double WRONG "RCF_WRONG"  # a spread of this many times the scale, or this fraction of it, contradicts the scale
@@ -48,7 +48,7 @@ cdef enum View:
 
 cdef struct Scale:
     double centre, size        # size 0 until a value differs from the first
-    double mean, square        # running mean of all values since, and running mean square deviation from it
+    double mean, square        # running mean of all later values, and running mean square deviation from it
 
 
 # Runs of equal values.
@@ -63,8 +63,8 @@ cdef struct Feature:
     double unit                # where the logarithm becomes linear; 0 until a value other than 0 came
     double[HEAD] recent        # the first values, later the values of the current block of 64
     int32_t n_recent, checks, contradicted  # blocks checked; contradictions in a row: above 0 too wide, below 0 too narrow
-    double contradiction       # the spread among them that is closest to the scale
-    bint settled               # whether the scale is determined; nothing is judged before
+    double contradiction       # of the contradicting spreads, the one that is closest to the scale
+    bint settled               # whether the scale is determined; no value is judged before that
     int64_t seen               # number of values
     double first, before       # the first value; the previous value, NaN if it is missing
     double mean, mass          # weighted mean of earlier logarithms, and its weight
@@ -99,10 +99,11 @@ cdef inline void scale_begin(Scale* scale) noexcept nogil:
 cdef inline bint scale_follow(Scale* scale, double x, int64_t n) noexcept nogil:
     """Learn value n. Returns whether the scale has widened, because the running spread has become eight times as large.
 
-    A feature whose scale stays too small would hide the other features. The scaled number of the record does not change and the
-    centre moves, so a level does not jump. On labelled streams of 19 and 38 features, the AP of records rises from .29 to .41 and
-    from .34 to .35. A value far from the mean counts as six spreads away, so that rare outliers do not widen the scale: with 30
-    instead of six, the event AP of the second stream falls by .02. If scales also became narrower, it would fall by .03.
+    A feature whose scale stays too small would hide the other features. When the scale widens, the centre moves so that the scaled
+    number of the record does not change; the level does not jump. On labelled streams of 19 and 38 features, this raises the AP of
+    records from .29 to .41 and from .34 to .35. A value far from the mean counts as six spreads away, so that rare outliers do not
+    widen the scale: with 30 instead of six, the event AP of the second stream falls by .02. It falls by .03 if scales may also
+    become narrower.
     """
     cdef double rate = 1.0 / min(n, <int64_t>SLOW), spread = sqrt(scale.square), off, number
     if scale.size <= 0.0:
@@ -150,7 +151,7 @@ cdef inline Scale robust_scale(const double* values, int32_t n) noexcept nogil:
     if robust > 0.0 and robust < scale.size:
         scale.size = robust
     if order[0] == order[n - 1]:
-        scale.size = 0.0  # otherwise it would be the rounding error of the mean
+        scale.size = 0.0  # without this, the spread would be the rounding error of the mean
     scale_begin(&scale)
     return scale
 
@@ -215,8 +216,7 @@ cdef inline void feature_settle(Feature* f) noexcept nogil:
 cdef inline void feature_start(Feature* f, double x) noexcept nogil:
     """Determine the scale of a constant feature from its first different value, before this value is judged.
 
-    If one of n records differs, it lies about ``sqrt(n)`` deviations from the others, so the first change stands out whatever its
-    size.
+    One different value among n lies about ``sqrt(n)`` deviations from the others, so the first change stands out whatever its size.
     """
     cdef double many = sqrt(<double>f.seen + 1.0)
     if x == f.first:
@@ -232,12 +232,12 @@ cdef inline void feature_start(Feature* f, double x) noexcept nogil:
 
 
 cdef inline bint feature_check(Feature* f) noexcept nogil:
-    """Whether the scale was wrong and was determined again from the last 64 values.
+    """Check the scale. Returns whether it was wrong and was determined again from the last 64 values.
 
     A block contradicts the scale if its spread is a hundred times as large or a hundredth. Smaller differences do not matter to the
-    forest, and moving the scale makes it forget. The last 16 blocks of 64 records must all contradict the scale (or all of the
-    first blocks, if these are at least four), so neither an outlier nor a quiet night moves it. The unit of the logarithm does not
-    change, because nets do not depend on units.
+    forest, and a new scale makes its old records useless. The last 16 blocks of 64 records must all contradict the scale, so
+    neither an outlier nor a quiet night moves it. Of a new scale, all blocks so far must contradict it, if there are at least four.
+    The unit of the logarithm stays the same, because nets do not depend on units.
     """
     cdef Scale now = robust_scale(f.recent, f.n_recent)
     cdef double was = f.value.size
@@ -262,7 +262,7 @@ cdef inline bint feature_check(Feature* f) noexcept nogil:
 
 
 cdef inline int64_t runs_take(Runs* runs, bint equal) noexcept nogil:
-    """The number of records by which the run of equal values is too long; 0 or below if it is not."""
+    """By how many records the run of equal values is too long. If it is not too long, the result is 0 or negative."""
     cdef int32_t i
     if runs.seen > 0 and runs.seen % RUN_BLOCK == 0:
         runs.block = <int32_t>((runs.seen // RUN_BLOCK) % RUN_BLOCKS)

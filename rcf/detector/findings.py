@@ -1,4 +1,4 @@
-"""Findings: what decided an alarm, and the sentence that describes it."""
+"""Findings. A finding is what decided an alarm; it makes the sentence that describes the alarm."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 VIEWS = ("none", "value", "logarithm", "change", "move")
 KINDS = ("none", "stuck", "day", "week")
-MEMORY = 5000  # memory of the nets in records
+MEMORY = 5000  # number of records that the nets remember
 
 
 class Finding(NamedTuple):
-    """What decided about a record: the feature, what is new, and what was known before."""
+    """What decided that a record is unusual: the feature, what is new about it, and what was known before."""
 
     kind: str  # of VIEWS or KINDS
     feature: int
@@ -60,7 +60,7 @@ def shown(value: float, digits: int = 6, sign: str = "-") -> str:
 
 
 def finding(row: list[float], beside: bool, values: list[float], units: list[float], seen: int) -> Finding:
-    """What decided, from a row of findings: the nets, a run of equal values, or the season."""
+    """The finding in a row of findings: from the nets, a run of equal values, or the season."""
     _, _, feature, view, usual, near, _, kind, cause, season, run, longest, level = row
     what, j = (KINDS[int(kind)], int(cause)) if beside else (VIEWS[int(view)], max(int(feature), 0))
     came = values[j]
@@ -70,7 +70,7 @@ def finding(row: list[float], beside: bool, values: list[float], units: list[flo
 
 
 def signed_log(x: float, unit: float) -> float:
-    """A logarithm that is linear near 0, of either sign."""
+    """A logarithm that keeps the sign and is linear near 0."""
     y = log1p(abs(x) / unit) if unit > 0.0 else 0.0
     return y if x >= 0.0 else -y
 

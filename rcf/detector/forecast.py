@@ -1,4 +1,4 @@
-"""Forecasts from what followed similar windows, and the calibration of their band."""
+"""Forecast from the records that followed similar windows, and calibrate the width of the band."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def forecast(forest: Forest, views: Views, window: Floats, horizon: int) -> Fore
 
 
 def band(found: Floats) -> Floats:
-    """(3, d): the median and the 10 % and 90 % quantiles of the trees' answers (trees, d).
+    """The median, 10 % and 90 % quantile of the trees' answers (trees, d), shape (3, d).
 
-    Many trees find the same point. For the quantiles each distinct point counts once, at the mean position ``k / (n + 1)`` of an
+    Many trees find the same point, so for the quantiles each distinct point counts once, at the mean position ``k / (n + 1)`` of an
     order statistic.
     """
     middle, tails = np.median(found, axis=0), np.empty((2, found.shape[1]))
@@ -93,24 +93,24 @@ def band(found: Floats) -> Floats:
 
 
 class Calibration:
-    """Scales a band by the errors of previous forecasts: adaptive conformal inference with a factor for each step ahead."""
+    """Scales a band by the errors of previous forecasts. This is adaptive conformal inference with a factor for each step ahead."""
 
     __slots__ = ("factors", "pending")
 
     def __init__(self) -> None:
         self.factors: list[float] = []
-        # forecasts of records that have not come, by the number of records after which they were made
+        # forecasts of future records; the keys are the numbers of records after which they were made
         self.pending: list[tuple[int, Forecast]] = []
 
     def widen(self, now: int, made: Forecast) -> Forecast:
-        """Remember the forecast made after `now` records, to compare it with the records that come."""
+        """Remember the forecast that was made after `now` records, to compare it with later records."""
         horizon = len(made.median)
         self.factors += [1.0] * (horizon - len(self.factors))
         self.pending.append((now, made))
         return widened(made, np.array(self.factors[:horizon])[:, None])
 
     def skip(self, now: int, missed: int) -> None:
-        """Note how many records are missing after record `now`, because the next record is that many steps further ahead."""
+        """Take account of records that are missing after record `now`: the next record is that many steps further ahead."""
         ahead = [(then - missed, made) for then, made in self.pending]
         self.pending = [(then, made) for then, made in ahead if now - then < len(made.median)]
 
@@ -135,7 +135,7 @@ class Calibration:
         }
 
     def restore(self, state: dict[str, Any], now: int, d: int) -> None:
-        """Restore a state; ValueError if it is not valid."""
+        """Restore a state. Raises ValueError if it is not valid."""
         if state["widening"] != []:
             self.factors = finite("widening", state["widening"], (2**31,), 0.0).tolist()
         for then, found in zip(state["pending_made"], state["pending"], strict=True):
@@ -153,7 +153,7 @@ def widened(made: Forecast, factor: Floats | float) -> Forecast:
 
 
 def adapted(factor: float, made: Forecast, value: Floats) -> float:
-    """The factor after the forecast record came, by adaptive conformal inference."""
+    """The factor after the record that was forecast has come, by adaptive conformal inference."""
     wide = widened(made, factor)
     outside = float(np.mean((value < wide.lower) | (value > wide.upper)))
     return min(max(factor * float(np.exp(RATE * (outside - OUTSIDE))), 0.1), 100.0)

@@ -30,7 +30,7 @@ def filled(values: list[float], fill: str | float, last: list[list[float]]) -> l
 def completed_record(
     forest: Forest, views: Views, window: Floats, values: list[float], last: list[float]
 ) -> list[float]:
-    """The record with NaN filled by the forest: the median of the records that fit its known values and the window before.
+    """The record with NaN filled by the forest, with the median of records that fit its known values and the window before it.
 
     A feature that has never had a value stays NaN.
     """

@@ -16,7 +16,7 @@ cdef enum:
     QUIET = 64     # the first values have no novelty, because every value is new then
     SEEN = 2       # a group of values in at most this many neighbouring blocks is rare
     YOUNG_PART = 8 # one point in this many may be excluded in the first blocks
-    SWEEPS = 8     # largest number of rounds in which rare groups are excluded at both ends
+    SWEEPS = 8     # rare groups are excluded at both ends in at most this many rounds
 
 cdef extern from *:
     """
@@ -29,20 +29,20 @@ cdef extern from *:
     """
     const double HORIZON "RCF_HORIZON"  # records over which a weight falls to 1/e
     const double FAINT "RCF_FAINT"  # weight below which a point is forgotten
-    const double SHARE "RCF_SHARE"  # share of the blocks: in an old net, a point that came in fewer blocks is not known
+    const double SHARE "RCF_SHARE"  # share of the blocks: in an old net, a point with values in fewer blocks is not known
     const double GAP "RCF_GAP"  # a rare group lies beyond a gap of this many times the range of the other points
-    const double VISITS "RCF_VISITS"  # share of the blocks: a group that came in fewer blocks is rare, however long ago it first came
+    const double VISITS "RCF_VISITS"  # share of the blocks: a group with values in fewer blocks is rare, even if it is old
     const double FAR "RCF_FAR"  # larger than the distance between any two values
 
 
 cdef struct Net:
     double[POINTS + 1] place   # ascending
     float[POINTS + 1] weight
-    int32_t[POINTS + 1] last   # the last block in which the point came
+    int32_t[POINTS + 1] last   # the last block with a value of the point
     int32_t size
     int32_t stale              # whether the range must be computed again
     double range               # the usual range
-    double blocks              # weight of a point that came in every block
+    double blocks              # weight that a point would have if its values came in every block
     int64_t seen               # number of values so far
 
 
@@ -58,7 +58,7 @@ cdef inline void net_clear(Net* net) noexcept nogil:
 
 
 cdef inline int32_t net_end(const Net* net, int32_t low, int32_t high, bint upper, double visits, int32_t most) noexcept nogil:
-    """The upper or lower end of the usual range, without a rare group of at most that many points beyond a wide gap."""
+    """The upper or lower end of the usual range. A rare group beyond a wide gap is excluded if it has at most `most` points."""
     cdef int32_t j, inner, outer, q, begin, end, first, last
     cdef double rest, total
     cdef bint few
@@ -125,7 +125,7 @@ cdef inline double net_third(const Net* net) noexcept nogil:
 
 
 cdef inline void net_thin(Net* net) noexcept nogil:
-    """Thin out the net: where points are closest, every other point joins its left neighbour."""
+    """Thin out the net where its points are closest: there every other point joins its left neighbour."""
     cdef double least = net_third(net)
     cdef int32_t j, kept = 1
     cdef bint dropped = False
@@ -157,7 +157,7 @@ cdef inline Look net_take(Net* net, double x, double floor, int64_t block) noexc
         return look
     if net.seen % block == 0:
         net_forget(net, <double>block)
-    # i: the first point that is not below x
+    # i is the first point that is not below x
     i, j = 0, net.size
     while i < j:
         a = (i + j) // 2
@@ -165,7 +165,7 @@ cdef inline Look net_take(Net* net, double x, double floor, int64_t block) noexc
             i = a + 1
         else:
             j = a
-    # learning needs the nearest of all points, and judging the nearest known point
+    # learning needs the nearest of all points; judging needs the nearest known point
     if i < net.size:
         near, gap = i, net.place[i] - x
     if i > 0 and x - net.place[i - 1] < gap:
@@ -190,8 +190,8 @@ cdef inline Look net_take(Net* net, double x, double floor, int64_t block) noexc
     range = max(net.range, floor)
     look.range = net.range
     if net.seen < (SEEN + 1) * block and net.seen >= QUIET:
-        # In the first blocks every group is rare, so only a few points may be excluded. When this limit applied to the first two
-        # blocks only, one stream of noise in six alarmed at records 256 to 264, where the third block begins.
+        # In the first blocks every group is rare, so only a few points may be excluded. If this limit applies to the first two
+        # blocks only, one stream of noise in six raises an alarm at records 256 to 264, where the third block begins.
         look.range = net_range(net, net.size // YOUNG_PART)
     known_by = max(look.range, floor)
     look.novelty = 0.0

@@ -1,7 +1,7 @@
 """Features with their nets and seasons as bits (rcf/_native/bits.h), and back.
 
-What is read is not trusted: the functions that read say what is wrong, or return NULL. Numbers that the bits lack read as zeros, and the
-caller asks once, at the end, whether there were enough.
+Bits that are read are not trusted: the functions that read return a text that says what is wrong, or NULL. Reading past the end
+gives zeros, so the caller checks once, at the end, whether there were enough bits.
 """
 
 from libc.math cimport INFINITY
@@ -19,14 +19,14 @@ cdef inline bint finite(double x) noexcept nogil:
 
 
 cdef inline bint known(double x) noexcept nogil:
-    """Finite, or NaN because it is not known yet."""
+    """Whether x is finite, or NaN because it is not known yet."""
     return x != x or finite(x)
 
 
 # ---- nets --------------------------------------------------------------------------------------------------------
 
 cdef inline bint put_net(rcf_writer* w, const Net* net) noexcept nogil:
-    """False where there is no memory, as of all that is written here."""
+    """Write a net. Returns False if memory runs out, as do all functions here that write."""
     cdef int32_t i
     cdef uint32_t weight
     if not rcf_make_room(w, 40 + 20 * <size_t>net.size):
@@ -43,7 +43,7 @@ cdef inline bint put_net(rcf_writer* w, const Net* net) noexcept nogil:
 
 
 cdef inline const char* get_net(rcf_reader* r, Net* net, int64_t n, int64_t block) noexcept nogil:
-    """`n` records came, and a block has so many."""
+    """Read a net. `n` is the number of records so far, and `block` the number of records in a block."""
     cdef uint64_t size = rcf_get_number(r), seen = rcf_get_number(r), last
     cdef uint32_t weight
     cdef int32_t i
@@ -103,7 +103,7 @@ cdef inline bint put_profile(rcf_writer* w, const Profile* profile) noexcept nog
 
 
 cdef inline const char* get_profile(rcf_reader* r, Profile* profile, int64_t n) noexcept nogil:
-    """A profile, whose bins are there."""
+    """Read a profile whose bins are allocated."""
     cdef uint64_t bin = rcf_get_number(r), taken = rcf_get_number(r), told = rcf_get_number(r)
     cdef int32_t i
     if bin > <uint64_t>max(profile.bins, 1) or taken > <uint64_t>n or told > <uint64_t>n:
@@ -184,7 +184,7 @@ cdef inline bint put_feature(rcf_writer* w, const Feature* f) noexcept nogil:
     rcf_put_number(w, f.checks)
     rcf_put_number(w, f.contradicted + CHECKS)
     rcf_put_number(w, f.n_recent)
-    for i in range(f.n_recent):  # what stands behind them is not looked at again
+    for i in range(f.n_recent):  # the values after these are never used again
         rcf_put_double(w, f.recent[i])
     rcf_put_number(w, f.runs.seen)
     rcf_put_number(w, f.runs.run)

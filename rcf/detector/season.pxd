@@ -2,7 +2,7 @@
 
 The profile has a bin for each part of the period. In each period, a bin moves a quarter of the way to the value in it. It is
 read together with its neighbours, with weights 1 : 2 : 1. The profile is used from the second period on, and only while it explains
-the series: its mean residual must be less than 0.6 of the mean residual from a slow mean.
+the series. This means that its mean residual is less than 0.6 times the mean residual from a slow mean.
 """
 
 from libc.math cimport NAN, fabs, fmod, pow
@@ -14,7 +14,7 @@ from rcf.detector.net cimport Look, Net, net_clear, net_take
 cdef enum:
     DAY_BINS = 288     # bins of five minutes; fewer if the interval is longer
     WEEK_BINS = 168    # bins of an hour
-    SPAN = 9           # the running median of this many residuals is judged
+    SPAN = 9           # the median of this many residuals is judged
     LEAST_PERIOD = 8   # a period with fewer records has no profile
 
 cdef extern from *:
@@ -25,7 +25,7 @@ cdef extern from *:
     #define RCF_WILD (5.0)
     """
     const double DAY "RCF_DAY"  # seconds
-    const double QUARTER "RCF_QUARTER"  # share of the old value of a bin that remains after a period
+    const double QUARTER "RCF_QUARTER"  # weight of the old value of a bin when a new value is averaged in
     const double EXPLAINED "RCF_EXPLAINED"  # a profile is used while its residual is less than this share of the spread
     const double WILD "RCF_WILD"  # a residual larger than this many mean residuals counts as this many
 
@@ -39,7 +39,7 @@ cdef struct Last:
 cdef struct Profile:
     double* level              # value of each bin
     uint8_t* visits            # number of visits of each bin, at most 255
-    int32_t bins, bin          # bin: that of the last value, -1 before the first
+    int32_t bins, bin          # number of bins; the bin of the last value, -1 before the first
     int64_t period, taken, told  # records in a period, values learned, values that were compared with a profile
     double slow, inside, around  # slow mean; mean absolute residuals from the profile and from the slow mean
 
@@ -53,14 +53,14 @@ cdef struct Season:
 # The result of a season for a value.
 cdef struct Seasonal:
     double novelty             # 0 to 1
-    double usual               # the logarithm that was usual now
+    double usual               # the usual logarithm for this time
     double left                # median of the last residuals; NaN if no profile is used
-    double now                 # this residual, from the profile that explains the value better
+    double now                 # the newest residual, from the profile that explains the value better
     bint weekly
 
 
 cdef inline double last_median(Last* last, double value) noexcept nogil:
-    """The median of the last values including this one."""
+    """Add the value. Returns the median of the last values."""
     cdef double[SPAN] order
     cdef double x
     cdef int32_t i, j
@@ -78,7 +78,7 @@ cdef inline double last_median(Last* last, double value) noexcept nogil:
 
 
 cdef inline int profile_open(Profile* profile, int64_t period, int32_t bins) noexcept nogil:
-    """Allocate a profile; 0 if there is no memory. A period that is too short gets none."""
+    """Allocate a profile, but none if the period is too short. Returns 0 if memory runs out."""
     profile.bins = <int32_t>min(<int64_t>bins, period) if period >= LEAST_PERIOD else 0
     profile.bin, profile.period, profile.taken, profile.told = -1, period, 0, 0
     profile.slow = profile.inside = profile.around = 0.0
@@ -134,7 +134,7 @@ cdef inline void season_close(Season* season) noexcept nogil:
 
 
 cdef inline Season* season_open(int64_t period) noexcept nogil:
-    """The season of one feature with that many records in a day; NULL if there is no memory."""
+    """A season for one feature with that many records in a day. Returns NULL if memory runs out."""
     cdef Season* season = <Season*>calloc(1, sizeof(Season))
     if season == NULL:
         return NULL

@@ -107,7 +107,7 @@ def plain(params: dict[str, Any]) -> dict[str, Any]:
     seed, weights = params["random_state"], params["weights"]
     return {
         **params,
-        # already used: the forests have their own random numbers
+        # it has been used already, and the forests have their own random state
         "random_state": seed if seed is None or isinstance(seed, (int, np.integer)) else None,
         "weights": None if weights is None else [float(w) for w in weights],
     }

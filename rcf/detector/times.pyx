@@ -1,4 +1,4 @@
-"""The last time stamp of a stream and the step between records: the part of a Clock that every record needs."""
+"""Keep the last time stamp of a stream and the step between records. This is the part of a Clock that every record needs."""
 
 from libc.math cimport INFINITY, NAN, fmod, rint
 
@@ -11,10 +11,10 @@ cdef extern from *:
 DAY = A_DAY  # seconds
 WEEK = 7.0 * A_DAY
 MONDAY = 4.0 * A_DAY  # seconds after 1970-01-01, a Thursday
-# What a step may have, unless the user says otherwise: so many intervals, or a year. A sensor that reports every second is switched
-# off for a night, which 10 000 intervals do not reach; a stamp in milliseconds lies beyond either.
+# The default limit of a step: so many intervals or a year, whichever is longer. A sensor that reports every second may be switched
+# off for a night, which is more than 10 000 intervals. A time stamp in milliseconds exceeds both limits.
 cdef double LONGEST = 10_000.0, YEAR = 366.0 * A_DAY
-cdef double HOUR = 3600.0  # a clock is set back by at most this
+cdef double HOUR = 3600.0  # clocks are set back by at most this
 
 
 cdef class Times:
@@ -73,7 +73,7 @@ cdef class Times:
         return INFINITY if self.step != self.step else max(LONGEST * self.step, YEAR)
 
     def follows(self, double before, double time, bint local):
-        """Whether a time may follow another; `local` is a date without a zone."""
+        """Whether a time may follow another. `local` means that it is a date without a zone."""
         return bool(self.may_follow(before, time, local))
 
     cdef bint may_follow(self, double before, double time, bint local) noexcept nogil:
@@ -84,26 +84,26 @@ cdef class Times:
         return 0.0 <= step <= self.longest() or (local and -HOUR <= step < 0.0)
 
     def settle(self):
-        """Note that a time was admitted: what was refused before does not count any more."""
+        """Forget the refused times, because a time was admitted."""
         self.forget_refused()
 
     cdef void forget_refused(self) noexcept nogil:
         self.last_refused, self.refusals = NAN, 0
 
     def misses_none(self, double step):
-        """Whether no record is missing in a step. While the interval is unknown, none is known to be missing."""
+        """Whether no record is missing in a step. While the interval is unknown, this is true of every step."""
         return bool(self.is_one(step))
 
     cdef bint is_one(self, double step) noexcept nogil:
         return not step > 1.5 * self.step
 
     cdef bint goes_on_at(self, double time, bint local) noexcept nogil:
-        """Whether the next record may come at this time, and no record is missing before it. False while the interval is unknown."""
+        """Whether the next record may come at this time, with none missing before it. False while the interval is unknown."""
         return (self.step == self.step and not self.fresh and self.may_follow(self.at, time, local)
                 and self.is_one(time - self.at))
 
     def records_in_a_day(self):
-        """0 if that is unknown, less than 2, or too many to count."""
+        """The number of records in a day, or 0 if it is unknown, less than 2, or too large to count."""
         return self.day_length()
 
     cdef double day_length(self) noexcept nogil:

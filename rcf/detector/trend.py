@@ -1,4 +1,4 @@
-"""The drift of each feature's level, estimated from windows of the same shape at different times."""
+"""Estimate the drift of each feature's level from windows of the same shape at different times."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LEAST = 16
 
 
 def trend(windows: Floats, times: NDArray[np.int64], d: int) -> Floats:
-    """The drift of each feature per record, (d,); 0 if the windows do not agree on its sign.
+    """The drift of each feature per record, shape (d,). It is 0 if the windows do not agree on its sign.
 
-    A series has a season, noise and a drift. A line through the levels would mistake half a season for a drift. Therefore
-    each window is compared with the earlier window that is nearest in shape after the level is subtracted. Both
-    are at the same place of the season, so the difference of their levels is drift. The result is the median of many such
-    slopes (as in the estimator of Theil and Sen). It is used only if two medians agree: from the last third of the time to the
-    middle third, and from the middle third to the first. A step of the level affects only one of the two. If the scale
-    was determined again, both have a drift, but in different units.
+    A series can have a season, noise and a drift. A line through the levels would mistake half a season for a drift. Therefore
+    each window is compared with the earlier window that is nearest in shape after the level is subtracted. Both come from the same
+    part of the season, so the difference of their levels is drift. The result is the median of many such slopes (as in the
+    estimator of Theil and Sen). It is used only if two medians agree: from the last third of the time to the middle third, and from
+    the middle third to the first. A step of the level affects only one of the two. If the scale was determined again, both have a
+    drift, but in different units.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def _slopes(shapes: NDArray[np.float32], levels: Floats, times: NDArray[np.int64
     n = len(times) // 2
     late = np.arange(n, 2 * n, max(1, n // PAIRS))
     off, gap = np.zeros((2, len(late), n), dtype=np.float32)
-    for record in shapes:  # no matrix product, because its rounding depends on the machine
+    for record in shapes:  # a matrix product is avoided, because its rounding depends on the machine
         np.subtract(record[late, None], record[:n], out=gap)
         off += np.abs(gap, out=gap)
     early = off.argmin(axis=1)

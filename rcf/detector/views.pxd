@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 from rcf._native.bits cimport rcf_reader, rcf_writer
 from rcf.detector.feature cimport Feature, Scale
 
-# what a row of findings holds
+# the columns of a row of findings
 cdef enum:
     NOVELTY, FLOOR, FEATURE, VIEW, USUAL, NEAR, RANGE, KIND, CAUSE, SEASON, RUN, LONGEST, LEVEL, N_COLUMNS
 
@@ -16,25 +16,25 @@ cdef enum Origin:
 cdef class Views:
     cdef Feature* features
     cdef Scale* changes        # scales of the differences, if the window shows differences
-    cdef double* held          # (HEAD, 2 d + 1): the first records with filled values, the same as they came, and their second of the week
-    cdef double* room          # what the pointers below point into
+    cdef double* held          # (HEAD, 2 d + 1): the first records: filled, as they came, and second of the week
+    cdef double* room          # the memory of the arrays below
     cdef double* row           # (N_COLUMNS,): findings of the last record
     cdef double* filled        # (d,): the last record
-    cdef double* came          # the same as it came
+    cdef double* came          # the last record as it came, with NaN for missing values
     cdef double* z             # (d,): the last record for the trees that see the window
     cdef double* p             # (3 d,): the last record for the trees that see the newest record
     cdef double* left          # (2 d,): residuals of the last record from the season
-    cdef double* base          # added to the window's number of the last record, it gives the record
+    cdef double* base          # the last record is the sum of its base and its difference in the window
     cdef double* average       # the last record, or the moving average; NaN before the first value
     cdef double* numbers       # scaled numbers of the last record, for the next change
     cdef double* weights
-    cdef double* centre_at     # the scale with which the last record was transformed for the window
+    cdef double* centre_at     # centre and scale with which the last record was transformed for the window
     cdef double* scale_at
     cdef readonly int d
     cdef readonly int64_t n, day  # number of records; records in a day, 0 if unknown
     cdef int64_t block
     cdef Origin origin
-    cdef bint scales, fresh    # fresh: no record before it shows a change
+    cdef bint scales, fresh    # `fresh`: the next change is unknown, because no record precedes
     cdef double most
 
     cdef Scale* window_scale(self, int j) noexcept nogil

@@ -1,9 +1,9 @@
-"""Transformations of a record for the trees and the nets, and the novelty of each feature.
+"""Transform records for the trees and the nets, and measure the novelty of each feature.
 
-The trees that see the window get one number per feature, with the transformation that the user chose. The trees that see the newest
+The trees that see the window get one number per feature, from the transformation that the user chose. The trees that see the newest
 record get three numbers: the value and its logarithm, each on a robust scale, and the change of the value. The nets get these and the
-difference from a recent mean. They measure the distance from all known numbers (net.pxd). Too long runs of equal values are found by
-feature.pxd, and values that are unusual for the time of the day or week by season.pxd.
+difference from a recent mean. They measure the distance from all known numbers (net.pxd). feature.pxd finds runs of equal values
+that are too long, and season.pxd finds values that are unusual for the time of the day or week.
 """
 
 import numpy as np
@@ -35,14 +35,14 @@ KINDS = {
     "normalize_difference": ("previous", True),
     "subtract_moving_average": ("average", False),
 }
-# what a row of findings holds
+# the columns of a row of findings
 COLUMNS = ("novelty", "floor", "feature", "view", "usual", "near", "range", "kind", "cause", "season", "run", "longest", "level")
 
 cdef enum Kind:
     NO_KIND, STUCK, DAY, WEEK
 
-# Evidence in addition to that of the forest, for records that look usual to the forest. With these weights, a stuck sensor and a midday
-# value at night are found without a single additional alarm on any labelled corpus.
+# These kinds of evidence supplement that of the forest, for records that look usual to it. With these weights, a stuck sensor and a
+# midday value at night are found without a single additional alarm on any labelled corpus.
 cdef double STUCK_EVIDENCE = 0.5
 cdef double SEASON_EVIDENCE = 0.8
 
@@ -80,7 +80,7 @@ cdef class Views:
         self.room = at = <double*>calloc(14 * <size_t>d + N_COLUMNS, sizeof(double))
         if self.features == NULL or self.changes == NULL or self.held == NULL or self.room == NULL:
             raise MemoryError
-        # the numbers of a record lie together, because those of thousands of detectors are in no cache
+        # the numbers of a record are next to each other, because those of thousands of detectors are in no cache
         self.row = at
         self.filled, self.came, self.z, self.p = at + N_COLUMNS, at + N_COLUMNS + d, at + N_COLUMNS + 2 * d, at + N_COLUMNS + 3 * d
         at += N_COLUMNS + 6 * d
@@ -120,37 +120,37 @@ cdef class Views:
 
     @property
     def findings(self):
-        """The row of findings of the last record, as `finding` takes it."""
+        """The row of findings of the last record, in the form that `finding` reads."""
         return [self.row[k] for k in range(N_COLUMNS)]
 
     @property
     def residuals(self):
-        """The residuals of the last record from the season: for each feature the median of the last ones, then the newest of each."""
+        """The residuals of the last record from the season: the median of the last ones of each feature, then the newest ones."""
         return [self.left[j] for j in range(2 * self.d)]
 
     @property
     def for_window(self):
-        """(d,): the last record for the trees that see the window."""
+        """The last record for the trees that see the window, shape (d,)."""
         return copied(self.z, self.d)
 
     @property
     def for_point(self):
-        """(3 d,): the last record for the trees that see the newest record."""
+        """The last record for the trees that see the newest record, shape (3 d,)."""
         return copied(self.p, 3 * self.d)
 
     @property
     def centre(self):
-        """What is subtracted from each feature for the trees that see the window, besides the base."""
+        """The number that is subtracted from each feature, besides the base, for the trees that see the window."""
         return [self.window_scale(j).centre for j in range(self.d)]
 
     @property
     def scale(self):
-        """What each feature is divided by for the trees that see the window."""
+        """The number by which each feature is divided for the trees that see the window."""
         return [self.divisor(j) for j in range(self.d)]
 
     @property
     def units(self):
-        """Where the logarithm of each feature becomes linear."""
+        """The value at which the logarithm of each feature becomes linear."""
         return [self.features[j].unit for j in range(self.d)]
 
     def open_seasons(self, int64_t day):
@@ -164,7 +164,7 @@ cdef class Views:
         self.day = day
 
     def restart(self):
-        """Note that records are missing, so that the next change is unknown."""
+        """Start again after missing records: the next change is unknown."""
         cdef int j
         self.fresh = True
         for j in range(self.d):
@@ -182,7 +182,7 @@ cdef class Views:
         return (size if size > 0.0 else 1.0) / self.weights[j]
 
     cdef bint begin(self, const double* came) noexcept nogil:
-        """Give constant features a scale if this record differs, and update the spreads. Returns whether a scale has changed."""
+        """Give a constant feature a scale if its value now differs, and update the spreads. Returns whether a scale has changed."""
         cdef int j
         cdef Feature* f
         cdef bint changed = False
@@ -203,7 +203,7 @@ cdef class Views:
         return changed
 
     cdef void show(self, const double* filled, double* z, double* p) noexcept nogil:
-        """Write the numbers of a record: (d,) to z for the trees that see the window, (3 d,) to p for those that see the record."""
+        """Write the d numbers for the trees that see the window to z, and the 3 d numbers for the other trees to p."""
         cdef int j, d = self.d
         cdef double x, number, change
         cdef Feature* f
@@ -261,7 +261,7 @@ cdef class Views:
                 row[FEATURE], row[VIEW], row[USUAL], row[NEAR], row[RANGE] = j, <int>found.view, found.usual, found.near, found.range
                 row[LEVEL] = found.level
             elif best == 0.0:
-                # nothing is new: take the most extreme feature
+                # if nothing is new, name the most extreme feature
                 size = fabs(self.numbers[j])
                 if size > most:
                     most = size
@@ -332,7 +332,7 @@ cdef class Views:
         return self.take(second)
 
     cdef int take(self, double second) noexcept nogil:
-        """`push` for the record in `filled` and `came`."""
+        """The same as `push`, for the record in `filled` and `came`."""
         cdef int j, d = self.d
         cdef double* at
         self.n += 1
@@ -350,7 +350,7 @@ cdef class Views:
         return 1
 
     def release(self):
-        """(64, d) and (64, 3 d): the records held back, for the trees that see the window and for those that see the newest record."""
+        """The records held back: (64, d) numbers for the trees that see the window, (64, 3 d) for the other trees."""
         cdef int j, r, d = self.d, width = 2 * self.d + 1
         cdef double[:, ::1] Z, P
         cdef double* at
@@ -365,7 +365,7 @@ cdef class Views:
                     f.recent[f.n_recent] = at[d + j]
                     f.n_recent += 1
             if f.n_recent < ENOUGH:
-                continue  # without values so far; its scale is determined later
+                continue  # too few values so far; the scale is determined later
             f.unit = usual_unit(f.recent, f.n_recent)
             feature_settle(f)
             f.settled, f.first = True, f.recent[0]
@@ -382,7 +382,7 @@ cdef class Views:
             self.judge(at + d, at[2 * d], self.row, self.left)
         for j in range(d):
             f = &self.features[j]
-            if f.settled:  # determined by these values, so they must not be used to check it
+            if f.settled:  # these values determined the scale, so they must not be used to check it
                 f.n_recent = f.checks = f.contradicted = 0
         free(self.held)
         self.held = NULL
@@ -391,8 +391,8 @@ cdef class Views:
     def push_many(self, const double[:, ::1] X, const double[::1] seconds):
         """Apply `push` to complete records in order, after all scales are determined.
 
-        Returns the numbers for the trees, (n, d) and (n, 3 d); the rows of findings; the residuals of the season, or None; the numbers to
-        add to a row, or None; and ``[(i, centre, scale)]``, the scales that are valid from record i on.
+        Returns six things: the numbers for the two kinds of trees, (n, d) and (n, 3 d); the rows of findings; the residuals of the
+        season, or None; the bases, or None if they are 0; and ``[(i, centre, scale)]``, the scales that are valid from record i on.
         """
         cdef Py_ssize_t i, n = X.shape[0]
         cdef int d = self.d
@@ -422,19 +422,19 @@ cdef class Views:
     # ---- conversion back ---------------------------------------------------------------------------------------
 
     def next_base(self):
-        """The numbers that, added to the window's numbers of the next record, give the record."""
+        """The base of the next record: the record is the sum of its base and its difference in the window."""
         if self.origin == ZERO:
             return [0.0] * self.d
         return [0.0 if self.average[j] != self.average[j] else self.average[j] for j in range(self.d)]
 
     def base_after(self, base, values):
-        """The next base, if the next records were `values` (n, d) on bases (n, d)."""
+        """The bases after the next records, if these are `values` (n, d) and have the bases `base` (n, d)."""
         if self.origin == ZERO:
             return base
         return values if self.origin == PREVIOUS else base + (values - base) / HEAD
 
     def peek(self, list x):
-        """The window's numbers of x if it came next. Nothing is learned."""
+        """The numbers that the window would get for x as the next record. Nothing is learned."""
         base = self.next_base()
         return [
             0.0 if x[j] != x[j] else clipped((x[j] - base[j] - self.window_scale(j).centre) / self.divisor(j), self.most)
@@ -476,7 +476,7 @@ cdef class Views:
         return True
 
     def restore(self, const uint8_t[::1] state not None):
-        """Restore a state; ValueError if it is not valid."""
+        """Restore a state. Raises ValueError if it is not valid."""
         cdef rcf_reader bits
         cdef const char* wrong
         cdef int64_t day

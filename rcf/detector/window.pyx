@@ -1,4 +1,4 @@
-"""The last records of a stream: as they came, as the forests see them, and the share that was filled."""
+"""Keep the last records of a stream: as they came, as the forests see them, and which share of each was filled."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from shingle._ring cimport Ring, ring_push, ring_window
 from rcf.detector.views cimport Views
 
 Step = tuple[list[float], list[float], list[float], list[float]]  # a moment
-Fate = tuple[bool, bool]
+Flags = tuple[bool, bool]
 
 cdef enum:
     RAW, BASE, CENTRE, SCALE, N_PARTS  # of a moment: what converts the numbers of a record back to its units
@@ -70,7 +70,7 @@ cdef class Window:
         return self.ring.seen >= self.size and self.n_steps == self.size and not self.any_filled
 
     cdef double sum_of_shares(self) noexcept nogil:
-        """From the oldest to the newest, because the order affects the last bits."""
+        """The sum from the oldest record to the newest; the order affects the last bits."""
         cdef double total = 0.0
         cdef int64_t k
         for k in range(self.n - self.n_shares, self.n):
@@ -78,13 +78,13 @@ cdef class Window:
         return total
 
     def row(self):
-        """The input of the forests: (size * d,), the oldest record first."""
+        """The input of the forests, shape (size * d,), the oldest record first."""
         cdef double[::1] out = np.empty(self.size * self.d)
         memcpy(&out[0], ring_window(&self.ring, False), self.size * self.d * sizeof(double))
         return out.base
 
     def push(self, const double[:, ::1] rows not None):
-        """Add records for the trees, (n, d)."""
+        """Add transformed records, shape (n, d)."""
         cdef Py_ssize_t i
         if rows.shape[1] != self.d:
             raise ValueError(f"records of {rows.shape[1]} features for a window of {self.d}")
@@ -92,7 +92,7 @@ cdef class Window:
             ring_push(&self.ring, &rows[i, 0])
 
     cdef void take_whole(self, Views views) noexcept nogil:
-        """`take` for a record without missing values, while none in the window is filled."""
+        """The part of `take` that suffices if neither the record nor the window has filled values."""
         cdef int j, d = self.d
         cdef double* step = self.steps + self.n % self.size * N_PARTS * d
         for j in range(d):
@@ -105,10 +105,10 @@ cdef class Window:
         self.n += 1
 
     def take(self, Views views not None, double filled, bint bridged):
-        """Add the last record of the views, and the share of it that was filled, which is 1 if it bridges a gap.
+        """Add the last record of the views. `filled` is the share of it that was filled, which is 1 if the record bridges a gap.
 
-        Returns its Fate: whether the window is full, and whether the record is scored but not learned, because more than half of the
-        window was filled or it fills a gap.
+        Returns two Flags: whether the window is full, and whether the record is scored but not learned. A record is not learned if
+        it bridges a gap or if more than half of the window was filled.
         """
         self.take_whole(views)
         if filled or self.any_filled:
@@ -120,7 +120,7 @@ cdef class Window:
         return self.n_steps == self.size, bridged or (self.any_filled and self.filled_share > 0.5)
 
     def settle(self, Views views not None):
-        """Process the records that were held back, because their scale is known now. Returns their Fates."""
+        """Process the records that were held back until their scale was known. Returns their Flags."""
         cdef int64_t k
         cdef int j
         cdef double* step
@@ -136,7 +136,7 @@ cdef class Window:
         self.ring.seen = self.n_steps = self.n_shares = 0
         self.any_filled = False
 
-    # ---- what is in it -----------------------------------------------------------------------------------------
+    # ---- contents -----------------------------------------------------------------------------------------
 
     @property
     def last(self):
@@ -189,11 +189,11 @@ cdef class Window:
         return {
             "window": out.astype("<f8", copy=False).tobytes(),
             "rows": [self.n_latest, self.n_shares, self.n_steps, n_ring],
-            "held": [list(fate) for fate in self.held],
+            "held": [list(flags) for flags in self.held],
         }
 
     def restore(self, dict state not None, int64_t held_back):
-        """Restore a state with that many records held back; ValueError if it is not valid."""
+        """Restore a state in which `held_back` records are held back. Raises ValueError if it is not valid."""
         cdef int64_t k, size = self.size, place
         cdef int d = self.d, moment = N_PARTS * self.d
         latest, shares, steps, ring = [
@@ -224,5 +224,5 @@ cdef class Window:
         for k in range(ring):
             ring_push(&self.ring, at + place + k * d)
         self.held = [(full, doubtful) for full, doubtful in state["held"]]
-        if len(self.held) != held_back or not all(type(part) is bool for fate in self.held for part in fate):
+        if len(self.held) != held_back or not all(type(flag) is bool for flags in self.held for flag in flags):
             raise ValueError(f"held must have two booleans for each of the {held_back} records held back")
