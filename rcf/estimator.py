@@ -53,13 +53,8 @@ _MERGED_ALIKE = {
     "max_samples": "capacity",
     "time_decay": "time_decay",
 }
-_SETTLED = (
-    "n_estimators",
-    "max_samples",
-    "time_decay",
-    "low_memory",
-    "random_state",
-)  # parameters that cannot change once the forest is grown
+# Parameters that cannot change once the forest is grown.
+_SETTLED = ("n_estimators", "max_samples", "time_decay", "low_memory", "random_state")
 _FITTED = ("n_features_in_", "feature_names_in_", "max_samples_", "time_decay_", "_given_offset")
 # `fit` converts at most this many cells (256 MB) of a sparse table to a dense one. From a larger table it draws rows at random. The
 # trees hold at most n_estimators * max_samples rows in any case.

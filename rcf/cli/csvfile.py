@@ -122,9 +122,8 @@ class CsvFile:
             if not data:
                 break
             end = rest.rfind(b"\n") + 1
-            if (
-                rest.count(b'"', 0, end) % 2
-            ):  # the piece ends in a quoted cell: find the first line break after the cell
+            if rest.count(b'"', 0, end) % 2:
+                # the piece ends in a quoted cell: find the first line break after the cell
                 if len(rest) > LONGEST:
                     raise TableError(f"{self._name}: a quoted cell does not end within {LONGEST >> 20} MB")
                 continue

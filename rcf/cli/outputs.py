@@ -39,9 +39,8 @@ class TableWriter:
                 self._out = sys.stdout.buffer if self._path == "-" else open(self._part, "wb")  # noqa: SIM115 - closed in __exit__
                 self._out.write((",".join(map(_quoted, table.column_names)) + "\n").encode())
             rows = _csv(table)
-            for start in range(
-                0, len(rows), 1 << 16
-            ):  # in pieces that a pipe accepts as a whole, or refuses if its reader has ended
+            # in pieces that a pipe accepts as a whole, or refuses if its reader has ended
+            for start in range(0, len(rows), 1 << 16):
                 self._out.write(rows[start : start + (1 << 16)])
         except pa.ArrowInvalid as error:
             raise TableError(f"{self._path}: a column changes its type ({error}); write CSV") from error

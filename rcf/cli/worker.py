@@ -25,13 +25,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 Flags = Callable[..., dict[str, Any]]
-CLIENTS = (
-    "botocore",
-    "boto3",
-    "redis",
-    "confluent_kafka",
-    "cimpl",
-)  # errors of these libraries concern the service, not this program
+# errors of these libraries concern the service, not this program
+CLIENTS = ("botocore", "boto3", "redis", "confluent_kafka", "cimpl")
 log = logging.getLogger("rcf.streams")
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]

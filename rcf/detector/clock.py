@@ -159,9 +159,8 @@ class Clock(Times):
             return None
         steps = np.diff(times, prepend=self.now)
         least = np.nextafter(0.0, 1.0) if self.rules.order == "strict" else 0.0
-        return (
-            times if bool(((steps >= least) & (steps <= self.most)).all()) else None
-        )  # a comparison with NaN is false, so NaN is refused
+        # a comparison with NaN is false, so NaN is refused
+        return times if bool(((steps >= least) & (steps <= self.most)).all()) else None
 
     def begin_anew(self) -> None:
         """Start a new clock with the next time."""

@@ -36,7 +36,7 @@ class Part(Protocol):
 
 
 class Cause(NamedTuple):
-    """The feature that stands out, how many records ago it began, and on which side of the expected value it lies.
+    """The feature that stands out, how many records ago this began, and on which side of the expected value it lies.
 
     Examples
     --------
@@ -60,19 +60,19 @@ class Detection:
     Attributes
     ----------
     score : float
-        The score of the trees. Use it to rank records. 0 while the forest warms up.
+        The score of the trees. Use it to rank records. It is 0 while the forest warms up.
     evidence : float
-        Score times novelty, multiplied by the fourth root of the number of records since the product was last as high. 0 while
-        nothing is known.
+        Score times novelty, multiplied by the fourth root of the number of records since the product was last as high. It is 0
+        while nothing is known.
     threshold : float
         The lowest evidence that can raise an alarm.
     is_anomaly : bool
         Whether the record raises an alarm: its evidence reaches the threshold and exceeds that of the last 30 records.
     grade : float
-        0 if the record is not flagged, else ``evidence / (evidence + threshold)``, and at least 0.5.
+        0 if the record is not flagged, otherwise ``evidence / (evidence + threshold)`` but at least 0.5.
     likelihood : float
-        In [0, 1): ``evidence / (evidence + threshold)``; 0 if one of the last 30 records had as much evidence. Use it to rank
-        alarms, or to apply your own threshold to many streams: 0.5 corresponds to `anomaly_rate`.
+        ``evidence / (evidence + threshold)``, which lies in [0, 1), or 0 if one of the last 30 records had as much evidence. Use it
+        to rank alarms, or to apply your own threshold to many streams: 0.5 corresponds to `anomaly_rate`.
     confidence : float
         In [0, 1], the product of two shares: the share of the window that is neither missing after a gap nor filled, and the
         share of the learning time that has passed, which is ``2 * max_samples`` records or a day, whichever is longer.
@@ -82,14 +82,14 @@ class Detection:
     events : tuple of Event
         All events that the record belongs to.
     reason : str or None
-        A sentence that says why the record is flagged, or the reason why it is not ("near expected", "back to usual"), or why
-        little is known ("warming up", "late start", "gap").
+        For a flagged record, a sentence that says why. For others, why the record is not flagged ("near expected", "back to usual")
+        or why little is known about it ("warming up", "late start", "gap").
     cause : Cause
-        (feature, lag, side). For a flagged record, the feature that decided and when its value came; for any other record, those of
-        the largest part of its score. `side` is the sign of ``past - expected`` as "high" or "low", or it is "stuck".
+        (feature, lag, side). For a flagged record, these are the feature that decided and when its value came. For any other record
+        they belong to the largest part of its score. `side` is "high" or "low", by the sign of ``past - expected``, or "stuck".
     severity : float
-        The distance of the cause's feature from the expected value, in its units. It is 0 for a stuck sensor, because its value is
-        usual; only the time that it lasts is not.
+        The distance of the cause's feature from the expected value, in its units. It is 0 for a stuck sensor, because the value
+        itself is usual; only its duration is not.
     expected, past : ndarray of shape (d,)
         `expected` is the record that the forest expected at the time of the cause, given the rest of the window. `past` is the
         record that came then. Both are in the units of the data.
@@ -177,9 +177,10 @@ class Detection:
                 off = found.past[j] - expected[j]
                 agrees = off > 0.0 if decided.side == "high" else off < 0.0
                 if decided.side == "stuck":
-                    expected[j] = found.past[j]  # a usual value: the forest would expect it too, but rounded to float32
+                    # the value is usual: the forest would expect it too, but rounded to float32
+                    expected[j] = found.past[j]
                 elif not agrees or decided.kind in ("day", "week"):
-                    # the forest expects the value on another side than the nets, or it does not know the season
+                    # the forest and the nets disagree about the side of the value, or the forest does not know the season
                     expected[j] = decided.usual
                 found = found._replace(expected=expected)
             self._found = found
@@ -357,7 +358,7 @@ def _plain(values: Floats) -> list[float | None]:
 
 
 class Run:
-    """Records that were judged in one call: an array for each attribute of :class:`Detection`."""
+    """The results of one call for many records, with an array for each attribute of :class:`Detection`."""
 
     def __init__(
         self, score: Floats, evidence: Floats, threshold: float, likelihood: Floats, is_anomaly: NDArray[np.bool_],
@@ -370,7 +371,8 @@ class Run:
         self._why, self.findings, self._events, self.stamps = why, findings, events, stamps
         self.seen, self.names = seen, names  # `seen`: number of records before the first
         self.explanations = explanations
-        self.last: Source | None = None  # explains the last record, flagged or not, until the next one comes
+        # explains the last record, even if it is not flagged, until the next record comes
+        self.last: Source | None = None
 
     @property
     def grade(self) -> Floats:
@@ -504,7 +506,7 @@ class Detections:
         return np.flatnonzero(self.is_anomaly)
 
     def _repr_html_(self) -> str:
-        """HTML for notebooks: the scores as a line, and the first 20 flagged records."""
+        """HTML for notebooks, with the scores as a line and the first 20 flagged records."""
         flagged = self.anomalies
         told = [self[int(i)].to_dict() for i in flagged[:20]]
         rows = [

@@ -86,10 +86,8 @@ class Running:
         """
         if self.side == "stuck":
             return value == self.usual
-        if self.kind in (
-            "day",
-            "week",
-        ):  # the newest value may lie on the other side of the usual value than the values before it
+        if self.kind in ("day", "week"):
+            # the newest value may lie on the other side of the usual value than the values before it
             return left >= self.middle if self.middle > 0.0 else left <= self.middle
         where, high = signed_log(value, self.unit), self.side == "high"
         if self.off != 0.0 and (now < self.off if high else now > self.off):

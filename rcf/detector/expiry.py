@@ -1,4 +1,4 @@
-"""Expiry of silent keys, by a clock that no single key can move."""
+"""Find keys that have become silent, by a clock that no single key can move."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 class Expiry:
     """The time of the last record of each key, and the keys without a record for more than `ttl` seconds.
 
-    The clock shows the latest time that two different keys have reached. So a host whose clock is two hours ahead expires
-    nobody, whereas a clock that followed the latest stamp would expire every other host. A host whose clock is behind does not
-    expire either, because a key's age is measured by what the clock showed when its last record came. While there is only one
-    key, there is no clock, and nothing expires.
+    The clock shows the latest time that two different keys have reached. So a host whose clock is two hours ahead makes no other
+    host expire. If the clock followed the latest stamp, all other hosts would expire. A host whose clock is behind does not expire
+    either, because the age of a key is the time since its last record by this clock, not by the stamp of the record. While there is
+    only one key, there is no clock, and nothing expires.
 
     Parameters
     ----------
@@ -24,9 +24,8 @@ class Expiry:
 
     def __init__(self, *, shared: bool) -> None:
         self._shared = shared
-        self._last: dict[
-            Hashable, tuple[float, float]
-        ] = {}  # time of the key's last record, and what the clock showed then
+        # time of the key's last record, and what the clock showed then
+        self._last: dict[Hashable, tuple[float, float]] = {}
         # One entry per key, not later than its last record. A key with a newer record is put back when its entry is reached.
         self._heap: list[tuple[float, int, Hashable]] = []
         self._pushed = 0  # orders entries of equal times, because keys need not be comparable
@@ -43,7 +42,7 @@ class Expiry:
         return max(self._now, min(time, self._latest))
 
     def touch(self, key: Hashable, time: float) -> None:
-        """Note a record of the key at this time."""
+        """Add a record of the key at this time."""
         self._now = self.now_at(key, time)
         if time > self._latest:
             self._leader, self._latest = key, time
@@ -67,7 +66,7 @@ class Expiry:
         self._now, self._latest, self._leader = now, latest, leader
 
     def resume(self, key: Hashable, time: float, reading: float) -> None:
-        """Note the time of a key's record without moving the clock."""
+        """Store the time of a key's record without moving the clock."""
         if key not in self._last:
             self._push(key, reading)
         self._last[key] = time, reading
@@ -98,7 +97,7 @@ class Expiry:
         heapq.heappush(self._heap, (reading, self._pushed, key))
 
     def renew(self, times: Iterable[tuple[Hashable, tuple[float, float] | None]]) -> None:
-        """Note the times of all keys anew, None for a key without. The clock stays."""
+        """Replace the times of all keys; None means that a key has none. The clock stays as it is."""
         self._last.clear()
         self._heap.clear()
         for key, last in times:

@@ -64,9 +64,8 @@ def _alternatives(trees: Ensemble, window: Floats, missing: list[int]) -> Floats
     """The values in the missing places of the k points that fit the other places of the window best, shape (k, len(missing))."""
     forest = trees.whole or trees.point
     assert forest is not None
-    if trees.whole is None or len(missing) == len(
-        window
-    ):  # no place is known, so all records of the forest fit equally well
+    if trees.whole is None or len(missing) == len(window):
+        # no place is known, so all records of the forest fit equally well
         return np.concatenate([forest.points(i)[:, missing] for i in range(forest.n_trees)])
     found = forest.complete(window, missing, True)
     return found if len(found) else window[missing].reshape(1, -1)

@@ -1,8 +1,8 @@
 """The steps of an ordinary record, compiled: clock, views, window, trees, evidence.
 
 A record is ordinary if the detector has settled, no value is missing in it or in the window before it, and it comes when it is due.
-All others take the same steps in stream.py. The records of several detectors take each step together: the detectors of thousands of
-keys are in no cache, and while the trees of one wait for memory, those of the others go on.
+All other records take the same steps in stream.py. The records of several detectors take each step together: the detectors of
+thousands of keys are in no cache, and while the trees of one wait for memory, those of the others go on.
 """
 
 import numpy as np
@@ -37,7 +37,7 @@ cpdef double joint(double point, double whole) noexcept nogil:
 
 
 cdef class Pipeline:
-    """The parts of a detector that a record passes, and what a record needs to know of the others."""
+    """The parts of a detector that a record passes, and the facts that it needs about the other parts."""
 
     def __init__(self, Times clock not None, Views views not None, Window window not None, Forest whole, Forest point,
                  Evidence evidence not None, str method, int64_t sure, zone):
@@ -51,7 +51,7 @@ cdef class Pipeline:
                 and (self.point is None or self.point.settled()) and (self.whole is None or self.whole.settled()))
 
     cdef int64_t learned(self) noexcept nogil:
-        """Number of records, or else of windows, that the trees have learned."""
+        """Number of records that the trees have learned, or of windows if no trees see single records."""
         return self.whole.trees.seen if self.point is None else self.point.trees.seen
 
     cdef bint goes_on(self, double time, bint local) noexcept nogil:

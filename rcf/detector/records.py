@@ -19,7 +19,8 @@ from .._validate import check_columns, many_for_one
 Floats = NDArray[np.float64]
 UNNAMED = "x0"  # the name of the first feature in a cause
 _TIMES = "a number of seconds or a date (as text in ISO form, such as 2026-01-31T12:00:00Z)"
-Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]  # above, below: (amount, ratio) of each feature
+# for above and below: (amount, ratio) of each feature
+Nearness = tuple[list[tuple[float, float]], list[tuple[float, float]]]
 
 
 def values_of(record: Any) -> list[float]:
@@ -47,7 +48,7 @@ def values_of(record: Any) -> list[float]:
 
 
 def values_by_name(record: Mapping[str, Any], names: Any) -> tuple[list[float], list[str] | None]:
-    """The values of a mapping in the order of the names; also the names, if they are new."""
+    """The values of a mapping in the order of the names, and the names if they are new."""
     if names is None:
         known = list(record)
         if not all(isinstance(name, str) for name in known):
@@ -64,7 +65,7 @@ def values_by_name(record: Mapping[str, Any], names: Any) -> tuple[list[float], 
 
 
 def plain_time(timestamp: Any) -> float | str | None:
-    """A time stamp as a number, or a date as a string in ISO format."""
+    """A time stamp as a number or, for a date, as a string in ISO format."""
     if timestamp is None or isinstance(timestamp, str):
         return timestamp
     if isinstance(timestamp, Real):
@@ -90,7 +91,7 @@ def seconds(timestamp: Any) -> float:
 def moment_of(timestamp: Any, zone: ZoneInfo | None) -> Moment:
     """A time stamp as numbers.
 
-    The local time is that of `zone`. Without a zone, a number is UTC and a date shows its own local time.
+    The local time is that of `zone`. If `zone` is None, a number is UTC, and a date is its own local time.
     """
     if isinstance(timestamp, str):
         try:

@@ -44,28 +44,27 @@ from .window import Step, Window
 Floats = NDArray[np.float64]
 FORMAT = 2
 RUN = 1 << 16  # largest number of records that the forests get in one call
-SHORT = 32  # a shorter run is processed record by record, because setting up the arrays costs as much as 32 records
-PIECE = (
-    1024  # records that the trees learn in one call if they are copied first; the copy takes a twentieth of the time
-)
-MANY = 16  # if more records of a piece may be flagged, it pays to copy the trees
+SHORT = 32  # shorter runs are processed record by record, because setting up the arrays costs as much as 32 records
+# number of records that the trees learn in one call after they were copied; the copy takes a twentieth of the time
+PIECE = 1024
+MANY = 16  # if more records than this of a piece may be flagged, it pays to copy the trees
 NAN = float("nan")
 
 
 class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
-    """Anomalies in a stream of numbers or vectors, each with its cause and the expected value.
+    """Find anomalies in a stream of numbers or vectors, each with its cause and the expected value.
 
     The detector scales every record, joins it with the previous records to a window (a shingle), scores the window with a
     random cut forest, and learns it. Half of the trees see the window. The other half see the newest record: its value, the
-    logarithm of the value, and the change from the previous record. The `score` is their weighted geometric mean: the mean over the
-    trees of the record to the power 3/8, times the mean over the trees of the window to the power 5/8.
+    logarithm of the value, and the change from the previous record. The `score` is a weighted geometric mean: the mean over the
+    trees that see the record to the power 3/8, times the mean over the trees that see the window to the power 5/8.
 
-    An alarm needs more than a high score: the record must also be new. The detector keeps nets, short lists of known numbers,
-    of the values, logarithms, changes and departures from the recent mean in the last 5000 records, and measures how far a
-    new number lies from all known ones. The evidence is the product of score and novelty, multiplied by a factor that grows with
-    the time since the product was last as high. Two further kinds of evidence are a run of equal values that is far too long
-    (a stuck sensor) and, if time stamps are given, a value that is unusual for this time of the day or week. An alarm opens an
-    event. The event lasts until the feature has been back to usual for 30 records.
+    An alarm needs more than a high score: the record must also be new. The detector keeps four nets, which are short lists of known
+    numbers. They represent the values, logarithms, changes and departures from the recent mean in the last 5000 records. Its
+    novelty is the distance of a new number from all known ones. The evidence is the product of score and novelty, multiplied by a
+    factor that grows with the time since the product was last as high. Two further kinds of evidence are a run of equal values that
+    is far too long (a stuck sensor) and, if time stamps are given, a value that is unusual for this time of the day or week. An
+    alarm opens an event. The event lasts until the feature has been back to usual for 30 records.
 
     Parameters
     ----------
@@ -90,25 +89,26 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         prove wrong. For a series with a trend use "difference" or, with several features, "normalize_difference". The moving
         average is taken over about 64 records.
     weights : sequence of float or None, default=None
-        Factors by which the transformed features are multiplied, so that some count more in the forest. None means 1 for each.
+        Factors by which the transformed features are multiplied; a feature with a larger weight counts more in the forest. None
+        means 1 for each.
     anomaly_rate : float, default=0.005
-        A higher rate gives more alarms. It sets the threshold of the evidence to ``2 * (0.005 / anomaly_rate) ** 0.25``;
-        nothing is fitted to the stream. At the default, labelled operational series had 0.2 to 1.7 alarms per 1000 records,
-        and noise of ten kinds had 0.1 to 0.8.
+        A higher rate gives more alarms. The threshold of the evidence is ``2 * (0.005 / anomaly_rate) ** 0.25``; it is not fitted
+        to the stream. With the default, labelled operational series had 0.2 to 1.7 alarms per 1000 records, and noise of ten kinds
+        had 0.1 to 0.8.
     alert_once : bool, default=True
         If True, only the alarms of an event are flagged. If False, every unusual record of the event is flagged.
     ignore_near_expected : mapping or None, default=None
-        Do not flag records that are this close to the expected values, however unusual they are: ``{"above": (amount, ratio),
+        Do not flag records that are close to the expected values, even if they are unusual: ``{"above": (amount, ratio),
         "below": (amount, ratio)}``. A feature is close if it exceeds the expected value by at most `amount`, in its units, or
         by at most `ratio` times the size of the expected value; "below" applies to values under it. Each number may be a
-        sequence with one number per feature. A side that is left out has no tolerance. `update_many` then processes records
-        one at a time.
+        sequence with one number per feature. Without an entry for a side, no record is close on that side. `update_many` then
+        processes records one at a time.
     fill : {"previous", "linear", "forest", "zero"} or float, default="previous"
         What replaces NaN, and records that are missing according to the time stamps: the last value, the line through the last
-        two values, the forest's completion of the window, 0, or the given number. The nets do not learn filled values. A
-        feature that stays missing does not stop the others.
+        two values, the forest's completion of the window, 0, or the given number. The nets do not learn filled values. A feature
+        that stays missing does not affect the others.
     interval : float or None, default=None
-        Seconds between time stamps. None: the median of the first 15 positive steps.
+        Seconds between time stamps. None means the median of the first 15 positive steps.
     time_order : {"clock", "strict"}, default="clock"
         Which time stamps are accepted. "clock": a stamp may equal the previous one, and a date without a zone may be up to an
         hour earlier, because clocks are set back. "strict": each stamp must be later than the previous one. Other stamps raise
@@ -118,11 +118,11 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         year, whichever is longer. If `update` refuses three stamps in a row that are consistent with each other, the third is
         accepted and the detector continues from there. So a single stamp from the future does not stop the detector.
     timezone : str or None, default=None
-        The time zone of the daily and the weekly season, such as "Europe/Berlin". None: the local time that the dates show, and
+        The time zone of the daily and the weekly season, such as "Europe/Berlin". None means the local time that the dates show, or
         UTC for numbers.
     low_memory : bool, default=False
-        Store trees in fewer bytes, as in `RandomCutForest`. The results are the same, bit for bit, in 34 to 45 % less memory;
-        `update` takes 1.1 to 1.4 times as long.
+        Store trees in fewer bytes, as in `RandomCutForest`. The results are the same, bit for bit. The detector takes 34 to 45 %
+        less memory, and `update` takes 1.1 to 1.4 times as long.
     random_state : int, RandomState, Generator or None, default=None
         The same int gives the same results, bit for bit.
 
@@ -137,7 +137,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    Forest and shingles are those of Guha, Mishra, Roy, Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on
+    The forest and the shingles are those of Guha, Mishra, Roy and Schrijvers, "Robust Random Cut Forest Based Anomaly Detection on
     Streams", ICML 2016. The AWS library's ThresholdedRandomCutForest solves the same task.
 
     No parameter can change within a stream: if one was set after the first record, `update` and `update_many` raise an error.
@@ -146,8 +146,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     The first 64 records raise no alarm. During the first day, new highs and lows count less than sudden changes.
     `Detection.confidence` says how much the detector has seen.
 
-    If records stop coming, the earliest alarm is at the next record, because only records are judged. To be alerted before, send
-    a heartbeat: if no record came within an interval and that means zero, let a timer call ``update(0.0, now)``.
+    If records stop coming, the earliest alarm is at the next record, because only records are judged. To be alerted earlier, send a
+    heartbeat: if a missing record means zero, let a timer call ``update(0.0, now)`` when no record came within an interval.
 
     The detector misses the absence of a rare event (a weekly job that did not run), because a window of 8 records cannot know
     that the event was due. It also misses an unusual shape within the usual range if the shape is longer than the window, and
@@ -165,7 +165,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     [700]
     """
 
-    _ready = False  # started, and no parameter was set since the last check, so that `update` can skip the check
+    # True after the start while no parameter was set since the last check; `update` then skips the check
+    _ready = False
 
     def __init__(
         self,
@@ -209,7 +210,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     @classmethod
     @cache
     def _get_param_names(cls) -> list[str]:
-        """The names of the parameters, once: scikit-learn reads the signature each time, a third of the time of `from_bytes`."""
+        """The names of the parameters, cached because scikit-learn's parsing takes a third of the time of `from_bytes`."""
         names: list[str] = super()._get_param_names()
         return names
 
@@ -219,7 +220,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             self._ready = self._pipeline.checked = False
 
     def _check_ready(self) -> None:
-        """Refuse to go on with a parameter that was set after the first record."""
+        """Raise an error if a parameter was set after the first record."""
         if self._started:
             check_settled(self, self._begun_with)
             self._ready = self._pipeline.checked = True
@@ -311,7 +312,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             self._check_names(names)
         if "_trees" not in self.__dict__:
             if timestamp is not None:
-                seconds(timestamp)  # raises before anything is created if the stamp cannot be read
+                seconds(timestamp)  # if the stamp cannot be read, raises before anything is created
             self._start(len(values))
         elif len(values) != self.n_features_in_:
             raise wrong_width(len(values), self.n_features_in_, type(self).__name__)
@@ -376,14 +377,14 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         )
 
     def _missing_share(self, values: list[float]) -> float:
-        """The share of missing features, without those that have been missing for longer than a window."""
+        """The share of missing features. Features that have been missing for longer than a window do not count."""
         silence = self._silence = [s + 1 if v != v else 0 for s, v in zip(self._silence, values, strict=True)]
         alive = [s for s in silence if s <= self._window.size]
         self._pipeline.silent = any(silence)
         return sum(s > 0 for s in alive) / len(alive) if alive else 1.0
 
     def _bridge(self, missed: int) -> str | None:
-        """Fill missing records; "gap" if there are as many as a window holds."""
+        """Fill in missing records. Returns "gap", and fills nothing, if at least a whole window is missing."""
         window = self._window
         if missed >= window.size:
             window.restart()
@@ -396,7 +397,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return None
 
     def _fill_in(self, values: list[float]) -> list[float]:
-        """The record with NaN filled; NaN stays if nothing is known to replace it."""
+        """The record with NaN filled. NaN stays if nothing is known that could replace it."""
         window, whole = self._window, self._trees.whole
         if self._filling == "forest" and whole is not None and window.full and whole.n_seen > whole.warm_up:
             return completed_record(whole, self._views, window.row(), values, window.last[-1])
@@ -405,7 +406,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     def _enter(
         self, known: list[float], came: list[float], share: float, bridged: bool, second: float
     ) -> Scores | None:
-        """Score and learn a record, given filled and as it came; None while the first records are held back."""
+        """Score and learn a record, given filled (`known`) and as it came. Returns None while the first records are held back."""
         views, window = self._views, self._window
         ready = views.push(known, came, second)
         fate = window.take(views, share, bridged)
@@ -462,7 +463,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return result
 
     def _look_at(self, result: Detection, alarm: bool, beside: bool, values: list[float]) -> None:
-        """Take a record into account that alarms, or while an event runs, or for which a forecast was made."""
+        """Process a record that raises an alarm, or comes during an event, or was forecast."""
         views, seen = self._views, self._pipeline.n_seen
         if self._calibration.pending:
             self._calibration.compare(seen, values)
@@ -472,11 +473,11 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         self._watch()
 
     def _watch(self) -> None:
-        """Let the pipeline know whether every record must be looked at."""
+        """Tell the pipeline whether Python must process every record."""
         self._pipeline.watched = bool(self._events.running or self._calibration.pending)
 
     def _settle(self, result: Detection, alarm: Finding | None, values: list[float], left: list[float]) -> None:
-        """Update the events with a record that alarms or comes during an event, and flag it if necessary."""
+        """Update the events with a record that raises an alarm or comes during an event, and flag it if necessary."""
         names = getattr(self, "feature_names_in_", None)
         if alarm is not None:
             result._names, result._finding = names, alarm
@@ -556,7 +557,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return found.like(frame, columns) if hasattr(frame, "columns") else found
 
     def _admit_many(self, names: list[str] | None, X: Floats, timestamps: Any) -> tuple[Floats, Floats, bool]:
-        """Validate records and time stamps. Returns the times, the offsets of their zones, and whether a clock starts."""
+        """Validate records and time stamps. Returns the times, the offsets of their zones, and whether a new clock starts."""
         self._check_ready()
         self._check_names(names)
         if self._started and X.shape[1] != self.n_features_in_:
@@ -582,7 +583,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         if names is not None and not hasattr(self, "feature_names_in_"):
             self.feature_names_in_ = np.array(names, dtype=object)
         whole = ~np.isnan(X).any(axis=1)
-        # a run of records for one call of the forests must end before the next NaN
+        # a run of records that the forests process in one call must end before the next NaN
         stops = np.append(np.flatnonzero(~whole), len(X))
         parts: list[list[Detection] | Run] = []
         i = 0
@@ -610,7 +611,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return Detections(parts)
 
     def _run_length(self, i: int, end: int, times: Floats | None) -> int:
-        """How many of the records from i to `end` the forests can process in one call."""
+        """The number of records from i on, up to `end`, that the forests can process in one call."""
         window = self._window
         if self._views.n < HELD_BACK or not window.full or window.any_filled or self._pipeline.silent:
             return 0
@@ -619,7 +620,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return end - i if times is None else self._clock.even(times[i:end])
 
     def _run(self, X: Floats, week: Floats | None, stamps: list[Any] | None) -> Run:
-        """Process complete records at even steps: transform all of them, then score and learn all, then judge the scores."""
+        """Process complete records at even steps: transform all, then score and learn all, then judge their scores."""
         window, n, views, trees = self._window, len(X), self._views, self._trees
         d, size, seen = window.d, window.size, self.n_seen_
         earlier = window.moments
@@ -648,8 +649,8 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         able = np.flatnonzero(self._evidence.may_alarm(rows))
         i = 0
         while i < n:
-            # Trees can explain only the last record that they learned. So they stop at each record that may be flagged, or, if
-            # there are many, a copy follows them.
+            # The trees can explain only the last record that they learned. So they stop at each record that may be flagged. If
+            # there are many such records, a copy of the trees follows behind and explains them.
             at, beyond = np.searchsorted(able, (i, i + PIECE))
             behind = None
             if beyond - at > MANY or (self._events.running and not self._alert_once):
@@ -704,11 +705,11 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
     # ---- forecast ----------------------------------------------------------------------------------------------
 
     def forecast(self, horizon: int = 1, *, calibrate: bool = False, bounds: Any = None) -> Forecast:
-        """Forecast the next records, in the units of the data. Only the memory of `calibrate` changes.
+        """Forecast the next records, in the units of the data. The detector does not change, except for the calibration.
 
         Each tree finds the window in its sample that is most similar to the last records. It takes the record that followed
-        that window, shifted to the level of the last records, and repeats this for each further step. If the samples show a
-        trend, also over a season, old windows are first shifted by the trend. The forecast is the median over the trees.
+        that window, shifted to the level of the last records, and repeats this for each further step. If the samples show a trend,
+        old windows are first shifted by the trend; this works for seasonal series too. The forecast is the median over the trees.
 
         Parameters
         ----------
@@ -724,8 +725,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        Forecast
-            `median`, and `lower` and `upper`, the 10 % and 90 % quantiles, each of shape (horizon, d).
+        Forecast `median`, `lower` (the 10 % quantile) and `upper` (the 90 % quantile), each of shape (horizon, d).
 
         Raises
         ------
@@ -780,7 +780,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def _from_state(cls, state: dict[str, Any]) -> Self:
-        """The detector of a `_state`; ModelStateError if the state is not valid."""
+        """The detector of a `_state`. Raises ModelStateError if the state is not valid."""
         if state.get("format") != FORMAT:
             raise ModelStateError(f"a detector state of format {state.get('format')!r}; this version reads {FORMAT}")
         try:
@@ -823,7 +823,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
 
 
 def _lasting(event: Running, values: list[float], seen: int) -> Finding:
-    """The finding of a record that belongs to an event and does not alarm."""
+    """The finding of a record that belongs to an event but raises no alarm."""
     j = event.feature
     return Finding(
         "lasting", j, values[j], event.usual, event.usual, event.unit, NAN, event.last - event.start, 0, seen
