@@ -188,7 +188,7 @@ FAULTS = [
     Fault("runs skip records that may be alarms", "rcf/detector/evidence.pyx", "detector/stream",
           "longest = sqrt(sqrt(<double>LONGEST)) * (1.0 + 1e-9)", "longest = sqrt(sqrt(<double>LONGEST)) * 0.7"),
     Fault("a copy of the trees explains a record before it has learned it", "rcf/detector/stream.py", "detector/stream",
-          "behind.follow(P[followed : k + 1], windows[followed : k + 1])", "behind.follow(P[followed:k], windows[followed:k])"),
+          "follower.follow(P[followed : k + 1], windows[followed : k + 1])", "follower.follow(P[followed:k], windows[followed:k])"),
     Fault("records that continue an event are explained by trees that have learned more",
           "rcf/detector/stream.py", "detector/stream",
           "if beyond - at > MANY or (self._events.running and not self._alert_once):", "if beyond - at > MANY:"),

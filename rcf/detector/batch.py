@@ -15,43 +15,43 @@ COLUMNS = ("score", "evidence", "threshold", "likelihood", "confidence")
 
 
 class Outcome(NamedTuple):
-    """An array for each attribute of a Detection, in which a Pass writes the results of ordinary records."""
+    """Arrays for the attributes of Detections; a Pass writes the results of ordinary records into them."""
 
     score: Floats
     evidence: Floats
     threshold: Floats
     likelihood: Floats
     confidence: Floats
-    seen: NDArray[np.int64]  # number of records of the key with this one
+    seen: NDArray[np.int64]  # number of records of the key, including this one
 
     @classmethod
     def of(cls, n: int) -> Outcome:
         score, evidence, threshold, likelihood, confidence = (np.empty(n) for _ in COLUMNS)
         return cls(score, evidence, threshold, likelihood, confidence, np.empty(n, dtype=np.int64))
 
-    def at(self, i: int, alarm: bool, beside: bool) -> tuple[float, float, float, float, float, bool, bool]:
-        """The results of record i, as `Pipeline.take` gives them."""
+    def at(self, i: int, alarm: bool, from_floor: bool) -> tuple[float, float, float, float, float, bool, bool]:
+        """The results of record i, in the form that `Pipeline.take` returns."""
         return (
             float(self.score[i]), float(self.evidence[i]), float(self.threshold[i]), float(self.likelihood[i]),
-            float(self.confidence[i]), alarm, beside,
+            float(self.confidence[i]), alarm, from_floor,
         )  # fmt: skip
 
 
 class Batch:
     """Records of many keys.
 
-    A Detection is made when it is asked for, because to make one takes a tenth as long as to judge a record.
+    A Detection is made on access, because making one takes a tenth of the time of judging a record.
 
     Parameters
     ----------
     outcome : Outcome
-        Its arrays are completed with the results of the records that have a Detection or belong to a part.
+        The results of ordinary records. Those in `made` and `parts` are added to its arrays.
     keys, stamps : sequences of length n
         `stamps` is None without time stamps.
     sources : dict
         The detector of each key.
     made : dict
-        The Detections of some records, by their number.
+        The numbers of some records, and their Detections.
     parts : list of (int array, Detections)
         The numbers of some records, and their results.
     """
@@ -64,7 +64,7 @@ class Batch:
         self.score, self.evidence, self.threshold, self.likelihood, self.confidence, self._seen = outcome
         self.is_anomaly = np.zeros(n, dtype=np.bool_)
         self._keys, self._stamps, self._sources, self._made, self._parts = keys, stamps, sources, made, parts
-        self._part = np.full(n, -1)  # the part of a record, and its place there
+        self._part = np.full(n, -1)  # the part that a record belongs to, and its place there
         self._place = np.zeros(n, dtype=np.int64)
         for number, (rows, found) in enumerate(parts):
             self._part[rows], self._place[rows] = number, np.arange(len(rows))
@@ -90,7 +90,7 @@ class Batch:
         return self._objects("events", ())
 
     def _objects(self, name: str, usual: Any) -> NDArray[np.object_]:
-        """An attribute of each record, which is the usual one unless there is a Detection or a part."""
+        """An attribute of each record. It is `usual` for records that are neither in `made` nor in a part."""
         found = np.empty(len(self), dtype=object)
         for i in range(len(self)):
             found[i] = usual

@@ -29,7 +29,7 @@ class Source(Protocol):
 
 
 class Part(Protocol):
-    """Results that have an array for each numeric attribute of a Detection, named as the attribute."""
+    """Results of many records, with an array for each numeric attribute of a Detection. The array has the attribute's name."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, i: int, /) -> Detection: ...
@@ -253,9 +253,9 @@ class Detection:
         >>> StreamDetector(random_state=0).update(3.0, 60.0).to_dict()["timestamp"]
         60.0
         """
-        event, told = self.event, None
+        event, state_of_event = self.event, None
         if event is not None:
-            told = {**event._asdict(), "since": plain_time(event.since)}
+            state_of_event = {**event._asdict(), "since": plain_time(event.since)}
         flagged = self.is_anomaly
         names = None
         if flagged:
@@ -277,8 +277,8 @@ class Detection:
             "came": _plain(self.past) if flagged else None,
             "expected": _plain(self.expected) if flagged else None,
             "severity": self.severity if flagged else None,
-            "event": told,
-            "since": None if told is None else told["since"],
+            "event": state_of_event,
+            "since": None if state_of_event is None else state_of_event["since"],
         }
 
     def to_json(self) -> str:
@@ -294,11 +294,11 @@ class Detection:
 
     def _repr_html_(self) -> str:
         """The table that a notebook shows."""
-        told = self.to_dict()
+        values = self.to_dict()
         shown = ("key", "timestamp", "record", "score", "is_anomaly", "reason", "cause", "came", "expected", "severity")
         rows = []
         for name in shown:
-            value = told[name]
+            value = values[name]
             if value is not None:
                 rows.append((name, list(value.values()) if isinstance(value, dict) else value))
         return html.table(("", "Detection"), rows)
@@ -508,11 +508,11 @@ class Detections:
     def _repr_html_(self) -> str:
         """HTML for notebooks, with the scores as a line and the first 20 flagged records."""
         flagged = self.anomalies
-        told = [self[int(i)].to_dict() for i in flagged[:20]]
+        shown = [self[int(i)].to_dict() for i in flagged[:20]]
         rows = [
             (row["record"] if row["timestamp"] is None else row["timestamp"], *row["cause"].values(), row["came"], row["expected"],
              row["severity"], row["reason"])
-            for row in told
+            for row in shown
         ]  # fmt: skip
         more = f"<p>{len(flagged) - 20} more</p>" if len(flagged) > 20 else ""
         headings = ("record", "feature", "lag", "side", "came", "expected", "severity", "reason")

@@ -189,13 +189,15 @@ class Events:
     def restore(self, state: dict[str, Any], n: int, d: int) -> None:
         """Restore a state; ValueError if it is not valid."""
         for saved in state["events"]:
-            told = dict(zip(Running.__slots__, saved, strict=True))
-            feature = whole_number("feature of an event", told["feature"], 0, d - 1)
-            start, last = (whole_number(f"{name} of an event", told[name], 0, n) for name in ("start", "last"))
-            if told["side"] not in SIDES or not isinstance(told["kind"], str) or last < start:
-                raise ValueError(f"an event with side {told['side']!r} and kind {told['kind']!r}")
-            numbers = [told[name] for name in ("peak", "usual", "unit", "middle", "off")]
+            fields = dict(zip(Running.__slots__, saved, strict=True))
+            feature = whole_number("feature of an event", fields["feature"], 0, d - 1)
+            start, last = (whole_number(f"{name} of an event", fields[name], 0, n) for name in ("start", "last"))
+            if fields["side"] not in SIDES or not isinstance(fields["kind"], str) or last < start:
+                raise ValueError(f"an event with side {fields['side']!r} and kind {fields['kind']!r}")
+            numbers = [fields[name] for name in ("peak", "usual", "unit", "middle", "off")]
             peak, usual, unit, middle, off = finite("numbers of an event", numbers, (5,)).tolist()
-            event = Running(feature, told["side"], told["kind"], start, told["since"], peak, usual, unit, middle, off)
+            event = Running(
+                feature, fields["side"], fields["kind"], start, fields["since"], peak, usual, unit, middle, off
+            )
             event.last = last
             self.running.append(event)

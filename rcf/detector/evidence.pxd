@@ -23,7 +23,7 @@ cdef class Evidence:
     cdef bint make_room(self) noexcept nogil
     cdef double returned(self, double q) noexcept nogil
     cdef double weigh(self, double point, double whole, int64_t seen, double novelty, double floor, double* counted,
-                      bint* beside) noexcept nogil
+                      bint* from_floor) noexcept nogil
 
 
 cdef inline double likelihood_of(double counted, double threshold) noexcept nogil:

@@ -115,10 +115,10 @@ cdef class Evidence:
         return <double>min(since, <int64_t>LONGEST)
 
     cdef double weigh(self, double point, double whole, int64_t seen, double novelty, double floor, double* counted,
-                      bint* beside) noexcept nogil:
+                      bint* from_floor) noexcept nogil:
         """The evidence of a record. make_room() must be called before.
 
-        `counted` is set to the evidence if it exceeds that of the last records, and otherwise to 0. `beside` is set to whether the
+        `counted` is set to the evidence if it exceeds that of the last records, and otherwise to 0. `from_floor` says whether the
         evidence comes from the floor, which does not depend on the forests.
         """
         cdef double mass = <double>max(min(seen, self.capacity), <int64_t>2), q, e, best = 0.0
@@ -126,8 +126,8 @@ cdef class Evidence:
         q = as_depth(self.method, max(point, whole), mass) * (LEAST + novelty)
         if self.t + BEGUN < self.capacity:  # until the trees are full; reduces the alarms of clean hosts on their first day from 29 to 18
             q *= <double>(self.t + BEGUN) / self.capacity
-        beside[0] = q < floor
-        if beside[0]:
+        from_floor[0] = q < floor
+        if from_floor[0]:
             q = floor
         e = q * sqrt(sqrt(self.returned(q)))
         for i in range(HOLD):
@@ -138,30 +138,30 @@ cdef class Evidence:
         return e
 
     def step(self, double point, double whole, int64_t seen, double novelty, double floor):
-        """(evidence, likelihood, alarm, beside) of a record. `seen` is the number of records that the forests have learned."""
+        """(evidence, likelihood, alarm, from_floor) of a record. `seen` is the number of records that the forests have learned."""
         cdef double counted
-        cdef bint beside
+        cdef bint from_floor
         cdef double e
         if not self.make_room():
             raise MemoryError
-        e = self.weigh(point, whole, seen, novelty, floor, &counted, &beside)
-        return e, likelihood_of(counted, self.threshold), counted >= self.threshold, bool(beside)
+        e = self.weigh(point, whole, seen, novelty, floor, &counted, &from_floor)
+        return e, likelihood_of(counted, self.threshold), counted >= self.threshold, bool(from_floor)
 
     def steps(self, const double[::1] points, const double[::1] wholes, int64_t seen, const double[:, ::1] rows):
         """The results of step() for records in order, as four arrays."""
         cdef Py_ssize_t n = points.shape[0], i
         cdef double counted
-        cdef bint aside
-        evidence, likelihood, alarm, beside = np.empty(n), np.empty(n), np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
+        cdef bint floored
+        evidence, likelihood, alarm, from_floor = np.empty(n), np.empty(n), np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
         cdef double[::1] e = evidence, part = likelihood
-        cdef uint8_t[::1] calls = alarm.view(np.uint8), asides = beside.view(np.uint8)
+        cdef uint8_t[::1] calls = alarm.view(np.uint8), floors = from_floor.view(np.uint8)
         for i in range(n):
             if not self.make_room():
                 raise MemoryError
-            e[i] = self.weigh(points[i], wholes[i], seen + i, rows[i, 0], rows[i, 1], &counted, &aside)
+            e[i] = self.weigh(points[i], wholes[i], seen + i, rows[i, 0], rows[i, 1], &counted, &floored)
             part[i] = likelihood_of(counted, self.threshold)
-            calls[i], asides[i] = counted >= self.threshold, aside
-        return evidence, likelihood, alarm, beside
+            calls[i], floors[i] = counted >= self.threshold, floored
+        return evidence, likelihood, alarm, from_floor
 
     def may_alarm(self, const double[:, ::1] rows):
         """Which records may alarm for some score, as an array of bool. A score is at most the logarithm of the records held."""

@@ -49,10 +49,10 @@ class Expiry:
         self.resume(key, time, max(self._now, time))
 
     def touch_all(self, keys: Sequence[Hashable], times: Sequence[float]) -> None:
-        """`touch` for records in order, in a third of the time."""
+        """Call `touch` for many records in order, in a third of the time."""
         last, now, latest, leader, shared = self._last, self._now, self._latest, self._leader, self._shared
         for key, time in zip(keys, times, strict=True):
-            # as `now_at` does
+            # the same as in `now_at`
             if shared:
                 now = max(now, time)
             elif now < time and key != leader and latest > now:

@@ -59,12 +59,12 @@ def shown(value: float, digits: int = 6, sign: str = "-") -> str:
     return f"{value:{sign}.0f}" if whole else f"{value:{sign}.{digits}g}"
 
 
-def finding(row: list[float], beside: bool, values: list[float], units: list[float], seen: int) -> Finding:
+def finding(row: list[float], from_floor: bool, values: list[float], units: list[float], seen: int) -> Finding:
     """The finding in a row of findings: from the nets, a run of equal values, or the season."""
     _, _, feature, view, usual, near, _, kind, cause, season, run, longest, level = row
-    what, j = (KINDS[int(kind)], int(cause)) if beside else (VIEWS[int(view)], max(int(feature), 0))
+    what, j = (KINDS[int(kind)], int(cause)) if from_floor else (VIEWS[int(view)], max(int(feature), 0))
     came = values[j]
-    if beside:
+    if from_floor:
         level = usual = came if what == "stuck" else season
     return Finding(what, j, came, usual, level, units[j], near, int(run), int(longest), seen)
 

@@ -23,13 +23,13 @@ from ..persist import Pieces, Savable, unpack
 from .batch import Batch, Outcome
 from .detections import Detection, Detections
 from .expiry import Expiry
-from .pipeline import BESIDE, Pass
+from .pipeline import FROM_FLOOR, Pass
 from .records import UNNAMED, Moment, as_frame, moments_of, seconds, table
 from .settings import checked_settings
 from .stream import SHORT, StreamDetector
 
 Floats = NDArray[np.float64]
-CACHED = 64  # number of detectors that stay in the caches of a machine
+CACHED = 64  # number of detectors that fit into the caches of a machine
 
 
 class KeyedDetector(Savable):
@@ -38,41 +38,41 @@ class KeyedDetector(Savable):
     Parameters
     ----------
     template : StreamDetector or None, default=None
-        The detector of each key is a clone of it. The template itself does not change. None is the small detector
-        ``StreamDetector(1, n_estimators=10, low_memory=True)``: it has no windows, finds as many events as the default detector
-        on labelled streams (event AP .529 each), and needs a tenth of the memory: 156 KiB for one feature. Its `score`
-        ranks single records worse (AP .332 against .396), and it makes no forecasts.
+        The detector of each key is a clone of it. The template itself does not change. None means the small detector
+        ``StreamDetector(1, n_estimators=10, low_memory=True)``. It has no windows, finds as many events as the default detector on
+        labelled streams (event AP .529 each), and needs a tenth of the memory, which is 156 KiB for one feature. Its `score` ranks
+        single records worse (AP .332 against .396), and it makes no forecasts.
     max_keys : int, default=10000
-        Largest number of detectors held. When one more key comes, the detector that was used longest ago is evicted.
+        Largest number of detectors held. When one more key comes, the least recently used detector is evicted.
     ttl : float or None, default=None
-        Seconds without a record after which a key is evicted. None keeps keys until `max_keys` is reached. For keys whose
-        records have time stamps, the stamps tell the time; for other keys, the clock of the machine does. The current time by
-        stamps is the latest time that two different keys have reached, so one host with a wrong clock evicts nobody.
+        Seconds without a record after which a key is evicted. None keeps keys until `max_keys` is reached. The time comes from the
+        time stamps for keys whose records have them, and from the clock of the machine for other keys. With time stamps, the
+        current time is the latest time that two different keys have reached, so one host with a wrong clock evicts nobody.
     on_evict : callable or None, default=None
         Called with ``(key, data)`` before a detector is evicted; `data` is its model file as bytes. Without a callback the
         detector is lost. If the callback raises, the detector is kept, and the record that triggered the eviction is not learned.
     on_miss : callable or None, default=None
-        Called with the key if a record comes whose key is not held. It may return the bytes that `on_evict` received; the
-        detector then continues where it was, bit for bit. If it returns None, a new detector starts. If the record is not
-        learned because of an error, the callback is called again at the next record of the key.
+        Called with the key if a record comes whose key is not held. It may return the bytes that `on_evict` received; the detector
+        then continues where it left off, bit for bit. If it returns None, a new detector starts. If the record is not learned
+        because of an error, the callback is called again at the next record of the key.
 
     n_jobs : int or None, default=None
-        Number of threads among which `update_many` divides the keys; None means 1, and -1 all cores. The results do not depend on
-        it.
+        Number of threads among which `update_many` divides the keys. None means 1, and -1 means all cores. The results do not
+        depend on it.
 
     Attributes
     ----------
     on_evict, on_miss : callable or None
         The callbacks can be set at any time. Model files, pickles and copies do not contain them: set them again after loading.
     n_jobs : int or None
-        Can be set at any time, too, and is not in model files either.
+        It can be set at any time too, and model files do not contain it.
 
     Notes
     -----
     **Threads.** Any number of threads may call any method. Updates take turns. `save`, `to_bytes` and pickling may run during
     updates: the file holds every key as it was at the moment of the call, and an update waits at most a few
-    milliseconds. The callbacks run in the thread that caused them, while the lock is held. A detector that
-    `detector(key)` returned is not protected: read it, but do not update it while other threads update its key.
+    milliseconds. The callbacks run in the thread that caused them, while the lock is held. A detector that `detector(key)` returned
+    is not protected by the lock. It can be read, but do not update it while other threads update its key.
 
     **Cost.** A record takes about ten microseconds while the detectors fit in the caches, and two to three times as long with
     thousands of keys, because their trees then come from memory. `update_many` on batches of many keys takes less, because it
@@ -114,11 +114,13 @@ class KeyedDetector(Savable):
         self.ttl = None if ttl is None else not_negative("ttl", ttl)
         self.on_evict, self.on_miss, self.n_jobs = on_evict, on_miss, n_jobs
         self._overrides: dict[Hashable, dict[str, Any]] = {}
-        # in the order of last use, the oldest first; bytes of a model that was restored lazily and has not been used yet
+        # in the order of last use, the oldest first; a memoryview is a model that was restored lazily and has not been used yet
         self._held: OrderedDict[Hashable, StreamDetector | memoryview] = OrderedDict()
         self._stamps, self._arrivals = Expiry(shared=False), Expiry(shared=True)
         self._lock, self._saving = RLock(), Lock()
-        self._snapshot: dict[Hashable, bytes | None] | None = None  # models of a save in progress; None: not stored yet
+        self._snapshot: dict[Hashable, bytes | None] | None = (
+            None  # models of a save in progress; None means not stored yet
+        )
 
     def override(self, key: Hashable, **params: Any) -> None:
         """Set parameters for the detector of one key. The others come from the template. The key must not have started yet.
@@ -146,7 +148,7 @@ class KeyedDetector(Savable):
             If a model file cannot hold the type of the key.
         """
         with self._lock:
-            # The system time keeps its meaning after a restart, unlike the time of the monotonic clock.
+            # the system time, because the monotonic clock has no meaning after a restart
             clock, other = (self._arrivals, self._stamps) if timestamp is None else (self._stamps, self._arrivals)
             now = time.time() if timestamp is None else seconds(timestamp)
             if key not in self._held:
@@ -168,19 +170,19 @@ class KeyedDetector(Savable):
             except ValueError as error:
                 raise ValueError(f"key {key!r}: {error}") from error
             if held is None and len(self._held) == self.max_keys:
-                self.evict(next(iter(self._held)))  # if this raises, the new detector is dropped
+                self.evict(next(iter(self._held)))  # if on_evict raises, the new detector is dropped
             result.key = key
             self._held[key] = detector
             self._held.move_to_end(key)
             other.forget(key)
-            clock.touch(key, now)  # also without a ttl, which may be set later
+            clock.touch(key, now)  # even without a ttl, because that may be set later
             return result
 
     def update_many(self, keys: Sequence[Hashable], records: Any, timestamps: Any = None) -> Detections:
         """Score and learn many records in order. The results are those of `update` on each record, bit for bit.
 
-        If no key has to be evicted, the records of many keys are judged together, in `n_jobs` threads: while the trees of one
-        key wait for memory, those of others go on. The more keys a batch has, the more this saves.
+        If no key has to be evicted, the records of many keys are judged together, in `n_jobs` threads. While the trees of one key
+        wait for memory, those of other keys continue. The more keys a batch has, the more time this saves.
 
         Parameters
         ----------
@@ -246,13 +248,13 @@ class KeyedDetector(Savable):
             made: dict[int, Detection] = {}
             parts: list[tuple[NDArray[np.int64], Detections]] = []
             taken, alarms = task.take(outcome, self._n_jobs())
-            # the records from the first on that alarms, or that is not an ordinary one
+            # continue each key from its first record that raises an alarm or is not an ordinary one
             for i in np.flatnonzero((alarms > 0) | (taken < np.diff(starts))).tolist():
                 detector, at, n = detectors[few[i]], rows[few[i]], int(taken[i])
                 if alarms[i]:
                     row = at[n - 1]
-                    one = outcome.at(row, True, bool(alarms[i] == BESIDE))
-                    made[row] = detector._told(one, X[row].tolist(), None, None if stamps is None else stamps[row])
+                    one = outcome.at(row, True, bool(alarms[i] == FROM_FLOOR))
+                    made[row] = detector._detection(one, X[row].tolist(), None, None if stamps is None else stamps[row])
                 for row in at[n:]:
                     moment, stamp = None, None
                     if moments is not None and stamps is not None:
@@ -272,7 +274,7 @@ class KeyedDetector(Savable):
             return Detections([Batch(outcome, keys, stamps, detectors, made, parts)])
 
     def _note(self, keys: list[Hashable], rows: dict[Hashable, list[int]], times: Sequence[float] | None) -> None:
-        """Note when each key had its last record, by stamps if there are any, and in which order."""
+        """Store the time of the last record of each key (from the stamps, if any), and the order of the keys."""
         clock, other = (self._arrivals, self._stamps) if times is None else (self._stamps, self._arrivals)
         for key in rows:
             other.forget(key)
@@ -297,7 +299,7 @@ class KeyedDetector(Savable):
         return Detections([found])
 
     def _of(self, key: Hashable) -> StreamDetector | None:
-        """The detector of a key, None if it is not held."""
+        """The detector of a key, or None if it is not held."""
         held = self._held.get(key)
         if not isinstance(held, memoryview):
             return held
@@ -338,9 +340,10 @@ class KeyedDetector(Savable):
             self._arrivals.forget(key)
 
     def merge(self, other: KeyedDetector) -> Self:
-        """Add the detectors of another KeyedDetector, which does not change. If both hold a key, the one with more records stays.
+        """Add the detectors of another KeyedDetector, which does not change. If both hold a key, the detector with more records
+        stays.
 
-        Use it to unite the detectors of two workers. If there are more than `max_keys` afterwards, those used longest ago are
+        Use it to unite the detectors of two workers. If there are more than `max_keys` then, the least recently used ones are
         evicted.
         """
         with self._lock, other._lock:
@@ -363,7 +366,7 @@ class KeyedDetector(Savable):
         return self
 
     def detector(self, key: Hashable) -> StreamDetector:
-        """The detector of a key, for example for a forecast; KeyError if it is not held."""
+        """The detector of a key, for example for a forecast. Raises KeyError if it is not held."""
         with self._lock:
             detector = self._of(key)
             if detector is None:
@@ -371,7 +374,7 @@ class KeyedDetector(Savable):
             return detector
 
     def keys(self) -> list[Hashable]:
-        """All keys, in the order of their last use, the oldest first."""
+        """All keys, the least recently used first."""
         with self._lock:
             return list(self._held)
 
@@ -418,19 +421,20 @@ class KeyedDetector(Savable):
             try:
                 left = iter(keys)
                 while self._some(left):
-                    # Python's locks are not fair: without a pause a waiting update would not get the lock.
+                    # Python's locks are not fair, so a waiting update would not get the lock without this pause.
                     time.sleep(1e-4)
             finally:
                 with self._lock:
                     self._snapshot = None
         data = Pieces(model for model in models.values() if model is not None)
-        # One array, because a header with the arrays of ten thousand detectors would be larger than the arrays.
+        # One array holds all models, because a header that lists the arrays of ten thousand detectors would be larger than the
+        # arrays.
         state["ends"] = np.cumsum([len(model) for model in data], dtype=np.int64)
         state["models"] = data
         return state
 
     def _some(self, left: Iterator[Hashable]) -> bool:
-        """Store models for about 3 ms; False if none are left."""
+        """Store models for about 3 ms. Returns False if none are left."""
         with self._lock:
             begun = time.monotonic()
             for key in left:
@@ -442,24 +446,24 @@ class KeyedDetector(Savable):
     # ---- increments of a checkpoint (see rcf/streams/checkpoint.py)
 
     def _marks(self) -> dict[Hashable, Any]:
-        """A mark for each key, which differs if its detector is different later."""
+        """A mark for each key. It differs from a later mark if the detector has changed in between."""
         with self._lock:
             return {key: _mark(held) for key, held in self._held.items()}
 
     def _since(self, marks: dict[Hashable, Any]) -> tuple[Self, list[Any]]:
-        """A KeyedDetector of the keys that have changed since the marks, with the same detectors, and the keys that are gone."""
+        """A KeyedDetector of the keys changed since the marks (the detectors are not copied), and the keys that are gone."""
         with self._lock:
             part = type(self)(self.template, max_keys=self.max_keys, ttl=self.ttl)
             part._overrides, part._stamps, part._arrivals = self._overrides, self._stamps, self._arrivals
             for key, held in self._held.items():
-                # what is used moves to the end; whatever stands behind a changed key is taken too, so that the order is kept
+                # a key that is used moves to the end; all keys after a changed one are taken too, to keep the order
                 if part._held or key not in marks or marks[key] != _mark(held):
                     part._held[key] = held
             gone = [_saved_key(key) for key in marks if key not in self._held]
         return part, gone
 
     def _follow(self, increments: Sequence[tuple[KeyedDetector, list[Any]]]) -> None:
-        """Take over what has changed, as `_since` told it, in order."""
+        """Apply increments in order; each is a result of `_since`."""
         times = [{key: clock.last(key) for key in self._held} for clock in (self._stamps, self._arrivals)]
         for part, gone in increments:
             for key in map(_loaded_key, gone):
@@ -480,15 +484,15 @@ class KeyedDetector(Savable):
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, *, lazy: bool = False) -> Self:
-        """The object in a model file given as bytes.
+        """Restore an object from the bytes of a model file.
 
         Parameters
         ----------
         data : bytes
         lazy : bool, default=False
             Restore the detector of a key when the key is first used. Ten thousand keys are then ready in a tenth of a second
-            instead of a few seconds, and a save copies the models of keys that have not been used. The bytes stay in memory until
-            every key has been used. The checksum of the whole file is verified at once. Each model is verified when it is restored.
+            instead of a few seconds, and saving copies the models of keys that have not been used. The bytes stay in memory until
+            every key has been used. The checksum of the whole file is verified at once, but each model only when it is restored.
 
         Raises
         ------
@@ -546,7 +550,7 @@ def _pass(
     X: Floats,
     moments: Any,
 ) -> tuple[Pass, NDArray[np.int64]]:
-    """The records of these keys for one call, and where those of each key begin."""
+    """A Pass over the records of these keys, and the positions where those of each key begin."""
     lists = [rows[key] for key in keys]
     starts = np.cumsum([0, *map(len, lists)])
     order = np.fromiter(chain.from_iterable(lists), dtype=np.int64, count=int(starts[-1]))
@@ -554,7 +558,7 @@ def _pass(
 
 
 def _goes_on_with(detector: StreamDetector, names: list[str] | None) -> bool:
-    """Whether a detector has started, and its features have these names, if there are any."""
+    """Whether a detector has started and, if names are given, its features have these names."""
     if not detector._started:
         return False
     known = None if names is None else getattr(detector, "feature_names_in_", None)
@@ -563,7 +567,7 @@ def _goes_on_with(detector: StreamDetector, names: list[str] | None) -> bool:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Make no passes over all objects while very many are created: with 10 000 keys they take a fifth of the time."""
+    """Pause the garbage collector while very many objects are created; with 10 000 keys it takes a fifth of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -574,7 +578,7 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _mark(held: StreamDetector | memoryview) -> Any:
-    """What differs as soon as a detector has changed: another object, another record, a refused time, a calibrated forecast."""
+    """A value that differs once a detector has changed, by another object, a record, a refused time or a calibrated forecast."""
     if isinstance(held, memoryview):
         return None
     clock = held._clock
@@ -587,17 +591,17 @@ def _model(held: StreamDetector | memoryview) -> bytes:
 
 
 def _of_table(message: str, at: list[int]) -> str:
-    """The message with the row number of the whole table instead of the one within the key."""
+    """The message with the row number in the whole table instead of that among the records of the key."""
     return re.sub(r"^row (\d+)", lambda found: f"row {at[int(found[1])]}", message)
 
 
 def _times(clock: Expiry, keys: list[Hashable]) -> NDArray[np.float64]:
-    """What the clock knows about each key; NaN if it does not know the key."""
+    """The time and reading of each key on the clock, or NaN for a key that it does not know."""
     return np.array([clock.last(key) or (np.nan, np.nan) for key in keys], dtype=np.float64).reshape(-1, 2)
 
 
 def _saved_key(key: Hashable) -> Any:
-    """A key as JSON; a list, which could not be a key itself, stands for a tuple."""
+    """A key as JSON. A tuple becomes a list, which could not be a key itself."""
     if isinstance(key, np.generic):
         key = key.item()
     if key is None or isinstance(key, (bool, int, float, str)):

@@ -92,7 +92,7 @@ cdef inline bint put_profile(rcf_writer* w, const Profile* profile) noexcept nog
         return False
     rcf_put_number(w, profile.bin + 1)
     rcf_put_number(w, profile.taken)
-    rcf_put_number(w, profile.told)
+    rcf_put_number(w, profile.compared)
     rcf_put_double(w, profile.slow)
     rcf_put_double(w, profile.inside)
     rcf_put_double(w, profile.around)
@@ -104,11 +104,11 @@ cdef inline bint put_profile(rcf_writer* w, const Profile* profile) noexcept nog
 
 cdef inline const char* get_profile(rcf_reader* r, Profile* profile, int64_t n) noexcept nogil:
     """Read a profile whose bins are allocated."""
-    cdef uint64_t bin = rcf_get_number(r), taken = rcf_get_number(r), told = rcf_get_number(r)
+    cdef uint64_t bin = rcf_get_number(r), taken = rcf_get_number(r), compared = rcf_get_number(r)
     cdef int32_t i
-    if bin > <uint64_t>max(profile.bins, 1) or taken > <uint64_t>n or told > <uint64_t>n:
+    if bin > <uint64_t>max(profile.bins, 1) or taken > <uint64_t>n or compared > <uint64_t>n:
         return b"a count of a profile is too large"
-    profile.bin, profile.taken, profile.told = <int32_t>bin - 1, <int64_t>taken, <int64_t>told
+    profile.bin, profile.taken, profile.compared = <int32_t>bin - 1, <int64_t>taken, <int64_t>compared
     profile.slow, profile.inside, profile.around = rcf_get_double(r), rcf_get_double(r), rcf_get_double(r)
     if not finite(profile.slow) or not 0.0 <= profile.inside < INFINITY or not 0.0 <= profile.around < INFINITY:
         return b"a profile has numbers that are out of range"

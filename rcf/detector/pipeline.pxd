@@ -12,9 +12,9 @@ from rcf.detector.window cimport Window
 # The results for a record.
 cdef struct Result:
     double score, evidence, threshold, likelihood, confidence
-    int64_t seen               # number of records with this one
-    bint alarm, beside         # beside: the evidence comes from the floor
-    bint done                  # False if there was no memory; nothing has changed then
+    int64_t seen               # number of records, including this one
+    bint alarm, from_floor     # from_floor: the evidence comes from the floor, not from the forests
+    bint done                  # False if memory ran out; nothing has changed then
 
 
 cdef class Pipeline:
@@ -23,13 +23,13 @@ cdef class Pipeline:
     cdef Window window
     cdef Forest whole, point   # one of them may be None
     cdef Evidence evidence
-    cdef int kind              # of the scores
+    cdef int kind              # the kind of score
     cdef int64_t sure          # number of records after which the confidence is 1
     cdef public int64_t n_seen # records so far, without filled ones
     cdef public bint silent    # whether any feature was missing in the last record
     cdef public bint checked   # whether no parameter was set since the last check
-    cdef object zone           # of the clock, None for none
-    cdef public bint watched   # whether Python looks at every record, because an event runs or a forecast is to be compared
+    cdef object zone           # the time zone of the clock, or None
+    cdef public bint watched   # whether Python must process every record, because an event runs or a forecast is to be compared
 
     cdef bint ordinary(self) noexcept nogil
     cdef int64_t learned(self) noexcept nogil

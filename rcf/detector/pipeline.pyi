@@ -13,7 +13,7 @@ from .window import Window
 
 NO_ALARM: int
 ALARM: int
-BESIDE: int
+FROM_FLOOR: int
 
 def joint(point: float, whole: float) -> float: ...
 

@@ -1,8 +1,8 @@
 """The steps of an ordinary record, compiled: clock, views, window, trees, evidence.
 
 A record is ordinary if the detector has settled, no value is missing in it or in the window before it, and it comes when it is due.
-All other records take the same steps in stream.py. The records of several detectors take each step together: the detectors of
-thousands of keys are in no cache, and while the trees of one wait for memory, those of the others go on.
+All other records take the same steps in stream.py. The records of several detectors take each step together, because the detectors
+of thousands of keys are in no cache: while the trees of one wait for memory, those of the others continue.
 """
 
 import numpy as np
@@ -55,13 +55,13 @@ cdef class Pipeline:
         return self.whole.trees.seen if self.point is None else self.point.trees.seen
 
     cdef bint goes_on(self, double time, bint local) noexcept nogil:
-        """Whether a record comes when it is due. The time is NaN if the record has none."""
+        """Whether a record comes when it is due. `time` is NaN if the record has no time stamp."""
         if time != time:
             return self.clock.at != self.clock.at
         return self.clock.goes_on_at(time, local) and (self.views.day > 0 or self.clock.day_length() == 0.0)
 
     cdef bint begin(self, const double* record, double time, double offset) noexcept nogil:
-        """The steps before the trees, which are locked. Returns False, with nothing changed, if there is no memory."""
+        """Take the steps before the trees, which the caller has locked. If memory runs out, returns False and changes nothing."""
         cdef int j
         cdef double second = NAN
         if ((self.point is not None and not self.point.make_ready()) or (self.whole is not None and not self.whole.make_ready())
@@ -83,21 +83,21 @@ cdef class Pipeline:
         return self.kind
 
     cdef bint has(self, bint whole) noexcept nogil:
-        """Whether trees see the window, or the newest record."""
+        """Whether any trees see the window (if `whole`) or the newest record."""
         return self.whole is not None if whole else self.point is not None
 
     cdef void* for_trees(self, bint whole, const double** record) noexcept nogil:
-        """The Forest that sees the window or the newest record, and what it sees."""
+        """The Forest that sees the window (if `whole`) or the newest record. `record` is set to its input."""
         record[0] = ring_window(&self.window.ring, False) if whole else self.views.p
         return <void*>self.whole if whole else <void*>self.point
 
     cdef void judge(self, double point, double whole, Result* result) noexcept nogil:
-        """The steps after the trees, given the scores of both forests."""
+        """Take the steps after the trees, given the scores of both forests."""
         cdef double counted, seen = <double>self.views.n / max(self.sure, self.views.day)
         cdef double threshold = self.evidence.threshold
         result.score = point + whole if self.point is None or self.whole is None else joint(point, whole)
         result.evidence = self.evidence.weigh(point, whole, self.learned(), self.views.row[NOVELTY], self.views.row[FLOOR],
-                                              &counted, &result.beside)
+                                              &counted, &result.from_floor)
         result.threshold, result.seen = threshold, self.n_seen
         result.likelihood, result.alarm = likelihood_of(counted, threshold), counted >= threshold
         result.confidence = min(seen, 1.0)
@@ -122,7 +122,7 @@ cdef class Pipeline:
             self.whole.unlock()
 
     cdef void prefetch_parts(self) noexcept nogil:
-        """Prefetch the objects of the parts, after this one."""
+        """Prefetch the objects of the parts, once this object is in the cache."""
         rcf_prefetch_bytes(<void*>self.views, 3 * 64)
         rcf_prefetch_bytes(<void*>self.window, 3 * 64)
         rcf_prefetch_bytes(<void*>self.clock, 2 * 64)
@@ -133,7 +133,7 @@ cdef class Pipeline:
             rcf_prefetch_bytes(<void*>self.whole, 4 * 64)
 
     cdef void prefetch_arrays(self) noexcept nogil:
-        """Prefetch what the objects of the parts point to."""
+        """Prefetch the arrays to which the objects of the parts point."""
         rcf_prefetch_bytes(self.views.features, self.views.d * sizeof(Feature))
         rcf_prefetch_bytes(self.views.room, (14 * self.views.d + 13) * sizeof(double))
         rcf_prefetch_bytes(self.window.room, 64)
@@ -145,7 +145,7 @@ cdef class Pipeline:
             self.whole.prefetch()
 
     cdef void prefetch_seasons(self) noexcept nogil:
-        """Prefetch the seasons, after the features."""
+        """Prefetch the seasons, once the features are in the cache."""
         cdef int j
         for j in range(self.views.d):
             if self.views.features[j].season != NULL:
@@ -159,17 +159,17 @@ cdef class Pipeline:
         return self.views.d
 
     cdef bint takes(self, const double* record, double time, bint local) noexcept nogil:
-        """Whether the next record is ordinary and needs no look by Python unless it alarms."""
+        """Whether the next record is ordinary and Python need not process it unless it raises an alarm."""
         return not self.watched and self.ordinary() and complete(record, self.views.d) and self.goes_on(time, local)
 
     cdef bint admits(self, const double* times, const uint8_t* local, const int64_t* rows, int64_t n) noexcept nogil:
-        """Whether the stamps of n records may follow in turn, without a question that only the Clock can answer."""
+        """Whether the time stamps of n records may follow in order. False also if only the Clock can decide this."""
         cdef int64_t i
         cdef double before = self.clock.at
         if times == NULL:
             return before != before
         if before != before or (n > 1 and self.clock.step != self.clock.step):
-            return False  # the first stamps may settle the interval, by which the others are checked
+            return False  # the first stamps may determine the interval, which decides about the others
         for i in range(n):
             if not self.clock.may_follow(before, times[rows[i]], local[rows[i]]):
                 return False
@@ -181,16 +181,17 @@ cdef class Pipeline:
         return self.whole.trees.capacity if self.point is None else self.point.trees.capacity
 
     cdef bint alike(self, Pipeline other) noexcept nogil:
-        """Whether the trees of both have one layout and one kind of score."""
+        """Whether the trees of both have the same layout and the same kind of score."""
         return self.kind == other.kind and same_layout(self.point, other.point) and same_layout(self.whole, other.whole)
 
     cdef bint alike_to(self, void* other) noexcept nogil:
         return self.alike(<Pipeline>other)
 
     def take_number(self, double value, timestamp, bint cold):
-        """`take` for a record of one number at a time stamp that is None or a float; None also if Python must check either.
+        """The same as `take` for a record of one number, whose time stamp is None or a float. Returns None also if Python must
+        check one of the two.
 
-        `cold` says that the detector is in no cache.
+        `cold` says that the detector is in none of the caches.
         """
         cdef void* one = <void*>self
         cdef const double* record = &value
@@ -207,18 +208,18 @@ cdef class Pipeline:
         if (not self.checked or self.views.d != 1 or not (-LIMIT <= value <= LIMIT) or self.zone is not None
                 or not self.ordinary() or not self.goes_on(time, False)):
             return None
-        self.lock()  # before the shared scratch is used, because another thread may run while this one waits
+        self.lock()  # lock before using the shared scratch space, because another thread may run while this one waits
         try:
             make_shared_room(self)
             take_together(&one, &record, &time, &offset, &result, 1, cold, shared, shared_for)
         finally:
             self.unlock()
-        return told(&result)
+        return as_tuple(&result)
 
     def take(self, list record not None, double time, double offset, bint local):
-        """The results for the next record if it is ordinary, as (score, evidence, threshold, likelihood, confidence, alarm, beside).
+        """The results for the next ordinary record: score, evidence, threshold, likelihood, confidence, alarm, from_floor.
 
-        None if it is not; nothing has changed then. Without time stamps, `time` is NaN.
+        If the record is not ordinary, returns None and changes nothing. Without time stamps, `time` is NaN.
         """
         cdef void* one = <void*>self
         cdef double[16] few
@@ -246,14 +247,15 @@ cdef class Pipeline:
                 free(values)
         if not whole:
             return None
-        return told(&result)
+        return as_tuple(&result)
 
 
 cdef void take_together(void** pipelines, const double** records, const double* times, const double* offsets, Result* results, int n,
                         bint cold, void* scratch, int64_t capacity) noexcept nogil:
-    """The next record of each of n locked pipelines, at most TOGETHER, which are alike. `scratch` is for trees of that capacity.
+    """Process the next record of each of n pipelines, at most TOGETHER. They are alike and locked. `scratch` suits trees of that
+    capacity.
 
-    `cold` says that the pipelines are in no cache.
+    `cold` says that the pipelines are in none of the caches.
     """
     cdef void* forests[TOGETHER]
     cdef const double* rows[TOGETHER]
@@ -279,11 +281,11 @@ cdef void take_together(void** pipelines, const double** records, const double* 
         (<Pipeline>pipelines[at[g]]).judge(points[g], wholes[g], &results[at[g]])
 
 
-cdef told(const Result* result):
+cdef as_tuple(const Result* result):
     if not result.done:
         raise MemoryError("not enough memory for a record")
     return (result.score, result.evidence, result.threshold, result.likelihood, result.confidence, bool(result.alarm),
-            bool(result.beside))
+            bool(result.from_floor))
 
 
 cdef inline bint complete(const double* record, int d) noexcept nogil:
@@ -295,7 +297,7 @@ cdef inline bint complete(const double* record, int d) noexcept nogil:
     return True
 
 
-# Where the results of each record go.
+# The arrays to which the results of the records are written.
 cdef struct Outcome:
     double* score
     double* evidence
@@ -315,17 +317,17 @@ cdef struct Task:
     const double* offsets
     const uint8_t* local
     Outcome to
-    int64_t* done              # number of records of each detector that were taken
-    uint8_t* alarm             # whether the last of them alarms: ALARM, or BESIDE if the evidence comes from the floor
+    int64_t* done              # number of records taken of each detector
+    uint8_t* alarm             # whether the last of them raises an alarm: ALARM, or FROM_FLOOR if its evidence comes from the floor
     int64_t capacity           # of the largest trees
 
 
 cpdef enum:
-    NO_ALARM, ALARM, BESIDE
+    NO_ALARM, ALARM, FROM_FLOOR
 
 
 cdef void take_many(const Task* t, int64_t first, int64_t last, void* scratch) noexcept nogil:
-    """Take the records of the detectors first .. last - 1, up to the first of each that is not ordinary or alarms."""
+    """Take the records of detectors first to last - 1. Of each, stop before a record that is not ordinary and after an alarm."""
     cdef int64_t k = first, begin, i
     cdef int n
     while k < last:
@@ -335,7 +337,7 @@ cdef void take_many(const Task* t, int64_t first, int64_t last, void* scratch) n
                 and (<Pipeline>t.pipelines[begin]).alike_to(t.pipelines[k]))):
             n += 1
             k += 1
-        # four groups are on their way, each a step further
+        # prefetch for three later groups, each one step further than the next
         for i in range(min(k + 2 * TOGETHER, last), min(k + 2 * TOGETHER + n, last)):
             (<Pipeline>t.pipelines[i]).prefetch_parts()
         for i in range(min(k + TOGETHER, last), min(k + TOGETHER + n, last)):
@@ -348,7 +350,7 @@ cdef void take_many(const Task* t, int64_t first, int64_t last, void* scratch) n
 
 
 cdef void take_group(const Task* t, int64_t begin, int n, void* scratch) noexcept nogil:
-    """Take the records of n detectors that are alike, the first of each together, then the second, and so on."""
+    """Take the records of n detectors that are alike: the first records of all together, then the second ones, and so on."""
     cdef int[TOGETHER] active, at
     cdef int64_t[TOGETHER] row
     cdef void* pipelines[TOGETHER]
@@ -390,14 +392,14 @@ cdef void take_group(const Task* t, int64_t begin, int n, void* scratch) noexcep
             t.to.threshold[row[i]], t.to.likelihood[row[i]] = results[i].threshold, results[i].likelihood
             t.to.confidence[row[i]], t.to.seen[row[i]] = results[i].confidence, results[i].seen
             if results[i].alarm:
-                t.alarm[k] = BESIDE if results[i].beside else ALARM
+                t.alarm[k] = FROM_FLOOR if results[i].from_floor else ALARM
                 continue
             active[left] = at[i]
             left += 1
 
 
 cdef class Pass:
-    """Records of many detectors, to be taken in one call.
+    """Records of many detectors that are taken in one call.
 
     Parameters
     ----------
@@ -439,7 +441,7 @@ cdef class Pass:
         free(self.at)
 
     def admitted(self, zone):
-        """(n,) of bool: the detectors that may take their records, whose stamps were read in this zone. Nothing changes."""
+        """Which detectors may take their records, as n booleans. The time stamps were read in this zone. Nothing changes."""
         cdef int64_t k, n = len(self.pipelines), from_, many
         cdef Pipeline one
         cdef bint timed = self.task.times != NULL
@@ -455,8 +457,9 @@ cdef class Pass:
     def take(self, outcome, int n_jobs):
         """Take the records and write their results to the arrays of an Outcome.
 
-        Returns for each detector the number of records that were taken, and whether the last of them alarms (1, or 2 if its
-        evidence comes from the floor). It ends before the first record that is not ordinary, and after the first that alarms.
+        Returns for each detector the number of records that were taken, and whether the last of them raises an alarm (1, or 2 if
+        its evidence comes from the floor). A detector stops before its first record that is not ordinary, and after its first
+        alarm.
         """
         cdef int64_t n = len(self.pipelines), k
         cdef double[::1] score, evidence, threshold, likelihood, confidence
@@ -491,7 +494,8 @@ cdef bint same_layout(Forest one, Forest other) noexcept nogil:
             and one.trees.tree[0].compact == other.trees.tree[0].compact)
 
 
-# Scratch space of single records. Safe because take() keeps the GIL; a buffer per detector would dominate memory.
+# Scratch space for single records. All detectors share it, because a buffer for each would dominate memory. This is safe because
+# take() keeps the GIL.
 cdef void* shared = NULL
 cdef int64_t shared_for = 0
 

@@ -120,7 +120,7 @@ def moment_of(timestamp: Any, zone: ZoneInfo | None) -> Moment:
 
 
 def moments_of(stamps: Any, zone: ZoneInfo | None) -> tuple[Floats, Floats, NDArray[np.uint8]] | None:
-    """Many time stamps as arrays: the numbers of a Moment each. None if `moment_of` refuses one of them."""
+    """The Moments of many time stamps, as three arrays. None if `moment_of` refuses one of the stamps."""
     n = len(stamps)
     numbers = isinstance(stamps, list) and set(map(type, stamps)) <= {float, int}
     if zone is None and (numbers or getattr(stamps, "dtype", None) == np.float64):

@@ -40,7 +40,7 @@ cdef struct Profile:
     double* level              # value of each bin
     uint8_t* visits            # number of visits of each bin, at most 255
     int32_t bins, bin          # number of bins; the bin of the last value, -1 before the first
-    int64_t period, taken, told  # records in a period, values learned, values that were compared with a profile
+    int64_t period, taken, compared  # records in a period, values learned, values that were compared with a profile
     double slow, inside, around  # slow mean; mean absolute residuals from the profile and from the slow mean
 
 
@@ -80,7 +80,7 @@ cdef inline double last_median(Last* last, double value) noexcept nogil:
 cdef inline int profile_open(Profile* profile, int64_t period, int32_t bins) noexcept nogil:
     """Allocate a profile, but none if the period is too short. Returns 0 if memory runs out."""
     profile.bins = <int32_t>min(<int64_t>bins, period) if period >= LEAST_PERIOD else 0
-    profile.bin, profile.period, profile.taken, profile.told = -1, period, 0, 0
+    profile.bin, profile.period, profile.taken, profile.compared = -1, period, 0, 0
     profile.slow = profile.inside = profile.around = 0.0
     profile.level = <double*>calloc(max(profile.bins, 1), sizeof(double))
     profile.visits = <uint8_t*>calloc(max(profile.bins, 1), 1)
@@ -107,15 +107,15 @@ cdef inline double profile_take(Profile* profile, double y, double second, doubl
                 mass += weight
         usual[0] = level / mass
         off = fabs(y - usual[0])
-        profile.told += 1
-        if profile.told > profile.period and profile.inside < EXPLAINED * profile.around and t >= 2 * profile.period:
+        profile.compared += 1
+        if profile.compared > profile.period and profile.inside < EXPLAINED * profile.around and t >= 2 * profile.period:
             left = y - usual[0]
-        rate = max(slow, 1.0 / profile.told)
-        if profile.told > 20:
+        rate = max(slow, 1.0 / profile.compared)
+        if profile.compared > 20:
             off = min(off, WILD * profile.inside)
         profile.inside += (off - profile.inside) * rate
         off = fabs(y - profile.slow)
-        if profile.told > 20:
+        if profile.compared > 20:
             off = min(off, WILD * profile.around)
         profile.around += (off - profile.around) * rate
     rate = 1.0 - pow(QUARTER, <double>profile.bins / profile.period)

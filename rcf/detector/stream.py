@@ -322,14 +322,14 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return self._one(values, moment, timestamp)
 
     def _quick(self, record: Any, timestamp: Any, cold: bool) -> Detection | None:
-        """The result of `update` for an ordinary record that is one float; None, with nothing changed, for any other.
+        """The result of `update` if the record is a float and ordinary. Otherwise returns None and changes nothing.
 
-        `cold` says that the detector is in no cache.
+        `cold` says that the detector is in none of the caches.
         """
         if type(record) is float and "_trees" in self.__dict__ and (timestamp is None or type(timestamp) is float):
             found = self._pipeline.take_number(record, timestamp, cold)
             if found is not None:
-                return self._told(found, [record], None, timestamp)
+                return self._detection(found, [record], None, timestamp)
         return None
 
     def _check_names(self, names: list[str] | None) -> None:
@@ -345,7 +345,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             else self._pipeline.take(values, moment.time, moment.offset, moment.local)
         )
         if found is not None:
-            return self._told(found, values, None, stamp)
+            return self._detection(found, values, None, stamp)
         late, second = None, NAN
         if moment is not None:
             if missed := self._clock.missed(moment):
@@ -409,10 +409,10 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         """Score and learn a record, given filled (`known`) and as it came. Returns None while the first records are held back."""
         views, window = self._views, self._window
         ready = views.push(known, came, second)
-        fate = window.take(views, share, bridged)
+        flags = window.take(views, share, bridged)
         if ready == 1:
-            return self._learn(views.for_window, views.for_point, *fate)
-        window.held.append(fate)
+            return self._learn(views.for_window, views.for_point, *flags)
+        window.held.append(flags)
         if ready == 0:
             return None
         scores = None
@@ -438,14 +438,14 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         assert scores is not None
         score, point, whole = scores
         views, evidence = self._views, self._evidence
-        e, likelihood, alarm, beside = evidence.step(point, whole, self._trees.n_seen, views.novelty, views.floor)
+        e, likelihood, alarm, from_floor = evidence.step(point, whole, self._trees.n_seen, views.novelty, views.floor)
         if score == 0.0 and late is None:
             late = "warming up" if not self._trees.warm else None if self._window.full else "gap"
-        return self._told(
-            (score, e, evidence.threshold, likelihood, self._confidence, alarm, beside), values, late, stamp
+        return self._detection(
+            (score, e, evidence.threshold, likelihood, self._confidence, alarm, from_floor), values, late, stamp
         )
 
-    def _told(
+    def _detection(
         self,
         found: tuple[float, float, float, float, float, bool, bool],
         values: list[float],
@@ -453,22 +453,22 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         stamp: Any,
     ) -> Detection:
         """The detection of a record with these results."""
-        score, evidence, threshold, likelihood, confidence, alarm, beside = found
+        score, evidence, threshold, likelihood, confidence, alarm, from_floor = found
         seen = self._pipeline.n_seen
         result = Detection(
             score, evidence, threshold, likelihood, False, confidence, why, self, seen, None, None, (), stamp
         )
         if alarm or self._pipeline.watched:
-            self._look_at(result, alarm, beside, values)
+            self._look_at(result, alarm, from_floor, values)
         return result
 
-    def _look_at(self, result: Detection, alarm: bool, beside: bool, values: list[float]) -> None:
+    def _look_at(self, result: Detection, alarm: bool, from_floor: bool, values: list[float]) -> None:
         """Process a record that raises an alarm, or comes during an event, or was forecast."""
         views, seen = self._views, self._pipeline.n_seen
         if self._calibration.pending:
             self._calibration.compare(seen, values)
         if alarm or self._events.running:
-            decided = finding(views.findings, beside, values, views.units, seen - 1) if alarm else None
+            decided = finding(views.findings, from_floor, values, views.units, seen - 1) if alarm else None
             self._settle(result, decided, values, views.residuals)
         self._watch()
 
@@ -643,7 +643,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         names = getattr(self, "feature_names_in_", None)
         found: dict[int, Finding] = {}
         events: dict[int, Any] = {}
-        told: dict[int, Explanation] = {}
+        explanations: dict[int, Explanation] = {}
         returned: list[int] = []
         silent = [NAN] * 2 * d
         able = np.flatnonzero(self._evidence.may_alarm(rows))
@@ -652,14 +652,14 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             # The trees can explain only the last record that they learned. So they stop at each record that may be flagged. If
             # there are many such records, a copy of the trees follows behind and explains them.
             at, beyond = np.searchsorted(able, (i, i + PIECE))
-            behind = None
+            follower = None
             if beyond - at > MANY or (self._events.running and not self._alert_once):
-                end, behind = min(n, i + PIECE), trees.copy()
+                end, follower = min(n, i + PIECE), trees.copy()
             else:
                 end = int(able[at]) + 1 if at < len(able) else n
             learned = trees.n_seen
             scores[i:end], points, wholes = trees.learn_many(P[i:end], windows[i:end])
-            evidence[i:end], likelihood[i:end], alarms, beside = self._evidence.steps(
+            evidence[i:end], likelihood[i:end], alarms, from_floor = self._evidence.steps(
                 points, wholes, learned + 1, rows[i:end]
             )
             waiting = (np.flatnonzero(alarms) + i).tolist()[::-1]
@@ -667,24 +667,24 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
             while k < end and (waiting or self._events.running):
                 if not self._events.running:
                     k = waiting[-1]
-                values, beside_season = X[k].tolist(), silent if left is None else left[k].tolist()
+                values, residuals = X[k].tolist(), silent if left is None else left[k].tolist()
                 alarm = None
                 if waiting and waiting[-1] == k:
                     waiting.pop()
-                    alarm = finding(rows[k].tolist(), bool(beside[k - i]), values, views.units, seen + k)
+                    alarm = finding(rows[k].tolist(), bool(from_floor[k - i]), values, views.units, seen + k)
                 stamp = None if alarm is None or stamps is None else plain_time(stamps[k])
-                events[k], belongs, back = self._events.step(seen + k, values, beside_season, stamp, alarm, names)
+                events[k], belongs, back = self._events.step(seen + k, values, residuals, stamp, alarm, names)
                 if back:
                     alarm = None
                     returned.append(k)
                 if alarm is None and belongs is not None and not self._alert_once:
                     alarm = _lasting(belongs, values, seen + k)
                 if alarm is not None:
-                    if behind is not None:
-                        behind.follow(P[followed : k + 1], windows[followed : k + 1])
+                    if follower is not None:
+                        follower.follow(P[followed : k + 1], windows[followed : k + 1])
                         followed = k + 1
                     found[k] = alarm
-                    told[k] = explain(behind or trees, P[k], windows[k], moments(k), float(scores[k]), True)
+                    explanations[k] = explain(follower or trees, P[k], windows[k], moments(k), float(scores[k]), True)
                 k += 1
             i = end
         flags = np.zeros(n, dtype=np.bool_)
@@ -694,7 +694,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         confidence = np.minimum(1.0, np.arange(first + 1, first + n + 1) / sure)
         run = Run(
             scores, evidence, self._evidence.threshold, likelihood, flags, confidence, why, found, events, stamps, seen,
-            names, told,
+            names, explanations,
         )  # fmt: skip
         window.push(Z[-size:])
         window.hold(X[-2:].tolist(), moments(n - 1))
@@ -769,7 +769,7 @@ class StreamDetector(Savable, BaseEstimator):  # type: ignore[misc]
         return state
 
     def _steps_state(self) -> dict[str, Any]:
-        """The state of what every record changes, besides the trees."""
+        """The state of the parts that change with every record, except the trees."""
         return {
             "n_seen": self.n_seen_,
             **self._clock.state(),

@@ -114,12 +114,12 @@ def test_evidence_is_that_of_the_oracle():
         forest[:192] = rows[:192, 1] = 0.0  # before the trees are full, only a part of the evidence counts
         due = evidence_of(forest, rows[:, 0], rows[:, 1], begin=0)
         one, many = (Evidence(2.0, method, 256) for _ in range(2))
-        e, likelihood, alarm, beside = many.steps(forest, np.zeros(4000), 257, rows)
+        e, likelihood, alarm, from_floor = many.steps(forest, np.zeros(4000), 257, rows)
         np.testing.assert_allclose(e, due, rtol=1e-12)
         np.testing.assert_array_equal(alarm, alarms_of(due))
         np.testing.assert_array_equal(likelihood >= 0.5, alarm)
         steps = [one.step(0.0, f, 257 + i, *rows[i, :2]) for i, f in enumerate(forest.tolist())]
-        assert steps == list(zip(e.tolist(), likelihood.tolist(), alarm.tolist(), beside.tolist(), strict=True))
+        assert steps == list(zip(e.tolist(), likelihood.tolist(), alarm.tolist(), from_floor.tolist(), strict=True))
 
 
 def test_other_methods_are_put_on_the_scale_of_depth():
