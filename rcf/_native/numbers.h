@@ -1,4 +1,4 @@
-/* Loops over numbers, for the compiler to compute several at once. Included by isa.h, once per instruction set. */
+/* Loops over numbers that the compiler vectorizes. Included by isa.h, once per instruction set. */
 
 /* Whether the absolute values of n numbers are all at most `limit`, which implies that they are finite. */
 RCF_TARGET static int RCF_ISA(rcf_all_within)(const double *x, int64_t n, double limit) {
@@ -11,7 +11,7 @@ RCF_TARGET static int RCF_ISA(rcf_all_within)(const double *x, int64_t n, double
     return beyond == 0;
 }
 
-/* The natural logarithms of n positive numbers that are neither infinite nor subnormal, in their place, with the bits of rcf_log. */
+/* Replace n positive numbers, neither infinite nor subnormal, by their natural logarithms, with the same bits as rcf_log. */
 RCF_TARGET static void RCF_ISA(rcf_logs)(double *x, int32_t n) {
     for (int32_t i = 0; i < n; i++) x[i] = rcf_log_normal(x[i], 0);
 }

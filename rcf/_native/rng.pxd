@@ -55,7 +55,8 @@ cdef inline uint64_t below(Rng* rng, uint64_t n) noexcept nogil:
 
 
 # ---- seeds -----------------------------------------------------------------------------------------------------
-# The hash of numpy.random.SeedSequence (O'Neill, "Developing a seed_seq alternative", 2015). A child of NumPy's takes 7 us.
+# The hash of numpy.random.SeedSequence (O'Neill, "Developing a seed_seq alternative", 2015). Here, because NumPy takes 7 us per
+# child.
 
 cdef inline uint32_t hashed(uint32_t value, uint32_t* constant, uint32_t factor) noexcept nogil:
     value ^= constant[0]

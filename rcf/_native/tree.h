@@ -379,7 +379,7 @@ RCF_INLINE void rcf_front_add(rcf_front *front, int32_t v) {
     if (front->n < RCF_FRONT) front->node[front->n++] = v;
 }
 
-/* Prefetch what rcf_parts() reads below the nodes of k fronts, one level of all of them at a time. */
+/* Prefetch what rcf_parts() reads below the nodes of k fronts, level by level for all fronts. */
 static inline void rcf_prefetch_below(rcf_front *fronts, int k) {
     for (int open = 1; open;) {
         open = 0;
@@ -408,8 +408,8 @@ RCF_INLINE int32_t rcf_small_root(const rcf_tree *t, int32_t leaf) {
     return v;
 }
 
-/* Prefetch what is needed, besides the paths of rcf_prefetch_paths(), to shrink the boxes above k leaves of small trees: the siblings
- * of the nodes on the lower part of each path. */
+/* Prefetch the siblings of the nodes on the lower part of each path from k leaves up. Shrinking the boxes of small trees needs
+ * them, besides the nodes that rcf_prefetch_paths() fetches. */
 static inline void rcf_prefetch_siblings(const rcf_path *paths, int k) {
     enum { MOST = 128, LEVELS = 6 };
     static const int32_t none = -1;

@@ -309,7 +309,7 @@ class Detection:
         Parameters
         ----------
         names : sequence of str or None, default=None
-            Names of the features. None: the names that the detector knows, or x0, x1, ...
+            Names of the features. None means the names that the detector knows, or x0, x1, ...
         directionality : bool, default=True
             Write DIRECTION and STRENGTH too.
 

@@ -19,7 +19,7 @@ WARM_UP = 64  # number of records before the first score, because scores from sm
 
 
 # The scores of a record: that of both views together, and those of the trees that see the record and of those that see the window.
-# A tuple, because one is made for every record.
+# It is a tuple, which is quick to make, because every record needs one.
 Scores = tuple[float, float, float]
 
 

@@ -187,7 +187,7 @@ class Events:
         return {"events": [[getattr(event, name) for name in Running.__slots__] for event in self.running]}
 
     def restore(self, state: dict[str, Any], n: int, d: int) -> None:
-        """Restore a state; ValueError if it is not valid."""
+        """Restore a state. Raises ValueError if it is not valid."""
         for saved in state["events"]:
             fields = dict(zip(Running.__slots__, saved, strict=True))
             feature = whole_number("feature of an event", fields["feature"], 0, d - 1)

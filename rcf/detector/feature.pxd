@@ -47,7 +47,7 @@ cdef enum View:
 
 
 cdef struct Scale:
-    double centre, size        # size 0 until a value differs from the first
+    double centre, size        # the size is 0 until a value differs from the first
     double mean, square        # running mean of all later values, and running mean square deviation from it
 
 

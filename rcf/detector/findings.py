@@ -54,7 +54,7 @@ class Finding(NamedTuple):
 
 
 def shown(value: float, digits: int = 6, sign: str = "-") -> str:
-    """A number with so many significant digits; larger ones as integers without an exponent. The sign "+" shows every sign."""
+    """A number as text with this many significant digits. Larger ones have no exponent. The sign "+" shows a plus too."""
     whole = 10.0 ** (digits - 1) <= abs(value) < 1e15
     return f"{value:{sign}.0f}" if whole else f"{value:{sign}.{digits}g}"
 

@@ -86,7 +86,7 @@ cdef inline int32_t net_end(const Net* net, int32_t low, int32_t high, bint uppe
 
 
 cdef inline double net_range(const Net* net, int32_t most) noexcept nogil:
-    """The usual range: without rare groups of at most that many points at either end."""
+    """The usual range. Rare groups of at most `most` points at its ends are excluded."""
     cdef int32_t low = 0, high = net.size - 1, lower, upper, sweep
     cdef double visits = VISITS * net.blocks
     for sweep in range(SWEEPS):

@@ -52,7 +52,7 @@ def values_by_name(record: Mapping[str, Any], names: Any) -> tuple[list[float], 
     if names is None:
         known = list(record)
         if not all(isinstance(name, str) for name in known):
-            raise ValueError(f"a mapping names its features by text, got {known!r}")
+            raise ValueError(f"the names of a mapping must be text, got {known!r}")
         return values_of([record[name] for name in known]), known
     try:
         values = [record[name] for name in names]
@@ -164,7 +164,7 @@ def written(time: float, like: Any) -> str:
 
 
 def index_note(timestamps: Any) -> str:
-    """Advice for an index that is not the time."""
+    """Advice for an error message, in case the time stamps are an index that is not the time."""
     return "; reset_index(drop=True) if the index is not the time" if _are_dates(timestamps) else ""
 
 
@@ -173,7 +173,7 @@ def _are_dates(index: Any) -> bool:
 
 
 def as_frame(records: Any) -> Any:
-    """A pandas or polars Series as a frame with one column, named `UNNAMED` if it has no name; other objects unchanged."""
+    """Convert a pandas or polars Series to a frame with one column, named `UNNAMED` if it has no name. Others stay unchanged."""
     if not hasattr(records, "to_frame") or np.ndim(records) != 1:
         return records
     return records.to_frame(UNNAMED if records.name in (None, "") else records.name)

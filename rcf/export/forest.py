@@ -67,9 +67,8 @@ class FrozenForest:
         return np.where(self.anomaly_score(X) > self.threshold, -1, 1)
 
     def _checked(self, X: ArrayLike) -> NDArray[np.float64]:
-        data: NDArray[np.float64] = check_array(
-            X, dtype=np.float64, ensure_all_finite=False
-        )  # the core checks the values and names the position
+        # the core checks the values and names the position
+        data: NDArray[np.float64] = check_array(X, dtype=np.float64, ensure_all_finite=False)
         return data
 
     def __repr__(self) -> str:

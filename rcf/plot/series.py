@@ -275,9 +275,8 @@ def attribution(
     axes = axes_of(ax, figsize=(7, 1.2 + 0.3 * len(rows)))
     at = np.arange(len(rows))
     axes.barh(at, rows[:, 0], color=FLAGGED, label="high")
-    axes.barh(
-        at, rows[:, 1], left=rows[:, 0], color=SERIES, hatch="//", edgecolor="white", label="low"
-    )  # distinguishable in grey
+    # the hatch makes the bars distinguishable in grey
+    axes.barh(at, rows[:, 1], left=rows[:, 0], color=SERIES, hatch="//", edgecolor="white", label="low")
     axes.set_yticks(at, labels)
     axes.invert_yaxis()
     axes.set_xlabel(f"part of the score ({shares.sum():.3g})")

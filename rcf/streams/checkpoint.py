@@ -103,9 +103,8 @@ class Chain:
 
     def __init__(self) -> None:
         self._name, self._number = "", 0
-        self._marks: dict[Any, Any] | None = (
-            None  # of the keys, when they were last stored; None: the next one is whole
-        )
+        # the marks of the keys when they were last stored; None means that the next checkpoint is whole
+        self._marks: dict[Any, Any] | None = None
         self._next_marks: dict[Any, Any] | None = None
         self._whole = self._increments = 0  # bytes
 

@@ -186,9 +186,8 @@ class KafkaTransaction:
             if known.error is not None or not known.partitions:
                 return None
             consumer.assign([TopicPartition(self._state, 0, OFFSET_BEGINNING)])
-            parts: dict[
-                str, dict[int, bytes]
-            ] = {}  # the parts of each checkpoint by its id; compaction leaves some incomplete
+            # the parts of each checkpoint by its id; compaction leaves some incomplete
+            parts: dict[str, dict[int, bytes]] = {}
             whole: bytes | None = None
             increments: list[bytes] = []  # those that follow it
             chain = ""

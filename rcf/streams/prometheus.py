@@ -190,9 +190,8 @@ class Watch:
         self.answers: dict[Labels, Answer] = {}
         self.records = self.anomalies = self.errors = 0
         self._latest: dict[Labels, float] = {}  # time of the last sample of each series
-        self._ahead: dict[
-            Labels, tuple[int, Band]
-        ] = {}  # for each series: samples learned before the forecast; the forecast
+        # for each series: the number of samples learned before the forecast, and the forecast
+        self._ahead: dict[Labels, tuple[int, Band]] = {}
         self._now: float | None = None  # results of the last step
         self._lock = Lock()
         self._stop = Event()

@@ -30,9 +30,8 @@ class Row(NamedTuple):
     values: list[float]
     key: Hashable
     time: float | None  # seconds since 1970; a date without a zone counts as UTC
-    stamp: Any = (
-        None  # in the form for a model: a date without a zone may go back when clocks are set back, a number may not
-    )
+    # the time in the form for a model: a date without a zone may go back when clocks are set back, a number may not
+    stamp: Any = None
 
 
 def number(value: Any, name: str, decimal: str = ".") -> float:

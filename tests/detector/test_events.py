@@ -234,7 +234,7 @@ def test_mappings_are_records():
     ):
         with pytest.raises(ValueError, match=words):
             one.update(record)
-    with pytest.raises(ValueError, match="names its features by text"):
+    with pytest.raises(ValueError, match="the names of a mapping must be text"):
         StreamDetector().update({1: 2.0})
     assert one.to_bytes() == before
 
