@@ -384,7 +384,7 @@ cdef class Forest:
         return &self.trees
 
     cdef void prefetch(self) noexcept nogil:
-        """Prefetch what is needed before the trees are walked."""
+        """Prefetch the data that are read before the walks through the trees."""
         prefetch_heads(&self.trees)
         rcf_prefetch_bytes(self.gate.turn, 32)
         rcf_prefetch_bytes(self.gate.writing, 32)

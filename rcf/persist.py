@@ -187,17 +187,17 @@ def _write(path: Path, parts: Iterable[Any]) -> None:
         raise FileNotFoundError(errno.ENOENT, f"cannot save {path.name!r}: there is no folder", str(path.parent))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "cannot save: there is a folder of this name", str(path))
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with open(beside, "xb") as file:
+        with open(temporary, "xb") as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            os.chmod(beside, path.stat().st_mode & 0o777)
-        os.replace(beside, path)
+            os.chmod(temporary, path.stat().st_mode & 0o777)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     if sys.platform != "win32":  # the entry in the folder must reach the disk too; Windows cannot open a folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -297,7 +297,7 @@ def _fetch(node: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> NDArray[An
 
 
 def _bytes(name: Any, tensors: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    """The bytes that a JSON node represents, without a copy. Their tensor is removed from the dict."""
+    """The bytes that a JSON node represents, which are not copied. Their tensor is removed from the dict."""
     found = tensors.pop(name) if isinstance(name, str) and name in tensors else None
     if found is None or found.dtype != np.uint8:
         raise ModelFileError(f"{str(name)[:60]}: there are no such bytes")
@@ -475,7 +475,7 @@ def _json(text: memoryview | str, what: str) -> dict[str, Any]:
 
 
 def unpack(data: bytes | memoryview, due: type[Savable] = Savable, **options: Any) -> Any:
-    """Restore an object from the bytes of a model file. Raises an error, without reading the content, if it is not a `due`."""
+    """Restore an object from the bytes of a model file. Raises an error, and reads no content, if it is not a `due`."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"a model file must be bytes, got {type(data).__name__}")
     view = memoryview(data).cast("B")

@@ -9,7 +9,7 @@ from sampling._reservoir cimport Sample, arrival_of, sample_clear, sample_stream
 
 
 cdef enum:
-    AHEAD = 32  # rows of a large table that are on their way from memory at once
+    AHEAD = 32  # rows of a large table are prefetched this many rows before they are needed
 
 
 cdef inline bint sample_rows(Trees* f, int first, int last, int64_t n, const double* weights, const double* cumulative,

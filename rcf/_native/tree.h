@@ -35,18 +35,18 @@ static int rcf_starved; /* set by tests to make allocations fail */
  * line. */
 typedef struct {
     int32_t child[2]; /* x[dim] <= value goes to child[0]; >= 0 is an inner node, < 0 the leaf ~child */
-    float value;      /* of a free node, child[0] is the next free one, -1 at the end */
+    float value;      /* in a free node, child[0] is the next free node, or -1 at the end of the list */
     int32_t dim;
 } rcf_cut;
 
 typedef struct {
     double range;   /* the sum of the sides of the box */
-    int32_t mass;   /* records below; 0 marks a free node */
+    int32_t mass;   /* number of records below; 0 marks a free node */
     int32_t parent; /* -1 at the root */
 } rcf_node;
 
 typedef struct {
-    int32_t mass;   /* records equal to the point; 0 marks a free leaf, parent is then the next free one */
+    int32_t mass;   /* number of records equal to the point; 0 marks a free leaf, whose parent is the next free leaf */
     int32_t parent; /* -1 at the root */
 } rcf_leaf;
 

@@ -75,7 +75,7 @@ typedef struct {
 typedef struct {
     int32_t *order, *spare, *done_row;
     double *value, *done_value;
-    rcf_span *spans, *waiting; /* one for each node that rows reach: twice as many as rows */
+    rcf_span *spans, *waiting; /* one for each node that rows reach, at most twice the number of rows */
     double *wide;              /* a box as doubles */
     float *box;                /* scratch, for a box that is not in memory */
 } rcf_sweep;

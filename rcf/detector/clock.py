@@ -1,4 +1,4 @@
-"""Time stamps: their order, their interval, the number of missing records between two, and the local time."""
+"""Time stamps: check their order, learn their interval, count the missing records between them, and find the local time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Clock(Times):
         return self.follows(before, moment.time, moment.local)
 
     def admit(self, timestamp: Any) -> Moment | None:
-        """The moment of the next record; None if the stream has no time stamps; ValueError if the stamp is not accepted.
+        """The moment of the next record, or None if the stream has no time stamps. Raises ValueError if the stamp is not accepted.
 
         If three refused stamps in a row are consistent with each other, the third is accepted and starts a new clock. In this case
         the last accepted stamp was wrong, or the clock was set.

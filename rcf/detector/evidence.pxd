@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 cdef enum:
-    HOLD = 30        # number of records that an alarm must exceed: event AP .588; with 100 records .567, with 16 .589 at a lower F1
+    HOLD = 30        # earlier records that an alarm must exceed. Event AP is .588; with 100 records .567; with 16 .589, but a lower F1
 
 cdef enum Method:
     DEPTH, RATIO

@@ -17,7 +17,7 @@ cdef enum:
     RUN_BLOCK = 128    # the longest run of equal values is kept for each block of this many records
     RUN_BLOCKS = 39    # number of such blocks; together about 5000 records
     RUN_QUIET = 256    # no run is too long in the first records
-    RUN_LEAST = 15     # a run is too long from RUN_RATIO times the longest earlier run, plus RUN_LEAST records, on
+    RUN_LEAST = 15     # a run is too long if it exceeds RUN_RATIO times the longest earlier run by RUN_LEAST or more
     RUN_RATIO = 3
     FIRST_CHECKS = 4   # a new scale is wrong if this many blocks of 64 records in a row contradict it
     CHECKS = 16        # the same for an older scale
@@ -62,7 +62,7 @@ cdef struct Feature:
     Scale value, log
     double unit                # where the logarithm becomes linear; 0 until a value other than 0 came
     double[HEAD] recent        # the first values, later the values of the current block of 64
-    int32_t n_recent, checks, contradicted  # blocks checked; contradictions in a row: above 0 too wide, below 0 too narrow
+    int32_t n_recent, checks, contradicted  # blocks checked; contradictions in a row, negative if the scale is too narrow
     double contradiction       # of the contradicting spreads, the one that is closest to the scale
     bint settled               # whether the scale is determined; no value is judged before that
     int64_t seen               # number of values

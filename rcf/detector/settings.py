@@ -44,7 +44,7 @@ class Settings(NamedTuple):
 
 
 def checked_settings(params: dict[str, Any]) -> Settings:
-    """Validated parameters. ValueError or TypeError names an invalid one."""
+    """Validate parameters. Raises ValueError or TypeError, which names the invalid one."""
     samples = whole_number("max_samples", params["max_samples"], 1, 2**30 - 1)
     decay, interval, fill = params["time_decay"], params["interval"], params["fill"]
     rate = not_negative("anomaly_rate", params["anomaly_rate"])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-PAIRS = 64  # windows in each half. With a season, the error of the drift is 1 in 100; with 32 windows it is 1.4 in 100
+PAIRS = 64  # windows compared in each half. With a season, the error of the drift is 1 in 100; with 32 windows it is 1.4 in 100
 # Share of the pairs with the same sign. If only 16 pairs are independent, this happens by chance in both halves once in 300 cases.
 AGREE = 0.75
 LEAST = 16
@@ -18,9 +18,9 @@ def trend(windows: Floats, times: NDArray[np.int64], d: int) -> Floats:
     A series can have a season, noise and a drift. A line through the levels would mistake half a season for a drift. Therefore
     each window is compared with the earlier window that is nearest in shape after the level is subtracted. Both come from the same
     part of the season, so the difference of their levels is drift. The result is the median of many such slopes (as in the
-    estimator of Theil and Sen). It is used only if two medians agree: from the last third of the time to the middle third, and from
-    the middle third to the first. A step of the level affects only one of the two. If the scale was determined again, both have a
-    drift, but in different units.
+    estimator of Theil and Sen). It is used only if two medians agree: that of the slopes between the last and the middle third of
+    the windows, and that between the middle and the first third. They disagree after a single step of the level, which affects only
+    one of them, and after a change of the scale, which changes the unit of one.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ Step = tuple[list[float], list[float], list[float], list[float]]  # a moment
 Flags = tuple[bool, bool]
 
 cdef enum:
-    RAW, BASE, CENTRE, SCALE, N_PARTS  # of a moment: what converts the numbers of a record back to its units
+    RAW, BASE, CENTRE, SCALE, N_PARTS  # the parts of a moment, which convert the numbers of a record back to its units
 
 
 cdef list numbers(const double* at, int n):
