@@ -12,7 +12,7 @@ SLOT = np.dtype([("key", np.float64), ("arrival", np.int64), ("place", np.int32)
 
 
 cdef class ReservoirCore:
-    """The sampler of the trees, with places 0 .. capacity - 1 for the owner's data."""
+    """The sampler of the trees. Each held record has a place from 0 to capacity - 1, at which the owner stores its data."""
     cdef Sample sample
     cdef Rng rng
     cdef readonly int64_t n_seen
@@ -36,7 +36,7 @@ cdef class ReservoirCore:
         free(self.sample.slots)
 
     def offer(self, double weight):
-        """The place of the next record if it enters, else -1."""
+        """Offer the next record. Returns its place if it enters, otherwise -1."""
         cdef int64_t n = self.n_seen + 1
         cdef int32_t place
         self.check_count(1)
@@ -52,14 +52,14 @@ cdef class ReservoirCore:
         return place
 
     def pass_by(self, int64_t n):
-        """The number of the next n records of weight 1 before the next that enters; they are skipped."""
+        """Skip those of the next n records of weight 1 that precede the next one that enters. Returns their number."""
         cdef int64_t passed = min(n, self.sample.next - self.n_seen - 1)
         self.check_count(passed)
         self.n_seen += passed
         return passed
 
     cpdef int check_count(self, int64_t more) except -1:
-        """Refuse records beyond the last that can be counted."""
+        """Raise a ValueError if `more` records cannot be counted."""
         cdef int64_t most = most_arrivals(self.sample.capacity)
         if self.n_seen > most - 1 - more:
             raise ValueError(f"a reservoir of {self.sample.capacity} records counts at most {most - 1} records")
@@ -67,7 +67,7 @@ cdef class ReservoirCore:
 
     @property
     def slots(self):
-        """key, arrival and place of each record held."""
+        """Key, arrival and place of each held record."""
         cdef const Sample* s = &self.sample
         cdef int32_t i
         return np.array([(s.slots[i].key, arrival_of(s, i), item_of(s, i)) for i in range(s.size)], dtype=SLOT)
@@ -77,7 +77,7 @@ cdef class ReservoirCore:
         return self.sample.threshold
 
     def replace(self, slots, double threshold, int64_t n_seen):
-        """Set the slots (keys descending, places 0 .. size - 1) after n_seen records."""
+        """Set the slots (with descending keys, and places 0 .. size - 1) and the number of records seen."""
         cdef int32_t k
         for k, (key, arrival) in enumerate(zip(slots["key"].tolist(), slots["arrival"].tolist())):
             self.sample.slots[k].key, self.sample.slots[k].held = key, held_as(&self.sample, arrival, k)

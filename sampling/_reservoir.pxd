@@ -1,10 +1,11 @@
 """A time-decayed, weighted reservoir (Efraimidis and Spirakis, 2006), with skip-ahead.
 
-Record n (the first is 1) of weight w gets the key ln(E / w) - decay * n, where E is drawn from Exp(1), and the `capacity` smallest keys
-stay. A record enters if its E is below its hazard, w * exp(threshold + decay * n). No number is drawn for a record that does not enter.
-Instead, the hazards of consecutive records are joined to a time line, on which a Poisson process of rate 1 waits for its first event.
-One draw from Exp(1), the budget, determines the record in whose hazard the event falls; the position within the hazard is E of this
-record. For records of weight 1 the sum of hazards has a closed form, so the next record that enters is known in advance.
+Record n (the first is 1) of weight w gets the key ln(E / w) - decay * n, where E is drawn from Exp(1). The `capacity` records with
+the smallest keys stay. A record enters if its E is below its hazard, w * exp(threshold + decay * n). No number is drawn for a
+record that does not enter. Instead, the hazards of consecutive records are intervals that follow each other on a line, and the
+first event of a Poisson process of rate 1 on this line is drawn. This one draw from Exp(1), the budget, determines the record in
+whose interval the event falls. The position of the event within the interval is the E of this record. For records of weight 1 the
+sum of hazards has a closed form, so the next record that enters is known in advance.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -27,26 +28,26 @@ cdef enum:
 
 cdef struct Slot:
     double key
-    uint64_t held     # the number of the record in the stream, and the owner's data, a leaf or an index; see `shift`
+    uint64_t held     # the arrival (number of the record in the stream) and the owner's item; see `shift`
 
 
 cdef struct Sample:
     Slot* slots       # a heap with the largest key first; the owner holds memory for `capacity` slots
     int32_t size
     int32_t capacity
-    int32_t shift     # the item, counted from -1, takes so many bits of `held`, and the arrival the others
+    int32_t shift     # number of bits of `held` for the item, which is counted from -1; the other bits hold the arrival
     double decay
     double growth     # exp(decay) - 1
     double threshold  # a record enters if its key is below this; infinite until a record has been dropped
     int64_t next      # the number of the next record of weight 1 that enters
     int64_t settled   # the budget accounts for the records up to this one
     double budget     # the rest of the draw from Exp(1)
-    double hazard     # the hazard of record `hazard_of` with weight 1, stored because it is needed twice
+    double hazard     # the hazard of record `hazard_of` with weight 1, which is stored because it is needed twice
     int64_t hazard_of
 
 
 cdef inline int32_t item_bits(int64_t capacity) noexcept nogil:
-    """That items from -1 to `capacity` take: with 256 records 9, which leaves the arrivals 55."""
+    """The number of bits of an item from -1 to `capacity`. With 256 records these are 9, so 55 remain for the arrival."""
     cdef int32_t bits = 1
     while (<int64_t>1 << bits) < capacity + 2:
         bits += 1
@@ -54,7 +55,7 @@ cdef inline int32_t item_bits(int64_t capacity) noexcept nogil:
 
 
 cdef inline int64_t most_arrivals(int64_t capacity) noexcept nogil:
-    """The number of records that can be counted."""
+    """The exclusive upper bound of the arrival numbers."""
     return <int64_t>1 << min(64 - item_bits(capacity), 62)
 
 
@@ -86,7 +87,7 @@ cdef inline void sample_clear(Sample* s) noexcept nogil:
 
 
 cdef inline void sample_copy(Sample* to, const Sample* of) noexcept nogil:
-    """Copy a sample into one with enough room."""
+    """Copy a sample into another one, which has memory for enough slots."""
     cdef Slot* slots = to.slots
     to[0] = of[0]
     to.slots = slots
@@ -107,7 +108,7 @@ cdef inline double first_hazard(Sample* s) noexcept nogil:
 
 
 cdef inline void sample_foresee(Sample* s) noexcept nogil:
-    """Set `next` from the budget."""
+    """Compute `next` from the budget."""
     cdef double first, gap
     if s.threshold == RCF_INFINITY:
         s.next = s.settled + 1
@@ -127,7 +128,7 @@ cdef inline void sample_foresee(Sample* s) noexcept nogil:
 
 
 cdef inline void sample_settle(Sample* s, int64_t n) noexcept nogil:
-    """Subtract the hazards of the records of weight 1 up to number n, none of which entered, from the budget."""
+    """Subtract from the budget the hazards of the records of weight 1 up to record n. None of these records entered."""
     cdef double passed
     if n <= s.settled:
         return
@@ -185,7 +186,7 @@ cdef inline void heap_down(Slot* slots, int32_t size, int32_t i, Slot slot) noex
 cdef inline void prefetch_heaps(Sample** samples, int k) noexcept nogil:
     """Prefetch the slots that heap_down() from the root will visit, because every slot sinks to the larger child.
 
-    One level of TOGETHER samples is processed at a time, so that the waits for memory overlap.
+    TOGETHER samples are processed level by level, so that their waits for memory overlap.
     """
     cdef int32_t at[TOGETHER]
     cdef int32_t child
@@ -226,7 +227,7 @@ cdef inline double sample_key(Sample* s, int64_t n, double weight, Rng* rng) noe
         sample_settle(s, n - 1)
         e = s.budget if s.budget > 1e-320 else 1e-320
     key = rcf_log(e / weight) - s.decay * <double>n
-    return key if key < s.threshold else s.threshold  # larger values come from rounding
+    return key if key < s.threshold else s.threshold  # a larger value can only be due to rounding
 
 
 cdef inline int32_t sample_enter(Sample* s, int64_t n, double weight, int32_t item, Rng* rng) noexcept nogil:
@@ -259,11 +260,12 @@ cdef inline void sample_remove(Sample* s, int32_t i) noexcept nogil:
 
 
 # ---- a whole table at once ---------------------------------------------------------------------------------------
-# The slots get the row numbers (from 1), and keys as if every row had come as record `now`. The owner sets `item`.
+# The slots get the row numbers (from 1), and keys as if every row had arrived as record `now`. The owner sets `item`.
 
 cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t now, Rng* rng,
                                 void (*logs)(double* x, int32_t n) noexcept nogil) noexcept nogil:
-    """A uniform sample of the rows offset + 1 .. offset + n, at a cost that does not depend on n. False if memory fails.
+    """Draw a uniform sample of the rows offset + 1 .. offset + n, at a cost that does not depend on n. False if there is
+    no memory.
 
     The k smallest of n draws from Exp(1) are sums of Exp(1) / n, Exp(1) / (n - 1), ... They are drawn in order and assigned to distinct
     rows in random order. `logs` replaces n numbers by their logarithms; it computes several at once.
@@ -275,7 +277,7 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
     cdef double e = 0.0
     s.size = size
     if n < 2 * <int64_t>size:
-        # the first places of a shuffle
+        # the first positions of a shuffle
         table = <int64_t*>malloc(n * sizeof(int64_t))
         if table == NULL:
             return False
@@ -287,7 +289,7 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
             table[i] = table[k]
             s.slots[size - 1 - k].held = held_as(s, offset + row + 1, -1)
     else:
-        # draw again if a row was drawn before; the table of marks is at most a quarter full
+        # repeat a draw if the row was drawn before; the hash table of drawn rows is at most a quarter full
         room = 8
         while room < 4 * <int64_t>size:
             room *= 2
@@ -305,7 +307,7 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
             table[at] = row
             s.slots[size - 1 - k].held = held_as(s, offset + row, -1)
             k += 1
-    draws = <double*>table  # no longer needed, and as long
+    draws = <double*>table  # the table is no longer needed, and is long enough
     for k in range(size):
         draws[k] = between(rng)
     logs(draws, size)
@@ -314,17 +316,17 @@ cdef inline bint sample_uniform(Sample* s, int64_t n, int64_t offset, int64_t no
         draws[k] = e
     logs(draws, size)
     for k in range(size):
-        s.slots[size - 1 - k].key = draws[k] - s.decay * <double>now  # descending, which is a heap
+        s.slots[size - 1 - k].key = draws[k] - s.decay * <double>now  # descending keys form a heap
     free(table)
     sample_next(s, now, rng)
     return True
 
 
 cdef inline void sample_stream(Sample* s, int64_t n, Rng* rng) noexcept nogil:
-    """The records 1 .. n as a stream, of which only the last ones are processed, because older ones cannot stay.
+    """Process the records 1 .. n as a stream. Only the last ones are processed, because older records cannot stay.
 
-    A record more than L behind the last has less than e^(-decay L) of its weight. L is chosen so that all of these together have less
-    than 2^-60 of it, which is below the resolution of a double.
+    A record that is more than L records older than the last one has less than e^(-decay L) of its weight. L is chosen so that all such
+    records together have less than 2^-60 of that weight, which is below the resolution of a double.
     """
     cdef double behind = s.capacity + (42.0 + rcf_log(<double>n)) / s.decay
     cdef int64_t record = 1
@@ -338,9 +340,10 @@ cdef inline void sample_stream(Sample* s, int64_t n, Rng* rng) noexcept nogil:
 
 cdef inline void sample_weighted(Sample* s, const double* weights, const double* cumulative, int64_t n, double decay,
                                  Rng* rng) noexcept nogil:
-    """Rows 1 .. n by weight, given the running sums of the weights; with `decay` 0 all rows count as having come together.
+    """Draw a weighted sample of the rows 1 .. n. `cumulative` holds the running sums of the weights.
 
-    Without decay the next row that enters is found by bisection in the running sums.
+    With `decay` 0, all rows count as having arrived at the same time, and the next row that enters is found by bisection in the
+    running sums.
     """
     cdef int64_t row = 1, low, high, middle, i
     cdef double unit, start, keep = s.decay

@@ -1,4 +1,4 @@
-"""A bounded sample of a stream of any objects."""
+"""A sample of bounded size of a stream of arbitrary objects."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ class Reservoir(Generic[T]):
         The largest number of records that it holds.
     time_decay : float, default=0.0
         The weight of a record is multiplied by ``exp(-time_decay)`` for each record that follows. The mean age of the
-        records held tends to ``1 / time_decay`` where that is much more than `capacity`.
+        held records tends to ``1 / time_decay`` if this is much larger than `capacity`.
     random_state : int, RandomState, Generator or None, default=None
         Seed. The same seed and the same stream give the same sample.
 
     Notes
     -----
     P. Efraimidis, P. Spirakis, "Weighted random sampling with a reservoir", Information Processing Letters 97 (2006).
-    A record whose weight exceeds the sum of all others is nearly always held, and only once.
-    The number of a record and its place share 64 bits: a reservoir of a million places counts 2^43 records, one of 256 places 2^55.
+    If the weight of a record exceeds the sum of all other weights, the record is nearly always held. No record is held twice. The
+    number of a record and its place share 64 bits. So a reservoir with a capacity of a million can count 2^43 records, and one
+    with a capacity of 256 can count 2^55.
 
     Examples
     --------
@@ -61,7 +62,7 @@ class Reservoir(Generic[T]):
         Parameters
         ----------
         item : object
-            The object itself is kept, not a copy.
+            A reference to the object is kept, not a copy.
         weight : float, default=1.0
             From 1e-150 to 1e150, so that sums and ratios of weights stay finite.
 
@@ -97,7 +98,7 @@ class Reservoir(Generic[T]):
                 raise ValueError(f"weights must be between 1e-150 and 1e150, got {checked[bad[0]]} (item {bad[0]})")
             for item, weight in zip(items, checked.tolist(), strict=True):
                 self.offer(item, weight)
-        elif isinstance(items, (Sequence, np.ndarray)):  # indexing reaches the next record that enters directly
+        elif isinstance(items, (Sequence, np.ndarray)):  # indexing can skip to the next record that enters
             at, n = 0, len(items)
             while True:
                 at += self._core.pass_by(n - at)
@@ -116,11 +117,11 @@ class Reservoir(Generic[T]):
         return np.sort(slots, order="arrival")
 
     def sample(self) -> list[T]:
-        """The records held, oldest first."""
+        """The held records, oldest first."""
         return [self._items[place] for place in self._slots()["place"]]
 
     def ages(self) -> NDArray[np.int64]:
-        """The number of records that came after each record held, in the order of `sample()`; shape ``(len(self),)``."""
+        """The number of records that came after each held record, in the order of `sample()`; shape ``(len(self),)``."""
         arrivals: NDArray[np.int64] = self._slots()["arrival"]
         return self.n_seen - arrivals
 
@@ -165,7 +166,7 @@ class Reservoir(Generic[T]):
 
     @property
     def n_seen(self) -> int:
-        """How many records have been offered."""
+        """Number of records that have been offered."""
         return self._core.n_seen
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Shingles: windows of consecutive records as points."""
+"""Shingles: windows of consecutive records, used as points."""
 
 if __name__ == "shingle":  # imported by its bare name in a checkout: return the real package
     import sys

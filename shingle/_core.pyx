@@ -12,7 +12,7 @@ from shingle._ring cimport Ring, ring_push, ring_window
 
 
 cdef class RingCore:
-    """The last `size` records of `width` numbers each, in one array."""
+    """The last `size` records in one array. Each record has `width` numbers."""
     cdef Ring ring
 
     def __init__(self, int64_t size, int64_t width):
@@ -33,7 +33,7 @@ cdef class RingCore:
         ring_push(&self.ring, &record[0])
 
     def window(self, bint rotate):
-        """A copy: (size * width,)."""
+        """A copy of the window, of shape (size * width,)."""
         out = np.empty(self.ring.size * self.ring.width)
         cdef double[::1] target = out
         memcpy(&target[0], ring_window(&self.ring, rotate), self.ring.size * self.ring.width * sizeof(double))

@@ -1,7 +1,7 @@
-"""The last `size` records of a stream, side by side.
+"""The last `size` records of a stream in one array.
 
-Every record is written twice, `size` records apart, so that the window in order of time lies in one piece at
-every moment and reading it copies nothing.
+Every record is written twice, `size` records apart. So the window in order of time is always contiguous, and
+reading it copies nothing.
 """
 
 from libc.stdint cimport int64_t
@@ -9,7 +9,7 @@ from libc.string cimport memcpy
 
 
 cdef struct Ring:
-    double* values  # 2 * size * width: memory is the owner's
+    double* values  # (2 * size * width); the owner allocates and frees it
     int64_t size
     int64_t width
     int64_t seen    # records since the last reset
@@ -23,7 +23,7 @@ cdef inline void ring_push(Ring* r, const double* record) noexcept nogil:
 
 
 cdef inline double* ring_window(Ring* r, bint rotate) noexcept nogil:
-    """The oldest record first; rotated, each record stays in the place it was written to."""
+    """The window, oldest record first. If `rotate`, record k is at position k % size instead."""
     if rotate:
         return r.values
     return r.values + (r.seen % r.size) * r.width

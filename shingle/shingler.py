@@ -1,4 +1,4 @@
-"""Windows of consecutive records: of a stream, of an array, and from scores of windows back to records."""
+"""Windows of consecutive records of a stream or an array, and the conversion of scores of windows to scores of records."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ._core import RingCore
 class Shingler:
     """The last `size` records of a stream as one point.
 
-    `push` returns None until `size` records have come. The records of a window must be evenly spaced in time. After a gap
-    call `reset`, or fill the gap, because a window across it would mix records from before and after.
+    `push` returns None until `size` records have come. The records of a window must be evenly spaced in time. If there is
+    a gap, fill it or call `reset`, because a window across the gap would mix records from before and after.
 
     Parameters
     ----------
@@ -26,7 +26,8 @@ class Shingler:
         Number of features of a record.
     rotate : bool, default=False
         Keep record `k` at position ``k % size`` instead of shifting every record by one position. Consecutive windows then
-        differ in one record only. If `size` is a multiple of the period of the data, each position stands for one phase.
+        differ in one record only. If `size` is a multiple of the period of the data, each position corresponds to one
+        phase.
 
     Examples
     --------
@@ -49,14 +50,14 @@ class Shingler:
     def push(self, record: ArrayLike) -> NDArray[np.float64] | None:
         """Add a record ``(n_features,)`` and return the window ``(size * n_features,)`` as a new array, or None at the start.
 
-        NaN is allowed, so that callers can fill gaps in the window.
+        NaN is allowed. Callers can use it to mark gaps in the window.
         """
         self._core.push(as_record(record, self.n_features, type(self).__name__))
         return self.window
 
     @property
     def window(self) -> NDArray[np.float64] | None:
-        """A copy of the current window, oldest record first (fixed positions with `rotate`); None before it is full."""
+        """A copy of the current window, oldest record first (or at fixed positions with `rotate`). None before it is full."""
         return self._core.window(self.rotate) if self.full else None
 
     @property
@@ -136,13 +137,15 @@ def unshingle(
     size, step : int
         The values that were given to `shingle`.
     reduce : {"last", "mean", "max"}, default="last"
-        "last" gives a record the score of the window that ends there, which is all that a stream knows at that moment.
-        "mean" and "max" reduce over all windows that contain the record. They locate an anomaly better in hindsight.
+        With "last", the score of a record is that of the window that ends with it, which is the only score that is
+        available in a stream at that time. "mean" and "max" reduce over all windows that contain the record, and
+        locate an anomaly better in hindsight.
 
     Returns
     -------
     ndarray of shape ((m - 1) * step + size,)
-        NaN where no window gives a score: with "last" the first ``size - 1`` records, and records between steps.
+        The scores of the records. They are NaN if no window gives a score; with "last" these are the first
+        ``size - 1`` records and the records between steps.
 
     Examples
     --------

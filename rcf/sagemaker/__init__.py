@@ -1,7 +1,7 @@
 """A container for your own machines with the interface of SageMaker's Random Cut Forest, from training job to endpoint.
 
 `train` runs a training job on the files in ``/opt/ml``, `app` is the endpoint, and `rcf.sagemaker.recordio` reads and writes
-RecordIO-protobuf. The command ``rcf-sagemaker`` has the subcommands ``train``, ``serve`` and ``batch``. Needs the extra
+RecordIO-protobuf. The command ``rcf-sagemaker`` has the subcommands ``train``, ``serve`` and ``batch``. The package needs the extra
 ``sagemaker``.
 """
 

@@ -1,4 +1,4 @@
-"""``python -m rcf.sagemaker``."""
+"""``python -m rcf.sagemaker``: the command ``rcf-sagemaker``."""
 
 from .command import main
 

@@ -12,7 +12,8 @@ from .sample import Sample, union
 
 MODEL = "model.rcf"
 ARCHIVE = "model.tar.gz"
-# Each of several hosts writes one such file. SageMaker collects the files of all hosts in one archive.
+# If a job runs on several hosts, each host writes one such file. SageMaker collects the files of all hosts in one
+# archive.
 _PART = re.compile(r"host-(\d+)-of-(\d+)\.sample")
 
 
@@ -27,7 +28,7 @@ def pack(forest: RandomCutForest, path: Path) -> None:
     Parameters
     ----------
     forest : rcf.RandomCutForest
-        A fitted forest. The endpoint scores by its `method`.
+        A fitted forest. The endpoint returns scores of its `method`.
     path : path-like
 
     Examples
@@ -101,6 +102,6 @@ def _forest(files: dict[str, bytes]) -> RandomCutForest:
     expected = max(of for of, _ in parts.values())
     if sorted(parts) != list(range(1, expected + 1)) or any(of != expected for of, _ in parts.values()):
         raise ValueError(
-            f"of the files of {expected} hosts there are {', '.join(sorted(name for _, name in parts.values()))}"
+            f"the files of {expected} hosts are needed, but there are {', '.join(sorted(name for _, name in parts.values()))}"
         )
     return union([Sample.from_bytes(files[parts[i][1]]) for i in sorted(parts)]).forest()

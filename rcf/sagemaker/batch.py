@@ -1,4 +1,4 @@
-"""``rcf-sagemaker batch``: a batch transform job without the service around it."""
+"""``rcf-sagemaker batch``: a batch transform job that runs without the service."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def transform(
     assemble_with: str = "Line",
     max_payload_in_mb: int = 6,
 ) -> list[Path]:
-    """Score files of any length. The answers to ``name`` are written to ``name.out``.
+    """Score files of any length. The answers for the file ``name`` are written to ``name.out``.
 
-    The parameters have the names and values of CreateTransformJob. An output file appears only when its whole input is scored.
+    The parameters have the names and values of CreateTransformJob. An output file appears only after its whole input is scored.
 
     Parameters
     ----------
     model : path-like
-        What :func:`rcf.sagemaker.unpack` reads.
+        A model that :func:`rcf.sagemaker.unpack` can read.
     source : path-like
         A file, or a folder with files.
     output : path-like
@@ -43,7 +43,7 @@ def transform(
     split_type : {"None", "Line", "RecordIO"}
         What counts as one record: the whole file, a line, or a RecordIO frame.
     batch_strategy : {"MultiRecord", "SingleRecord"}
-        Whether a request holds as many records as fit, or one record.
+        Whether a request holds as many records as possible, or one record.
     assemble_with : {"None", "Line"}
         Whether a newline follows each answer.
     max_payload_in_mb : int

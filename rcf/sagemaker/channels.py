@@ -20,7 +20,7 @@ _PATIENCE = 60.0  # seconds to wait for a pipe, because SageMaker creates it whi
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel: where its data are and how they are encoded.
+    """One channel: the location and the encoding of its data.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Channel:
     content_type : str
         "text/csv" or "application/x-recordio-protobuf".
     label_size : int
-        Number of label columns, which come first in CSV.
+        Number of label columns, which are the first columns of CSV.
     pipe : bool
         Read the pipe ``<name>_0`` instead of the files in the folder ``<name>``.
     wrapped : bool
@@ -67,7 +67,7 @@ class Channel:
         return cls(name, data, kind, size, mode == "Pipe", wrapped)
 
     def rows(self, n_features: int) -> Iterator[Rows]:
-        """All rows in blocks. Files are read in the order of their names. ValueError names the file and the row."""
+        """All rows in blocks. Files are read in the order of their names. A ValueError names the file and the row."""
         sources = [self.data / f"{self.name}_0"] if self.pipe else self._files()
         for path in sources:
             try:
@@ -81,7 +81,7 @@ class Channel:
         folder = self.data / self.name
         if not folder.is_dir():
             raise ValueError(f"the channel {self.name!r} has no folder {folder}")
-        # names that start with a dot are not data: the SDK's manifest, files of the operating system
+        # names that start with a dot are not data: they are the SDK's manifest, or files of the operating system
         found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         if not found:
             raise ValueError(f"the channel {self.name!r} has no files in {folder}")
@@ -130,7 +130,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def read_json(path: Path, *, default: Any = None) -> Any:
-    """The JSON object in a configuration file. ValueError names the file."""
+    """The JSON object in a configuration file. A ValueError names the file."""
     if default is not None and not path.exists():
         return default
     try:

@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    train = commands.add_parser("train", help="run the training job that lies in input/ below the root")
+    train = commands.add_parser("train", help="run the training job in input/ below the root")
     serve = commands.add_parser("serve", help="answer /ping and /invocations until SIGTERM")
     transform = commands.add_parser("batch", help="score files, as a batch transform job does")
     for command in (train, serve, transform):
@@ -69,16 +69,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    # The first process of a container ignores SIGTERM unless it installs a handler. Models are renamed into place, so that no
-    # half-written model remains.
+    # The first process of a container ignores SIGTERM unless it installs a handler. A model is written to a temporary file
+    # and renamed, so no incomplete model remains.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     return training.train()
 
 
 def _serve(options: argparse.Namespace) -> int:
     if options.model is not None:
-        os.environ[environment.MODEL_PATH] = str(options.model)  # because the workers are separate processes
-    # Works until uvicorn installs its own handler. After uvicorn has drained, it restores this one and raises the signal again.
+        os.environ[environment.MODEL_PATH] = str(options.model)  # the workers are separate processes
+    # This handler is used until uvicorn installs its own. After uvicorn has finished, it restores this one and raises the
+    # signal again.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     serving.serve(options.host, options.port)
     return 0

@@ -13,7 +13,7 @@ MODEL_PATH = "RCF_SAGEMAKER_MODEL"  # the variable in which `serve --model` pass
 
 
 def multi_model() -> bool:
-    """Whether SageMaker wants an endpoint of many models."""
+    """Whether SageMaker requests a multi-model endpoint."""
     return os.environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
@@ -25,7 +25,7 @@ def model_path(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def workers() -> int:
-    """The number of worker processes: MODEL_SERVER_WORKERS, else one per core; one for a multi-model endpoint."""
+    """The number of worker processes: MODEL_SERVER_WORKERS, else one per core. A multi-model endpoint has one."""
     if multi_model():
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

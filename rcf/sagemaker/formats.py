@@ -19,7 +19,7 @@ CSV, JSON = "text/csv", "application/json"
 LINES, RECORDIO = "application/jsonlines", "application/x-recordio-protobuf"
 INPUTS = (CSV, JSON, LINES, RECORDIO)
 OUTPUTS = (JSON, LINES, RECORDIO)
-# Below this size Python's csv module is faster, because pyarrow's reader takes 0.3 ms to start.
+# Up to this number of bytes, Python's csv module is faster, because pyarrow's reader takes 0.3 ms to start.
 _SMALL = 4096
 _PIECE = 4096  # rows converted to or from JSON at once, about a millisecond
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -41,7 +41,7 @@ def label_size(parameters: dict[str, str], default: int) -> int:
 
 
 def decode(body: bytes, content_type: str, n_features: int) -> Iterator[Rows]:
-    """The rows of a request body, in blocks. ValueError names the row and the fault."""
+    """The rows of a request body, in blocks. A ValueError names the row and the reason."""
     kind, parameters = media_type(content_type)
     if kind == CSV:
         found, name = csv_rows(body.rstrip(b"\r\n"), label_size(parameters, 0), n_features), "row"
@@ -56,7 +56,7 @@ def decode(body: bytes, content_type: str, n_features: int) -> Iterator[Rows]:
 
 
 def checked(blocks: Iterator[Rows], name: str = "row") -> Iterator[Rows]:
-    """The blocks. ValueError for a number that a forest cannot hold; it counts the rows of all blocks and calls them `name`."""
+    """Check the blocks. ValueError for a number that a forest cannot hold; it counts the rows of all blocks, as `name`."""
     before = 0
     for rows in blocks:
         bad = ~(np.abs(rows.X) <= LIMIT)
@@ -73,7 +73,8 @@ def encode(scores: NDArray[np.float64], accept: str) -> bytes:
     """The body of the response, in one of the types OUTPUTS."""
     if accept == RECORDIO:
         return recordio.write_scores(scores)
-    # At most ten decimals, as in the responses of a live endpoint. In pieces, because orjson blocks all other requests.
+    # The scores have at most ten decimals, as in responses of SageMaker. They are encoded in pieces, because orjson
+    # blocks other requests.
     rounded = np.round(scores, 10)
     parts = []
     for start in range(0, len(scores), _PIECE):
@@ -88,7 +89,7 @@ def encode(scores: NDArray[np.float64], accept: str) -> bytes:
 
 
 def csv_rows(data: bytes, labels: int, n_features: int, before: int = 0) -> Iterator[Rows]:
-    """The rows of CSV text without a header. The first `labels` columns are labels; `before` rows came earlier."""
+    """The rows of CSV text without a header. The first `labels` columns are labels. Errors number rows from `before` + 1."""
     if not data:
         return
     table = None if len(data) < _SMALL else _csv_by_arrow(data, labels + n_features)
@@ -116,7 +117,7 @@ def _csv_by_arrow(data: bytes, n_columns: int) -> NDArray[np.float64] | None:
 
 
 def _csv_by_hand(data: bytes, n_columns: int, labels: int, before: int) -> NDArray[np.float64]:
-    """The table, read cell by cell: for small bodies, for cells that pyarrow does not accept, and to name a fault."""
+    """The table, read cell by cell. Used for small bodies, for cells that pyarrow does not accept, and to find an invalid cell."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -185,12 +186,12 @@ def _blocks(instances: list[Any], what: str, n_features: int, before: int = 0) -
 
 
 def _dense(instances: list[Any], n_features: int) -> NDArray[np.float64] | None:
-    """The rows if each instance is {"features": [numbers]}; None if any is not."""
+    """The rows if all instances have the form {"features": [numbers]}; otherwise None."""
     try:
         table = np.array([instance["features"] for instance in instances])
     except (TypeError, KeyError, ValueError):
         return None
-    # numpy would turn True among numbers into 1
+    # because numpy would convert True among numbers to 1
     fine = table.ndim == 2 and table.shape[1] == n_features and table.dtype.kind in "iuf"
     if not fine or any(bool in map(type, instance["features"]) for instance in instances):
         return None

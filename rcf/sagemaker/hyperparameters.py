@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .recordio import MAX_FEATURES
 
 METRICS = ("accuracy", "precision_recall_fscore")
-# AWS's container accepts these too, and the SDK sends the first. They have no effect on a forest.
+# AWS's container accepts these too, and the SDK sends mini_batch_size. They have no effect on a forest.
 _IGNORED = {"mini_batch_size", "epochs", "force_dense"}
 
 
@@ -21,15 +21,16 @@ class Hyperparameters:
     Attributes
     ----------
     feature_dim : int
-        Features of a row, 1 to 10 000; required.
+        Number of features of a row, 1 to 10 000; required.
     num_trees : int
-        50 to 1000.
+        Number of trees, 50 to 1000.
     num_samples_per_tree : int
-        1 to 2048. AWS recommends the reciprocal of the expected share of anomalies.
+        Number of rows that each tree holds, 1 to 2048. AWS recommends the reciprocal of the expected share of
+        anomalies.
     eval_metrics : tuple of str
         Metrics reported for the channel "test": "accuracy", "precision_recall_fscore", or both.
     seed : int
-        0 to 2**32 - 1; AWS's container has no such setting. The same data and seed give the same model, bit for bit.
+        0 to 2**32 - 1. The same data and seed give the same model, bit for bit. AWS's container has no such setting.
     """
 
     feature_dim: int
@@ -40,7 +41,7 @@ class Hyperparameters:
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Hyperparameters:
-        """Parse the strings of hyperparameters.json. ValueError names what is missing, unknown or out of range."""
+        """Parse the strings of hyperparameters.json. A ValueError names the one that is missing, unknown or out of range."""
         known = cls.__dataclass_fields__
         for name in given:
             if name not in known and name not in _IGNORED and not name.startswith("_"):

@@ -13,12 +13,13 @@ from starlette.responses import Response
 from ..estimator import RandomCutForest
 from . import environment, formats
 
-# Bodies up to this size are scored in the event loop, in about 0.1 ms; larger ones in a thread, so that /ping need not wait.
+# Bodies up to this size are scored in the event loop, in about 0.1 ms. Larger ones are scored in a thread, so that /ping
+# need not wait.
 _AT_ONCE = 8192
 
 
 class RequestError(Exception):
-    """A request that is refused, and the HTTP status to send."""
+    """The reason why a request is refused, and the HTTP status to send."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
@@ -47,7 +48,8 @@ def answer(
     Raises
     ------
     RequestError
-        With status 415 or 406 for other types, or 400 for a body that cannot be read as its type. The text names the row.
+        With status 415 or 406 if a type is not supported, or with 400 if the body does not have the type; the text names
+        the row.
 
     Examples
     --------
@@ -91,7 +93,7 @@ def _accepted(accept: str | None) -> str:
 
 
 async def respond(request: Request, forest: RandomCutForest) -> Response:
-    """The scores of the rows in a request, or the error."""
+    """The response to a request: the scores of its rows, or an error."""
     headers = request.headers
     try:
         body = await _body(request)
@@ -106,7 +108,7 @@ async def respond(request: Request, forest: RandomCutForest) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """The body. One that is too long is refused as soon as that is known."""
+    """The body of a request. A body that is too long is refused as soon as its length is known."""
     limit = environment.body_limit()
     parts, size = [], 0
     length = request.headers.get("content-length", "0")
@@ -130,5 +132,5 @@ async def ping(request: Request) -> Response:
 
 
 async def gone(request: Request, error: Exception) -> Response:
-    """The client disconnected while it sent the body. Without this handler the log would show a traceback."""
+    """Handle a client that disconnects while it sends the body. Without this handler the log would show a traceback."""
     return Response(status_code=HTTPStatus.BAD_REQUEST)

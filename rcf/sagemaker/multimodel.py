@@ -1,4 +1,4 @@
-"""The interface of a multi-model endpoint: SageMaker loads and unloads models and names one in each request."""
+"""The interface of a multi-model endpoint. SageMaker loads and unloads models, and each scoring request names a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .invocations import gone, ping, respond
 def application() -> Starlette:
     """An endpoint without models, as an ASGI application; requests to ``/models`` load and unload them.
 
-    One process holds all models, because every later request must find a model that was loaded once.
+    A single process holds all models, because a model is loaded once and all later requests must find it.
     """
     models: dict[str, tuple[str, RandomCutForest]] = {}
 

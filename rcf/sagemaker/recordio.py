@@ -7,11 +7,11 @@ little-endian. The payload is a message of proto2's ``aialgs.data.Record``::
     Value   { oneof { Float32Tensor = 2; Float64Tensor = 3; Int32Tensor = 7; Bytes = 9 } }
     Tensor  { values = 1 (packed); uint64 keys = 2 (packed); uint64 shape = 3 (packed) }
 
-A row is ``features["values"]``: dense, or sparse where it has keys. Its label is ``label["values"]``. For the
-same rows, `write` makes the same bytes as Google's protobuf and the SageMaker SDK (version 2).
+A row is the tensor ``features["values"]``. It is sparse if it has keys, and dense otherwise. Its label is ``label["values"]``. For
+the same rows, `write` returns the same bytes as Google's protobuf and the SageMaker SDK (version 2).
 
-Consecutive frames that differ only in their floats, as those of a dense float table do, are read as a block, in 6 ns a value.
-Every other frame is parsed field by field, in about 12 µs.
+Consecutive frames of a dense float table differ only in their floats. Such frames are read as a block, which takes 6 ns per value.
+Every other frame is parsed field by field, which takes about 12 µs.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from scipy import sparse
 
 MAGIC = 0xCED7230A
 MAX_FEATURES = (
-    10_000  # SageMaker's limit of feature_dim; it also bounds the memory that a small sparse record can demand
+    10_000  # SageMaker's limit of feature_dim; it also bounds the memory that a small sparse record can require
 )
-BLOCK_VALUES = 2**21  # in a block of rows, 16 MiB
+BLOCK_VALUES = 2**21  # number of values in a block of rows (16 MiB)
 CHUNK = 2**23  # bytes read from a file at once
 _HEAD = struct.Struct("<II")
-_LENGTH = 2**29 - 1  # mask of a length; the three bits above it tell which part of a split record the frame holds
+_LENGTH = 2**29 - 1  # mask of a length; the three bits above it say which part of a split record the frame contains
 _WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5  # wire types of protobuf
 _FEATURES, _LABEL = 1, 2
@@ -47,11 +47,11 @@ class Rows(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    kind: int  # the field number in Value, which tells the type of the numbers
+    kind: int  # the field number in Value, which determines the type of the numbers
     values: NDArray[Any]
     keys: list[int]
     shape: list[int]
-    at: int  # offset of the values in the payload; -1 if they are not in one piece
+    at: int  # offset of the values in the payload; -1 if they are not contiguous
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------
@@ -65,14 +65,15 @@ def read(data: bytes, n_features: int | None = None) -> Rows:
     data : bytes
         Any number of frames.
     n_features : int, default=None
-        Features of every row. None takes the number from the first row, at most 10 000 (SageMaker's limit).
+        Number of features of every row. None takes the number of the first row, which may be at most 10 000
+        (SageMaker's limit).
 
     Returns
     -------
     X : ndarray of shape (n, n_features)
         float64; sparse rows are filled with zeros.
     labels : ndarray of shape (n,) or None
-        NaN where a record has no label; None if none has one.
+        The label of each row, or NaN if a record has none. None if no record has a label.
 
     Raises
     ------
@@ -172,13 +173,13 @@ def _blocks(data: bytes, n_features: int | None, number: int, *, whole: bool) ->
 
 
 def _next_record(data: bytes, at: int, whole: bool) -> tuple[bytes, int, int] | None:
-    """The payload of the record at `at`, the offset of the next one, and the number of frames; None if more data are needed."""
+    """The payload of the record at `at`, the offset of the next record, and the number of frames; None if more data are needed."""
     payload, pieces = b"", 0
     while True:
         if len(data) - at < _HEAD.size:
             if not whole:
                 return None
-            raise ValueError(f"it ends after {len(data) - at} of the 8 bytes of its head")
+            raise ValueError(f"it ends after {len(data) - at} of the 8 bytes of its header")
         magic, word = _HEAD.unpack_from(data, at)
         if magic != MAGIC:
             raise ValueError(f"it starts with {magic:#010x}, not with the magic number {MAGIC:#010x} of RecordIO")
@@ -187,8 +188,8 @@ def _next_record(data: bytes, at: int, whole: bool) -> tuple[bytes, int, int] | 
         if end > len(data):
             if not whole:
                 return None
-            raise ValueError(f"its head says {length} bytes, but only {len(data) - start} are left")
-        # Writers split a record where it contains the magic number, and omit the number there.
+            raise ValueError(f"its header says {length} bytes, but only {len(data) - start} are left")
+        # Writers split a record where it contains the magic number, and omit the magic number at the split.
         if part not in ((_WHOLE, _FIRST) if pieces == 0 else (_MIDDLE, _LAST)):
             raise ValueError(f"part {part} of a split record is out of order")
         payload += (MAGIC.to_bytes(4, "little") if pieces else b"") + data[start : start + length]
@@ -223,9 +224,9 @@ def _alike(data: bytes, at: int, stride: int, features: _Tensor, label: _Tensor 
 def to_row(
     values: NDArray[Any], keys: Sequence[int], shape: Sequence[int], n_features: int | None
 ) -> NDArray[np.float64]:
-    """A dense row from the parts of a tensor, which is sparse if it has keys; ValueError if it has not `n_features` numbers."""
+    """A dense row from the parts of a tensor, which is sparse if it has keys. ValueError if its width is not `n_features`."""
     if len(shape) > 1:
-        raise ValueError(f"its shape is {list(shape)[:5]}, expected one number: of features")
+        raise ValueError(f"its shape is {list(shape)[:5]}, expected a single number, the number of features")
     if keys:
         if not shape and n_features is None:
             raise ValueError("it is sparse and has no shape")
@@ -249,7 +250,7 @@ def to_row(
             if not (min(keys) >= 0 and max(keys) < width):
                 raise ValueError(f"the key {max(keys) if min(keys) >= 0 else min(keys)} is not one of {width} features")
             if len(set(keys)) < len(keys):
-                raise ValueError("a key comes twice")
+                raise ValueError("a key occurs twice")
             row[list(keys)] = values
     return row
 
@@ -275,7 +276,7 @@ def _value(payload: bytes, start: int, end: int) -> _Tensor:
     parts: list[tuple[int, int]] = []
     for number, wire, first, last in _fields(payload, start, end):
         if wire == _BYTES and number in (_FLOAT32, _FLOAT64, _INT32, 9):
-            if number != chosen:  # the last member of a oneof counts; repetitions of one member are joined
+            if number != chosen:  # the last member of a oneof is used, and repetitions of a member are merged
                 chosen, parts = number, []
             parts.append((first, last))
     if chosen not in (_FLOAT32, _FLOAT64, _INT32):
@@ -287,7 +288,7 @@ def _value(payload: bytes, start: int, end: int) -> _Tensor:
             if number == 1 and chosen != _INT32:
                 size = _FLOATS[chosen].itemsize
                 if wire != _BYTES and wire != (_FOUR if size == 4 else _EIGHT):
-                    raise ValueError("its values are not packed as the numbers they should be")
+                    raise ValueError("its values do not have the wire type of their tensor")
                 if (last - first) % size:
                     raise ValueError(f"its values take {last - first} bytes, which is not a multiple of {size}")
                 pieces.append((first, last))
@@ -299,7 +300,7 @@ def _value(payload: bytes, start: int, end: int) -> _Tensor:
                 elif wire == _VARINT:
                     integers[number].append(_varint(payload, first, last)[0])
                 else:
-                    raise ValueError("its whole numbers are not varints")
+                    raise ValueError("its integers are not varints")
     if chosen == _INT32:  # negative numbers are written as 64 bits
         values: NDArray[Any] = np.array([v & 0xFFFFFFFF for v in integers[1]], dtype=np.uint32).view(np.int32)
     else:
@@ -309,7 +310,7 @@ def _value(payload: bytes, start: int, end: int) -> _Tensor:
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Each field of a message between two places: its number, wire type, and where its value starts and ends."""
+    """Each field of a message between two offsets: its number, its wire type, and the start and the end of its value."""
     while at < end:
         tag, at = _varint(data, at, end)
         number, wire = tag >> 3, tag & 7
@@ -320,9 +321,9 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
         elif wire in (_FOUR, _EIGHT):
             length = 4 if wire == _FOUR else 8
         else:
-            raise ValueError(f"wire type {wire} is none of Record's")
+            raise ValueError(f"wire type {wire} does not occur in a Record")
         if length > end - at:
-            raise ValueError("a field is longer than what holds it")
+            raise ValueError("a field is longer than the message that contains it")
         yield number, wire, at, at + length
         at += length
 
@@ -337,21 +338,21 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & 0xFFFFFFFFFFFFFFFF, at
         shift += 7
-    raise ValueError("a varint does not end" if at < end else "it ends within a number")
+    raise ValueError("a varint has more than 10 bytes" if at < end else "it ends within a number")
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------
 
 
 def write(X: ArrayLike | sparse.sparray | sparse.spmatrix, labels: ArrayLike | None = None) -> bytes:
-    """Encode a table as RecordIO-protobuf, in the same bytes as the SageMaker SDK.
+    """Encode a table as RecordIO-protobuf. The bytes are the same as those of the SageMaker SDK.
 
     Parameters
     ----------
     X : array-like of shape (n, d), or a scipy sparse matrix or array
         float32 becomes Float32Tensor, other floats Float64Tensor, integers Int32Tensor.
     labels : array-like of shape (n,), default=None
-        Their tensor type follows their own dtype in the same way.
+        The dtype of the labels determines their tensor type in the same way.
 
     Returns
     -------
@@ -418,7 +419,7 @@ def _kind(name: str, numbers: Any) -> int:
 
 
 def _write_alike(table: NDArray[Any], field: int, name: bytes, labels: NDArray[Any] | None) -> bytes:
-    """Frames that differ only in their floats: one frame is encoded and repeated, and the floats are then filled in."""
+    """Encode rows whose frames differ only in their floats: one frame is encoded and repeated, then the floats are filled in."""
     kind = _kind("X", table)
     parts = [(field, name, kind, table)]
     if labels is not None:
@@ -436,7 +437,7 @@ def _write_alike(table: NDArray[Any], field: int, name: bytes, labels: NDArray[A
 
 
 def frame(payload: bytes) -> bytes:
-    """A payload with its head and padding."""
+    """A frame: the payload with its header and padding."""
     return _HEAD.pack(MAGIC, len(payload)) + payload + b"\0" * (-len(payload) % 4)
 
 

@@ -20,10 +20,10 @@ _HEAD = struct.Struct("<8sQQQQQ")  # the magic bytes, rows seen, feature_dim, nu
 class Sample:
     """A uniform sample without replacement of ``num_trees * num_samples_per_tree`` rows, in a fixed order.
 
-    Tree `i` gets the `i`-th part of it, ``k = len // num_trees`` rows; the rows that are left over are dropped. If there are too
-    few rows to fill the sample, all are kept in their order, so that each tree holds `k` consecutive rows. A published run of the
-    service shows exactly that: its 50 trees hold 80 rows each of 4032, although 512 were asked for. If there are more rows,
-    a row that enters replaces a random one (Algorithm R; Vitter 1985).
+    Tree `i` gets the `i`-th part of the sample, which has ``k = len // num_trees`` rows; the remaining rows are dropped. If there
+    are too few rows to fill the sample, all rows are kept in their order, so each tree holds `k` consecutive rows. A published
+    run of the service shows this behaviour: its 50 trees hold 80 rows each of 4032, although 512 were requested. If there are
+    more rows, each row that enters replaces a random one (Algorithm R; Vitter 1985).
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Sample:
         return self._table
 
     def add(self, X: NDArray[np.float64]) -> None:
-        """Take the next rows of the stream. The result does not depend on how the stream is cut into calls."""
+        """Add the next rows of the stream. The result does not depend on how the rows are divided among calls."""
         room = max(0, self._capacity - self.n_seen)
         if room:
             self._blocks.append(X[:room].copy())
@@ -67,16 +67,16 @@ class Sample:
         """The forest fitted on these rows; ValueError if there are fewer rows than trees."""
         rows, trees = self.rows, self.parameters.num_trees
         if len(rows) < trees:
-            raise ValueError(f"there are {len(rows)} rows, fewer than num_trees={trees}: a tree needs one at least")
+            raise ValueError(f"there are {len(rows)} rows, fewer than num_trees={trees}; each tree needs at least one")
         forest: RandomCutForest = RandomCutForest(trees, "disjoint", random_state=self.parameters.seed, n_jobs=-1).fit(
             rows
         )
-        forest.offset_  # noqa: B018 - computed on first use, which would change the bytes of the model
+        forest.offset_  # noqa: B018 - computed now, because computing it later would change the bytes of the model
         forest.n_jobs = None
         return forest
 
     def to_bytes(self) -> bytes:
-        """The file that a host leaves for :func:`union`: a header, the rows, and the CRC-32 of both."""
+        """The file that a host writes for :func:`union`: a header, the rows, and the CRC-32 of both."""
         p = self.parameters
         head = _HEAD.pack(_MAGIC, self.n_seen, p.feature_dim, p.num_trees, p.num_samples_per_tree, p.seed)
         data = head + self.rows.astype("<f8").tobytes()
@@ -84,7 +84,7 @@ class Sample:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read the file of a host; ValueError if it is not one or is damaged."""
+        """Read the file of a host. ValueError if it is damaged or is not such a file."""
         if data[: len(_MAGIC)] != _MAGIC:
             raise ValueError("not the sample of a host")
         if len(data) < _HEAD.size + 4 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
@@ -103,15 +103,15 @@ class Sample:
 
 
 def union(samples: Sequence[Sample]) -> Sample:
-    """The sample of the rows of all hosts, as one host would draw it from the concatenation of their files.
+    """The sample of the rows of all hosts, as one host would draw it from all files.
 
-    If all rows fit, they are concatenated. Otherwise the multivariate hypergeometric distribution determines how many rows come
-    from each host, and these are chosen at random, so that all sets of rows are equally likely.
+    If all rows fit, they are concatenated. Otherwise the number of rows from each host is drawn from the multivariate
+    hypergeometric distribution, and the rows are chosen at random. So all sets of rows are equally likely.
 
     Parameters
     ----------
     samples : sequence of Sample
-        At least one, of the same hyperparameters, in the order of the hosts.
+        At least one sample, in the order of the hosts. All must have the same hyperparameters.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""``rcf-sagemaker serve``: the endpoint, with the paths that SageMaker, batch transform and boto3 request."""
+"""``rcf-sagemaker serve``: the endpoint, which has the paths that SageMaker, batch transform and boto3 request."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def application(forest: RandomCutForest) -> Starlette:
 
 
 def serve(host: str = "0.0.0.0", port: int | None = None) -> None:
-    """Answer requests until SIGTERM. Requests in progress are then completed, within at most 25 s.
+    """Answer requests until SIGTERM. The requests in progress are then completed, within at most 25 s.
 
     The port is `port`, else SAGEMAKER_BIND_TO_PORT, else 8080. ValueError if there is no model.
     """

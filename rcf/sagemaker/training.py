@@ -31,8 +31,8 @@ def root_folder(root: str | os.PathLike[str] | None = None) -> Path:
 def train(root: str | os.PathLike[str] | None = None) -> int:
     """Run a training job as SageMaker's container does.
 
-    It reads ``input/config`` and ``input/data`` below `root`, writes the model to ``model``, prints the log lines that SageMaker
-    parses, and writes the reason of a failure to ``output/failure``.
+    It reads ``input/config`` and ``input/data`` below `root`, writes the model to ``model``, and prints the log lines that
+    SageMaker parses. If the job fails, it writes the reason to ``output/failure``.
 
     Parameters
     ----------
@@ -97,16 +97,16 @@ def _train(folder: Path) -> None:
 
 
 def _place(resources: dict[str, Any]) -> tuple[int, list[str]]:
-    """The number of this host, and all hosts in an order that is the same on each."""
+    """The number of this host, and all hosts in an order that is the same on every host."""
     hosts = sorted(resources.get("hosts") or ["algo-1"], key=lambda name: (len(name), name))
     current = resources.get("current_host", hosts[0])
     if current not in hosts:
-        raise ValueError(f"resourceconfig.json: current_host {current!r} is none of the hosts {hosts}")
+        raise ValueError(f"resourceconfig.json: current_host {current!r} is not among the hosts {hosts}")
     return hosts.index(current), hosts
 
 
 def _metrics(forest: RandomCutForest, test: Channel, parameters: Hyperparameters) -> dict[str, float]:
-    """Compare the labels of the channel with the three-sigma rule: a score above mean + 3 standard deviations is an anomaly."""
+    """Compare the labels of the channel with the three-sigma rule: scores above mean + 3 standard deviations are anomalies."""
     scores, labels = [], []
     n = 0
     for rows in test.rows(parameters.feature_dim):

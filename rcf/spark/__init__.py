@@ -1,6 +1,7 @@
 """Random cut forests in Spark: an Estimator for pipelines, detectors per key, structured streaming, and SQL functions.
 
-The driver and all workers need the package `rcf`. The forests run in Python; columns reach it as Arrow arrays.
+The driver and all workers need the package `rcf`. The forests run in Python, and Spark passes columns to Python as
+Arrow arrays.
 """
 
 try:

@@ -29,7 +29,7 @@ def features_of(frame: DataFrame, name: str) -> Column:
     """
     kind = frame.select(F.col(name)).schema[0].dataType
     if isinstance(kind, VectorUDT):
-        # vector_to_array fails on NULL without naming the column, but `table` names the column of a NULL array
+        # vector_to_array would fail on NULL without naming the column, whereas the error of `table` names it
         return F.when(F.col(name).isNotNull(), vector_to_array(F.col(name)))
     if isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType):
         return F.col(name).cast("array<double>")
@@ -42,7 +42,7 @@ def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArr
     Parameters
     ----------
     column : pyarrow.Array
-        Of lists of doubles.
+        An array of lists of doubles.
     name : str
         The column's name, for errors.
     first : int, default=0
@@ -53,7 +53,8 @@ def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArr
     Raises
     ------
     ValueError
-        For NULL in place of a row, a row whose width differs from that of the first row, infinity, or a number beyond float32.
+        If a row is NULL, if the width of a row differs from that of the first row, or if a number is infinite or beyond
+        float32.
     """
 
     def at(row: int) -> str:
@@ -80,7 +81,7 @@ def table(column: pa.Array, name: str, first: int = 0, where: str = "") -> NDArr
 
 
 def refuse_taken(frame: DataFrame, added: list[str]) -> None:
-    """Raise a ValueError if an added column exists already or two have the same name. Spark ignores the case of names."""
+    """Raise a ValueError if an added column exists already, or if two have the same name. Spark ignores the case of names."""
     taken = {column.lower() for column in frame.columns}
     for name in added:
         if name.lower() in taken:
@@ -124,7 +125,7 @@ def seconds_of(column: pa.ChunkedArray) -> NDArray[np.float64]:
 
 
 def numbers_of(rows: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
-    """The columns as (n, d); NaN for NULL."""
+    """The columns as an array (n, d), with NaN for NULL."""
     return np.column_stack([rows.column(name).cast(pa.float64()).to_numpy() for name in names])
 
 
@@ -134,7 +135,7 @@ def in_order(times: NDArray[np.float64], X: NDArray[np.float64]) -> NDArray[np.i
 
 
 def partition() -> int:
-    """The number of the partition that this worker process is on."""
+    """The number of the partition that this worker process handles."""
     from pyspark import TaskContext
 
     context: Any = TaskContext.get()

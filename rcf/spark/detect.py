@@ -1,4 +1,4 @@
-"""Anomalies in a table with many series: one detector per key, on the worker that has the rows of the key."""
+"""Anomalies in a table with many series. Each key has a detector, which runs on the worker that has the rows of the key."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def detect(
     Raises
     ------
     ValueError, TypeError
-        If a column does not exist, has the wrong type or is named twice, or if a parameter of the detector is invalid. No job is
-        started then.
+        If a column does not exist, has the wrong type or is named twice, or if a parameter of the detector is invalid. The error
+        is raised before a job is started.
 
     Notes
     -----
@@ -53,7 +53,7 @@ def detect(
 
     The detector gets times as seconds since 1970, so its daily and weekly seasons follow UTC unless `timezone` is given.
 
-    One worker holds all rows of a key in memory at once.
+    The worker holds all rows of a key in memory at once.
 
     Examples
     --------

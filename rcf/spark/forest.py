@@ -1,4 +1,4 @@
-"""The forest as an estimator of Spark ML: grown on each partition, merged on the driver, and applied on the workers."""
+"""The forest as an estimator of Spark ML. The workers grow a forest on each partition, and the driver merges them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from .columns import features_of, partition, refuse_taken, table
 from .params import ForestParams, OutputParams
 from .storage import ForestReader, ForestWriter
 
-# Number of values (128 MiB) after which a worker grows a forest, so that a partition may be larger than memory.
+# A worker grows a forest after this number of values (128 MiB), so that a partition may be larger than memory.
 CHUNK = 1 << 24
-# Number of scores that a partition sends for the quantile of `contamination`. The rank is then off by at most 1 / 8192.
+# A partition sends this number of scores for the quantile of `contamination`. The error of the rank is then at most 1 /
+# 8192 of the rows.
 QUANTILES = 4096
 _ATTRIBUTION = "array<struct<high: double, low: double>>"
 
@@ -40,10 +41,10 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
     ----------
     featuresCol : str, default="features"
         A column of vectors, such as VectorAssembler creates, or of arrays of numbers. Sparse vectors are made dense. NaN, and NULL
-        within an array, mark missing values. A NULL in place of a vector is an error.
+        within an array, mark missing values. If a whole vector is NULL, an error is raised.
     predictionCol : str, default="prediction"
         The model adds this column: 1.0 for an anomaly and 0.0 otherwise, as in the isolation forests of LinkedIn and SynapseML.
-        These are not scikit-learn's -1 and 1. An empty name adds no column.
+        The values differ from scikit-learn's -1 and 1. An empty name adds no column.
     scoreCol : str, default="anomalyScore"
         The model adds this column with the score, at least 0 and high for anomalies. Use it as the `rawPredictionCol` of a
         BinaryClassificationEvaluator.
@@ -55,9 +56,9 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
     maxSamples : int, default=256
         Number of rows that each tree holds.
     contamination : float, default=0.0
-        The share of training rows to flag as anomalies, at most 0.5. The share is exact to 1/8192 of the rows, and needs a second
-        pass over them. With 0, the threshold is the mean plus three standard deviations of the scores of the rows that the trees
-        hold.
+        The share of training rows to flag as anomalies, at most 0.5. The error of the share is at most 1/8192 of the rows. This
+        needs a second pass over the rows. With 0, the threshold is the mean plus three standard deviations of the scores of the
+        rows that the trees hold.
     method : {"depth", "path", "codisp", "displacement", "opensearch"}, default="depth"
         The kind of score; see :class:`rcf.RandomCutForest`.
     seed : int, default=0
@@ -71,13 +72,14 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
 
     Notes
     -----
-    From a single partition of at most 2^24 numbers, `fit` grows the forest of ``rcf.RandomCutForest(...,
-    random_state=seed).fit(rows)``. The random numbers of further partitions come from ``numpy.random.default_rng([seed,
-    partition, 0])``. Longer partitions are grown in pieces of that size, which are merged.
+    If there is a single partition of at most 2^24 numbers, the result of `fit` is the forest of
+    ``rcf.RandomCutForest(..., random_state=seed).fit(rows)``. The random numbers of further partitions come from
+    ``numpy.random.default_rng([seed, partition, 0])``. A partition with more numbers is divided into pieces of that
+    size, and the forests of the pieces are merged.
 
     Missing values are treated as in :class:`rcf.RandomCutForest`. ``VectorAssembler(handleInvalid="keep")`` turns NULL columns
-    into NaN. `fit` draws them from the other values of the feature in the same partition, and takes 0 if there are none. So
-    `repartition` a DataFrame whose partitions lack different features.
+    into NaN. `fit` replaces each missing value by a random value of the feature from the same partition, or by 0 if there
+    is none. So `repartition` a DataFrame in which whole partitions lack a feature.
 
     The driver needs 20 ms and half a megabyte for each partition with 8 columns, so `coalesce` a DataFrame with many thousands
     of partitions.
@@ -96,7 +98,7 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
         model.stages[-1].forest.save("forest.rcf")  # the same forest for Python without Spark
     """
 
-    __module__ = "rcf.spark"  # saved folders name the class by its public place
+    __module__ = "rcf.spark"  # saved folders contain the public name of the class
     _input_kwargs: dict[str, Any]
 
     @keyword_only
@@ -152,7 +154,7 @@ class RandomCutForest(Estimator, ForestParams, MLReadable, MLWritable):
         return self._copyValues(model)
 
     def _checked(self) -> dict[str, Any]:
-        """The parameters of the forest with rcf's names; ValueError if one is out of range."""
+        """The parameters of the forest under the names of rcf. ValueError if one is out of range."""
         contamination, method = self.getContamination(), self.getMethod()
         if not 0.0 <= contamination <= 0.5:
             raise ValueError(f"contamination must be between 0 and 0.5, got {contamination}")
@@ -182,10 +184,10 @@ class RandomCutForestModel(Model, OutputParams, MLReadable, MLWritable):
 
     def __init__(self, forest: Forest | None = None) -> None:
         super().__init__()
-        if forest is None:  # for ForestReader, which fills it in
+        if forest is None:  # for ForestReader, which sets the forest later
             self._forest_bytes = b""
         else:
-            forest.offset_  # noqa: B018  # computed now, because the bytes would change when it is first read
+            forest.offset_  # noqa: B018 # computed now, because computing it later would change the bytes
             self._forest_bytes = forest.to_bytes()
 
     @property
@@ -225,7 +227,7 @@ def random_state_of(seed: int, partition: int, chunk: int = 0) -> int | np.rando
 
 @lru_cache(maxsize=8)
 def _forest(data: bytes) -> Forest:
-    """The forest of a model file, which each process reads once."""
+    """The forest of a model file. Each process reads it once."""
     return Forest.from_bytes(data)
 
 
@@ -233,7 +235,7 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def _tables(batches: Batches, name: str) -> Iterator[NDArray[np.float64]]:
-    """The batches of a partition's feature vectors as tables."""
+    """The feature vectors of a partition, one table per batch."""
     first, where = 0, f" of partition {partition()}"
     for batch in batches:
         if len(batch):

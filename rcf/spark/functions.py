@@ -29,9 +29,9 @@ def register(spark: SparkSession) -> None:
                                                   columns => all, metric => 'euclidean'): adds HOTSPOTS_RESULT
     ============================================  ======================================================================
 
-    The numbers of a record are all numeric columns of the table, as in Kinesis, or those that `columns` names,
-    separated by commas. If a numeric column is used in PARTITION BY, it is constant within a partition and does not change the
-    scores. If one is used in ORDER BY, exclude it with `columns`.
+    A record consists of all numeric columns of the table, as in Kinesis, or of the columns that `columns` names, separated by
+    commas. A numeric column in PARTITION BY is constant within a partition, so it does not change the scores. If ORDER BY has
+    a numeric column, exclude it with `columns`.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def register(spark: SparkSession) -> None:
     -----
     Each partition has its own forest and is scored in order. The scores are those of ``RandomCutForest.update``, bit for bit.
     Write PARTITION BY and ORDER BY with parentheses, or write WITH SINGLE PARTITION; otherwise Spark divides the table
-    arbitrarily. Python reads the rows one by one, so :func:`rcf.spark.detect` is several times as fast.
+    arbitrarily. Spark passes the rows to Python one by one, so :func:`rcf.spark.detect` is several times as fast.
 
     Examples
     --------
@@ -54,8 +54,8 @@ def register(spark: SparkSession) -> None:
             ORDER BY ANOMALY_SCORE DESC LIMIT 10
         ''').show()
     """
-    # Spark 4.3's arrow_udtf refuses `analyze`, which adds the result to the columns of any table (SPARK-53286). With useArrow=True
-    # these functions are half as fast.
+    # arrow_udtf of Spark 4.3 does not support `analyze`, which is needed to return the columns of any table (SPARK-53286). With
+    # useArrow=True these functions are half as fast.
     for name, function in (
         ("RANDOM_CUT_FOREST", _RandomCutForest),
         ("RANDOM_CUT_FOREST_WITH_EXPLANATION", _RandomCutForestWithExplanation),
@@ -66,7 +66,7 @@ def register(spark: SparkSession) -> None:
 
 @dataclass
 class _Analyzed(AnalyzeResult):
-    """Results of the query analysis, which the workers need."""
+    """The results of the query analysis that the workers need."""
 
     places: list[int] = field(default_factory=list)  # positions of the scored columns
     columns: list[str] = field(default_factory=list)
@@ -76,7 +76,7 @@ class _Analyzed(AnalyzeResult):
 def _analyzed(
     table: AnalyzeArgument, added: StructType, columns: AnalyzeArgument | None, given: dict[str, AnalyzeArgument | None]
 ) -> _Analyzed:
-    """The schema and the arguments; ValueError if they do not fit."""
+    """The schema of the result and the arguments of the function. ValueError if they are invalid."""
     if not table.isTable:
         raise ValueError("the first argument must be a table: TABLE(name)")
     settings = {name: _constant(name, argument) for name, argument in given.items() if argument is not None}

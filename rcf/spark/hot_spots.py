@@ -51,9 +51,9 @@ def hot_spots(
     min_points : int
         Number of neighbours, including itself, that make a point part of a region.
     timeCol : str, default=None
-        A column that orders the points; needed with `window_size`.
+        A column that orders the points; required with `window_size`.
     window_size : int, default=None
-        Use only that many last points of each key. None uses all points.
+        Use only the last `window_size` points of each key. None uses all points.
     metric : {"euclidean", "haversine"}, default="euclidean"
         With "haversine" `valueCols` are a latitude and a longitude in degrees, and the radius is in metres; see
         :class:`rcf.HotSpots`.
@@ -68,8 +68,8 @@ def hot_spots(
     Raises
     ------
     ValueError, TypeError
-        If a column does not exist or does not hold numbers, or if a parameter is out of range; raised immediately. If a value is
-        NULL or not finite; raised while the rows are read, and the message names the key and the column.
+        Raised immediately if a column does not exist or does not hold numbers, or if a parameter is out of range. Raised while
+        the rows are read if a value is NULL or not finite; the message names the key and the column.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def hot_spots(
     if window_size is not None:
         whole_number("window_size", window_size)
         if timeCol is None:
-            raise ValueError("window_size takes the last points of a key: give timeCol too")
+            raise ValueError("window_size needs timeCol, which orders the points of a key")
     HotSpots(
         2**30 - 2 if window_size is None else window_size, scan_radius, min_points, metric=metric
     )._check_settings()

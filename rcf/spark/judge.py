@@ -1,4 +1,4 @@
-"""The results of a detector for the rows of a key as columns of a Spark table, used by `detect` and `detect_stream`."""
+"""The results of a key's detector as columns of a Spark table, used by `detect` and `detect_stream`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def template(detector: dict[str, Any], features: int) -> dict[str, Any]:
 
 
 def output_schema(frame: DataFrame, keys: Sequence[str], time: str, values: Sequence[str]) -> StructType:
-    """The columns of the frame and the added ones; ValueError if a column cannot be used as requested."""
+    """The columns of the frame and the added columns. ValueError if a column cannot be used as requested."""
     check_roles(frame, keys, values, time)
     for name in NAMES:
         if name in map(str.lower, frame.columns):
@@ -59,7 +59,8 @@ def output_schema(frame: DataFrame, keys: Sequence[str], time: str, values: Sequ
 def judge(detector: StreamDetector, times: NDArray[np.float64], X: NDArray[np.float64]) -> Columns:
     """The results of the detector for rows in the order of time: a list for each of `NAMES`.
 
-    If the detector refuses a row, its results are None except `reason`, which holds the error. The row is not learned.
+    If the detector refuses a row, the row is not learned. Its results are None, except `reason`, which holds the
+    error.
     """
     columns: Columns = {name: [None] * len(X) for name in NAMES}
     known = len(times) - int(np.isnan(times).sum())  # NaN is sorted to the end
@@ -68,7 +69,7 @@ def judge(detector: StreamDetector, times: NDArray[np.float64], X: NDArray[np.fl
         return columns
     try:
         found = detector.update_many(X[:known], times[:known])
-    except ValueError:  # names only the first invalid row
+    except ValueError:  # the error names only the first invalid row
         _one_by_one(detector, times[:known], X[:known], columns)
         return columns
     for name in _EVERY:

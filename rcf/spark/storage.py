@@ -15,7 +15,7 @@ from pyspark.sql.utils import is_remote
 
 
 def _active() -> SparkSession:
-    """The active session. With Spark Connect, `SparkSession.active` of classic Spark would look for a JVM."""
+    """The active session. `SparkSession.active` of classic Spark cannot be used, because it needs a JVM."""
     if is_remote():
         from pyspark.sql.connect.session import SparkSession as RemoteSession
 
@@ -47,7 +47,7 @@ class ForestWriter(MLWriter):
 
 
 class ForestReader(MLReader):
-    """Reads what :class:`ForestWriter` wrote; `kind` is the class of the result."""
+    """Reads the files of :class:`ForestWriter`; `kind` is the class of the result."""
 
     def __init__(self, kind: Any) -> None:
         super().__init__()

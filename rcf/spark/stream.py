@@ -1,4 +1,4 @@
-"""Anomalies in a stream of many series: structured streaming with the bytes of a detector as the state of each key."""
+"""Anomalies in a stream of many series, with structured streaming. The state of a key is the bytes of its detector."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def detect_stream(
 ) -> DataFrame:
     """Run a StreamDetector for each key of a streaming DataFrame. The detectors survive a restart of the query.
 
-    The detector of each key is kept in Spark's state store and checkpointed with the query's offsets. After a crash the
-    query continues where it was. No row is lost, and every score is the same as without the crash, bit for bit.
+    Spark's state store holds the detector of each key, and its checkpoints include the offsets of the query. After a
+    crash the query continues from the last checkpoint. No row is lost, and every score is the same as without the
+    crash, bit for bit.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ def detect_stream(
     Raises
     ------
     ValueError, TypeError
-        As :func:`rcf.spark.detect`, and if the state store is not RocksDB, which `transformWithState` needs.
+        In the same cases as :func:`rcf.spark.detect`, and if the state store is not RocksDB, which
+        `transformWithState` needs.
 
     Notes
     -----
@@ -60,9 +62,9 @@ def detect_stream(
     than the last row of its key in an earlier batch, its score is NULL, `reason` holds the error, and the row is not learned.
     Use longer batches (`trigger`) to wait for late rows. No watermark is used, because it would drop late rows silently.
 
-    **Cost.** The detector of a key is read and written once per batch, which takes longer than judging 50 rows, so use long
-    batches. A full detector takes ``len(detector.to_bytes())`` bytes: about 80 kB for ``shingle_size=4, n_estimators=30,
-    max_samples=128`` and 240 kB with the defaults. Set
+    **Cost.** The detector of a key is read and written once per batch. This takes longer than judging 50 rows, so use long
+    batches. A full detector takes ``len(detector.to_bytes())`` bytes: about 80 kB for
+    ``shingle_size=4, n_estimators=30, max_samples=128`` and 240 kB with the defaults. Set
     ``spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled`` to write only changes.
 
     **Kafka** needs Spark's package ``spark-sql-kafka-0-10``, which is not on PyPI: use ``spark.readStream.format("kafka")``,
@@ -87,7 +89,8 @@ def detect_stream(
         milliseconds = round(1000 * not_negative("ttl", ttl.total_seconds() if isinstance(ttl, timedelta) else ttl))
         if milliseconds == 0:
             raise ValueError(f"ttl must be at least a millisecond, got {ttl!r}")
-    # the JVM converts the time, because Python would get a local time, which is ambiguous when clocks are set back
+    # the JVM converts the time to seconds, because Python would get a local time, which is ambiguous when clocks are
+    # set back
     exact = isinstance(df.schema[timeCol].dataType, TimestampType)
     processor = Detecting(df.columns, list(valueCols), params, milliseconds, 1e6 if exact else 1.0)
     timed = df.withColumn(_TIME, F.unix_micros(timeCol) if exact else F.col(timeCol))
@@ -127,7 +130,7 @@ class Detecting(StatefulProcessor):
 
 
 def _seconds(time: Any) -> float:
-    """Seconds since 1970, as in `detect`: a time without a zone is UTC."""
+    """Seconds since 1970. As in `detect`, a time without a zone is UTC."""
     if isinstance(time, datetime):
         return (time - datetime(1970, 1, 1)).total_seconds()
     if isinstance(time, date):

@@ -1,4 +1,4 @@
-"""Workers that read a stream of records and write it with scores, with the same results after every crash.
+"""Workers that read a stream of records and write the records with their scores. A crash does not change the results.
 
 :class:`Worker` reads records from a source, scores and learns each of them, writes them to a sink, and saves model and
 position together in a store. Each service has its own module and needs its own client library:

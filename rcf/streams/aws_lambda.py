@@ -1,15 +1,15 @@
 """Handlers for AWS Lambda: Kinesis events, Firehose transformations, and objects in S3.
 
-A Lambda function keeps no state between calls, so its model does not learn: it is a RandomCutForest that was fitted before. The
-model is loaded once, when the function starts.
+A Lambda function keeps no state between calls, so its model does not learn. The model is a fitted RandomCutForest, which is
+loaded once, when the function starts.
 
 Settings are environment variables:
 
 ``RCF_MODEL``
     The model file: a path, or ``s3://bucket/key``. Required.
 ``RCF_COLUMNS``
-    Names of the fields to score, separated by commas. Default: the feature names of the model, or if it has none, the fields
-    that hold numbers in the first record.
+    Names of the fields to score, separated by commas. By default these are the feature names of the model. If it has none,
+    they are the fields that hold numbers in the first record.
 ``RCF_FORMAT``
     ``json`` (default) or ``csv``. CSV without a header needs RCF_NAMES, the names of its columns separated by commas.
 ``RCF_THRESHOLD``
@@ -93,9 +93,10 @@ def kinesis(event: dict[str, Any], context: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``{"batchItemFailures": [...]}``. The list is empty, or holds the sequence number of the first record that cannot be
-        used; the records before it are processed. With ReportBatchItemFailures, Lambda repeats the call from that record on.
-        Set the number of retries and a destination for failures; otherwise the shard stops at this record.
+        ``{"batchItemFailures": [...]}``. If a record cannot be used, the list holds the sequence number of the first such
+        record, and the records before it are processed. Otherwise the list is empty. With ReportBatchItemFailures, Lambda
+        repeats the call from that record on. Set the number of retries and a destination for failures; otherwise the shard
+        stops at this record.
     """
     label = labeller()
     messages = [
@@ -124,13 +125,13 @@ def kinesis(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def transform(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Label the records of a Firehose stream, as a Firehose data transformation.
+    """Label the records of a Firehose stream. Use this handler as a Firehose data transformation.
 
     Returns
     -------
     dict
-        ``{"records": [...]}``, with each recordId once: ``Ok`` and the labelled record, or ``ProcessingFailed`` and the original
-        record, which Firehose writes to its error prefix.
+        ``{"records": [...]}``, with one entry for each recordId. Its result is ``Ok`` with the labelled record, or
+        ``ProcessingFailed`` with the original record, which Firehose writes to its error prefix.
     """
     label = labeller()
     messages = [Message(base64.b64decode(record["data"]), record["recordId"]) for record in event["records"]]
@@ -154,9 +155,9 @@ def transform(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def s3(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Label the lines of the objects of an S3 event.
 
-    The labelled lines are written to an object of the same name below RCF_OUTPUT_PREFIX. Lines that cannot be used are written,
-    with the reason, to that name followed by ``.rejected``. Objects below the prefix are skipped, so that the function does not
-    trigger itself.
+    The labelled lines are written to an object of the same name below RCF_OUTPUT_PREFIX. Lines that cannot be used are written
+    with the reason to another object, whose name ends with ``.rejected``. Objects below the prefix are skipped, so that the
+    function does not trigger itself.
 
     Returns
     -------

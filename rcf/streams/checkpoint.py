@@ -21,7 +21,7 @@ MOST = 256  # increments of a whole checkpoint
 
 @dataclass
 class Checkpoint(Savable):
-    """The state with which a worker continues where it was, bit for bit.
+    """The state from which a worker continues after a restart, bit for bit.
 
     Attributes
     ----------
@@ -31,11 +31,12 @@ class Checkpoint(Savable):
         Position of the last record that was read.
     model : StreamDetector, KeyedDetector or RandomCutForest
     finished : bool
-        Whether the partition has been read to its end, as after a split of a Kinesis shard.
+        Whether the partition has been read to its end, which happens after a Kinesis shard was split or merged.
     records, anomalies, rejected : int
         Numbers of records, anomalies and rejected messages since the first start.
     details : dict
-        State of the worker's parts: the columns, the records of an incomplete window, the end of the output.
+        The state of the worker's parts, such as the columns, the records of an incomplete window, and the end of the
+        output.
     chain : str
         Random name that a whole checkpoint shares with its increments; empty if it has none.
     number : int

@@ -1,4 +1,4 @@
-"""Codecs between bytes and fields: JSON objects, lines of CSV, and sources that have fields."""
+"""Codecs that convert between bytes and fields: for JSON objects, for lines of CSV, and for sources that have fields."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ JSON_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
 class Codec(Protocol):
-    """Reads the data of a message, and writes a record."""
+    """Decodes messages and encodes records."""
 
     def decode(self, message: Message) -> Record | None:
-        """The record in a message; None if there is none, as in a header line; PoisonError if it cannot be read."""
+        """The record in a message. None if there is none, as in a header line. PoisonError if the message cannot be read."""
 
     def encode(self, record: Record) -> bytes: ...
 
@@ -50,7 +50,7 @@ def text_of(data: bytes | Mapping[str, str]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A value that JSON can express: NaN and the infinities become null."""
+    """Convert a value to one that JSON can express. NaN and the infinities become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -60,7 +60,7 @@ def plain(value: Any) -> Any:
 
 def _text(message: Message) -> str:
     if not isinstance(message.data, bytes):
-        raise TypeError("the source holds fields, not text: its codec is Fields")
+        raise TypeError("the source has fields, not text; use the codec Fields")
     data = message.data.removeprefix(BOM_UTF8)  # the codec utf-8-sig takes five times as long
     try:
         return data.decode().strip()
@@ -71,7 +71,7 @@ def _text(message: Message) -> str:
 class Json(Codec):
     """Records that are JSON objects: JSON Lines in files, or one object per Kinesis or Kafka record.
 
-    A record is written with its original text, and the columns of the worker are added to the object.
+    The output is the original text of the object, to which the columns of the worker are added.
     """
 
     def decode(self, message: Message) -> Record | None:
@@ -148,7 +148,7 @@ _name = lru_cache(1024)(json.dumps)
 
 
 def _written(result: Any) -> str:
-    """Results as JSON. Few hold a number that JSON cannot express, so only these are looked through."""
+    """Results as JSON. If a value cannot be expressed in JSON, which is rare, all values are converted with `plain` first."""
     try:
         return _ENCODER.encode(result)
     except ValueError:
@@ -183,7 +183,7 @@ class Csv(Codec):
     Parameters
     ----------
     names : list of str or None, default=None
-        Names of the columns. None: the names in the header, or the column numbers from 1.
+        Names of the columns. None takes the names in the header or, without a header, the column numbers from 1.
     header : bool, default=False
         Whether the first line holds the names. Lines that repeat it are skipped. If a later header has the same names in another
         order, the fields of the lines below it are rearranged into the order of the first header.
@@ -193,7 +193,7 @@ class Csv(Codec):
 
     def __init__(self, names: list[str] | None = None, *, header: bool = False, delimiter: str = ",") -> None:
         self.names, self.header, self.delimiter = names, header, delimiter
-        self._order: list[str] | None = None  # of a later header that differs
+        self._order: list[str] | None = None  # the names in a later header that has another order
         self._columns: list[str] = []  # columns of the output lines
 
     def fields(self, text: str) -> list[str]:
@@ -221,7 +221,7 @@ class Csv(Codec):
             return None
         if len(row) != len(self.names):
             what = "too few" if len(row) < len(self.names) else "too many"
-            raise PoisonError(f"{len(row)} fields are {what}: {len(self.names)} are expected")
+            raise PoisonError(f"the line has {what} fields: {len(row)} instead of {len(self.names)}")
         if self._order is not None:
             fields = dict(zip(self._order, row, strict=True))
             row = [fields[name] for name in self.names]
@@ -358,11 +358,11 @@ class Recognised(Codec):
 
 
 class Fields(Codec):
-    """Records from a source that has fields, such as the entries of a Redis stream."""
+    """Records of a source that has fields, such as the entries of a Redis stream."""
 
     def decode(self, message: Message) -> Record | None:
         if isinstance(message.data, bytes):
-            raise TypeError("the source holds text, not fields: its codec is Json or Csv")
+            raise TypeError("the source has text, not fields; use the codec Json or Csv")
         return Record(message, message.data)
 
     def encode(self, record: Record) -> bytes:
@@ -378,7 +378,7 @@ class Fields(Codec):
 def dead_letter(rejected: Rejected, most: int | None = None) -> bytes:
     """The JSON that a dead-letter sink writes: the message, its position, and the reason.
 
-    If it would be longer than `most` bytes, the data are truncated, and "cut" is their number of characters.
+    If it would be longer than `most` bytes, the data are truncated, and "cut" holds their original number of characters.
     """
     message, data = rejected.message, text_of(rejected.message.data)
     letter: dict[str, Any] = {"position": message.position}

@@ -16,7 +16,7 @@ except ImportError as error:
     raise ImportError('rcf.streams.dynamo needs boto3: python -m pip install "rcf[kinesis]"') from error
 
 log = logging.getLogger("rcf.streams")
-LARGEST = 380_000  # bytes of a model in an item: DynamoDB takes 400 KB with the names
+LARGEST = 380_000  # bytes of a model in an item; DynamoDB's limit of 400 KB includes the names
 
 
 class DynamoStore:
@@ -26,21 +26,23 @@ class DynamoStore:
     ----------
     client : boto3 client of "dynamodb"
     table : str
-        Table with the hash key ``partition``, a string. If it does not exist, it is created with billing per request.
+        Name of a table with the hash key ``partition``, a string. If it does not exist, it is created with billing
+        per request.
     application : str
-        Name of the application, because several can share the table: the key of an item is ``<application>/<partition>``.
+        Name of the application. The key of an item is ``<application>/<partition>``, so several applications can share a
+        table.
     s3 : boto3 client of "s3" or None, default=None
     bucket : str or None, default=None
-        For models above 380 000 bytes. The default detector has 250 000 bytes, and a forest with 100 trees of 256 windows of 8
-        numbers has 1 000 000.
+        Where models above 380 000 bytes are stored. The default detector has 250 000 bytes, and a forest with 100 trees of 256
+        windows of 8 numbers has 1 000 000.
     prefix : str, default="rcf"
         Prefix of the names of objects.
 
     Notes
     -----
-    The object is written first, under a new name, and the item last, so the item never points to an incomplete object. The
-    item also records which worker loaded it last. If another worker has loaded the partition since, saving fails with a
-    StreamError.
+    The object is written first, under a new name, and the item is written last. So the item never points to an incomplete
+    object. The item also records which worker loaded it last. If another worker has loaded the partition since then,
+    saving fails with a StreamError.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class DynamoStore:
                 AttributeDefinitions=[{"AttributeName": "partition", "AttributeType": "S"}],
                 BillingMode="PAY_PER_REQUEST",
             )
-            log.info("the table %s is made", self._table)
+            log.info("created the table %s", self._table)
         except self._client.exceptions.ResourceInUseException:
             pass
         self._client.get_waiter("table_exists").wait(TableName=self._table)

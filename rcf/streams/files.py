@@ -26,7 +26,7 @@ from .settings import Settings, codec_of, model_of, options_of
 from .worker import Worker
 
 CHUNK = 1 << 16  # bytes per read
-LONGEST = 1 << 24  # bytes of a line; a longer one is rejected
+LONGEST = 1 << 24  # bytes of a line; longer lines are rejected
 SHOWN = 1 << 10  # bytes of a rejected line that are kept
 
 
@@ -38,7 +38,8 @@ class LineSource:
     path : str, path-like or binary file
         ``-`` is standard input.
     follow : bool, default=False
-        At the end of a file, wait for more lines. If another file appears under the name, as after a rotation, it is read next.
+        At the end of a file, wait for more lines. If another file appears under the same name, as after a rotation, it is read
+        next.
 
     Notes
     -----
@@ -63,9 +64,9 @@ class LineSource:
             if stat.S_ISDIR(os.fstat(self._file.fileno()).st_mode):
                 raise IsADirectoryError(f"{path} is a folder")
         self.replayable = self._path is not None and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
-        self._lines: list[bytes] = []  # a line that is too long is truncated
-        self._lengths: list[int] = []  # of the lines in the source
-        self._next = 0  # the first line that was not returned yet
+        self._lines: list[bytes] = []  # lines that are too long are truncated
+        self._lengths: list[int] = []  # their lengths in the source
+        self._next = 0  # index of the first line that was not returned yet
         self._rest: list[bytes] = []  # the beginning of a line whose end was not read yet
         self._length = 0
         self._inode = 0 if self._path is None else os.fstat(self._file.fileno()).st_ino
@@ -128,13 +129,13 @@ class LineSource:
             self._end_line()
 
     def _extend(self, part: bytes) -> None:
-        """Append a part of a line whose end was not read yet."""
+        """Add a part of a line whose end was not read yet."""
         self._length += len(part)
         if part and self._length <= LONGEST:
             self._rest.append(part)
 
     def _end_line(self) -> None:
-        """Append what was read since the last line as the next line."""
+        """Append the bytes that were read since the last line as a new line."""
         if self._length:
             whole = b"".join(self._rest)
             self._lines.append(whole if self._length <= LONGEST else whole[:SHOWN])
@@ -145,7 +146,7 @@ class LineSource:
         """Read more bytes; None if there are none yet."""
         if isinstance(self._file, io.BytesIO):
             chunk = self._file.read(CHUNK)
-        elif self.replayable or sys.platform == "win32":  # a file never blocks; Windows cannot wait for a pipe
+        elif self.replayable or sys.platform == "win32":  # a file never blocks, and Windows cannot wait for a pipe
             chunk = self._file.read1(CHUNK) if hasattr(self._file, "read1") else self._file.read(CHUNK)
         else:
             descriptor = self._file.fileno()
@@ -162,7 +163,7 @@ class LineSource:
         return None
 
     def _rotated(self) -> bool:
-        """Continue with another file that has the name now, or from the beginning if the file was truncated."""
+        """Continue with the new file if another file has the name now, or from the beginning if the file was truncated."""
         assert self._path is not None
         try:
             new = os.stat(self._path)
@@ -194,8 +195,8 @@ class LineSource:
 class LineSink:
     """Writes a line for each record, flushed after each batch.
 
-    Lines are appended to a file that is given by its path. A restarted worker first truncates the file to the position of its
-    checkpoint, so that each record is in the file once.
+    If a path is given, lines are appended to the file. A restarted worker first truncates the file to the position of its
+    checkpoint, so that the file contains each record once.
 
     Parameters
     ----------
@@ -216,7 +217,7 @@ class LineSink:
             sys.stdout.flush()
             try:
                 self._descriptor = sys.stdout.fileno()
-            except OSError:  # not a real file, for example because a caller has replaced it
+            except OSError:  # not a real file, for example because the caller replaced sys.stdout
                 self._file = sys.stdout.buffer
         elif hasattr(path, "write"):
             self._file = path
@@ -247,7 +248,7 @@ class LineSink:
             if self._own:
                 error.filename = self.name
                 if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-                    os.ftruncate(self._descriptor, begin)  # the next line would be appended to an incomplete one
+                    os.ftruncate(self._descriptor, begin)  # so that the next line is not appended to an incomplete one
             raise
 
     def mark(self) -> int | None:
@@ -269,7 +270,7 @@ class LineSink:
         size = os.fstat(self._descriptor).st_size
         if size < mark:
             raise StreamError(
-                f"{self.name} has {size} bytes, but the checkpoint was made at {mark}: it was cut or replaced"
+                f"{self.name} has {size} bytes, but the checkpoint was saved at {mark}: the file was truncated or replaced"
             )
         os.ftruncate(self._descriptor, mark)
         self._header = self._header or (isinstance(self.codec, Csv) and mark == 0)
@@ -297,8 +298,8 @@ class FileStore:
     Parameters
     ----------
     path : str or path-like
-        A device, a folder, or a file that another process uses raises an error. If the file holds a model without a position, a
-        worker starts with this model.
+        The path of the file. An error is raised if it is a device or a folder, or if another process uses the file. If the file
+        holds a model without a position, a worker starts with this model.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

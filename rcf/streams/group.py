@@ -10,7 +10,7 @@ from .worker import POLL, Worker
 
 
 class Group:
-    """Runs several workers in one thread. They take turns, and each reads a batch in its turn.
+    """Runs several workers in one thread. The workers take turns and process one batch each.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Group:
             raise
 
     def plan(self) -> list[dict[str, Any]]:
-        """The partitions that `run` would read, and the position after which each would begin. Changes nothing."""
+        """The partitions that `run` would read, and the position after which each would begin. Nothing is changed."""
         plans = []
         for worker in self.workers:
             found = None if worker.store is None else worker.store.peek(worker.source.partition)

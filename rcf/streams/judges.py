@@ -1,4 +1,4 @@
-"""Judges: how a batch is scored and learned, for each kind of model."""
+"""Judges score and learn batches. There is one for each kind of model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OF_ANOMALIES: dict[str, Callable[[Detection], Any]] = {
     "past": lambda found: found.past.tolist(),
 }
 FOREST_RESULTS = ("score", "is_anomaly", "explanation")
-PAYS = 8  # average number of records of a key from which `update_many` is faster than `update`
+PAYS = 8  # from this average number of records per key on, `update_many` is faster than `update`
 OPERATIONAL = ("record", "line", "position", "partition")  # results that do not depend on the model
 
 
@@ -75,7 +75,7 @@ def _state_of(events: Sequence[Any]) -> str | None:
 
 
 def _in_one(stamps: Sequence[Any]) -> Any:
-    """The time stamps as an array, which a detector checks as a whole, if they are of one kind; None where there are none."""
+    """The time stamps. If all are of one kind, they are an array, which a detector checks as a whole. None if there are none."""
     if stamps[0] is None:
         return None
     if all(isinstance(stamp, float) for stamp in stamps):
@@ -94,7 +94,7 @@ class DetectorJudge:
     wanted : sequence of str
         Attributes of a Detection. "feature", "lag", "side", "severity", "expected" and "past" are available for anomalies only.
         "event" is the state of the event that the record belongs to. "explanation" is the ANOMALY_EXPLANATION of an anomaly.
-        "explanations" is that of every record, and takes ten times as long as scoring.
+        "explanations" is the ANOMALY_EXPLANATION of every record, which takes ten times as long as scoring.
     """
 
     def __init__(self, model: StreamDetector | KeyedDetector, wanted: Sequence[str]) -> None:
@@ -148,9 +148,10 @@ class DetectorJudge:
     def _runs(self, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         """Split the rows into parts that may be scored together.
 
-        The first record of a new key is a part by itself, because it may evict another key and sets the names of its features.
+        The first record of a new key is a separate part, because it may evict another key, and because it sets the names of
+        its features.
         """
-        if self._explain == "explanations":  # available only until the next record
+        if self._explain == "explanations":  # an attribution is available only until the next record
             yield from ([row] for row in rows)
             return
         begin = 0
@@ -165,7 +166,7 @@ class DetectorJudge:
     def _together(
         self, X: NDArray[np.float64], keys: Sequence[Any] | None, stamps: Sequence[Any] | None
     ) -> Detections | None:
-        """Score and learn all records at once. None if it is not faster, or if the model refused a record and learned none."""
+        """Score and learn all records at once. None if this is not faster, or if the model refused a record and so learned none."""
         if keys is not None and (self.model.ttl is not None or len(X) < PAYS * len(set(keys))):
             return None
         try:
@@ -190,7 +191,7 @@ class DetectorJudge:
         return self._result(found, names)
 
     def _result(self, found: Detection, names: list[str]) -> Result:
-        """The results of one record. It must be an anomaly or the last record that its detector has learned."""
+        """The results of one record, which must be an anomaly or the last record that its detector has learned."""
         flagged = bool(found.is_anomaly)
         result: Result = {}
         for name in self._order:
@@ -244,12 +245,13 @@ class ForestJudge:
     ----------
     model : RandomCutForest
     wanted : sequence of str
-        Names among "score", "is_anomaly", "explanation" and "explanations"; the last two are the same for a forest.
+        Some of "score", "is_anomaly", "explanation" and "explanations". The last two are the same for a forest.
     shingle_size : int, default=1
-        Number of records in a window. The first ``shingle_size - 1`` records have the score 0, and so do those that fill the trees.
+        Number of records in a window. The score is 0 for the first ``shingle_size - 1`` records, and for the records that fill the
+        trees.
     threshold : float or None, default=None
-        A record with a higher score is an anomaly. None: if `learn` is False, the forest's `offset_` is used; otherwise
-        ``is_anomaly`` is None, because Kinesis's function has no threshold.
+        A record with a higher score is an anomaly. If it is None and `learn` is False, the forest's `offset_` is used.
+        If it is None and `learn` is True, ``is_anomaly`` is None, because Kinesis's function has no threshold.
     learn : bool, default=True
         Whether the forest learns the records.
     """
@@ -269,7 +271,7 @@ class ForestJudge:
             raise ValueError("a forest that does not learn must be fitted")
         self._features = [str(name) for name in getattr(model, "feature_names_in_", ())]
         if self._features:
-            # the columns of the arrays are compared with the names here, because scikit-learn would warn for every array
+            # the names are checked in `judge`, because scikit-learn would warn about every array without names
             self.model = copy.copy(model)
             del self.model.feature_names_in_
         self._threshold = -model.offset_ if threshold is None and not self._learn else threshold

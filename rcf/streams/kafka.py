@@ -31,10 +31,10 @@ except ImportError as error:
     raise ImportError('rcf.streams.kafka needs confluent-kafka: python -m pip install "rcf[kafka]"') from error
 
 log = logging.getLogger("rcf.streams")
-PART = 900_000  # bytes of a checkpoint in one message: brokers take 1 MB by default
-# every call of a producer after the error that ended it raises _FATAL
+PART = 900_000  # bytes of a checkpoint in one message; by default brokers accept 1 MB
+# after a fatal error, every call of a producer raises _FATAL
 FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError._FATAL)
-OVERHEAD = 1000  # largest number of bytes of a message in addition to key and value
+OVERHEAD = 1000  # largest number of bytes that a message has in addition to key and value
 TIMEOUT = 30.0  # seconds
 
 
@@ -72,7 +72,7 @@ class KafkaSource:
             offset = int(str(position)) + 1
         where.offset = offset
         self._consumer.assign([where])
-        return int(offset) - 1  # not None for offset 0: after a restart, "end" could be another offset
+        return int(offset) - 1  # -1 and not None for offset 0, because after a restart "end" could be another offset
 
     def read(self, limit: int, wait: float | None) -> Sequence[Message]:
         messages: list[Message] = []
@@ -87,7 +87,7 @@ class KafkaSource:
             elif error.code() == KafkaError._PARTITION_EOF:
                 ended = True
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                raise StreamError(f"{self.partition}: the records after the checkpoint are gone: {error.str()}")
+                raise StreamError(f"{self.partition}: the records after the checkpoint were deleted: {error.str()}")
             elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
                 raise KafkaException(error)
         if ended or not messages:
@@ -104,7 +104,7 @@ class KafkaSource:
 
 
 class KafkaTransaction:
-    """Sink, dead letters and store of one partition. Each checkpoint commits everything written since the previous one.
+    """Sink, dead letters and store of one partition. Each checkpoint commits all output since the previous checkpoint.
 
     Checkpoints are written to a compacted topic in parts of 900 000 bytes. A worker loads the newest complete checkpoint. If the
     model has many keys, increments follow it, which hold the detectors of the keys that have changed since.
@@ -117,7 +117,7 @@ class KafkaTransaction:
         Topic of the records with their results. They keep the keys of their messages.
     transactional_id : str
         Must be the same in each run. If a second worker starts with the same id, it takes over. The first worker then fails with a
-        StreamError, and its output since its last checkpoint stays invisible.
+        StreamError, and its output since its last checkpoint is not committed, so readers do not see it.
     state : str, default="rcf-state"
         Topic of the checkpoints. If it does not exist, it is created with one partition.
     dead : str or None, default=None
@@ -186,7 +186,7 @@ class KafkaTransaction:
             if known.error is not None or not known.partitions:
                 return None
             consumer.assign([TopicPartition(self._state, 0, OFFSET_BEGINNING)])
-            # the parts of each checkpoint by its id; compaction leaves some incomplete
+            # the parts of each checkpoint by its id; compaction may have removed some parts
             parts: dict[str, dict[int, bytes]] = {}
             whole: bytes | None = None
             increments: list[bytes] = []  # those that follow it
@@ -251,7 +251,7 @@ class KafkaTransaction:
             try:
                 self._producer.abort_transaction(TIMEOUT)
             except KafkaException as error:
-                log.warning("the open transaction is left to time out: %s", error.args[0].str())
+                log.warning("the open transaction could not be aborted and will time out: %s", error.args[0].str())
             self._open = False
 
 
@@ -267,7 +267,7 @@ def make_topics(config: dict[str, Any], topics: list[Any]) -> None:
             done.result(TIMEOUT)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise StreamError(f"the topic {name} cannot be made: {error.args[0].str()}") from error
+                raise StreamError(f"the topic {name} cannot be created: {error.args[0].str()}") from error
 
 
 def group(settings: Settings) -> Group:

@@ -26,7 +26,7 @@ log = logging.getLogger("rcf.streams")
 MOST = 10_000  # largest number of records per GetRecords
 LONGEST_KEY = 1024  # bytes of a partition key, 256 characters
 TRIES = 10  # attempts of a put, with pauses that double from 0.05 s to 5 s
-CHECKPOINT_EVERY = 10.0  # seconds between checkpoints; later records are read again after a crash
+CHECKPOINT_EVERY = 10.0  # seconds between checkpoints; records after the last one are read again after a crash
 
 
 class KinesisSource:
@@ -37,14 +37,15 @@ class KinesisSource:
     client : boto3 client of "kinesis"
     stream, shard : str
     start : str, default="TRIM_HORIZON"
-        Where a worker without a checkpoint begins: TRIM_HORIZON means the oldest available record, and LATEST the records that
-        arrive from now on. Any other value is a date in ISO format or a number of seconds since 1970.
+        Where a worker without a checkpoint begins. TRIM_HORIZON means the oldest available record, and LATEST means the
+        records that arrive from now on. Any other value is a date in ISO format or a number of seconds since 1970.
 
     Attributes
     ----------
     start : str
-        The argument. The first `seek` replaces LATEST by the current time, and the checkpoints of the worker contain it. So no
-        record is lost if the worker dies before a checkpoint has a position, and shards from a split begin at the same time.
+        The argument. The first `seek` replaces LATEST by the current time, which the checkpoints of the worker contain. So no
+        record is lost if the worker dies before the first checkpoint with a position, and the shards after a split begin at
+        the same time.
     """
 
     replayable = True
@@ -71,7 +72,7 @@ class KinesisSource:
             where = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": self.start}
         found = self._client.get_shard_iterator(StreamName=self._stream, ShardId=self.partition, **where)
         if where["ShardIteratorType"] == "LATEST":
-            # the clock of the service, in whole seconds: records of the second in which the worker begins may be read too
+            # the clock of the service counts whole seconds, so earlier records of the current second may be read too
             self.start = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"]).isoformat()
             return self._new_iterator()
         return str(found["ShardIterator"])
@@ -87,7 +88,7 @@ class KinesisSource:
                 return []
         try:
             found = self._client.get_records(ShardIterator=self._iterator, Limit=min(limit, MOST))
-        except self._client.exceptions.ExpiredIteratorException:  # after five minutes
+        except self._client.exceptions.ExpiredIteratorException:  # iterators expire after five minutes
             self._iterator = self._new_iterator()
             return []
         except self._client.exceptions.ProvisionedThroughputExceededException:
@@ -247,9 +248,9 @@ class Both:
 class ShardGroup(Group):
     """Runs a worker for each shard of a stream, also when the stream is resharded.
 
-    A shard that was split or merged is read to its end first. Its children then start with its model: detectors of keys
-    continue where they were, and a single detector continues in each child. After a merge, a single detector is that of the
-    parent that AWS names first.
+    A shard that was split or merged is read to its end first. Its children then start with its model. With keys, each detector
+    continues in the child that receives its key. Without keys, each child continues with a copy of the detector; after a merge this
+    is the detector of the parent that AWS names first.
 
     Parameters
     ----------
@@ -316,7 +317,7 @@ class ShardGroup(Group):
     def _discover(self) -> None:
         self._looked = time.monotonic()
         known = -1
-        while known != len(self._finished):  # the children of a shard that has ended can be read at once
+        while known != len(self._finished):  # when a shard has ended, its children can be read immediately
             known = len(self._finished)
             for worker in self._ready():
                 self.workers.append(worker)

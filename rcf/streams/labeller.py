@@ -1,4 +1,4 @@
-"""Labeller: turns messages into records with the results of the model, and collects messages that cannot be used."""
+"""Labeller: converts messages to records with the results of the model, and collects messages that cannot be used."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class Labeller:
         return {**parts, **self.schema.state()}
 
     def restore(self, model: Any, state: dict[str, Any], name: str) -> None:
-        """Continue with a model and a state; StreamError if they were saved with other settings."""
+        """Continue with a saved model and state. StreamError if they were saved with other settings."""
         if type(model) is not type(self.model):
             raise StreamError(
                 f"the checkpoint of {name} holds a {type(model).__name__}, not a {type(self.model).__name__}"

@@ -13,9 +13,9 @@ except ImportError:  # Windows
 
 
 class Lock:
-    """A lock that is held from construction to `release`, or to the end of the process, however it ends.
+    """A lock that is held from construction until `release` or until the process ends, even if it is killed.
 
-    It locks a separate file beside `path`, because a checkpoint replaces `path` by a new file.
+    A separate file in the folder of `path` is locked, because each checkpoint replaces `path` by a new file.
 
     Raises
     ------

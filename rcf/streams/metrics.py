@@ -23,7 +23,7 @@ COUNTERS = {
 
 
 class WorkerMetrics(Collector):  # type: ignore[misc]
-    """Reads the counts of workers when Prometheus requests them, so that the workers need not update metrics."""
+    """Reads the counts of the workers when Prometheus requests them. So the workers need not update any metrics."""
 
     def __init__(self, workers: Iterable[Worker]) -> None:
         self._workers = workers

@@ -25,7 +25,7 @@ from .protocols import Store
 from .records import StreamError
 
 log = logging.getLogger("rcf.streams")
-POINTS = 10_000  # points of a series per request: Prometheus returns at most 11 000
+POINTS = 10_000  # points of a series per request; Prometheus returns at most 11 000
 PARTITION = "watch"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, None: 1.0}
@@ -36,7 +36,7 @@ NO_BAND: Band = (None, None, None)
 
 
 class QueryError(StreamError):
-    """Prometheus cannot be reached, or does not answer the query."""
+    """The error if Prometheus cannot be reached or does not answer the query."""
 
 
 class Answer(NamedTuple):
@@ -64,7 +64,7 @@ def duration(text: str) -> float:
 
 
 class Client:
-    """A client for the part of Prometheus's HTTP API that is needed.
+    """A client for the part of Prometheus's HTTP API that :class:`Watch` needs.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Client:
         except (TypeError, KeyError, AttributeError) as error:
             raise QueryError(f"{self.url}/api/v1/{path} does not answer as Prometheus does") from error
         if kind not in ("vector", "matrix"):
-            raise QueryError(f"the query gives a {kind}, not series")
+            raise QueryError(f"the query returns a {kind}, not series")
         # native histograms have "histogram" instead of numbers and cannot be watched
         return [series for series in result if "value" in series or "values" in series]
 
@@ -135,9 +135,9 @@ def _labels(series: dict[str, Any]) -> Labels:
 class Watch:
     """Runs a detector for each series of a query, with one sample per step.
 
-    The detectors learn the history of the series first, so there is no warm-up. Sample times are multiples of the
-    step, and no sample is learned twice. A series that is absent has no answer until it returns. Its detector is kept
-    and recognises the gap from the time stamps.
+    The detectors first learn the history of the series, so there is no warm-up. The times of samples are multiples of
+    the step, and no sample is learned twice. While a series is absent, it has no answer. Its detector is kept, and
+    recognises the gap from the time stamps when the series returns.
 
     Parameters
     ----------
@@ -145,7 +145,8 @@ class Watch:
     query : str
         A query in PromQL. Query a counter as a rate: ``rate(requests_total[5m])``.
     detector : StreamDetector or None, default=None
-        The detector of each series is a clone of it. None: the defaults of StreamDetector, with ``interval=step``.
+        The detector of each series is a clone of it. None means a StreamDetector with the defaults and
+        ``interval=step``.
     step : float, default=60.0
         Seconds between samples.
     history : float, default=86400.0
@@ -158,7 +159,8 @@ class Watch:
         The largest number of series. If there are more, the series that has been absent longest is dropped.
     band : bool, default=True
         Whether to forecast each sample before it comes. This takes ten times as long as the score, about 1 ms per series. The
-        forecasts of the next step are made after the answers of a step are public, which take 0.1 s for 1000 series.
+        answers of a step are computed first, which takes 0.1 s for 1000 series, and published. The forecasts for the next
+        step are made afterwards.
 
     Attributes
     ----------
@@ -190,7 +192,7 @@ class Watch:
         self.answers: dict[Labels, Answer] = {}
         self.records = self.anomalies = self.errors = 0
         self._latest: dict[Labels, float] = {}  # time of the last sample of each series
-        # for each series: the number of samples learned before the forecast, and the forecast
+        # for each series: number of samples learned before the forecast, and the forecast
         self._ahead: dict[Labels, tuple[int, Band]] = {}
         self._now: float | None = None  # results of the last step
         self._lock = Lock()
@@ -200,7 +202,7 @@ class Watch:
     # ---- running -----------------------------------------------------------------------------------------------
 
     def start(self, now: float | None = None) -> None:
-        """Resume from the store, and learn the history, or the part of it that was missed."""
+        """Resume from the store, and learn the history. After a restart, only the missed samples are learned."""
         found = None if self.store is None else self.store.load(PARTITION)
         if found is not None:
             if not isinstance(found.model, KeyedDetector):
@@ -248,7 +250,7 @@ class Watch:
                 self._expected(labels)
 
     def _learn_page(self, page: dict[Labels, list[tuple[float, float]]]) -> None:
-        """Learn past samples, as many of a series at once as possible: ten times as fast as one by one, with equal results."""
+        """Learn past samples, all of a series at once if possible, because this is ten times as fast with equal results."""
         for labels, samples in page.items():
             latest = self._latest.get(labels, float("-inf"))
             samples = [sample for sample in samples if sample[0] > latest]
@@ -257,9 +259,7 @@ class Watch:
                     self._learn(labels, samples[0][1], samples[0][0])
                     del samples[0]
                 middle = samples[:-1]
-                with suppress(
-                    ValueError, KeyError
-                ):  # one of the samples is refused, so none was learned: continue one by one
+                with suppress(ValueError, KeyError):  # a sample was refused, so none was learned; continue one by one
                     values, times = np.array([value for _, value in middle]), np.array([stamp for stamp, _ in middle])
                     self.model.detector(labels).update_many(values, times)
                     self._latest[labels] = middle[-1][0]
@@ -275,7 +275,7 @@ class Watch:
         try:
             found = self.model.update(labels, float("nan") if isnan(value) else value, stamp)
         except ValueError as error:
-            log.warning("a sample is left out: %s", error)
+            log.warning("a sample is skipped: %s", error)
             return None
         self._latest[labels] = stamp
         self.records += 1
@@ -293,7 +293,7 @@ class Watch:
         return Answer(found.score, bool(found.is_anomaly), *band)
 
     def _expected(self, labels: Labels) -> Band:
-        """What is expected of the next sample of a series."""
+        """The expected value of the next sample of a series, with its band."""
         if not self.band or labels not in self.model:
             return NO_BAND
         detector = self.model.detector(labels)
@@ -302,7 +302,7 @@ class Watch:
             try:
                 ahead = detector.forecast(1)
                 band = float(ahead.median[0, 0]), float(ahead.lower[0, 0]), float(ahead.upper[0, 0])
-            except ValueError:  # it warms up
+            except ValueError:  # the detector warms up
                 band = NO_BAND
             self._ahead[labels] = detector.n_seen_, band
         return band
@@ -381,9 +381,9 @@ class WatchMetrics:
         for metric, what, value in (
             ("rcf_anomaly_score", "How anomalous the newest sample is.", lambda answer: answer.score),
             ("rcf_is_anomaly", "1 if the newest sample is an anomaly.", lambda answer: float(answer.is_anomaly)),
-            ("rcf_expected", "What was expected in its place.", lambda answer: answer.expected),
-            ("rcf_expected_lower", "The 10 % point of what was expected.", lambda answer: answer.lower),
-            ("rcf_expected_upper", "The 90 % point of what was expected.", lambda answer: answer.upper),
+            ("rcf_expected", "The expected value of the newest sample.", lambda answer: answer.expected),
+            ("rcf_expected_lower", "The 10 % point of the expected values.", lambda answer: answer.lower),
+            ("rcf_expected_upper", "The 90 % point of the expected values.", lambda answer: answer.upper),
         ):
             gauge = GaugeMetricFamily(metric, what, labels=names)
             for labels, answer in answers.items():

@@ -10,9 +10,10 @@ from .records import Message, Position, Record, Rejected
 
 
 class Source(Protocol):
-    """One ordered stream of messages: a shard, a partition, a file.
+    """One ordered stream of messages, such as a shard, a partition or a file.
 
-    If a source has an attribute `start`, where to begin without a position, then checkpoints contain it and a restart sets it.
+    A source may have an attribute `start` that says where to begin without a position. Checkpoints then contain it, and a restart
+    sets it.
     """
 
     partition: str
@@ -21,13 +22,13 @@ class Source(Protocol):
     """Whether `seek` can go back, so that records read after the last checkpoint are read again."""
 
     def seek(self, position: Position | None) -> Position | None:
-        """Continue after `position`, or at the configured beginning if it is None. Returns the position if it is known."""
+        """Continue after `position`, or from the configured start if it is None. Returns the position if it is known."""
 
     def read(self, limit: int, wait: float | None) -> Sequence[Message] | None:
         """Return at most `limit` messages as soon as there are any, an empty list after `wait` seconds, or None at the end.
 
-        With `wait=None`, return messages that the source has already fetched and cannot fetch again. Only sources that are not
-        replayable are called in this way.
+        With `wait=None`, return only messages that the source has already fetched and cannot fetch again. This is used only
+        for sources that are not replayable.
         """
 
     def lag(self) -> float | None:
@@ -37,7 +38,7 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """Receives records. When `write` returns, they are stored, or part of the transaction that the next checkpoint commits."""
+    """Receives records. When `write` returns, they are stored, or belong to the transaction that the next checkpoint commits."""
 
     def write(self, records: Sequence[Record]) -> Sequence[Rejected] | None:
         """Write records; returns those that the sink cannot accept, for example because they are too large."""

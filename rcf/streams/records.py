@@ -10,16 +10,16 @@ Position = int | str | list[int]  # JSON, so that checkpoints and outputs can ho
 
 
 class StreamError(RuntimeError):
-    """A stream cannot go on, for example because another worker has taken over its state."""
+    """The stream cannot continue, for example because another worker has taken over its state."""
 
 
 class PoisonError(ValueError):
-    """One record cannot be used; the stream goes on with the next."""
+    """One record cannot be used. The stream continues with the next record."""
 
 
 @dataclass(slots=True)
 class Message:
-    """One record in the form in which the source holds it.
+    """One record in the form that the source has.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Message:
     line : int or None
         Line number, if the source is text.
     fault : str or None
-        Why the message cannot be used, if the source knows it.
+        The reason why the message cannot be used, if the source has found one.
     """
 
     data: bytes | Mapping[str, str]
@@ -53,7 +53,7 @@ class Record:
     message: Message
     fields: Mapping[str, Any]
     text: str | None = None  # the original text, if the source is text
-    form: str | None = None  # of the text: "json" or "csv"
+    form: str | None = None  # the form of the text: "json" or "csv"
     result: dict[str, Any] = field(default_factory=dict)  # the columns that the worker adds
 
 

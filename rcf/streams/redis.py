@@ -21,7 +21,7 @@ try:
 except ImportError as error:
     raise ImportError('rcf.streams.redis needs the package redis: python -m pip install "rcf[redis]"') from error
 
-PART = 1 << 26  # bytes of a model in one field: Redis takes at most 512 MiB
+PART = 1 << 26  # bytes of a model in one field; Redis accepts at most 512 MiB
 
 
 class RedisSource:
@@ -33,10 +33,11 @@ class RedisSource:
         A client without ``decode_responses``.
     stream : str
     start : str, default="0"
-        The id after which a worker without a checkpoint begins; ``"$"`` means the newest entry at that time.
+        The id after which a worker without a checkpoint begins; ``"$"`` means the newest entry at the start of the
+        worker.
     payload : str or None, default=None
-        The field that holds the whole record as text, for the codecs Json and Csv. None: the fields of the entry are the fields of
-        the record.
+        The field that holds the whole record as text, for the codecs Json and Csv. None means that the fields of the entry are the
+        fields of the record.
     """
 
     replayable = True
@@ -84,7 +85,7 @@ class RedisSource:
 
 
 class RedisTransaction:
-    """Sink, dead letters and store in one. Each checkpoint commits everything written since the previous one.
+    """Sink, dead letters and store in one. Each checkpoint commits all output since the previous checkpoint.
 
     Parameters
     ----------
@@ -94,12 +95,13 @@ class RedisTransaction:
     dead : str or None, default=None
         The stream for the messages that cannot be used. None: ``<output>:rejected``.
     state : str, default="rcf"
-        The checkpoint of a stream is the hash ``<state>:<stream>``. If the model has many keys, it also holds increments with the
-        detectors of the keys that have changed since.
+        Prefix of the checkpoint's key. The checkpoint of a stream is the hash ``<state>:<stream>``. If the model has many keys,
+        the hash also holds increments, with the detectors of the keys that have changed since the last whole checkpoint.
     maxlen : int or None, default=None
         Approximate number of entries that the output stream keeps.
     payload : str or None, default=None
-        The field to which the record is written as JSON. None: each field of the record is written as a field.
+        The field to which the whole record is written as JSON. None writes each field of the record as a field of the
+        entry.
 
     Notes
     -----

@@ -13,8 +13,8 @@ class Replay:
     records of the key, and as many records with this stamp as were seen before. The first other record ends the replay of the
     key. Records without time stamps are never skipped.
 
-    It does badly if the clock of the stream was set back between the two runs: records up to the old time are then skipped,
-    and the worker logs how many.
+    If the clock of the stream was set back between the two runs, new records up to the old time are skipped too. The worker
+    logs how many records it skips.
     """
 
     def __init__(self) -> None:

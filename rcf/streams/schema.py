@@ -1,4 +1,4 @@
-"""Schema: which fields of a record are the numbers to score, the key and the time stamp."""
+"""Schema: the fields of a record that hold the numbers to score, the key and the time stamp."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     values: list[float]
     key: Hashable
     time: float | None  # seconds since 1970; a date without a zone counts as UTC
-    # the time in the form for a model: a date without a zone may go back when clocks are set back, a number may not
+    # the time in the form for a model: a date without a zone may go back when clocks are set back, but a number may not
     stamp: Any = None
 
 
@@ -58,7 +58,7 @@ def number(value: Any, name: str, decimal: str = ".") -> float:
 
 
 def _plain(stamp: datetime) -> float | datetime:
-    """A date in UTC as seconds since 1970, which a model takes in a quarter of the time; another as it is."""
+    """Convert a date in UTC to seconds since 1970, because models process numbers four times as fast. Keep other dates."""
     return stamp.timestamp() if stamp.tzinfo is not None and not stamp.utcoffset() else stamp
 
 
@@ -96,8 +96,8 @@ class Schema:
     Parameters
     ----------
     columns : sequence of str or None, default=None
-        Fields to score. None: the fields that hold numbers in the first record, except `key` and `time`. A column of CSV can also
-        be given by its number, from 1.
+        Fields to score. None takes the fields that hold numbers in the first record, except `key` and `time`. A column of CSV can
+        also be given by its number, counted from 1.
     key : str or None, default=None
         Field that identifies streams; each value has its own detector. ``"@key"`` is the key of the source: the partition
         key of a Kinesis record, or the key of a Kafka message.
@@ -105,7 +105,7 @@ class Schema:
         Field with the time stamp: seconds, milliseconds, microseconds or nanoseconds since 1970, or a date.
     time_format : str or None, default=None
         The strptime format of dates, or the unit of numbers: s, ms, us, ns. None recognises the format. Dates such as 01.02.2026
-        need a format, because day and month cannot be told apart in a stream.
+        need a format, because a stream does not show whether the day or the month comes first.
     decimal : {".", ","}, default="."
         The decimal mark of numbers in text fields.
     """
@@ -130,7 +130,7 @@ class Schema:
                 raise ValueError(f"{name!r} is both the {what} and a column to score")
 
     def row(self, record: Record) -> Row:
-        """The numbers, key and time of a record; PoisonError if one is absent or cannot be read."""
+        """The numbers, key and time of a record. PoisonError if one of them is absent or cannot be read."""
         fields = record.fields
         if not self._resolved and record.form == "csv":
             self._resolve(list(fields))
@@ -174,7 +174,7 @@ class Schema:
         return Rows(np.ascontiguousarray(values.T), keys, None if stamps is None else _seconds(stamps), stamps)
 
     def _resolve(self, names: list[str]) -> None:
-        """Replace the numbers of CSV columns by names; StreamError if there is no such column."""
+        """Replace the numbers of CSV columns by their names. StreamError if there is no such column."""
 
         def name(given: str) -> str:
             if given in names:
@@ -199,7 +199,7 @@ class Schema:
         return chosen
 
     def _stamp(self, value: Any) -> float | datetime:
-        """A time stamp: seconds since 1970, or a date without a zone or in another than UTC."""
+        """A time stamp: seconds since 1970, or a date that has no zone or a zone other than UTC."""
         try:
             if isinstance(value, datetime):
                 return _plain(value)
@@ -208,7 +208,7 @@ class Schema:
             text = value.strip()
             if self._dates.given is None:
                 if DAY.fullmatch(text):
-                    return datetime.fromisoformat(text)  # a date alone
+                    return datetime.fromisoformat(text)  # a date without a time
                 try:
                     return self._scaled(float(value))
                 except ValueError:
@@ -247,12 +247,12 @@ class Schema:
         return {"columns": self.columns, "order": self._dates.order}
 
     def restore(self, state: dict[str, Any], name: str) -> None:
-        """Use the columns with which the stream was started; StreamError if other columns were requested."""
+        """Use the columns with which the stream was started. StreamError if other columns were requested."""
         begun = state.get("columns")
         if begun is not None and self.columns is not None and self.columns != begun:
             given = self.columns
             if not all(column in begun or column.isdigit() for column in given) or len(given) != len(begun):
-                raise StreamError(f"the checkpoint of {name} was begun with the columns {begun}, not {given}")
+                raise StreamError(f"the checkpoint of {name} was started with the columns {begun}, not {given}")
         self.columns = begun or self.columns
         self._dates.order = state.get("order") or self._dates.order
 

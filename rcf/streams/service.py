@@ -1,4 +1,4 @@
-"""Running a worker as a service: signals, logs in JSON, and the metrics of all partitions."""
+"""The parts that a worker needs as a service: signals, logs in JSON, and the metrics of all partitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a worker, from a TOML file and ``section.name=value`` pairs, and the objects that they describe."""
+"""The settings of a worker from a TOML file and ``section.name=value`` pairs, and the objects that they describe."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .worker import BATCH
 
 Settings = dict[str, dict[str, Any]]
 
-# Each section, and the settings that it may have. Other sections are those of the adapters.
+# Each section, and the settings that it may have. The services add their own sections.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "records": ("columns", "key", "time", "time_format", "decimal", "format", "names", "header", "delimiter"),
     "output": (),  # result = "COLUMN"
     "model": (),  # parameters of the class, and those in MODEL
-    "override": (),  # a table per key
+    "override": (),  # a table for each key
     "worker": ("checkpoint_every", "batch", "metrics"),
 }
 MODEL = ("kind", "path", "learn", "threshold", "max_keys", "ttl")
 KINDS = {"detector": StreamDetector, "forest": RandomCutForest}
-# Types of the settings in all sections; a setting that is not listed is a text.
+# Types of the settings in all sections. A setting that is not listed is a string.
 TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("columns", "names", "shards", "partitions"), (list,)),
     **dict.fromkeys(("header", "follow", "learn"), (bool,)),
@@ -101,13 +101,15 @@ def checked(settings: Settings, own: Mapping[str, tuple[str, ...]]) -> Settings:
     for section, values in settings.items():
         if section not in known:
             raise SettingsError(
-                f"there is no section [{section}]; there are {', '.join(f'[{name}]' for name in known)}"
+                f"there is no section [{section}]; the sections are {', '.join(f'[{name}]' for name in known)}"
             )
         if not isinstance(values, dict):
             raise SettingsError(f"[{section}] must be a table, got {values!r}")
         for name, value in values.items():
             if known[section] and name not in known[section]:
-                raise SettingsError(f"[{section}] has no setting {name!r}; it has {', '.join(known[section])}")
+                raise SettingsError(
+                    f"[{section}] has no setting {name!r}; its settings are {', '.join(known[section])}"
+                )
             if section == "override":
                 if not isinstance(value, dict):
                     raise SettingsError(f"[override] {name} must be a table of parameters, got {value!r}")
@@ -162,7 +164,7 @@ def model_of(settings: Settings) -> Any:
 
 
 def _check_model(model: Any) -> None:
-    """Check the parameters now. Otherwise each record would be rejected because of them."""
+    """Check the parameters now. Otherwise invalid parameters would only show when each record is rejected."""
     seed_entropy(model.random_state)
     if isinstance(model, StreamDetector):
         checked_settings(model.get_params(deep=False))

@@ -1,4 +1,4 @@
-"""Worker: reads one ordered stream, writes it with scores, and saves model and position together."""
+"""Worker: reads one ordered stream, writes the records with their scores, and saves model and position together."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from .schema import Schema
 
 log = logging.getLogger("rcf.streams")
 
-POLL = 0.2  # seconds that a read waits for records: SIGTERM is noticed within this time
+POLL = 0.2  # seconds that a read waits for records; SIGTERM is noticed within this time
 BATCH = 1000
 
 
 class Worker:
     """Read a stream, score and learn each record, write it with its results, and save model and position together.
 
-    After a crash the worker continues from its last checkpoint and reads the records after it again. Scores do not
-    depend on how the stream is divided into batches, so the repeated output is equal to the previous output, bit for bit.
+    After a crash the worker continues from its last checkpoint and reads the records after it again. Scores do not depend
+    on how the stream is divided into batches, so the output that is repeated is equal to the first output, bit for bit.
     If sink and store share a transaction (Redis, Kafka, files), each record is written exactly once. Otherwise (Kinesis),
     readers can remove duplicates, because each output record holds its position in the input.
 
     Parameters
     ----------
     model : StreamDetector, KeyedDetector or RandomCutForest
-        Used if the store has no checkpoint yet. Otherwise the model of the checkpoint continues.
+        Used if the store has no checkpoint yet. Otherwise the worker continues with the model of the checkpoint.
     source : Source
     sink : Sink
     store : Store or None, default=None
         None keeps no checkpoints.
     schema : Schema, default=Schema()
-        Says which fields are scored, and which are key and time.
+        Determines which fields are scored, and which fields are the key and the time.
     codec : Codec or None, default=None
-        Reads the messages. None means JSON, or Fields if the source has fields.
+        Decodes the messages. None means Json, or Fields if the source has fields.
     output : mapping of str to str, default={"score": "ANOMALY_SCORE", "is_anomaly": "IS_ANOMALY"}
         Names of results, and the columns to which they are written. A result can be
 
@@ -158,7 +158,7 @@ class Worker:
         self._stop.set()
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint. If there is none, save a first one, which holds the start position of the sink."""
+        """Continue from the newest checkpoint. If there is none, save a first checkpoint with the start position of the sink."""
         found = None if self.store is None else self.store.load(self.source.partition)
         if found is not None:
             self._restore(found)
@@ -197,7 +197,7 @@ class Worker:
         """Close everything after an error.
 
         If the source can be read again, the next run continues from the last checkpoint. If it cannot, as with a pipe, the model
-        is saved in its present state, and results that were not written are lost.
+        is saved in its current state, and results that were not written are lost.
         """
         try:
             if not self.source.replayable:
@@ -254,7 +254,7 @@ class Worker:
     def inherit(self, parents: Sequence[Checkpoint]) -> None:
         """Start a partition with the model of its parents, as for a Kinesis shard that was split or merged.
 
-        Models with a detector per key are merged. Other models cannot be merged, so that of the first parent continues.
+        Models with a detector per key are merged. Other models cannot be merged, so the model of the first parent is used.
         """
         model = parents[0].model
         if isinstance(model, KeyedDetector):

@@ -126,7 +126,7 @@ def not_a_date(cell: str) -> str:
         return "is not a time: it has no year"
     if _NO_DATE.fullmatch(text):
         return "is not a time: it has no date"
-    return "is not a time (--time-format says how times are written)"
+    return "is not a time (--time-format sets the format of times)"
 
 
 def _seconds(stamp: datetime) -> float:

@@ -246,8 +246,8 @@ def test_bad_lines_need_not_count():
         done = stream(text, "--errors", errors)
         assert done.returncode == status
         assert done.stderr.splitlines() == [
-            "rcf stream: line 3: 1 fields are too few: 2 are expected",
-            "rcf stream: line 4: 3 fields are too many: 2 are expected",
+            "rcf stream: line 3: the line has too few fields: 1 instead of 2",
+            "rcf stream: line 4: the line has too many fields: 3 instead of 2",
             "rcf stream: line 5: 'load': 'x' is not a number",
         ]
         assert len(rows(done)) == 2

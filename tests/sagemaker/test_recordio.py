@@ -233,9 +233,9 @@ def test_a_file_in_pieces(rng, monkeypatch):
         assert np.array_equal(found, expected)
         frames = list(recordio.payloads(io.BytesIO(data)))
         assert b"".join(map(recordio.frame, frames)) == data
-    with pytest.raises(ValueError, match="frame 500: its head says"):
+    with pytest.raises(ValueError, match="frame 500: its header says"):
         list(recordio.blocks_of_file(io.BytesIO(data[:-8]), 3))
-    with pytest.raises(ValueError, match="frame 500: its head says"):
+    with pytest.raises(ValueError, match="frame 500: its header says"):
         list(recordio.payloads(io.BytesIO(data[:-8])))
 
 
@@ -253,7 +253,7 @@ def test_sparse_rows_come_in_blocks():
         (Record(), "frame 1: it has no features"),
         (record_of(np.array([1.0]), keys=[5], width=3), "frame 1: the key 5 is not one of 3 features"),
         (record_of(np.array([1.0, 2.0]), keys=[2], width=3), "frame 1: it is sparse and has 1 keys for 2 values"),
-        (record_of(np.array([1.0, 2.0]), keys=[2, 2], width=3), "frame 1: a key comes twice"),
+        (record_of(np.array([1.0, 2.0]), keys=[2, 2], width=3), "frame 1: a key occurs twice"),
         (record_of(np.array([1.0]), keys=[2], width=10**15), "frame 1: it has 1000000000000000 features"),
         (record_of(np.array([1.0, 2.0]), keys=[], width=3), "frame 1: its shape says 3 features, but it has 2 values"),
         (record_of(np.array([])), "frame 1: it has 0 features"),

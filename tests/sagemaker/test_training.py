@@ -182,7 +182,7 @@ def test_several_hosts(tmp_path, job, X):
     found = rcf.sagemaker.unpack(job.root / "model")
     assert same(found, expected, X)
     (job.root / "model" / "host-3-of-11.sample").unlink()
-    with pytest.raises(ValueError, match="of the files of 11 hosts there are"):
+    with pytest.raises(ValueError, match="the files of 11 hosts are needed, but there are"):
         rcf.sagemaker.unpack(job.root / "model")
     (job.root / "model" / "host-3-of-11.sample").write_bytes(b"rcf")
     with pytest.raises(ValueError, match="not the sample of a host"):
@@ -325,7 +325,7 @@ def test_files_that_are_refused(job, X, capsys):
     job.channel("train", data=gzip.compress(csv_of(X))[:-100])
     failed(job, "train/data: ", capsys)
     job.hosts("algo-9", ["algo-1"])
-    failed(job, "current_host 'algo-9' is none of the hosts", capsys)
+    failed(job, "current_host 'algo-9' is not among the hosts", capsys)
     (job.root / "input" / "config" / "resourceconfig.json").write_text("[")
     failed(job, "resourceconfig.json is not JSON", capsys)
 

@@ -158,7 +158,7 @@ def test_hot_spots_refuse_what_they_cannot_use(spark):
     given = spark.createDataFrame([("a", 1, 0.0, None)], "key string, at long, x double, y double")
     right = {"keyCols": ["key"], "valueCols": ["x", "y"], "scan_radius": 0.2, "min_points": 10}
     for changes, message in [
-        ({"window_size": 5}, "give timeCol too"),
+        ({"window_size": 5}, "window_size needs timeCol"),
         ({"window_size": 5, "timeCol": "at"}, "min_points must be at most window_size"),
         ({"scan_radius": -1.0}, "scan_radius"),
         ({"valueCols": ["z"]}, "no column 'z'"),

@@ -203,7 +203,10 @@ def test_invalid_addresses(url):
         (b'{"status": "success"}', "does not answer as Prometheus does"),
         (b'{"status": "error", "error": "too much"}', "too much"),
         (b"<html>", "Expecting value"),
-        (b'{"status": "success", "data": {"resultType": "scalar", "result": [0, "1"]}}', "gives a scalar, not series"),
+        (
+            b'{"status": "success", "data": {"resultType": "scalar", "result": [0, "1"]}}',
+            "returns a scalar, not series",
+        ),
     ],
 )
 def test_invalid_answers(body, message):
@@ -280,7 +283,7 @@ def test_client_and_pages_of_a_real_server(prometheus, monkeypatch):
     assert set(client.at("load", now - STEP)) == {(("host", host),) for host in HOSTS}
     with pytest.raises(QueryError, match="parse error"):
         client.at("load{", now)
-    with pytest.raises(QueryError, match="gives a scalar, not series"):
+    with pytest.raises(QueryError, match="returns a scalar, not series"):
         client.at("1", now)
 
 

@@ -298,7 +298,10 @@ class TestCsv:
         lines, _ = self.label("1,2\n3\n4,5,6\n7,8\n", Csv(), dead_letters=dead)
         assert len(lines) == 3
         reasons = [json.loads(line)["reason"] for line in (tmp_path / "dead").read_text().splitlines()]
-        assert reasons == ["1 fields are too few: 2 are expected", "3 fields are too many: 2 are expected"]
+        assert reasons == [
+            "the line has too few fields: 1 instead of 2",
+            "the line has too many fields: 3 instead of 2",
+        ]
 
     def test_a_repeated_header_is_left_out(self):
         lines, worker = self.label("a,b\n1,2\na,b\n3,4\n", Csv(header=True))
@@ -470,7 +473,7 @@ class TestRestart:
         worker = self.worker(tmp_path)
         worker.run()
         assert worker.labeller.schema.columns == ["a"]
-        with pytest.raises(StreamError, match="was begun with the columns"):
+        with pytest.raises(StreamError, match="was started with the columns"):
             self.worker(tmp_path, schema=Schema(["b"])).run()
 
     def test_another_kind_of_model_is_refused(self, tmp_path):
@@ -494,7 +497,7 @@ class TestRestart:
         (tmp_path / "in").write_text(lines_of(waves(10)))
         self.worker(tmp_path).run()
         (tmp_path / "out").write_text("")
-        with pytest.raises(StreamError, match="it was cut or replaced"):
+        with pytest.raises(StreamError, match="the file was truncated or replaced"):
             self.worker(tmp_path).run()
 
 
@@ -562,7 +565,7 @@ def test_invalid_states_are_refused(tmp_path):
     [
         ([], 2, "files.input is not set: give it on the command line or as input in [files]"),
         (["IN", "-", "--set", "model.trees=5"], 2, "[model]"),
-        (["IN", "-", "--set", "files.inputs=5"], 2, "[files] has no setting 'inputs'; it has input,"),
+        (["IN", "-", "--set", "files.inputs=5"], 2, "[files] has no setting 'inputs'; its settings are input,"),
         (["IN", "-", "--set", "nothing.x=5"], 2, "there is no section [nothing]"),
         (["IN", "-", "--set", "model"], 2, "'model' is not section.name=value"),
         (["IN", "-", "--set", "records.format=xml"], 2, "records.format must be json or csv, got 'xml'"),

@@ -56,9 +56,9 @@ def test_numbers_are_seconds_unless_they_are_too_large_for_that():
         ("1-Jan", "'1-Jan' is not a time: it has no year"),
         ("31.12.", "'31.12.' is not a time: it has no year"),
         ("12:30", "'12:30' is not a time: it has no date"),
-        ("noon-ish", "'noon-ish' is not a time (--time-format says how times are written)"),
-        ("2025-02-30", "'2025-02-30' is not a time (--time-format says how times are written)"),
-        ("2025-01", "'2025-01' is not a time (--time-format says how times are written)"),
+        ("noon-ish", "'noon-ish' is not a time (--time-format sets the format of times)"),
+        ("2025-02-30", "'2025-02-30' is not a time (--time-format sets the format of times)"),
+        ("2025-01", "'2025-01' is not a time (--time-format sets the format of times)"),
         ("", "'' is not a time"),
     ],
 )
