@@ -1,4 +1,4 @@
-"""ONNX graphs under construction, and the loops in them."""
+"""Builders of ONNX graphs and of the loops in them."""
 
 from __future__ import annotations
 

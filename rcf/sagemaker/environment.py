@@ -1,4 +1,4 @@
-"""What SageMaker tells an endpoint through environment variables."""
+"""The settings that SageMaker passes to an endpoint in environment variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from . import formats
 from .training import root_folder
 
-LIMIT = 6_291_456  # bytes of a body, InvokeEndpoint's limit
+LIMIT = 6_291_456  # bytes of a body; the limit of InvokeEndpoint
 MODEL_PATH = "RCF_SAGEMAKER_MODEL"  # the variable in which `serve --model` passes the path to the workers
 
 

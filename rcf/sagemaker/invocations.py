@@ -1,4 +1,4 @@
-"""Answers to the requests of an endpoint: the scores of the rows in a body, or the reason why it is refused."""
+"""Answers to the requests of an endpoint: the scores of the rows in the body, or the reason why a request is refused."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from ..detector import KeyedDetector
 from ..persist import ModelFileError, Savable
 from .records import Position
 
-LEAST = 1 << 18  # bytes; a smaller whole checkpoint has no increments, because it is written in 3 ms
-MOST = 256  # increments of a whole checkpoint
+LEAST = 1 << 18  # bytes; smaller checkpoints have no increments, because writing them takes less than 3 ms
+MOST = 256  # largest number of increments of a whole checkpoint
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Checkpoint(Savable):
         The state of the worker's parts, such as the columns, the records of an incomplete window, and the end of the
         output.
     chain : str
-        Random name that a whole checkpoint shares with its increments; empty if it has none.
+        Random name that a whole checkpoint and its increments share; empty if there are no increments.
     number : int
         Number of an increment, from 1; 0 for a whole checkpoint. The model of an increment holds only the keys that have changed.
     removed : list
@@ -79,7 +79,7 @@ class Checkpoint(Savable):
         return self
 
     def followed_by(self, increments: Sequence[Checkpoint]) -> Checkpoint:
-        """The checkpoint that a whole one and its increments, in order, add up to. The model of the whole one changes."""
+        """The whole checkpoint with its increments, in order, applied to it. This changes the model of the whole checkpoint."""
         for number, one in enumerate(increments, 1):
             if (one.chain, one.number) != (self.chain, number):
                 raise ModelFileError(
@@ -99,7 +99,7 @@ class Chain:
 
     An increment holds the keys of a :class:`KeyedDetector` that have changed since the last checkpoint. A checkpoint is whole if
     half of the keys have changed, if the increments would become larger than the whole checkpoint before them, or if the last
-    checkpoint may not have been stored. So what is stored and the time to restore it at most double.
+    checkpoint may not have been stored. So the stored bytes and the time to restore them at most double.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Chain:
         self._whole = self._increments = 0  # bytes
 
     def next(self, checkpoint: Checkpoint) -> Checkpoint:
-        """What to store: the whole checkpoint, or an increment. Call :meth:`stored` afterwards."""
+        """The checkpoint to store, either whole or as an increment. Call :meth:`stored` after it was stored."""
         marks, self._marks, model = self._marks, None, checkpoint.model
         if not isinstance(model, KeyedDetector):
             return checkpoint
@@ -133,5 +133,5 @@ class Chain:
         self._next_marks = None
 
     def compact(self) -> None:
-        """Let the next checkpoint be whole."""
+        """Make the next checkpoint a whole one."""
         self._marks = None

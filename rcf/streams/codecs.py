@@ -31,7 +31,7 @@ class Codec(Protocol):
     def encode(self, record: Record) -> bytes: ...
 
     def cells(self, data: list[bytes]) -> Cells | None:
-        """The fields of a batch in columns; None if one message needs `decode`. It changes nothing."""
+        """The fields of a batch in columns. None if a message needs `decode`. The codec does not change."""
         return None
 
     def encode_many(self, records: Sequence[Record]) -> bytes:
@@ -135,7 +135,7 @@ class Json(Codec):
 
 
 def _texts(data: list[bytes]) -> tuple[str, list[str]] | None:
-    """`_text` of each message, and all of them in one string; None if that is not possible for all at once."""
+    """`_text` of each message, and all of them in one string. None if they cannot be decoded together."""
     try:
         whole = b"\n".join(data).decode()
     except UnicodeDecodeError:
@@ -283,13 +283,13 @@ class Csv(Codec):
 
 
 class _Rows(list[str]):
-    """The rows that a csv.writer writes."""
+    """The lines that a csv.writer writes for the rows."""
 
     write = list.append
 
 
 def _csv_column(values: Column) -> Sequence[Any]:
-    """Results in the form in which a csv.writer takes them. None becomes an empty field."""
+    """Convert results to the values that a csv.writer accepts. None becomes an empty field."""
     if isinstance(values, np.ndarray):
         found: list[Any] = values.tolist()
         return found
@@ -329,7 +329,7 @@ class Recognised(Codec):
         header = self.header
         if header is None:
             if not line:
-                raise PoisonError("the line holds nothing but spaces")
+                raise PoisonError("the line has only spaces")
             data = first_line_is_data(Csv(delimiter=delimiter).fields(line))
             if data is None:
                 raise StreamError(

@@ -1,4 +1,4 @@
-"""Batches in columns: most records are read, judged and written column by column, which takes a third of the time."""
+"""Batches in columns. Most records are read, judged and written column by column, which takes a third of the time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Lazy(Sequence[T]):
-    """A sequence whose items are made when they are asked for."""
+    """A sequence whose items are created when they are accessed."""
 
     def one(self, i: int) -> T:
         """Item i, 0 <= i < len(self)."""
@@ -40,11 +40,11 @@ class Lines(Lazy[Message]):
     ----------
     data : list of bytes
     numbers : sequence of int
-        The line numbers.
+        The line numbers in the source.
     ends : sequence of int or None
         The offset in the file after each line; None if the source has no positions.
     inode : int
-        Of the file.
+        Inode number of the file.
     """
 
     def __init__(self, data: list[bytes], numbers: Sequence[int], ends: Sequence[int] | None, inode: int) -> None:
@@ -64,7 +64,7 @@ class Cells(Protocol):
     """The fields of a batch of records, column by column."""
 
     form: str
-    """Of the texts: "json" or "csv"."""
+    """The form of the texts: "json" or "csv"."""
     texts: list[str]
     """The original text of each record."""
 
@@ -125,7 +125,7 @@ class Rows(NamedTuple):
 
 
 class Batch(Lazy[Record]):
-    """Records with their results, which are columns."""
+    """Records with their results, which are stored as columns."""
 
     def __init__(self, messages: Sequence[Message], cells: Cells, results: Mapping[str, Column]) -> None:
         self.messages, self.cells, self.results = messages, cells, results
@@ -143,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def data_of(messages: Sequence[Message]) -> list[bytes] | None:
-    """The data of messages that are all text without faults; otherwise None."""
+    """The data of the messages if all are text without a fault; otherwise None."""
     if isinstance(messages, Lines):
         return messages.data
     data = [message.data for message in messages if message.fault is None]

@@ -291,9 +291,9 @@ class DeadLetterFile(LineSink):
 class FileStore:
     """Stores the checkpoint of one partition in a model file, which is replaced atomically.
 
-    If the model has many keys, further files, whose names end in ``.1``, ``.2`` and so on, hold what has changed since (see
-    :class:`rcf.streams.checkpoint.Chain`). When a worker ends, it leaves one file. After a crash, only `load` and `peek` return
-    the newest checkpoint, whereas `rcf.load` of the file returns an older one.
+    If the model has many keys, further files, whose names end in ``.1``, ``.2`` and so on, hold the keys that have changed
+    since then (see :class:`rcf.streams.checkpoint.Chain`). When a worker ends normally, it leaves a single file. After a crash,
+    only `load` and `peek` return the newest checkpoint, whereas `rcf.load` of the file returns an older one.
 
     Parameters
     ----------
@@ -314,7 +314,7 @@ class FileStore:
             raise OSError(f"{self.path} cannot be written: no permission to write in {folder}")
         self._lock: Lock | None = None
         self._chain = Chain()
-        self._alone = False  # whether there are certainly no increments beside the file
+        self._alone = False  # whether it is certain that no increments exist
 
     def load(self, partition: str) -> Checkpoint | None:
         if self._lock is None:
@@ -333,7 +333,7 @@ class FileStore:
         while found.chain and (path := self._increment(len(increments) + 1)).exists():
             following = load(path)
             if not isinstance(following, Checkpoint) or following.chain != found.chain:
-                break  # left over from an earlier whole checkpoint
+                break  # a file that is left from an earlier whole checkpoint
             increments.append(following)
         return found.followed_by(increments)
 
@@ -353,7 +353,7 @@ class FileStore:
         if due.number:
             self._alone = False
         elif not self._alone:
-            # the highest first: after a crash, a file that is left does not follow the new checkpoint, because its chain differs
+            # the highest number first; a file that is left after a crash is ignored, because it belongs to another chain
             number = 1
             while self._increment(number).exists():
                 number += 1
@@ -362,7 +362,7 @@ class FileStore:
             self._alone = True
 
     def compact(self) -> bool:
-        """Let the next checkpoint be one file. Returns whether there are increments beside the last one."""
+        """Write the next checkpoint as a single file. Returns whether the last checkpoint has increments."""
         self._chain.compact()
         return self._increment(1).exists()
 

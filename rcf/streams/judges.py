@@ -42,7 +42,7 @@ class Judge(Protocol):
         """Return for each row its results by name, or the error if the model refused it. A refused row changes nothing."""
 
     def columns(self, rows: Rows, names: list[str]) -> dict[str, Column] | None:
-        """Return the results of a batch in columns. None, and nothing is learned, if `judge` must score it."""
+        """Score and learn a batch, and return the results in columns. None, without learning, if `judge` must do it instead."""
 
     def state(self) -> dict[str, Any]: ...
 
@@ -137,7 +137,7 @@ class DetectorJudge:
         return None if found is None else self._columns(found, names)
 
     def _name(self, names: list[str]) -> None:
-        """Give the detectors the names of the features. Names that a saved model has are kept."""
+        """Set the names of the features in the detectors. Names in a saved model are kept."""
         if self._named:
             return
         for detector in map(self.model.detector, self.model.keys()) if self._keyed else [self.model]:

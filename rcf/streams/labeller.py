@@ -70,7 +70,7 @@ class Labeller:
         return self._one_by_one(messages, partition) if batch is None else (batch, [])
 
     def _in_columns(self, messages: Sequence[Message], partition: str) -> Batch | None:
-        """Label a batch column by column. None, and nothing is learned, if one of its messages needs a look of its own."""
+        """Label a batch column by column. None if a message must be handled separately; then nothing is learned."""
         data = data_of(messages)
         cells = None if data is None else self.codec.cells(data)
         if cells is None or cells.any_of(self._columns):

@@ -1,4 +1,4 @@
-"""What a worker handles: a message of a source, the record made of it, and a message that cannot be used."""
+"""The objects that a worker handles: messages of a source, records, and messages that cannot be used."""
 
 from __future__ import annotations
 

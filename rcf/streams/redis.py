@@ -187,7 +187,7 @@ class RedisTransaction:
 
 
 def _prefix(number: int) -> str:
-    """Of the fields that hold the parts of an increment, or of the whole checkpoint for 0."""
+    """The prefix of the fields that hold the parts of increment `number`, or of the whole checkpoint if it is 0."""
     return f"increment/{number}" if number else "checkpoint"
 
 

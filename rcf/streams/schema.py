@@ -78,12 +78,12 @@ def _number_like(value: Any) -> bool:
 
 
 def numbers(values: Sequence[Any], name: str, decimal: str = ".") -> list[float]:
-    """A column of fields as numbers; PoisonError if `number` refuses one."""
+    """A column of fields as numbers. PoisonError if `number` refuses one of them."""
     if set(map(type, values)) == {str} and "_" not in "".join(values):
         try:
             found = list(map(float, values))
         except ValueError:
-            pass  # a word for a missing value, a decimal comma, or no number
+            pass  # a word for a missing value, a number with a decimal comma, or text that is not a number
         else:
             if all(map(isfinite, found)):
                 return found
@@ -160,7 +160,7 @@ class Schema:
         return Row(values, key, time, stamp)
 
     def rows(self, cells: Cells) -> Rows | None:
-        """The numbers, keys and times of a batch. None if `row` must look at each record, as at the first or at an invalid one."""
+        """The numbers, keys and times of a batch. None if `row` must read each record, for example if one is invalid."""
         if self.columns is None or (cells.form == "csv" and not self._resolved) or self.key == SOURCE_KEY:
             return None
         try:

@@ -353,7 +353,7 @@ def test_an_ambiguous_first_line_is_an_error():
     assert "give --header if it names them, --no-header if it is a record" in done.stderr
 
 
-@pytest.mark.parametrize(("first", "why"), [("\xa0", "nothing but spaces"), ('"a', "not CSV: unexpected end of data")])
+@pytest.mark.parametrize(("first", "why"), [("\xa0", "has only spaces"), ('"a', "not CSV: unexpected end of data")])
 def test_an_unreadable_first_line_is_reported(first, why):
     """The next one tells what the columns are."""
     done = stream(f"{first}\n1,\r,2\n3,4,5\n")
