@@ -400,7 +400,7 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
     independent, so this code first finds the boxes that do not contain x, from the leaf up, and then draws for them from the top
     down.
     """
-    cdef int32_t beside, k, i
+    cdef int32_t sibling, k, i
     cdef double u, size
     cdef const float* point
     if t.mass == 0:
@@ -421,26 +421,26 @@ cdef inline int32_t tree_insert(rcf_tree* t, const float* x, Rng* rng, int32_t l
         set_mass(t, ~leaf, mass_of(t, ~leaf) + 1)
         rcf_walks.widen_path(t, x, parent_of(t, ~leaf), 0)
         return leaf
-    beside = ~leaf
+    sibling = ~leaf
     u = 0.0
     k = n
     while k > 0:
         k -= 1
         u = uniform(rng) * (open[k].excess + range_of(t, open[k].node, t.boxes))
         if u < open[k].excess:
-            beside = open[k].node
+            sibling = open[k].node
             n -= k + 1
             break
-    if beside < 0:
+    if sibling < 0:
         # no box was separated from x, so the cut separates the leaf
         size = 0.0
-        point = t.points + <size_t>(~beside) * t.stride
+        point = t.points + <size_t>(~sibling) * t.stride
         for i in range(t.dims):
             size += fabs(<double>x[i] - <double>point[i])
         u = uniform(rng) * size
     leaf = new_leaf(t, x)
     set_mass(t, ~leaf, 1)
-    cut_off(t, beside, leaf, x, u)
+    cut_off(t, sibling, leaf, x, u)
     rcf_walks.widen_path(t, x, parent_of(t, parent_of(t, ~leaf)), n)
     return leaf
 

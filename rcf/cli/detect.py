@@ -19,7 +19,7 @@ from sklearn.base import clone
 from ..datasets import make_series
 from ..detector.views import HELD_BACK
 from ..estimator import RandomCutForest
-from .events import EventLog, beside, sentences, table_of
+from .events import EventLog, sentences, table_of, with_columns
 from .judging import Judging, Judgings, Table
 from .options import (
     AnomalyRate,
@@ -223,7 +223,7 @@ def _short(
     log.hold(piece)
     found = whole_file(forest, piece.values)
     if writer is not None:
-        writer.write(beside(piece.cells, score=found.scores, is_anomaly=found.flags))
+        writer.write(with_columns(piece.cells, score=found.scores, is_anomaly=found.flags))
     _remarks(reader, errors)
     if top:
         console.print(found.table(top, names, [str(log.place(i)) for i in range(len(piece.rows))]))

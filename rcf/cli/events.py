@@ -197,11 +197,11 @@ def judged(piece: Piece, found: Detections, states: list[str | None], scores: Fl
         feature, _, side = one.cause
         cause[i], reason[i], severity[i] = f"{feature} {side}", one.reason, one.severity
         expected[i] = one.expected[names.index(feature)]
-    return beside(piece.cells, score=scores, likelihood=found.likelihood, is_anomaly=found.is_anomaly, event=states,
+    return with_columns(piece.cells, score=scores, likelihood=found.likelihood, is_anomaly=found.is_anomaly, event=states,
                   cause=cause, expected=expected, severity=severity, reason=reason)  # fmt: skip
 
 
-def beside(table: pa.Table, **columns: Any) -> pa.Table:
+def with_columns(table: pa.Table, **columns: Any) -> pa.Table:
     """The table with further columns; NaN and None become empty cells."""
     for name, column in columns.items():
         texts = isinstance(column, list)

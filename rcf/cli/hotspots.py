@@ -108,27 +108,27 @@ def _scan(
         change_writer = stack.enter_context(TableWriter(changes)) if changes else None
         waiting: list[Piece] = []
         spots: HotSpots | None = None
-        told_any, seen = False, 0
+        any_written, seen = False, 0
 
         def feed(spots: HotSpots, piece: Piece) -> None:
-            nonlocal told_any, seen
+            nonlocal any_written, seen
             if record_writer is None and change_writer is None:
                 spots.update_many(piece.values)
                 return
             first = seen
             seen += len(piece.values)
-            told: list[Change] = []
+            found_changes: list[Change] = []
             if record_writer is None:
-                told = spots.follow(piece.values)
+                found_changes = spots.follow(piece.values)
             else:
                 states = []
                 for row in piece.values:
-                    told += spots.follow(row[np.newaxis])
+                    found_changes += spots.follow(row[np.newaxis])
                     states.append(spots.kinesis_json())
                 record_writer.write(piece.cells.append_column("hotspots", pa.array(states)))
-            if change_writer is not None and (told or not told_any):
-                told_any = True
-                change_writer.write(_table_of(told, piece.rows, first))
+            if change_writer is not None and (found_changes or not any_written):
+                any_written = True
+                change_writer.write(_table_of(found_changes, piece.rows, first))
 
         for piece in reader:
             if filling is not None:
