@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -69,10 +70,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    # The first process of a container ignores SIGTERM unless it installs a handler. A model is written to a temporary file
-    # and renamed, so no incomplete model remains.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # The first process of a container ignores SIGTERM unless it installs a handler. Python runs a handler between two
+    # operations, so a signal just before a read of an idle pipe would have no effect. Therefore a thread waits for the byte
+    # that the signal writes. A model is written to a temporary file and renamed, so no incomplete model remains.
+    signals, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    threading.Thread(target=_exit_on_signal, args=(signals,), daemon=True).start()
     return training.train()
+
+
+def _exit_on_signal(signals: int) -> None:
+    while (number := os.read(signals, 1)[0]) != signal.SIGTERM:
+        pass  # for example SIGINT, which raises KeyboardInterrupt in the main thread
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + number)
 
 
 def _serve(options: argparse.Namespace) -> int:
