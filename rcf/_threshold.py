@@ -53,7 +53,7 @@ class Threshold(NamedTuple):
         """The offset of the method, which is computed once."""
         offset = self.offsets.get(method)
         if not isinstance(offset, float):
-            rows = _held(forest, ROWS) if offset is None else offset
+            rows = held_records(forest, ROWS) if offset is None else offset
             offset = self.offsets[method] = _offset(score(rows, method), forest, method, self.contamination)
         return offset
 
@@ -75,7 +75,7 @@ def highest_score(forest: Forest, method: str) -> float:
     return float(forest.score(np.minimum(far, LIMIT)[None], method, 1)[0])
 
 
-def _held(forest: Forest, at_most: int) -> NDArray[np.float64]:
+def held_records(forest: Forest, at_most: int) -> NDArray[np.float64]:
     """At most that many distinct records of the trees, evenly spaced in sorted order."""
     points = np.unique(np.concatenate([forest.points(i) for i in range(forest.n_trees)]), axis=0)
     return points[np.linspace(0, len(points) - 1, min(at_most, len(points))).astype(np.int64)]

@@ -8,6 +8,7 @@ from scipy.stats import norm, spearmanr
 from sklearn.neighbors import NearestNeighbors
 
 from rcf import RandomCutForest
+from rcf._threshold import held_records
 
 pytest.importorskip("numba", reason="the extra numba is not installed")
 walk = pytest.importorskip("rcf.walk")
@@ -123,7 +124,7 @@ def by_gap(depth, mass, n, above, gap):
 def test_a_record_that_equals_its_leaf_is_never_unequal(small):
     """For a record that equals its leaf, only `equal` is called, in trees with many leaves and with one."""
     one = RandomCutForest(3, 8, random_state=0).partial_fit([[1.0, 2.0]] * 4)
-    for forest, same in ((small, small._held(50)), (one, [[1.0, 2.0]])):
+    for forest, same in ((small, held_records(small._forest, 50)), (one, [[1.0, 2.0]])):
         apart = forest.walk(same, walk.Visitor(height_equal, by_gap, height_ancestor))
         assert np.isfinite(apart).all()
     assert one.walk([[1.0, 2.0], [1.0, 6.0]], walk.Visitor(height_equal, by_gap, height_ancestor)).tolist() == [0, 0.25]
@@ -144,7 +145,7 @@ def forgets_nan(value, depth, mass, n, above, gap, extent):
 @pytest.mark.parametrize("rows", [[[1.0, 2.0]], np.random.default_rng(0).normal(size=(50, 2))], ids=len)
 def test_nan_of_each_function_is_named(rows):
     forest = RandomCutForest(5, 16, random_state=0).partial_fit(rows)
-    held = forest._held(50)
+    held = held_records(forest._forest, 50)
     with pytest.raises(ValueError, match=r"^equal of the visitor \(nan_equal, .*\) returned NaN for row 1$"):
         forest.walk([[9.0, 9.0], held[0]], walk.Visitor(nan_equal, height_unequal, forgets_nan))
     with pytest.raises(ValueError, match=r"^unequal of the visitor .* returned NaN for row 1$"):
@@ -203,7 +204,7 @@ def test_density_of_a_normal_cloud(d):
     assert spearmanr(true, found).statistic > spearmanr(true, -distances).statistic
     assert 0.3 < np.median(found / true) < 3
     # a held record gets the same density as any other
-    held = forest._held(400)
+    held = held_records(forest._forest, 400)
     assert 0.3 < np.median(forest.density(held) / norm.pdf(held).prod(axis=1)) < 3
 
 
