@@ -24,7 +24,7 @@ cdef inline int64_t rows_at_once(const Trees* f) noexcept nogil:
 
 
 cdef inline void score_by_tree(int kind, const rcf_tree* tree, const float* rows, int64_t n, Work* work) noexcept nogil:
-    """Add the score that the tree gives to row r, for each of n rows, to work.scores[r]."""
+    """For each of n rows r, add the tree's score of row r to work.scores[r]."""
     cdef rcf_walk walk
     cdef int64_t r = 0
     cdef int count, p

@@ -6,8 +6,8 @@
  * faster. The path score needs no climb and takes 9 ns instead of 14. Included by isa.h, once per instruction set. */
 
 /* Process the box of a node for the rows that come from one of its children. These rows are in s->order from `begin` to `end`, and
- * their scores so far are in s->value. The rows outside the box continue: they are packed from `to`, with new scores. The others
- * are done and are packed from *done. Returns the end of the rows that continue. */
+ * their scores so far are in s->value. The rows outside the box continue: they and their new scores are stored from place `to` on.
+ * The others are done and are stored from place *done on. Returns the end of the rows that continue. */
 RCF_LOCAL int32_t RCF_ISA(rcf_meet_box)(const rcf_sweep *s, const float *restrict box, const double *restrict wide,
                                         const float *restrict rows, int stride, double range, double here, int32_t begin,
                                         int32_t end, int32_t to, int32_t *done) {

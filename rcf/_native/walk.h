@@ -1,4 +1,4 @@
-/* Data of walks: pairs of a tree and a record, or a batch of rows in one tree. */
+/* The data of a walk, which goes through pairs of a tree and a record, or takes a batch of rows through one tree. */
 #ifndef RCF_WALK_H
 #define RCF_WALK_H
 

@@ -259,7 +259,7 @@ class TableReader:
             left_out |= dict.fromkeys(counts, "counts the rows")
         reasons = ", ".join(f"{name!r} {why}" for name, why in list(left_out.items())[:20])
         if not self.columns:
-            raise TableError(f"{self.name}: no column of numbers: {reasons or 'there is none but the time'}")
+            raise TableError(f"{self.name}: no column of numbers: {reasons or 'the only column holds the time'}")
         if left_out:
             self.notes.append(
                 f"left out: {reasons}" + (f" and {len(left_out) - 20} more" if len(left_out) > 20 else "")

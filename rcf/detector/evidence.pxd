@@ -3,7 +3,9 @@
 from libc.stdint cimport int64_t
 
 cdef enum:
-    HOLD = 30        # earlier records that an alarm must exceed. Event AP is .588; with 100 records .567; with 16 .589, but a lower F1
+    # Number of earlier records that an alarm must exceed. Event AP is .588 with 30 records, .567 with 100, and .589 with 16, but F1 is
+    # lower with 16.
+    HOLD = 30
 
 cdef enum Method:
     DEPTH, RATIO

@@ -10,8 +10,10 @@ All numbers are little-endian. A file consists of a header and tables. Each tabl
     16  uint64   size of the file
     24  float64  threshold
     32  uint32   features d, trees T, points P, leaves L, inner nodes N
-    52 uint8 bytes of a number in `node`; bytes of a number in `point`, or 0 if leaf i has point i; 1 if some mass is
-    not 1; 0
+    52  uint8    bytes of a number in `node`
+    53  uint8    bytes of a number in `point`; 0 if leaf i has point i, so that `point` is left out
+    54  uint8    1 if a leaf holds several records, otherwise 0
+    55  uint8    0
 
     float64  origin (d)
     uint32   sizes (T)          leaves of each tree

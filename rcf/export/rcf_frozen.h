@@ -45,11 +45,11 @@ const char *rcf_open(rcf_model *model, const void *file, size_t size);
 /* Computes all boxes once and keeps them in `memory`, which must have model->memory bytes and remain allocated. */
 void rcf_keep_boxes(rcf_model *model, void *memory);
 
-/* The anomaly score of a record of model->features numbers; NaN if one of them is not finite or beyond 1.7e38. */
+/* The anomaly score of a record of model->features numbers; NaN if one of them is NaN or exceeds 1.7e38 in size. */
 double rcf_score(const rcf_model *model, const double *x, void *work);
 
 /* The part of the score of each feature i: out[2 * i] for a high value, out[2 * i + 1] for a low value. Returns 0 if a number is
- * not finite or beyond 1.7e38, and for RCF_PATH, which uses no boxes. */
+ * NaN or exceeds 1.7e38 in size. For RCF_PATH it always returns 0, because that score uses no boxes. */
 int rcf_attribution(const rcf_model *model, const double *x, void *work, double *out);
 
 #endif

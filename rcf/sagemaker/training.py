@@ -97,7 +97,7 @@ def _train(folder: Path) -> None:
 
 
 def _place(resources: dict[str, Any]) -> tuple[int, list[str]]:
-    """The number of this host, and all hosts in an order that is the same on every host."""
+    """The index of this host in the list of all hosts, and that list. It has the same order on every host."""
     hosts = sorted(resources.get("hosts") or ["algo-1"], key=lambda name: (len(name), name))
     current = resources.get("current_host", hosts[0])
     if current not in hosts:

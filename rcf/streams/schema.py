@@ -30,7 +30,8 @@ class Row(NamedTuple):
     values: list[float]
     key: Hashable
     time: float | None  # seconds since 1970; a date without a zone counts as UTC
-    # the time in the form for a model: a date without a zone may go back when clocks are set back, but a number may not
+    # The time as the model takes it. It accepts that a date without a zone is an hour earlier than the last one, because clocks are
+    # set back in autumn; it does not accept that of a number.
     stamp: Any = None
 
 

@@ -164,7 +164,7 @@ def model_of(settings: Settings) -> Any:
 
 
 def _check_model(model: Any) -> None:
-    """Check the parameters now. Otherwise invalid parameters would only show when each record is rejected."""
+    """Check the parameters now. Otherwise invalid parameters would be noticed only when the first records are rejected."""
     seed_entropy(model.random_state)
     if isinstance(model, StreamDetector):
         checked_settings(model.get_params(deep=False))
