@@ -19,7 +19,7 @@ from .peers import PEERS
 
 Floats = NDArray[np.float64]
 SHINGLE, TREES, SAMPLES = 8, 50, 256  # sizes of the peers' forests: the defaults of rcf
-WINDOW = 100  # records of the moving mean and standard deviation
+WINDOW = 100  # number of records from which the moving mean and standard deviation are computed
 REFIT, KEPT = 1000, 2560  # records between two fits of the isolation forest, and the records that it is fitted to
 
 

@@ -47,7 +47,7 @@ cdef struct Sample:
 
 
 cdef inline int32_t item_bits(int64_t capacity) noexcept nogil:
-    """The number of bits of an item from -1 to `capacity`. With 256 records these are 9, so 55 remain for the arrival."""
+    """The number of bits that store an integer from -1 to `capacity`. With 256 records these are 9, so 55 remain for the arrival."""
     cdef int32_t bits = 1
     while (<int64_t>1 << bits) < capacity + 2:
         bits += 1
@@ -184,7 +184,7 @@ cdef inline void heap_down(Slot* slots, int32_t size, int32_t i, Slot slot) noex
 
 
 cdef inline void prefetch_heaps(Sample** samples, int k) noexcept nogil:
-    """Prefetch the slots that heap_down() from the root will visit, because every slot sinks to the larger child.
+    """Prefetch the slots that heap_down() from the root will visit. They are known, because it always goes on to the larger child.
 
     TOGETHER samples are processed level by level, so that their waits for memory overlap.
     """

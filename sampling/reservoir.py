@@ -87,7 +87,7 @@ class Reservoir(Generic[T]):
         return True
 
     def extend(self, items: Iterable[T], weights: ArrayLike | None = None) -> Self:
-        """Offer many records in order. The sample is the same as after one `offer` each, and the call is faster."""
+        """Offer many records in order. The sample is the same as if `offer` were called for each record, but this is faster."""
         if weights is not None:
             items = list(items)
             checked = np.asarray(weights, dtype=np.float64)

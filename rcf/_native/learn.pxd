@@ -87,8 +87,8 @@ cdef inline void learn_rows(Trees* f, int first, int last, int next_last, const 
                             const double* weights, int kind, Work* work) noexcept nogil:
     """Trees first .. last - 1, at most GROUP, learn the rows in order, after `seen` earlier records.
 
-    With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. A tree does not change until the
-    next row that enters it, so all rows up to that one are scored together, for all trees at once. Meanwhile the memory of the trees
+    With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. A tree changes only when a row
+    enters it. So all rows up to the next one that enters are scored together, and in one call with those of the other trees. Meanwhile the memory of the trees
     last .. next_last - 1, which learn next, is prefetched.
     """
     cdef int n_trees = last - first, g, p, n, entering, share = pairs_at_once(kind) // n_trees

@@ -223,7 +223,8 @@ RCF_INLINE void rcf_fill_top_in(int compact, rcf_tree *t) {
         t->top.value[k] = v < 0 ? 0.0f : compact ? rcf_short(t, v)->value : t->cuts[v].value;
         t->top.dim[k] = (uint8_t)(v < 0 ? 0 : compact ? rcf_short(t, v)->dim : t->cuts[v].dim);
         for (int side = 0; side < 2; side++) {
-            node[2 * k + side] = v < 0 ? v : rcf_child_in(compact, t, v, side); /* places below a leaf hold the leaf */
+            /* a place below a leaf holds a copy of that leaf */
+            node[2 * k + side] = v < 0 ? v : rcf_child_in(compact, t, v, side);
             depth[2 * k + side] = depth[k] + (v >= 0);
         }
     }

@@ -77,7 +77,7 @@ typedef struct {
     double *value, *done_value;
     rcf_span *spans, *waiting; /* one for each node that rows reach, at most twice the number of rows */
     double *wide;              /* a box as doubles */
-    float *box;                /* scratch, for a box that is not in memory */
+    float *box;                /* room to compute a box that the tree does not store */
 } rcf_sweep;
 
 #endif

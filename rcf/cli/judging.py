@@ -112,7 +112,7 @@ class Judgings:
     Parameters
     ----------
     begin : callable
-        Returns the pass for a new key; the key is None if the file has one series.
+        Called with each new key; returns the `Judging` that processes its rows. The key is None if the file has one series.
     table : Table
     """
 

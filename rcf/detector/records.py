@@ -138,7 +138,7 @@ def moments_of(stamps: Any, zone: ZoneInfo | None) -> tuple[Floats, Floats, NDAr
 
 
 def _ahead(zone: ZoneInfo, time: float) -> float:
-    """Seconds by which the clocks of a zone are ahead of UTC. No zone changes its clock within a quarter of an hour."""
+    """Seconds by which the clocks of a zone are ahead of UTC. Zones change their clocks at full quarters of an hour only."""
     return _ahead_at(zone, time // 900)
 
 

@@ -65,7 +65,7 @@ static inline void rcf_concatenate(rcf_window *w, int32_t *head, int32_t *end, i
     *end = more_end;
 }
 
-/* The k cores `seeds` of a region have lost a common neighbouring core. Find the parts that are no longer connected. */
+/* A core that was a neighbour of all k cores in `seeds` was removed from their region. Find the parts that are no longer connected. */
 static void rcf_part(rcf_window *w, rcf_entry **seeds, int32_t k) {
     int32_t n_groups = 0, reached = 0, i = 0;
     rcf_group *groups = w->groups;
@@ -244,7 +244,7 @@ static int rcf_give_ids(rcf_window *w, int kind) {
     return fine;
 }
 
-/* A record that enters can only create and join regions. Among joined regions, the one that had the most records keeps its id; among
+/* A record that enters can create a region or join several to one; it cannot split a region. Among joined regions, the one that had the most records keeps its id; among
  * equals, the one with the smallest id. */
 static int rcf_after_entry(rcf_window *w) {
     int fine = 1;

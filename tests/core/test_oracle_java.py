@@ -81,8 +81,9 @@ def test_shingled_cosine():
 
 @pytest.mark.parametrize("n", [2, 100, 256, 1000])
 def test_constant_data(n):
-    """The score is exactly 0.5 for the constant itself and log2(N + 1) for any other value; with "depth" it is log2(N) / (N + 1)
-    and log2(N).
+    """By default, the score is exactly 0.5 for the constant itself and log2(N + 1) for any other value.
+
+    With "depth", it is log2(N) / (N + 1) for the constant and log2(N) for any other value.
     """
     forest = Forest(10, 256, 2, 0.0, [1])
     forest.update(np.full((n, 2), 3.5), None, None, 1)

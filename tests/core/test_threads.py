@@ -47,7 +47,7 @@ def run(*jobs, seconds=SECONDS, repeat=True):
 
 @pytest.mark.parametrize(("batch", "n_jobs"), [(200, 1), (200, 3), (1, 1)])
 def test_a_reader_sees_the_forest_before_or_after_a_batch(batch, n_jobs):
-    """A forest without readers gives the scores after each batch. Every reading must be one of these scores, in order."""
+    """A forest that no other thread reads gives the expected scores after each batch. Readers must see these scores, in order."""
     X = np.random.default_rng(0).normal(size=(61, batch, 3))
     queries = np.random.default_rng(1).normal(size=(20, 3))
 
@@ -128,7 +128,7 @@ def test_everything_at_once():
 
 
 def test_refitted_while_others_score():
-    """Each fit replaces all trees and the origin. Every reading belongs to one fit or to the next."""
+    """Each fit replaces all trees and the origin. What a thread reads comes from one of the two fits, never from both."""
     tables = [np.random.default_rng(i).normal(size=(300, 2)) + 1000 * i for i in range(2)]
     queries = np.ascontiguousarray(tables[0][:10])
     alone, known = Forest(10, 64, 2, 0.0, [3]), {}

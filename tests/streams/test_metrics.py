@@ -1,4 +1,4 @@
-"""/metrics of a worker, and its log, as services read them."""
+"""The log and the /metrics page of a worker, read as monitoring services read them."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Handwritten digits as Spark pipelines: PCA and K-Means, PCA and a forest, and a forest that also gets the distance.
+"""Three Spark pipelines on handwritten digits: PCA with K-Means, PCA with a forest, and a forest that also gets a distance.
 
 PCA discards the distance of an image from the plane of its components. Images of shuffled pixels lie far from the plane. Without
 the distance, a forest on five components finds them more ordinary than digits. If the distance is added as a feature, they have
