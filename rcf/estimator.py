@@ -105,8 +105,8 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
           mean path length of a tree of `n` records. It lies between 0 and 1, near 0.5 for normal records. It needs no bounding
           boxes, so it is the fastest method, but it has no attribution.
         - "codisp": the collusive displacement of Guha et al. (2016), as in the package rrcf.
-        - "displacement": the displacement of Guha et al. (2016). It is exactly 0 for a record that every tree holds, so it cannot rank
-          the rows of a table with at most `max_samples` rows (ROC-AUC 0.5).
+        - "displacement": the displacement of Guha et al. (2016). It is exactly 0 for a record that every tree holds, so it
+          cannot rank the rows of a table with at most `max_samples` rows (ROC-AUC 0.5).
         - "opensearch": the score of the AWS libraries and of OpenSearch.
 
         Use "depth" or "path" for tables and "depth" for windows of a series. The user guide has a table of measurements

@@ -88,8 +88,8 @@ cdef inline void learn_rows(Trees* f, int first, int last, int next_last, const 
     """Trees first .. last - 1, at most GROUP, learn the rows in order, after `seen` earlier records.
 
     With kind >= 0, work.scores[(i - first) * n_rows + r] becomes the score of row r by tree i. A tree changes only when a row
-    enters it. So all rows up to the next one that enters are scored together, and in one call with those of the other trees. Meanwhile the memory of the trees
-    last .. next_last - 1, which learn next, is prefetched.
+    enters it. So all rows up to the next one that enters are scored together, and in one call with those of the other trees.
+    Meanwhile the memory of the trees last .. next_last - 1, which learn next, is prefetched.
     """
     cdef int n_trees = last - first, g, p, n, entering, share = pairs_at_once(kind) // n_trees
     cdef int64_t silent = n_rows if kind < 0 else min(max(f.warm_up - seen, <int64_t>0), n_rows), r

@@ -244,8 +244,8 @@ static int rcf_give_ids(rcf_window *w, int kind) {
     return fine;
 }
 
-/* A record that enters can create a region or join several to one; it cannot split a region. Among joined regions, the one that had the most records keeps its id; among
- * equals, the one with the smallest id. */
+/* A record that enters can create a region or join several to one; it cannot split a region. Among joined regions, the one that had
+ * the most records keeps its id; among equals, the one with the smallest id. */
 static int rcf_after_entry(rcf_window *w) {
     int fine = 1;
     for (int32_t i = 0; i < w->n_touched; i++) {
