@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from . import accuracy, alarms, cases, detectors, export, files, keys, memory, methods, report, services, speed, walks
-from .peers import PEERS, Rcf, RcfLowMemory, can, installed
+from .peers import PEERS, Rcf, RcfLowMemory, RcfPath, can, installed
 
 
 class Part(StrEnum):
@@ -55,7 +55,8 @@ def run_speed(book: report.Report, names: list[str] | None, quick: bool, curves:
 
     setting = cases.Setting("d10", warm_up=100_000 if quick else 1_000_000)
     console.print(f"tables of {setting.warm_up} records")
-    book.fitted(speed.summary(pd.DataFrame(speed.run_fitted(setting, peers, 3 if quick else 5))), setting.warm_up)
+    contestants = {**peers, RcfPath.name: RcfPath}
+    book.fitted(speed.summary(pd.DataFrame(speed.run_fitted(setting, contestants, 3 if quick else 5))), setting.warm_up)
 
     console.print("two threads, single updates")
     setting = cases.Setting("1x8", warm_up=warm_up)

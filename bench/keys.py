@@ -1,7 +1,7 @@
 """Memory and rates of the detectors of many keys: ``python -m bench.keys`` prints two tables.
 
-The first table shows the memory of a detector by its size: the growth of a process that creates many of them, and how much of it
-the trees take. The second shows a KeyedDetector with `--keys` default detectors: memory, rates, saving and restoring. Each row is
+The first table shows the memory of detectors of several sizes: by how much a process grows per detector, and how much of that its
+trees take. The second shows a KeyedDetector with `--keys` default detectors: memory, rates, saving and restoring. Each row is
 measured in a process of its own. The records have time stamps, so that the detectors watch the seasons too.
 """
 

@@ -132,6 +132,16 @@ class RcfLowMemory(Rcf):
         self.forest.set_params(low_memory=True)
 
 
+class RcfPath(Rcf):
+    """This package with the score of IsolationForest, which measures no boxes."""
+
+    name = "rcf, path"
+
+    def build(self) -> None:
+        self.kind = "path"
+        super().build()
+
+
 class Krcf(Streaming):
     """AWS's own Rust code, from PyPI. All boxes are cached, because it is 4 times slower without them."""
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import pairwise
+from numbers import Integral
 
 _pool: tuple[ThreadPoolExecutor, int] | None = None  # the pool, and the largest number of threads that it can start
 
@@ -40,3 +41,20 @@ def in_threads(work: Callable[[int, int], object], begin: int, end: int, n_jobs:
         wait(others)  # even after an error, because the threads write into the caller's memory
     for other in others:
         other.result()
+
+
+def thread_count(n_jobs: int | None) -> int:
+    """The number of threads for the parameter `n_jobs`, which has scikit-learn's meaning.
+
+    Raises
+    ------
+    ValueError
+        If it is 0 or not a whole number.
+    """
+    if n_jobs is None:
+        return 1
+    if not isinstance(n_jobs, Integral) or n_jobs == 0:
+        raise ValueError(f"n_jobs must be None, a number of threads, or -1 for all cores, got {n_jobs!r}")
+    from joblib import effective_n_jobs  # not at the top, because the core needs only numpy
+
+    return int(effective_n_jobs(n_jobs))

@@ -9,7 +9,6 @@ from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
@@ -20,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._core import LIMIT, Forest
 from ._html import NotebookView, table
+from ._pool import thread_count
 from ._threshold import Threshold, highest_score
 from ._validate import (
     as_record,
@@ -841,9 +841,7 @@ class RandomCutForest(Savable, NotebookView, OutlierMixin, BaseEstimator):  # ty
         return 0.1 / capacity if self.time_decay is None else float(self.time_decay)
 
     def _threads(self) -> int:
-        if self.n_jobs == 0:
-            raise ValueError("n_jobs must be None, a number of threads, or -1 for all cores, got 0")
-        return 1 if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
+        return thread_count(self.n_jobs)
 
     def _checked(self, X: ArrayLike, reset: bool, accept_sparse: bool = False) -> Any:
         """X as float64, or as a CSR matrix if it is sparse. The core checks that the values are finite and names the place."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import Detection, Detections, Source, grade
+from .detections import Detection, Detections, Source, grades
 
 Floats = NDArray[np.float64]
 COLUMNS = ("score", "evidence", "threshold", "likelihood", "confidence")
@@ -76,10 +76,7 @@ class Batch:
 
     @property
     def grade(self) -> Floats:
-        found = np.zeros(len(self))
-        for i in np.flatnonzero(self.is_anomaly).tolist():
-            found[i] = grade(float(self.evidence[i]), float(self.threshold[i]))
-        return found
+        return grades(self.evidence, self.threshold, self.is_anomaly)
 
     @property
     def reason(self) -> NDArray[np.object_]:

@@ -353,6 +353,14 @@ def grade(evidence: float, threshold: float) -> float:
     return max(0.5, evidence / (evidence + threshold))
 
 
+def grades(evidence: Floats, threshold: Floats, flagged: NDArray[np.bool_]) -> Floats:
+    """The grades of records; 0 for those that are not flagged."""
+    found = np.zeros(len(flagged))
+    for i in np.flatnonzero(flagged).tolist():
+        found[i] = grade(float(evidence[i]), float(threshold[i]))
+    return found
+
+
 def _plain(values: Floats) -> list[float | None]:
     return [None if v != v else v for v in values.tolist()]
 
@@ -376,10 +384,7 @@ class Run:
 
     @property
     def grade(self) -> Floats:
-        found = np.zeros(len(self))
-        for i in np.flatnonzero(self.is_anomaly).tolist():
-            found[i] = grade(float(self.evidence[i]), float(self.threshold[i]))
-        return found
+        return grades(self.evidence, self.threshold, self.is_anomaly)
 
     @property
     def reason(self) -> NDArray[np.object_]:

@@ -14,10 +14,10 @@ from typing import Any, Self
 from weakref import ref
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from .._pool import thread_count
 from .._validate import not_negative, whole_number
 from ..persist import Pieces, Savable, unpack
 from .batch import Batch, Outcome
@@ -112,6 +112,7 @@ class KeyedDetector(Savable):
         self.template = StreamDetector(1, n_estimators=10, low_memory=True) if template is None else clone(template)
         self.max_keys = whole_number("max_keys", max_keys)
         self.ttl = None if ttl is None else not_negative("ttl", ttl)
+        thread_count(n_jobs)  # raises if it is not valid
         self.on_evict, self.on_miss, self.n_jobs = on_evict, on_miss, n_jobs
         self._overrides: dict[Hashable, dict[str, Any]] = {}
         # in the order of last use, the oldest first; a memoryview is a model that was restored lazily and has not been used yet
@@ -203,6 +204,7 @@ class KeyedDetector(Savable):
         """
         frame = as_frame(records)
         names, X, times = table(frame, timestamps)
+        threads = thread_count(self.n_jobs)
         if frame is not records and names == [UNNAMED]:
             names = None
         keys = list(keys)
@@ -247,7 +249,7 @@ class KeyedDetector(Savable):
             outcome = Outcome.of(len(X))
             made: dict[int, Detection] = {}
             parts: list[tuple[NDArray[np.int64], Detections]] = []
-            taken, alarms = task.take(outcome, self._n_jobs())
+            taken, alarms = task.take(outcome, threads)
             # continue each key from its first record that raises an alarm or is not an ordinary one
             for i in np.flatnonzero((alarms > 0) | (taken < np.diff(starts))).tolist():
                 detector, at, n = detectors[few[i]], rows[few[i]], int(taken[i])
@@ -284,9 +286,6 @@ class KeyedDetector(Savable):
             clock.touch_all(keys, times)
         for key in rows if len(rows) == len(keys) else reversed(list(dict.fromkeys(reversed(keys)))):
             self._held.move_to_end(key)
-
-    def _n_jobs(self) -> int:
-        return 1 if self.n_jobs is None else int(effective_n_jobs(self.n_jobs))
 
     def _in_turn(
         self, keys: list[Hashable], names: list[str] | None, X: Floats, stamps: list[Any] | None

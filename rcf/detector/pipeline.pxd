@@ -50,5 +50,4 @@ cdef class Pipeline:
     cdef bint takes(self, const double* record, double time, bint local) noexcept nogil
     cdef bint admits(self, const double* times, const uint8_t* local, const int64_t* rows, int64_t n) noexcept nogil
     cdef int64_t capacity(self) noexcept nogil
-    cdef bint alike_to(self, void* other) noexcept nogil
     cdef bint alike(self, Pipeline other) noexcept nogil

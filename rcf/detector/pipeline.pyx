@@ -7,6 +7,7 @@ of thousands of keys are in no cache: while the trees of one wait for memory, th
 
 import numpy as np
 
+from rcf._native.state import LIMIT as _LIMIT
 from rcf._pool import in_threads
 
 from libc.math cimport NAN, sqrt
@@ -24,7 +25,7 @@ from rcf.detector.times cimport Times
 from rcf.detector.views cimport FLOOR, NOVELTY, Views
 from rcf.detector.window cimport Window
 
-cdef double LIMIT = 1.7e38  # the same as in the forest
+cdef double LIMIT = _LIMIT
 
 cdef enum:
     TOGETHER = 12  # number of detectors whose records take each step together
@@ -184,9 +185,6 @@ cdef class Pipeline:
         """Whether the trees of both have the same layout and the same kind of score."""
         return self.kind == other.kind and same_layout(self.point, other.point) and same_layout(self.whole, other.whole)
 
-    cdef bint alike_to(self, void* other) noexcept nogil:
-        return self.alike(<Pipeline>other)
-
     def take_number(self, double value, timestamp, bint cold):
         """The same as `take` for a record of one number, whose time stamp is None or a float. Returns None also if Python must
         check one of the two.
@@ -334,7 +332,7 @@ cdef void take_many(const Task* t, int64_t first, int64_t last, void* scratch) n
         begin, n = k, 0
         while k < last and n < TOGETHER and (n == 0 or (
                 (n + 1) * (<Pipeline>t.pipelines[begin]).n_trees() <= PAIRS
-                and (<Pipeline>t.pipelines[begin]).alike_to(t.pipelines[k]))):
+                and (<Pipeline>t.pipelines[begin]).alike(<Pipeline>t.pipelines[k]))):
             n += 1
             k += 1
         # prefetch for three later groups, each one step further than the next

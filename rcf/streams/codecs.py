@@ -183,7 +183,7 @@ class Csv(Codec):
     Parameters
     ----------
     names : list of str or None, default=None
-        Names of the columns. None takes the names in the header or, without a header, the column numbers from 1.
+        Names of the columns. By default they are the names in the header, or the numbers from 1 if there is no header.
     header : bool, default=False
         Whether the first line holds the names. Lines that repeat it are skipped. If a later header has the same names in another
         order, the fields of the lines below it are rearranged into the order of the first header.

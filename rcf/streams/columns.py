@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
@@ -17,9 +18,9 @@ T = TypeVar("T")
 class Lazy(Sequence[T]):
     """A sequence whose items are created when they are accessed."""
 
+    @abstractmethod
     def one(self, i: int) -> T:
         """Item i, 0 <= i < len(self)."""
-        raise NotImplementedError
 
     @overload
     def __getitem__(self, i: int) -> T: ...

@@ -195,3 +195,14 @@ def test_a_batch_forgets_a_refused_stamp_as_update_does(key):
     batch.update_many([key], [1.0], [WARM * STEP])
     loop.update(key, 1.0, WARM * STEP)
     assert batch.to_bytes() == loop.to_bytes()
+
+
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "2"])
+def test_an_impossible_number_of_threads_is_refused(n_jobs):
+    with pytest.raises(ValueError, match=f"n_jobs must be None, a number of threads, .* got {n_jobs!r}"):
+        KeyedDetector(n_jobs=n_jobs)
+    keyed = KeyedDetector()
+    keyed.n_jobs = n_jobs
+    with pytest.raises(ValueError, match="n_jobs must be None"):
+        keyed.update_many(["a"], [1.0])
+    assert len(keyed) == 0
