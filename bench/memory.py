@@ -1,6 +1,6 @@
 """Measures the memory of a model as the growth of a process that creates several of them.
 
-Each peer runs in its own process. The first model is not counted, because it also includes the libraries, which are loaded once.
+Each peer runs in its own process. The first model is not counted, because the libraries are loaded with it.
 """
 
 import ctypes

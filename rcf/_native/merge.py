@@ -1,7 +1,7 @@
 """Merge the samples of two forests, given their states. regrow.pxd then builds the trees.
 
-Each tree keeps the records with the smallest keys of its two samples. Before the keys are compared, they are moved to the
-time of the stream that followed; sampling/reservoir.py explains the rule.
+Each tree keeps those records of its two samples that have the smallest keys. A key depends on the position of
+its record in the stream. So the keys are first shifted as if the second stream had followed the first (see sampling/reservoir.py).
 """
 
 from typing import Any
